@@ -1,0 +1,1 @@
+"""Networks, data, losses, metrics and the training command."""
