@@ -1,0 +1,130 @@
+"""Pieces that the matting networks share."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+ROSTAS = ("tt", "ft", "bt")
+
+# Glance classes of each representation of semantics and transition areas (RoSTa).
+GLANCE_CHANNELS = {"tt": 3, "ft": 2, "bt": 2}
+
+
+class ConvBnRelu(nn.Sequential):
+    """Convolution (3×3 unless told otherwise, same size), batch norm, ReLU."""
+
+    def __init__(self, inside: int, outside: int, *, dilation: int = 1) -> None:
+        super().__init__(
+            OrderedDict(
+                conv=nn.Conv2d(inside, outside, 3, padding=dilation, dilation=dilation),
+                bn=nn.BatchNorm2d(outside),
+                relu=nn.ReLU(inplace=True),
+            )
+        )
+
+
+class PyramidPooling(nn.Module):
+    """Pyramid pooling module (Zhao et al., CVPR 2017): context at bins of 1×1, 3×3 and 5×5.
+
+    The pooled maps are brought back to H×W with ``align_corners=True``, unlike every other
+    upsampling of these networks: the released weights were trained so.
+    """
+
+    def __init__(self, channels: int, outside: int, bins: tuple[int, ...] = (1, 3, 5)) -> None:
+        super().__init__()
+        self.bins = bins
+        self.stages = nn.ModuleList(nn.Conv2d(channels, channels, 1, bias=False) for _ in bins)
+        self.bottleneck = nn.Conv2d(channels * (len(bins) + 1), outside, 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # N×C×H×W -> N×outside×H×W
+        context = [
+            functional.interpolate(
+                stage(adaptive_average(x, bin_)), x.shape[2:], mode="bilinear", align_corners=True
+            )
+            for bin_, stage in zip(self.bins, self.stages, strict=True)
+        ]
+        return functional.relu(self.bottleneck(torch.cat([*context, x], 1)))
+
+
+class SqueezeExcitation(nn.Module):
+    """Channel attention (Hu et al., CVPR 2018): x · sigmoid(W₂ relu(W₁ mean(x))), no biases."""
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(channels, channels // reduction, bias=False)
+        self.excite = nn.Linear(channels // reduction, channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:  # N×C×H×W
+        weights = functional.relu(self.squeeze(x.mean((2, 3))))  # N×C/reduction
+        return x * torch.sigmoid(self.excite(weights))[:, :, None, None]
+
+
+def upsample(x: Tensor, factor: int) -> Tensor:
+    """Bilinear, half-pixel centres (``align_corners=False``)."""
+    if factor == 1:
+        return x
+    return functional.interpolate(
+        x, scale_factor=float(factor), mode="bilinear", align_corners=False
+    )
+
+
+def adaptive_average(x: Tensor, bins: int) -> Tensor:
+    """Adaptive average pooling of N×C×H×W to N×C×bins×bins.
+
+    The same numbers as ``adaptive_avg_pool2d`` (up to rounding), as two small matrix products:
+    ONNX has no adaptive pooling, so this is the form that leaves PyTorch without a detour.
+    """
+    height, width = x.shape[2:]
+    rows = torch.tensor(_averaging(height, bins), dtype=x.dtype, device=x.device)
+    columns = torch.tensor(_averaging(width, bins), dtype=x.dtype, device=x.device)
+    return torch.matmul(torch.matmul(rows, x), columns.T)
+
+
+@lru_cache(maxsize=64)
+def _averaging(size: int, bins: int) -> tuple[tuple[float, ...], ...]:
+    """bins×size matrix; bin i averages [floor(i·size/bins), ceil((i+1)·size/bins))."""
+    spans = [(i * size // bins, -(-(i + 1) * size // bins)) for i in range(bins)]
+    return tuple(
+        tuple(1.0 / (end - start) if start <= at < end else 0.0 for at in range(size))
+        for start, end in spans
+    )
+
+
+def collaborative_fusion(glance: Tensor, focus: Tensor, rosta: str) -> Tensor:
+    """Collaborative matting (GFM, section 4.2.3): join semantics and details into one matte.
+
+    Args:
+        glance: N×3×H×W (``tt``, ``unified``: background, transition, foreground) or N×2×H×W
+            (``ft``, ``bt``), probabilities. The class is their arg-max; the lowest of equals.
+        focus: N×1×H×W in 0..1.
+        rosta: ``tt`` or ``unified``: focus in the transition, else 0 or 1; ``ft``: the
+            foreground mask plus focus, at most 1; ``bt``: one minus the background mask (class 1 =
+            not background) minus focus, at least 0.
+
+    Returns:
+        alpha, N×1×H×W in 0..1; gradients reach the focus alone.
+
+    Raises:
+        ValueError: an unknown rosta, or a glance of another number of classes.
+    """
+    classes = {**GLANCE_CHANNELS, "unified": 3}.get(rosta)
+    if classes is None:
+        raise ValueError(f"rosta {rosta!r}; expected one of tt, ft, bt, unified")
+    if glance.shape[1] != classes:
+        raise ValueError(
+            f"glance has {glance.shape[1]} classes; {rosta} needs {classes}: "
+            "pass the glance of the same network"
+        )
+    # Comparisons rather than argmax: the tie rule is then the same on every device and runtime.
+    if classes == 3:
+        background, transition, foreground = (glance[:, i : i + 1] for i in range(3))
+        is_transition = (transition > background) & (transition >= foreground)
+        is_foreground = (foreground > background) & (foreground > transition)
+        return torch.where(is_transition, focus, is_foreground.to(focus.dtype))
+    mask = (glance[:, 1:2] > glance[:, 0:1]).to(focus.dtype)
+    return (mask + focus).clamp(max=1) if rosta == "ft" else (mask - focus).clamp(min=0)
