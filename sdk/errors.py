@@ -1,0 +1,34 @@
+"""The errors of the SDK: one family, so that ``except MatterError`` catches all of them.
+
+Every message says what was received, then what was expected, and last how to repair it.
+"""
+
+from __future__ import annotations
+
+
+class MatterError(Exception):
+    """Whatever the SDK refuses or fails to do; the parent of every error below."""
+
+
+class EngineError(MatterError):
+    """An engine file that is missing, damaged, foreign, from another version, or not writable."""
+
+
+class FrameError(MatterError, ValueError):
+    """A frame (or batch) of the wrong type, dtype, shape or size."""
+
+
+class BackendError(MatterError):
+    """A backend or device that was asked for and is not there, or that failed."""
+
+
+class VideoError(MatterError):
+    """A video or stream that cannot be read or written."""
+
+
+class BackgroundError(MatterError):
+    """A background that is not known or cannot be read."""
+
+
+class ClosedError(MatterError):
+    """A use of an object after its ``close()``."""

@@ -1,0 +1,573 @@
+"""The manifest of an engine: what ``export/`` knows about a network and ``sdk/`` needs to run it.
+
+It is written once, by the export, as ``manifest.json`` in the engine file and (without checksums
+and verification) in the ``metadata_props`` of the ONNX graph. Reading validates every field: a
+wrong type, an unknown name or a value out of range is an EngineError that names the field, the
+value and what was expected. Unknown fields are refused too, with the nearest known one: a misspelt
+option that is quietly ignored would change results.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sdk.errors import EngineError
+
+if TYPE_CHECKING:
+    from kernels import InputSpec
+
+SCHEMA = 1
+"""The schema that this package writes; every schema from 1 up to it is read."""
+
+MAX_SIDE = 8192
+"""Largest network height or width accepted, in pixels."""
+
+MANIFEST = "manifest.json"
+GENERAL_COMMAND = "python -m export.build --model gfm --fp16 --output gfm.engine"
+
+# What each fusion rule reads: head name -> channels.
+FUSIONS: dict[str, dict[str, int]] = {
+    "tt": {"glance": 3, "focus": 1},
+    "ft": {"glance": 2, "focus": 1},
+    "bt": {"glance": 2, "focus": 1},
+    "unified": {"glance": 3, "focus": 1},
+    "alpha": {"alpha": 1},
+}
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+CPU_PRECISIONS = ("float32", "bfloat16")
+RUNTIMES = ("tensorrt", "tensorrt-rtx")
+STATUSES = ("passed", "failed", "not run")
+
+CREATED_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+
+_MEMBER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*(/[A-Za-z0-9_][A-Za-z0-9._+-]*)*")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class NetworkInfo:
+    """Which network: the options of ``training.networks.create`` and what it costs."""
+
+    name: str
+    backbone: str
+    rosta: str
+    parameters: int = 0
+    macs: Mapping[str, int] = field(default_factory=dict)  # "HxW" -> multiply-accumulates
+
+
+@dataclass(frozen=True)
+class InputInfo:
+    """The image input: x = (v - mean) / std with v in 0..255, channels in the order ``colour``."""
+
+    name: str = "image"
+    layout: str = "NCHW"
+    dtype: str = "float32"
+    colour: str = "rgb"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    multiple: int = 32
+
+    def spec(self) -> InputSpec:
+        """The same as ``kernels.InputSpec``, which ``kernels.preprocess`` takes."""
+        from kernels import InputSpec
+
+        return InputSpec(colour=self.colour, mean=self.mean, std=self.std)
+
+
+@dataclass(frozen=True)
+class Head:
+    """One output of the graph: float32 N×channels×H×W, probabilities."""
+
+    name: str
+    channels: int
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """The ONNX graph for one network size (height, width).
+
+    ``data`` is the member that holds external weights, or None. ``cpu_precision`` is what a CPU
+    backend computes in: "bfloat16" only where the export verified it within its bound.
+    """
+
+    size: tuple[int, int]
+    onnx: str
+    data: str | None = None
+    cpu_precision: str = "float32"
+
+
+@dataclass(frozen=True)
+class PlanEntry:
+    """A TensorRT plan built ahead of time; ``compute_capability`` such as "9.0", None: any GPU."""
+
+    runtime: str
+    version: str
+    compute_capability: str | None
+    size: tuple[int, int]
+    file: str
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """The checkpoint that the engine was built from; ``random`` weights are for timing only."""
+
+    source: str
+    sha256: str
+    random: bool
+    licence: str
+
+
+@dataclass(frozen=True)
+class Member:
+    """Checksum and length of one member of the archive."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How far one artefact's alpha is from the PyTorch network's on the verification images."""
+
+    artefact: str
+    size: tuple[int, int]
+    precision: str
+    status: str
+    reason: str = ""
+    sad: float | None = None
+    mse: float | None = None
+    mad: float | None = None
+    grad: float | None = None
+    conn: float | None = None
+    largest: float | None = None
+    bound: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything about an engine but its weights. See the module docstring."""
+
+    network: NetworkInfo
+    input: InputInfo
+    heads: tuple[Head, ...]
+    fusion: str
+    batch: int
+    precision: str
+    models: tuple[ModelEntry, ...]
+    plans: tuple[PlanEntry, ...]
+    weights: WeightsInfo
+    versions: Mapping[str, str] = field(default_factory=dict)
+    members: Mapping[str, Member] = field(default_factory=dict)
+    verification: tuple[Verification, ...] = ()
+    matter: str = ""
+    created: str = "1980-01-01T00:00:00Z"
+    schema: int = SCHEMA
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Manifest:
+        """Parse and validate.
+
+        Raises:
+            EngineError: names the field, its value and what was expected.
+        """
+        return _manifest(_Fields(_parse(text), ""))
+
+    def to_json(self, *, brief: bool = False) -> str:
+        """As JSON; ``brief`` leaves out checksums and verification (for ONNX metadata)."""
+        values = dataclasses.asdict(self)
+        order = ["schema", "matter", "created"]
+        order += [f.name for f in dataclasses.fields(self) if f.name not in order]
+        if brief:
+            order = [name for name in order if name not in ("members", "verification")]
+        return json.dumps(
+            {name: values[name] for name in order},
+            indent=None if brief else 2,
+            ensure_ascii=False,
+            allow_nan=False,
+        )
+
+    def files(self) -> list[str]:
+        """The members that ``models`` and ``plans`` name, each once."""
+        names: list[str] = []
+        for model in self.models:
+            names += [model.onnx] + ([model.data] if model.data else [])
+        names += [plan.file for plan in self.plans]
+        return list(dict.fromkeys(names))
+
+    def demo_weights(self) -> str:
+        """The name of the demo checkpoint for this network, which the export finds by itself."""
+        return f"{self.network.name}-{self.network.backbone}-{self.network.rosta}.safetensors"
+
+    def build_command(self, output: str = "gfm.engine") -> str:
+        """The ``python -m export.build`` line that builds this engine again."""
+        network = self.network
+        words = ["python", "-m", "export.build", "--model", network.name]
+        words += ["--backbone", network.backbone, "--rosta", network.rosta]
+        if self.weights.random:
+            words.append("--random-weights")
+        elif self.weights.source != self.demo_weights():
+            words += ["--weights", self.weights.source]
+        if self.precision != "fp32":
+            words.append(f"--{self.precision}")
+        for model in self.models:
+            words += ["--size", f"{model.size[0]}x{model.size[1]}"]
+        if self.batch != 1:
+            words += ["--batch", str(self.batch)]
+        words += ["--output", output]
+        return " ".join(shlex.quote(word) for word in words)
+
+
+def check_member_name(name: str) -> None:
+    """Refuse a member name that could leave the archive or mean different things on two systems.
+
+    Allowed: letters, digits, ``. _ + -`` in parts that start with a letter, digit or underscore,
+    parts joined by ``/``. So no absolute path, no "..", no drive, no backslash, no hidden or empty
+    part.
+
+    Raises:
+        EngineError: for any other name.
+    """
+    if not _MEMBER.fullmatch(name):
+        raise EngineError(
+            f"member {name!r} is not a plain relative path inside the archive; expected a name such "
+            f"as 'model.onnx' or 'plans/tensorrt-rtx-1.7.plan'"
+        )
+
+
+def near(value: object, known: Iterable[str]) -> str:
+    """``'; did you mean 'x'?'`` where a known word is close to the value, else nothing."""
+    matches = difflib.get_close_matches(str(value), list(known), n=1, cutoff=0.6)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def _parse(text: str | bytes) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in result:
+                raise ValueError(f"the field {key!r} stands twice")
+            result[key] = value
+        return result
+
+    def constant(name: str) -> float:
+        raise ValueError(f"the number {name}")
+
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8")
+        return json.loads(text, object_pairs_hook=unique, parse_constant=constant)
+    except (ValueError, RecursionError) as error:  # JSON and UTF-8 errors are ValueErrors
+        raise EngineError(
+            f"the manifest is not valid JSON ({error}); expected an object"
+        ) from error
+
+
+class _Fields:
+    """One JSON object being read: checked getters, and no field left over at the end."""
+
+    def __init__(self, value: Any, where: str) -> None:
+        if not isinstance(value, dict):
+            raise _wrong(where, value, "an object")
+        self.values: dict[str, Any] = value
+        self.where = where
+
+    def path(self, name: str) -> str:
+        return f"{self.where}.{name}" if self.where else name
+
+    def names(self, known: Iterable[str], optional: Iterable[str] = ()) -> None:
+        required, every = tuple(known), (*known, *optional)
+        for name in self.values:
+            if name not in every:
+                raise EngineError(
+                    f"manifest field {self.path(name)!r} is not known{near(name, every)}; expected "
+                    f"one of: {', '.join(every)}"
+                )
+        for name in required:
+            if name not in self.values:
+                raise EngineError(
+                    f"manifest field {self.path(name)!r} is missing; expected the fields "
+                    f"{', '.join(required)}"
+                )
+
+    def text(self, name: str, default: str = "", among: Iterable[str] = ()) -> str:
+        value = self.values.get(name, default)
+        if not isinstance(value, str):
+            raise _wrong(self.path(name), value, "a string")
+        among = tuple(among)
+        if among and value not in among:
+            expected = "one of " + ", ".join(map(repr, among)) if among[1:] else repr(among[0])
+            raise _wrong(self.path(name), value, expected + near(value, among))
+        return value
+
+    def word(self, name: str) -> str:
+        value = self.text(name)
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", value):
+            raise _wrong(self.path(name), value, "a name of letters, digits, '_', '.' and '-'")
+        return value
+
+    def integer(self, name: str, low: int, high: int, default: int = 0) -> int:
+        return _integer(self.path(name), self.values.get(name, default), low, high)
+
+    def boolean(self, name: str) -> bool:
+        value = self.values[name]
+        if not isinstance(value, bool):
+            raise _wrong(self.path(name), value, "true or false")
+        return value
+
+    def triple(self, name: str, *, positive: bool = False) -> tuple[float, float, float]:
+        value = self.values[name]
+        kind = "three numbers above zero" if positive else "three numbers"
+        if not isinstance(value, list) or len(value) != 3:
+            raise _wrong(self.path(name), value, kind)
+        numbers = [_number(self.path(name), entry, kind) for entry in value]
+        if positive and min(numbers) <= 0:
+            raise _wrong(self.path(name), value, kind)
+        return numbers[0], numbers[1], numbers[2]
+
+    def size(self, name: str, multiple: int) -> tuple[int, int]:
+        value = self.values[name]
+        expected = f"[height, width], each a multiple of {multiple} from {multiple} to {MAX_SIDE}"
+        if not isinstance(value, list) or len(value) != 2:
+            raise _wrong(self.path(name), value, expected)
+        for side in value:
+            if type(side) is not int or not 0 < side <= MAX_SIDE or side % multiple:
+                raise _wrong(self.path(name), value, expected)
+        return value[0], value[1]
+
+    def member(self, name: str) -> str:
+        value = self.text(name)
+        try:
+            check_member_name(value)
+        except EngineError as error:
+            raise EngineError(f"manifest field {self.path(name)!r}: {error}") from None
+        return value
+
+    def objects(self, name: str) -> list[_Fields]:
+        value = self.values.get(name, [])
+        if not isinstance(value, list):
+            raise _wrong(self.path(name), value, "a list")
+        return [_Fields(entry, f"{self.path(name)}[{index}]") for index, entry in enumerate(value)]
+
+    def object(self, name: str) -> _Fields:
+        return _Fields(self.values.get(name, {}), self.path(name))
+
+
+def _wrong(where: str, value: object, expected: str) -> EngineError:
+    shown = json.dumps(value, ensure_ascii=False)
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    place = f"manifest field {where!r}" if where else "the manifest"
+    return EngineError(f"{place} is {shown}; expected {expected}")
+
+
+def _check_time(created: str) -> None:
+    expected = "a UTC time such as '2026-01-31T12:00:00Z' in the years 1980 to 2107"
+    try:
+        year = datetime.strptime(created, CREATED_FORMAT).year
+    except ValueError as error:
+        raise _wrong("created", created, expected) from error
+    if not 1980 <= year <= 2107:  # what a ZIP's time stamp can say
+        raise _wrong("created", created, expected)
+
+
+def _integer(where: str, value: object, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise _wrong(where, value, f"a whole number from {low} to {high}")
+    return value
+
+
+def _number(where: str, value: object, expected: str = "a number") -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _wrong(where, value, expected)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise _wrong(where, value, expected)
+    return number
+
+
+def _manifest(fields: _Fields) -> Manifest:
+    schema = fields.values.get("schema")
+    if type(schema) is int and schema > SCHEMA:
+        # First of all: nothing else about a future manifest can be judged.
+        raise EngineError(
+            f"the engine has schema {schema}, this package reads schema 1 to {SCHEMA}; upgrade the "
+            f"package: pip install --upgrade matter-sdk"
+        )
+    fields.names(
+        (
+            "schema",
+            "network",
+            "input",
+            "heads",
+            "fusion",
+            "batch",
+            "precision",
+            "models",
+            "weights",
+        ),
+        ("matter", "created", "plans", "versions", "members", "verification"),
+    )
+    fields.integer("schema", 1, SCHEMA)
+    created = fields.text("created", Manifest.created)
+    _check_time(created)
+    input_info = _input(fields.object("input"))
+    versions = fields.object("versions")
+    manifest = Manifest(
+        schema=SCHEMA,
+        matter=fields.text("matter"),
+        created=created,
+        network=_network(fields.object("network")),
+        input=input_info,
+        heads=tuple(_head(entry) for entry in fields.objects("heads")),
+        fusion=fields.text("fusion", among=FUSIONS),
+        batch=fields.integer("batch", 1, 1024),
+        precision=fields.text("precision", among=PRECISIONS),
+        models=tuple(_model(entry, input_info.multiple) for entry in fields.objects("models")),
+        plans=tuple(_plan(entry, input_info.multiple) for entry in fields.objects("plans")),
+        weights=_weights(fields.object("weights")),
+        versions={name: versions.text(name) for name in versions.values},
+        members={name: _member(name, fields) for name in fields.object("members").values},
+        verification=tuple(
+            _verification(entry, input_info.multiple) for entry in fields.objects("verification")
+        ),
+    )
+    _check_together(manifest)
+    return manifest
+
+
+def _check_together(manifest: Manifest) -> None:
+    """What no field shows by itself: heads that fit the fusion, sizes and files that agree."""
+    heads = {head.name: head.channels for head in manifest.heads}
+    if len(heads) != len(manifest.heads):
+        raise EngineError(
+            f"manifest field 'heads' names a head twice: {[h.name for h in manifest.heads]}; "
+            f"expected each once"
+        )
+    for name, channels in FUSIONS[manifest.fusion].items():
+        if heads.get(name) != channels:
+            raise EngineError(
+                f"manifest field 'heads' is {heads}; the fusion {manifest.fusion!r} expects "
+                f"{FUSIONS[manifest.fusion]}"
+            )
+    sizes = [model.size for model in manifest.models]
+    if not sizes:
+        raise EngineError("manifest field 'models' is empty; expected at least one network size")
+    if len(set(sizes)) != len(sizes):
+        raise EngineError(f"manifest field 'models' has a size twice: {sizes}")
+    for index, plan in enumerate(manifest.plans):
+        if plan.size not in sizes:
+            raise EngineError(
+                f"manifest field 'plans[{index}].size' is {list(plan.size)}; expected one of the "
+                f"models' sizes: {[list(size) for size in sizes]}"
+            )
+    if MANIFEST in manifest.files():
+        raise EngineError(
+            f"the manifest names {MANIFEST!r} as a model or plan; expected another member"
+        )
+
+
+def _network(fields: _Fields) -> NetworkInfo:
+    fields.names(("name", "backbone", "rosta"), ("parameters", "macs"))
+    macs = fields.object("macs")
+    return NetworkInfo(
+        name=fields.word("name"),
+        backbone=fields.word("backbone"),
+        rosta=fields.word("rosta"),
+        parameters=fields.integer("parameters", 0, 10**12),
+        macs={name: macs.integer(name, 0, 10**18) for name in macs.values},
+    )
+
+
+def _input(fields: _Fields) -> InputInfo:
+    fields.names(("name", "layout", "dtype", "colour", "mean", "std", "multiple"))
+    return InputInfo(
+        name=fields.text("name", among=("image",)),
+        layout=fields.text("layout", among=("NCHW",)),
+        dtype=fields.text("dtype", among=("float32",)),
+        colour=fields.text("colour", among=("rgb", "bgr")),
+        mean=fields.triple("mean"),
+        std=fields.triple("std", positive=True),
+        multiple=fields.integer("multiple", 1, 1024),
+    )
+
+
+def _head(fields: _Fields) -> Head:
+    fields.names(("name", "channels"))
+    return Head(name=fields.word("name"), channels=fields.integer("channels", 1, 1024))
+
+
+def _model(fields: _Fields, multiple: int) -> ModelEntry:
+    fields.names(("size", "onnx"), ("data", "cpu_precision"))
+    return ModelEntry(
+        size=fields.size("size", multiple),
+        onnx=fields.member("onnx"),
+        data=None if fields.values.get("data") is None else fields.member("data"),
+        cpu_precision=fields.text("cpu_precision", "float32", CPU_PRECISIONS),
+    )
+
+
+def _plan(fields: _Fields, multiple: int) -> PlanEntry:
+    fields.names(("runtime", "version", "size", "file"), ("compute_capability",))
+    capability = fields.values.get("compute_capability")
+    if capability is not None and not re.fullmatch(r"\d+\.\d+", fields.text("compute_capability")):
+        raise _wrong(fields.path("compute_capability"), capability, "null or such as '9.0'")
+    return PlanEntry(
+        runtime=fields.text("runtime", among=RUNTIMES),
+        version=fields.word("version"),
+        compute_capability=capability,
+        size=fields.size("size", multiple),
+        file=fields.member("file"),
+    )
+
+
+def _weights(fields: _Fields) -> WeightsInfo:
+    fields.names(("source", "sha256", "random", "licence"))
+    random = fields.boolean("random")
+    digest = fields.text("sha256")
+    if not _SHA256.fullmatch(digest) and not (random and not digest):
+        raise _wrong(fields.path("sha256"), digest, "64 hexadecimal digits")
+    return WeightsInfo(
+        source=fields.text("source"), sha256=digest, random=random, licence=fields.text("licence")
+    )
+
+
+def _member(name: str, fields: _Fields) -> Member:
+    check_member_name(name)
+    entry = _Fields(fields.values["members"][name], f"members.{name}")
+    entry.names(("sha256", "bytes"))
+    digest = entry.text("sha256")
+    if not _SHA256.fullmatch(digest):
+        raise _wrong(entry.path("sha256"), digest, "64 hexadecimal digits")
+    return Member(sha256=digest, bytes=entry.integer("bytes", 0, 1 << 50))
+
+
+def _verification(fields: _Fields, multiple: int) -> Verification:
+    metrics = ("sad", "mse", "mad", "grad", "conn", "largest")
+    fields.names(("artefact", "size", "precision", "status"), ("reason", *metrics, "bound"))
+    bound = fields.object("bound")
+    numbers = {
+        name: None
+        if fields.values.get(name) is None
+        else _number(fields.path(name), fields.values[name])
+        for name in metrics
+    }
+    return Verification(
+        artefact=fields.text("artefact"),
+        size=fields.size("size", multiple),
+        precision=fields.text("precision"),
+        status=fields.text("status", among=STATUSES),
+        reason=fields.text("reason"),
+        bound={name: _number(bound.path(name), value) for name, value in bound.values.items()},
+        **numbers,
+    )
