@@ -1,0 +1,237 @@
+"""Glance and Focus Matting: one encoder, two decoders, collaborative matting.
+
+Li, Zhang, Maybank and Tao, *Bridging Composite and Real: Towards End-to-End Deep Image Matting*
+(IJCV 2022), section 4; the RoSTa integration module is that of section 6.5. The layers are those
+of the released weights, which the text leaves open in two places: the pyramid features are
+concatenated to the decoder's (the text says summed), and the bridge block's three convolutions
+all have dilation 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from kernels.spec import InputSpec
+from training.networks.blocks import (
+    GLANCE_CHANNELS,
+    ROSTAS,
+    ConvBnRelu,
+    PyramidPooling,
+    SqueezeExcitation,
+    collaborative_fusion,
+    upsample,
+)
+from training.networks.densenet import DenseNet121Encoder
+from training.networks.resnet import BasicBlock, Bottleneck, ResNet34DeepEncoder, ResNetEncoder
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What one backbone fixes.
+
+    ``widths``: the three convolutions of each decoder block, coarsest block first. ``deep``: the
+    encoder keeps full resolution to its first feature, so the last block (D1) does not upsample
+    and the head is a single convolution.
+    """
+
+    encoder: Callable[[], nn.Module]
+    widths: tuple[tuple[int, int, int], ...]
+    deep: bool = False
+
+
+_PLAIN = ((512, 512, 256), (256, 256, 128), (128, 128, 64), (64, 64, 64))
+
+_PLANS = {
+    "resnet34": _Plan(lambda: ResNetEncoder(BasicBlock, (3, 4, 6, 3)), _PLAIN),
+    "resnet34_2b": _Plan(ResNet34DeepEncoder, ((512, 512, 512),) * 2 + _PLAIN, deep=True),
+    "resnet101": _Plan(
+        lambda: ResNetEncoder(Bottleneck, (3, 4, 23, 3)),
+        ((2048, 1024, 1024), (1024, 512, 512), (512, 256, 256), (256, 128, 64)),
+    ),
+    "densenet121": _Plan(DenseNet121Encoder, _PLAIN),
+}
+
+
+class DecoderBlock(nn.Sequential):
+    """Three 3×3 convolutions with batch norm and ReLU, then bilinear upsampling."""
+
+    def __init__(self, inside: int, widths: tuple[int, int, int], factor: int) -> None:
+        super().__init__(*(ConvBnRelu(a, b) for a, b in pairwise((inside, *widths))))
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return upsample(super().forward(x), self.factor)
+
+
+class Head(nn.Module):
+    """The block D0, whose last convolution gives the logits at full resolution."""
+
+    def __init__(self, outside: int, deep: bool) -> None:
+        super().__init__()
+        self.refine = nn.Sequential() if deep else nn.Sequential(ConvBnRelu(128, 64), ConvBnRelu(64, 64))
+        self.predict = nn.Conv2d(64, outside, 3, padding=1)
+        self.factor = 1 if deep else 2
+
+    def forward(self, x: Tensor) -> Tensor:  # N×128×H/2×W/2 (deep: N×64×H×W) -> N×outside×H×W
+        return upsample(self.predict(self.refine(x)), self.factor)
+
+
+class GlanceDecoder(nn.Module):
+    """Glance decoder (section 4.2.1), without its heads: blocks D4 … D1 over pyramid features.
+
+    ``blocks.i`` is the paper's D^G_i; ``context.i`` brings the pyramid features to its resolution
+    (``context.0``: to the heads').
+    """
+
+    def __init__(self, plan: _Plan, channels: int) -> None:
+        super().__init__()
+        self.pyramid = PyramidPooling(channels, channels)
+        self.blocks = nn.ModuleDict()
+        self.context = nn.ModuleDict()
+        inside = channels
+        for level, widths in zip(range(len(plan.widths), 0, -1), plan.widths, strict=True):
+            factor = 1 if plan.deep and level == 1 else 2
+            self.blocks[str(level)] = DecoderBlock(2 * inside, widths, factor)
+            inside = widths[-1]
+            if level > 1 or not plan.deep:
+                self.context[str(level - 1)] = ConvBnRelu(channels, inside)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        coarse = features[-1]  # N×C×H/32×W/32
+        pyramid = self.pyramid(coarse)
+        x = torch.cat([pyramid, coarse], 1)
+        for level, block in self.blocks.items():
+            x = block(x)  # twice the resolution of the block before
+            below = str(int(level) - 1)
+            if below in self.context:
+                context = self.context[below](pyramid)
+                x = torch.cat([upsample(context, x.shape[2] // context.shape[2]), x], 1)
+        return x  # N×128×H/2×W/2 (deep: N×64×H×W); the heads of all RoSTa read it
+
+
+class FocusDecoder(nn.Module):
+    """Focus decoder (section 4.2.2), without its heads: bridge block, then a U-Net's blocks.
+
+    ``blocks.i`` is the paper's D^F_i. Its input joins the block before with the encoder's E_i.
+    """
+
+    def __init__(self, plan: _Plan, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        coarse = channels[-1]
+        # Bridge block: local context in a wide field, after BASNet (Qin et al., CVPR 2019).
+        self.bridge = nn.Sequential(*(ConvBnRelu(coarse, coarse, dilation=2) for _ in range(3)))
+        self.blocks = nn.ModuleDict()
+        inside = coarse
+        for level, widths, skip in zip(
+            range(len(plan.widths), 0, -1), plan.widths, reversed(channels), strict=False
+        ):
+            factor = 1 if plan.deep and level == 1 else 2
+            self.blocks[str(level)] = DecoderBlock(inside + skip, widths, factor)
+            inside = widths[-1]
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        *skips, coarse = features
+        x = torch.cat([self.bridge(coarse), coarse], 1)
+        for block in self.blocks.values():
+            x = block(x)
+            if skips:
+                x = torch.cat([x, skips.pop()], 1)
+        return x  # N×128×H/2×W/2 (deep: N×64×H×W); the heads of all RoSTa read it
+
+
+class RostaIntegration(nn.Module):
+    """RoSTa integration module, RIM (section 6.5): the three mattes → one.
+
+    1×1 convolution to 16 channels, squeeze-and-excitation, 1×1 convolution; no activation, so the
+    result may leave 0..1.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.expand = nn.Conv2d(3, 16, 1)
+        self.attention = SqueezeExcitation(16, 4)
+        self.predict = nn.Conv2d(16, 1, 1)
+
+    def forward(self, alphas: Tensor) -> Tensor:  # N×3×H×W: tt, ft, bt -> N×1×H×W
+        return self.predict(self.attention(self.expand(alphas)))
+
+
+class GFM(nn.Module):
+    """Glance and Focus Matting with one of the published backbones.
+
+    Args:
+        backbone: ``resnet34``, ``resnet34_2b``, ``resnet101`` or ``densenet121``.
+        rosta: what the glance distinguishes. ``tt``: background, transition, foreground; ``ft``:
+            foreground or not; ``bt``: not background or background; ``rim``: all three, joined.
+
+    Raises:
+        ValueError: an unknown backbone or rosta. ``training.networks.create`` names the near match.
+    """
+
+    name = "gfm"
+    size_multiple = 32
+    input_spec = InputSpec()  # RGB in 0..255, as it is: GFM was trained without normalisation
+
+    def __init__(self, backbone: str, rosta: str) -> None:
+        super().__init__()
+        if backbone not in _PLANS:
+            raise ValueError(f"backbone {backbone!r}; expected one of {', '.join(_PLANS)}")
+        if rosta not in (*ROSTAS, "rim"):
+            raise ValueError(f"rosta {rosta!r}; expected one of {', '.join(ROSTAS)}, rim")
+        self.backbone = backbone
+        self.rosta = rosta
+        plan = _PLANS[backbone]
+        parts = ROSTAS if rosta == "rim" else (rosta,)
+        self.encoder = plan.encoder()
+        channels: tuple[int, ...] = self.encoder.channels  # type: ignore[assignment]
+        self.glance = GlanceDecoder(plan, channels[-1])
+        self.focus = FocusDecoder(plan, channels)
+        self.glance_heads = nn.ModuleDict(
+            {part: Head(GLANCE_CHANNELS[part], plan.deep) for part in parts}
+        )
+        self.focus_heads = nn.ModuleDict({part: Head(1, plan.deep) for part in parts})
+        self.rim = RostaIntegration() if rosta == "rim" else None
+        self.heads = {"alpha": 1} if self.rim else {"glance": GLANCE_CHANNELS[rosta], "focus": 1}
+        self.fusion = "alpha" if self.rim else rosta
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Matte an image.
+
+        Args:
+            x: N×3×H×W, RGB in 0..255; H and W multiples of 32.
+
+        Returns:
+            ``glance`` N×3×H×W or N×2×H×W and ``focus`` N×1×H×W, probabilities, and ``alpha``
+            N×1×H×W. With ``rim`` also ``glance_tt``, ``focus_tt``, ``alpha_tt`` and so on for
+            ``ft`` and ``bt``; then ``glance`` and ``focus`` are those of ``tt``, and ``alpha`` is
+            the integration module's: its raw output while training, clamped to 0..1 in eval mode.
+
+        Raises:
+            ValueError: an image of another shape.
+        """
+        if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % 32 or x.shape[3] % 32 or not x.numel():
+            raise ValueError(
+                f"image of shape {tuple(x.shape)}; expected N×3×H×W with H and W multiples of 32: "
+                "resize or pad it first"
+            )
+        features = self.encoder(x)
+        glance_features = self.glance(features)
+        focus_features = self.focus(features)
+        result: dict[str, Tensor] = {}
+        for part in self.glance_heads:
+            glance = torch.sigmoid(self.glance_heads[part](glance_features))
+            focus = torch.sigmoid(self.focus_heads[part](focus_features))
+            alpha = collaborative_fusion(glance, focus, part)
+            if self.rim is None:
+                return {"glance": glance, "focus": focus, "alpha": alpha}
+            result |= {f"glance_{part}": glance, f"focus_{part}": focus, f"alpha_{part}": alpha}
+        alpha = self.rim(torch.cat([result[f"alpha_{part}"] for part in ROSTAS], 1))
+        result["glance"] = result["glance_tt"]
+        result["focus"] = result["focus_tt"]
+        result["alpha"] = alpha if self.training else alpha.clamp(0, 1)
+        return result

@@ -1,0 +1,147 @@
+"""ResNet encoders (He et al., CVPR 2016), as GFM uses them.
+
+Module names are torchvision's (``conv1``, ``bn1``, ``layer1.0.conv1`` …), so ImageNet weights in
+that format load as a backbone; the classifier ``fc`` is left out.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions and a shortcut."""
+
+    expansion = 1
+
+    def __init__(self, inside: int, width: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inside, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _shortcut(inside, width, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class Bottleneck(nn.Module):
+    """1×1, 3×3 (which carries the stride, as in torchvision), 1×1 to four times the width."""
+
+    expansion = 4
+
+    def __init__(self, inside: int, width: int, stride: int = 1) -> None:
+        super().__init__()
+        outside = width * self.expansion
+        self.conv1 = nn.Conv2d(inside, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, outside, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outside)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _shortcut(inside, outside, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+def _shortcut(inside: int, outside: int, stride: int) -> nn.Sequential | None:
+    if stride == 1 and inside == outside:
+        return None
+    return nn.Sequential(
+        nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
+    )
+
+
+def _layer(
+    block: type[BasicBlock | Bottleneck], inside: int, width: int, blocks: int, stride: int = 1
+) -> nn.Sequential:
+    outside = width * block.expansion
+    first = block(inside, width, stride)
+    return nn.Sequential(first, *(block(outside, width) for _ in range(blocks - 1)))
+
+
+class ResNetEncoder(nn.Module):
+    """ResNet-34 or ResNet-101: five features at strides 2, 4, 8, 16, 32 (E0 … E4 of the paper)."""
+
+    # Entries of an ImageNet checkpoint that this encoder has no use for.
+    unused_in_backbone: tuple[str, ...] = ("fc.",)
+
+    def __init__(self, block: type[BasicBlock | Bottleneck], blocks: tuple[int, ...]) -> None:
+        super().__init__()
+        wide = block.expansion
+        self.channels = (64, 64 * wide, 128 * wide, 256 * wide, 512 * wide)
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        self.layer1 = _layer(block, 64, 64, blocks[0])
+        self.layer2 = _layer(block, 64 * wide, 128, blocks[1], 2)
+        self.layer3 = _layer(block, 128 * wide, 256, blocks[2], 2)
+        self.layer4 = _layer(block, 256 * wide, 512, blocks[3], 2)
+        initialise(self)
+
+    def forward(self, x: Tensor) -> list[Tensor]:  # N×3×H×W
+        e0 = self.relu(self.bn1(self.conv1(x)))  # N×64×H/2×W/2
+        e1 = self.layer1(self.maxpool(e0))  # stride 4
+        e2 = self.layer2(e1)
+        e3 = self.layer3(e2)
+        e4 = self.layer4(e3)  # stride 32
+        return [e0, e1, e2, e3, e4]
+
+
+class ResNet34DeepEncoder(nn.Module):
+    """ResNet-34 with full-resolution first stages: ``r2b`` of GFM's section 6.4.1, after BASNet.
+
+    A 3×3 stem of stride 1 and no max-pool, so layers 1 to 4 run at strides 1, 2, 4 and 8, and two
+    more layers, each a 2×2 max-pool and three basic blocks, reach stride 32. Six features, E1 … E6.
+    """
+
+    unused_in_backbone: tuple[str, ...] = ("conv1.", "bn1.", "fc.")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.channels = (64, 128, 256, 512, 512, 512)
+        self.stem = nn.Sequential(
+            OrderedDict(
+                conv=nn.Conv2d(3, 64, 3, padding=1),
+                bn=nn.BatchNorm2d(64),
+                relu=nn.ReLU(inplace=True),
+            )
+        )
+        self.layer1 = _layer(BasicBlock, 64, 64, 3)
+        self.layer2 = _layer(BasicBlock, 64, 128, 4, 2)
+        self.layer3 = _layer(BasicBlock, 128, 256, 6, 2)
+        self.layer4 = _layer(BasicBlock, 256, 512, 3, 2)
+        self.pool = nn.MaxPool2d(2, 2, ceil_mode=True)
+        self.layer5 = _layer(BasicBlock, 512, 512, 3)
+        self.layer6 = _layer(BasicBlock, 512, 512, 3)
+        initialise(self)
+
+    def forward(self, x: Tensor) -> list[Tensor]:  # N×3×H×W
+        e1 = self.layer1(self.stem(x))  # N×64×H×W
+        e2 = self.layer2(e1)
+        e3 = self.layer3(e2)
+        e4 = self.layer4(e3)  # stride 8
+        e5 = self.layer5(self.pool(e4))
+        e6 = self.layer6(self.pool(e5))  # stride 32
+        return [e1, e2, e3, e4, e5, e6]
+
+
+def initialise(encoder: nn.Module) -> None:
+    """He's initialisation of every convolution; batch norms start as the identity."""
+    for module in encoder.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
