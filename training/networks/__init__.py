@@ -24,9 +24,6 @@ _NETWORKS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("tt", "ft", "bt", "rim"),
     ),
 }
-# Our light network has one glance and one focus decoder; RIM integrates three pairs.
-_LIGHT_ROSTAS = ("tt", "ft", "bt")
-
 
 class UnknownNetwork(ValueError):
     """A network, backbone or RoSTa that does not exist; the message names the near match."""
@@ -42,10 +39,9 @@ def backbones(name: str) -> tuple[str, ...]:
     return _NETWORKS[_known("network", name, names())][0]
 
 
-def rostas(name: str, backbone: str | None = None) -> tuple[str, ...]:
-    """RoSTa that a network can be made with, the default first."""
-    available = _NETWORKS[_known("network", name, names())][1]
-    return _LIGHT_ROSTAS if backbone == "mobilenetv3" else available
+def rostas(name: str) -> tuple[str, ...]:
+    """Representations of semantics and transition areas of a network, the default first."""
+    return _NETWORKS[_known("network", name, names())][1]
 
 
 def create(name: str, *, backbone: str | None = None, rosta: str | None = None) -> nn.Module:
@@ -65,8 +61,7 @@ def create(name: str, *, backbone: str | None = None, rosta: str | None = None) 
         UnknownNetwork: an option that does not exist.
     """
     backbone = _known(f"backbone of {name}", backbone or backbones(name)[0], backbones(name))
-    options = rostas(name, backbone)
-    rosta = _known(f"RoSTa of {name} with {backbone}", rosta or options[0], options)
+    rosta = _known(f"RoSTa of {name}", rosta or rostas(name)[0], rostas(name))
     if backbone == "mobilenetv3":
         from training.networks.gfm_light import GFMLight
 

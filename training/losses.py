@@ -1,0 +1,95 @@
+"""Training losses of GFM (section 4.2 of *Bridging Composite and Real*, IJCV 2022).
+
+Every tensor is float32 N×C×H×W; mattes, masks and images lie in 0..1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+EPSILON = 1e-6
+
+
+def glance_loss(glance: Tensor, classes: Tensor) -> Tensor:
+    """Cross-entropy of the glance's probabilities (equation 2).
+
+    Args:
+        glance: N×C×H×W, probabilities that sum to 1 over C.
+        classes: int64 N×H×W.
+    """
+    return functional.nll_loss(glance.clamp_min(EPSILON).log(), classes)
+
+
+def alpha_loss(prediction: Tensor, alpha: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Root of the squared difference (equation 4), in a transition mask or everywhere.
+
+    As in the released code, ε lies inside the root once a pixel of the mask, and the sum is
+    divided by the mask's area plus 1.
+    """
+    if mask is None:
+        return ((prediction - alpha).square() + EPSILON**2).sqrt().mean()
+    root = (((prediction - alpha) * mask).square() + EPSILON**2 * mask).clamp_min(1e-14).sqrt()
+    return (root * mask).sum() / (mask.sum() + 1)
+
+
+def _pyramid(image: Tensor, levels: int) -> list[Tensor]:
+    """Laplacian pyramid with Burt and Adelson's 5-tap binomial kernel."""
+    taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=image.device) / 16
+    kernel = (taps[:, None] * taps[None])[None, None]
+    differences = []
+    for _ in range(levels):
+        smooth = functional.conv2d(functional.pad(image, (2, 2, 2, 2), mode="reflect"), kernel)
+        differences.append(image - smooth)
+        image = functional.avg_pool2d(smooth, 2)
+    return differences
+
+
+def laplacian_loss(
+    prediction: Tensor, alpha: Tensor, mask: Tensor | None = None, levels: int = 5
+) -> Tensor:
+    """L1 distance of the Laplacian pyramids, all levels with equal weight (equation 5).
+
+    With a mask, what lies outside it does not count: both mattes are set to 0 there.
+    """
+    if mask is not None:
+        prediction, alpha = prediction * mask, alpha * mask
+    ours, theirs = _pyramid(prediction, levels), _pyramid(alpha, levels)
+    return sum(
+        (functional.l1_loss(a, b) for a, b in zip(ours, theirs, strict=True)),
+        start=prediction.new_zeros(()),
+    )
+
+
+def composition_loss(
+    prediction: Tensor, image: Tensor, foreground: Tensor, background: Tensor
+) -> Tensor:
+    """Difference between the image and its composition by the predicted matte (equation 7).
+
+    ``image``, ``foreground`` and ``background`` are N×3×H×W.
+    """
+    composed = prediction * foreground + (1 - prediction) * background
+    return ((composed - image).square() + EPSILON**2).sqrt().mean()
+
+
+def gfm_loss(
+    outputs: dict[str, Tensor], batch: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """GFM's three losses: ``glance`` (equation 2), ``focus`` (equation 3) and ``collaborative``
+    (equation 6); the objective is their sum.
+
+    Args:
+        outputs: what the network returns: ``glance``, ``focus``, ``alpha``.
+        batch: ``classes`` (int64 N×H×W), ``mask``, ``focus`` and ``alpha`` (N×1), and ``composed``,
+            ``foreground`` and ``background`` (N×3).
+    """
+    focus, target, mask = outputs["focus"], batch["focus"], batch["mask"]
+    fused, alpha = outputs["alpha"], batch["alpha"]
+    return {
+        "glance": glance_loss(outputs["glance"], batch["classes"]),
+        "focus": alpha_loss(focus, target, mask) + laplacian_loss(focus, target, mask),
+        "collaborative": alpha_loss(fused, alpha)
+        + laplacian_loss(fused, alpha)
+        + composition_loss(fused, batch["composed"], batch["foreground"], batch["background"]),
+    }

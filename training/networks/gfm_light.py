@@ -1,0 +1,186 @@
+"""A light GFM for video: MobileNetV3-Large encoder, depthwise-separable decoders.
+
+The plan is that of *Bridging Composite and Real* (IJCV 2022), section 4.2: one shared encoder, a
+glance decoder that tells what is foreground, background and transition, a focus decoder that finds
+the matte where it is fractional, and collaborative matting that joins them. What is ours is the
+choice of layers, made for a few milliseconds on a laptop's CPU:
+
+* both decoders end below full resolution: the glance at stride 4 (its borders lie inside the
+  transition area, where the focus decides), the focus at stride 2 with a depth-to-space to 1;
+* the focus decoder's last block sees the input's own pixels, folded to stride 2, so that strands
+  thinner than a feature pixel survive;
+* the glance ends in a softmax instead of three sigmoids: trained from nothing it converges sooner,
+  and two classes can't saturate into a tie.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kernels.spec import InputSpec
+from training.networks.blocks import collaborative_fusion
+from training.networks.mobilenetv3 import CHANNELS, MobileNetV3
+
+
+class _Separable(nn.Sequential):
+    """Depthwise 3×3, pointwise 1×1, batch norm, ReLU."""
+
+    def __init__(self, inside: int, outside: int, dilation: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(inside, inside, 3, 1, dilation, dilation, groups=inside, bias=False),
+            nn.Conv2d(inside, outside, 1, bias=False),
+            nn.BatchNorm2d(outside),
+            nn.ReLU(inplace=True),
+        )
+
+
+class _PyramidPooling(nn.Module):
+    """Context at bins of 1, 3 and 5 (section 4.2.1), each squeezed by a 1×1 convolution."""
+
+    def __init__(self, inside: int, outside: int, bins: tuple[int, ...] = (1, 3, 5)) -> None:
+        super().__init__()
+        self.bins = bins
+        self.squeeze = nn.ModuleList(nn.Conv2d(inside, 32, 1) for _ in bins)
+        self.join = nn.Sequential(
+            nn.Conv2d(inside + 32 * len(bins), outside, 1, bias=False),
+            nn.BatchNorm2d(outside),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        context = [
+            _resize(squeeze(functional.adaptive_avg_pool2d(x, bin_)), x)
+            for bin_, squeeze in zip(self.bins, self.squeeze, strict=True)
+        ]
+        return self.join(torch.cat([x, *context], 1))
+
+
+class _Bridge(nn.Module):
+    """The bridge block (section 4.2.2): three dilated convolutions with a wider view."""
+
+    def __init__(self, inside: int, outside: int) -> None:
+        super().__init__()
+        self.enter = _Separable(inside, outside)
+        self.dilated = nn.ModuleList(_Separable(outside, outside, d) for d in (1, 2, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x)
+        for layer in self.dilated:
+            x = x + layer(x)
+        return x
+
+
+class _GlanceDecoder(nn.Module):
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        _, c4, c8, c16, c32 = CHANNELS
+        self.context = _PyramidPooling(c32, 128)
+        self.stage16 = _Separable(128 + c16, 96)
+        self.stage8 = _Separable(96 + c8, 64)
+        self.stage4 = _Separable(64 + c4, 48)
+        self.predict = nn.Conv2d(48, classes, 3, padding=1)
+
+    def forward(self, e4: Tensor, e8: Tensor, e16: Tensor, e32: Tensor) -> tuple[Tensor, Tensor]:
+        psp = self.context(e32)  # N×128×H/32×W/32
+        x = self.stage16(torch.cat([_resize(psp, e16), e16], 1))  # N×96×H/16×W/16
+        x = self.stage8(torch.cat([_resize(x, e8), e8], 1))  # N×64×H/8×W/8
+        x = self.stage4(torch.cat([_resize(x, e4), e4], 1))  # N×48×H/4×W/4
+        logits = self.predict(x)
+        return psp, functional.interpolate(logits, scale_factor=4.0, mode="bilinear")
+
+
+class _FocusDecoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        c2, c4, c8, c16, c32 = CHANNELS
+        self.bridge = _Bridge(c32 + 128, 128)
+        self.stage16 = _Separable(128 + c16, 96)
+        self.stage8 = _Separable(96 + c8, 64)
+        self.stage4 = _Separable(64 + c4, 48)
+        self.stage2 = _Separable(48 + c2 + 12, 32)
+        self.predict = nn.Conv2d(32, 4, 3, padding=1)
+
+    def forward(
+        self, image: Tensor, e2: Tensor, e4: Tensor, e8: Tensor, e16: Tensor, e32: Tensor, psp: Tensor
+    ) -> Tensor:
+        x = self.bridge(torch.cat([e32, psp], 1))  # N×128×H/32×W/32
+        x = self.stage16(torch.cat([_resize(x, e16), e16], 1))  # N×96×H/16×W/16
+        x = self.stage8(torch.cat([_resize(x, e8), e8], 1))  # N×64×H/8×W/8
+        x = self.stage4(torch.cat([_resize(x, e4), e4], 1))  # N×48×H/4×W/4
+        pixels = functional.pixel_unshuffle(image, 2)  # N×12×H/2×W/2
+        x = self.stage2(torch.cat([_resize(x, e2), e2, pixels], 1))  # N×32×H/2×W/2
+        return torch.sigmoid(functional.pixel_shuffle(self.predict(x), 2))  # N×1×H×W
+
+
+class _Collaborative(nn.Module):
+    """One glance and one focus decoder over the shared encoder's features."""
+
+    def __init__(self, rosta: str) -> None:
+        super().__init__()
+        self.rosta = rosta
+        self.glance = _GlanceDecoder(3 if rosta == "tt" else 2)
+        self.focus = _FocusDecoder()
+
+    def forward(self, image: Tensor, features: list[Tensor]) -> dict[str, Tensor]:
+        e2, e4, e8, e16, e32 = features
+        psp, logits = self.glance(e4, e8, e16, e32)
+        glance = torch.softmax(logits, 1)
+        focus = self.focus(image, e2, e4, e8, e16, e32, psp)
+        alpha = collaborative_fusion(glance, focus, self.rosta)
+        return {"glance": glance, "focus": focus, "alpha": alpha}
+
+
+class _Integration(nn.Module):
+    """RoSTa integration module (section 4.3): the three mattes and the image → one matte."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refine = nn.Sequential(_Separable(24, 16), nn.Conv2d(16, 4, 3, padding=1))
+
+    def forward(self, image: Tensor, alphas: list[Tensor]) -> Tensor:
+        x = functional.pixel_unshuffle(torch.cat([image, *alphas], 1), 2)  # N×24×H/2×W/2
+        mean = torch.stack(alphas).mean(0)
+        return mean + functional.pixel_shuffle(self.refine(x), 2)
+
+
+class GFMLight(nn.Module):
+    """Light GFM; ``rosta`` is ``tt``, ``ft``, ``bt`` or ``rim``.
+
+    ``forward(x)``: RGB, ImageNet-normalised, float32 N×3×H×W, H and W multiples of 32 → dict of
+    ``glance`` (N×3 or N×2, probabilities), ``focus`` (N×1) and ``alpha`` (N×1), all ×H×W in 0..1.
+    With ``rim`` also ``glance_tt`` … ``alpha_bt``, and ``alpha`` is the integration module's: its
+    raw output while training, clamped to 0..1 in eval mode.
+    """
+
+    name = "gfm"
+    backbone = "mobilenetv3"
+    size_multiple = 32
+    input_spec = InputSpec("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+
+    def __init__(self, rosta: str) -> None:
+        super().__init__()
+        self.rosta = rosta
+        self.encoder = MobileNetV3()
+        parts = ("tt", "ft", "bt") if rosta == "rim" else (rosta,)
+        self.decoders = nn.ModuleDict({part: _Collaborative(part) for part in parts})
+        self.integration = _Integration() if rosta == "rim" else None
+        self.heads = {"alpha": 1} if rosta == "rim" else {"glance": 3 if rosta == "tt" else 2, "focus": 1}
+        self.fusion = "alpha" if rosta == "rim" else rosta
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        features = self.encoder(x)
+        outputs = {part: decoder(x, features) for part, decoder in self.decoders.items()}
+        if self.integration is None:
+            return outputs[self.rosta]
+        result = {"glance": outputs["tt"]["glance"], "focus": outputs["tt"]["focus"]}
+        for part, heads in outputs.items():
+            result.update({f"{head}_{part}": tensor for head, tensor in heads.items()})
+        alpha = self.integration(x, [heads["alpha"] for heads in outputs.values()])
+        result["alpha"] = alpha if self.training else alpha.clamp(0, 1)
+        return result
+
+
+def _resize(x: Tensor, like: Tensor) -> Tensor:
+    return functional.interpolate(x, like.shape[2:], mode="bilinear", align_corners=False)

@@ -1,0 +1,207 @@
+"""Procedural scenes with a known alpha matte, for training and verification without a dataset.
+
+A body with hair, fur, soft or transparent edges stands before a background that is more often
+than not out of focus. Colours come from noise, dead leaves, built structures and small crops of
+the photographs that scikit-image carries. A scene follows from its seed alone.
+
+>>> image, alpha = scene(7, (288, 512))
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from training.silhouettes import Part, body, fill, strands
+from training.textures import noise, palette, texture
+
+Image = NDArray[np.uint8]
+Mask = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Layers:
+    """A scene taken apart; image = camera(alpha · foreground + (1 − alpha) · background)."""
+
+    image: Image  # H×W×3 RGB, after the camera's noise and compression
+    alpha: Mask  # H×W in 0..1
+    foreground: Image  # H×W×3 RGB, defined everywhere
+    background: Image  # H×W×3 RGB
+
+
+def scene(seed: int, size: tuple[int, int]) -> tuple[Image, Mask]:
+    """The scene of a seed at ``size`` = (height, width): image uint8 H×W×3 RGB and alpha
+    float32 H×W in 0..1."""
+    drawn = layers(seed, size)
+    return drawn.image, drawn.alpha
+
+
+def layers(seed: int, size: tuple[int, int]) -> Layers:
+    """As :func:`scene`, with the foreground and background that were composed."""
+    rng = np.random.default_rng(seed)
+    height, width = size
+    parts = _place(rng, height, width)
+    alpha = _matte(rng, parts, height, width)
+    foreground = _paint(rng, parts, height, width)
+    background = _backdrop(rng, alpha, foreground, height, width)
+    image = _camera(rng, compose(foreground, background, alpha))
+    return Layers(image, alpha, foreground, background)
+
+
+def compose(foreground: Image, background: Image, alpha: Mask) -> Image:
+    """alpha · foreground + (1 − alpha) · background, rounded; uint8 H×W×3."""
+    blend = background + (foreground.astype(np.float32) - background) * alpha[..., None]
+    return (blend + 0.5).astype(np.uint8)
+
+
+def _place(rng: np.random.Generator, height: int, width: int) -> list[Part]:
+    """One body, sometimes two, in pixels; an empty list once in a while."""
+    if rng.random() < 0.02:
+        return []
+    parts: list[Part] = []
+    for index in range(2 if rng.random() < 0.15 else 1):
+        side = min(height, width) * rng.uniform(0.8, 1.35) * (0.7 if index else 1.0)
+        spread = 0.28 if index else 0.12
+        left = width / 2 - side / 2 + rng.normal(0, spread) * (width - 0.4 * side)
+        top = height / 2 - side / 2 + rng.normal(0.03, 0.08) * height
+        parts += [
+            Part(part.outline * side + (left, top), part.material) for part in body(rng)
+        ]
+    return parts
+
+
+def _matte(rng: np.random.Generator, parts: list[Part], height: int, width: int) -> Mask:
+    twice = [part.outline * 2 for part in parts]
+    union = fill(twice, 2 * height, 2 * width)
+    canvas = (union * 255).astype(np.uint8)
+    style = rng.choice(4, p=(0.28, 0.37, 0.2, 0.15))  # smooth, fur, long hair, flyaway strands
+    if style and parts:
+        contours, _ = cv2.findContours(
+            (canvas > 127).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+        )
+        reach = min(height, width) * 2
+        for contour in contours:
+            outline = contour[:, 0].astype(np.float64)
+            # The picture's border cuts the body; no hair grows from the cut.
+            inside = (outline > 1) & (outline < (2 * width - 2, 2 * height - 2))
+            outline = outline[inside.all(1)]
+            if len(outline) < 30:
+                continue
+            if style == 2:  # only the upper part of the body grows long hair
+                cut = np.quantile(outline[:, 1], rng.uniform(0.25, 0.7))
+                outline = outline[outline[:, 1] <= cut]
+            density, length = (
+                (0, 0),
+                (rng.uniform(0.3, 1.5), rng.uniform(0.01, 0.05) * reach),
+                (rng.uniform(0.2, 1.0), rng.uniform(0.05, 0.16) * reach),
+                (rng.uniform(0.02, 0.15), rng.uniform(0.03, 0.15) * reach),
+            )[style]
+            count = int(min(density * len(outline), 2500))
+            strands(rng, outline, count, length, rng.uniform(0, 1), canvas)
+    alpha = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
+    alpha = alpha.astype(np.float32) * np.float32(1 / 255)
+    if rng.random() < 0.3:  # out of focus, all of it or one side
+        sigma = rng.gamma(2.0, 0.9) * min(height, width) / 288 + 0.4
+        soft = cv2.GaussianBlur(alpha, (0, 0), sigma)
+        if rng.random() < 0.5:
+            where = np.clip(noise(rng, height, width, 0.0), 0, 1)
+            alpha += (soft - alpha) * where
+        else:
+            alpha = soft
+    if rng.random() < 0.06:  # glass, veil, smoke
+        veil = np.clip(0.55 + 0.25 * noise(rng, height, width, 0.5), 0.1, 1)
+        alpha = alpha * veil
+    return np.clip(alpha, 0, 1)
+
+
+def _paint(rng: np.random.Generator, parts: list[Part], height: int, width: int) -> Image:
+    """Foreground colours, defined everywhere: the hair's material lies under the parts."""
+    zoom = rng.uniform(0.6, 2.0)
+    materials = [texture(rng, height, width, zoom) for _ in range(3)]
+    if rng.random() < 0.6:  # one coat: the materials of an animal resemble each other
+        share = rng.uniform(0.5, 0.95)
+        mean = materials[0].mean((0, 1))
+        for k in (1, 2):
+            shift = (mean - materials[k].mean((0, 1))) * share
+            materials[k] = np.clip(materials[k] + shift, 0, 255).astype(np.uint8)
+    dark = np.clip(palette(rng, 1)[0] * 0.3, 0, 255).astype(np.uint8)
+    image = materials[0].astype(np.float32)
+    light = rng.uniform(0, 2 * np.pi)
+    for part in parts:
+        mask = fill([part.outline], height, width)[..., None]
+        colour = np.float32(dark) if part.material == 3 else materials[part.material]
+        image += (colour - image) * mask
+    if parts:
+        # Shade as if the silhouette were inflated: darker where it turns from the light.
+        union = fill([part.outline for part in parts], height, width)
+        height_map = cv2.GaussianBlur(union, (0, 0), min(height, width) * rng.uniform(0.02, 0.08))
+        slope = cv2.Sobel(height_map, cv2.CV_32F, 1, 0) * np.float32(np.cos(light))
+        slope += cv2.Sobel(height_map, cv2.CV_32F, 0, 1) * np.float32(np.sin(light))
+        slope *= rng.uniform(0.1, 0.5) / max(float(np.abs(slope).max()), 1e-6)
+        image *= 1 + slope[..., None]
+    tones = 1 + rng.uniform(0.02, 0.12) * noise(rng, height, width, 0.9)
+    return np.clip(image * tones[..., None], 0, 255).astype(np.uint8)
+
+
+def _backdrop(
+    rng: np.random.Generator, alpha: Mask, foreground: Image, height: int, width: int
+) -> Image:
+    zoom = rng.uniform(0.6, 2.5)
+    image = texture(rng, height, width, zoom)
+    for _ in range(int(rng.integers(0, 3))):  # ground and wall, near and far
+        other = texture(rng, height, width, rng.uniform(0.6, 2.5))
+        line = height * rng.uniform(0.25, 0.9) + rng.normal(0, 0.15) * np.arange(width)
+        line = line + rng.uniform(0, 0.05) * height * noise(rng, 2, width, 0.6)[0]
+        edge = rng.uniform(0.5, 20)
+        below = np.clip((np.arange(height)[:, None] - line[None]) / edge + 0.5, 0, 1)
+        image = compose(other, image, below.astype(np.float32))
+    blurred = rng.random() < 0.65
+    if blurred and rng.random() < 0.6:  # things that are not the subject: far, and out of focus
+        for _ in range(int(rng.integers(1, 4))):
+            side = min(height, width) * rng.uniform(0.25, 0.9)
+            corner = rng.uniform(-0.2, 0.9, 2) * (width, height)
+            parts = [Part(p.outline * side + corner, p.material) for p in body(rng)]
+            for part in parts:
+                mask = fill([part.outline], height, width)
+                image = compose(np.broadcast_to(palette(rng, 1)[0], image.shape), image, mask)
+    if rng.random() < 0.12:  # camouflage: the background takes the subject's mean colour
+        shift = foreground[::4, ::4].mean((0, 1)) - image[::4, ::4].mean((0, 1))
+        image = np.clip(image + shift * rng.uniform(0.5, 1.0), 0, 255).astype(np.uint8)
+    if rng.random() < 0.3:  # the subject's shadow
+        reach = min(height, width)
+        offset = np.float32([[1, 0, rng.normal(0, 0.06) * reach], [0, 1, rng.uniform(0, 0.1) * reach]])
+        shadow = cv2.warpAffine(alpha, offset, (width, height))
+        shadow = cv2.GaussianBlur(shadow, (0, 0), reach * rng.uniform(0.01, 0.06))
+        image = (image * (1 - rng.uniform(0.2, 0.6) * shadow[..., None])).astype(np.uint8)
+    if blurred:
+        kernel = max(3, int(min(height, width) * rng.uniform(0.015, 0.13)))
+        soft = cv2.blur(cv2.blur(image, (kernel, kernel)), (kernel // 2 + 1, kernel // 2 + 1))
+        if rng.random() < 0.3:  # the ground near the subject is as sharp as the subject
+            start = rng.uniform(0.5, 0.9)
+            ramp = np.clip((np.arange(height) / height - start) / 0.25, 0, 1).astype(np.float32)
+            image = compose(image, soft, np.broadcast_to(ramp[:, None], (height, width)))
+        else:
+            image = soft
+    elif rng.random() < 0.3:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.5))
+    return image
+
+
+def _camera(rng: np.random.Generator, image: Image) -> Image:
+    """Exposure, white balance, softness, noise and compression."""
+    gains = rng.uniform(0.8, 1.35) * (1 + rng.normal(0, 0.05, 3))
+    shot = np.clip(image * gains.astype(np.float32), 0, 255)
+    if rng.random() < 0.3:
+        shot = cv2.GaussianBlur(shot, (0, 0), rng.uniform(0.3, 1.0))
+    if rng.random() < 0.5:
+        grain = rng.standard_normal(shot.shape, np.float32)
+        shot = np.clip(shot + grain * np.float32(rng.gamma(2.0, 2.0)), 0, 255)
+    shot = np.round(shot).astype(np.uint8)
+    if rng.random() < 0.5:
+        quality = int(rng.integers(40, 96))
+        _, packed = cv2.imencode(".jpg", shot, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        shot = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+    return shot
