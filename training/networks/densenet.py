@@ -66,6 +66,7 @@ class DenseNet121Encoder(nn.Module):
     """
 
     unused_in_backbone: tuple[str, ...] = ("features.norm5.", "classifier.")
+    unmatched_in_backbone: tuple[str, ...] = ("reduce.",)
 
     def __init__(self) -> None:
         super().__init__()

@@ -74,8 +74,10 @@ def _layer(
 class ResNetEncoder(nn.Module):
     """ResNet-34 or ResNet-101: five features at strides 2, 4, 8, 16, 32 (E0 … E4 of the paper)."""
 
-    # Entries of an ImageNet checkpoint that this encoder has no use for.
+    # Prefixes in an ImageNet checkpoint that this encoder has no use for, and its own that such a
+    # checkpoint does not hold.
     unused_in_backbone: tuple[str, ...] = ("fc.",)
+    unmatched_in_backbone: tuple[str, ...] = ()
 
     def __init__(self, block: type[BasicBlock | Bottleneck], blocks: tuple[int, ...]) -> None:
         super().__init__()
@@ -108,6 +110,7 @@ class ResNet34DeepEncoder(nn.Module):
     """
 
     unused_in_backbone: tuple[str, ...] = ("conv1.", "bn1.", "fc.")
+    unmatched_in_backbone: tuple[str, ...] = ("stem.", "layer5.", "layer6.")
 
     def __init__(self) -> None:
         super().__init__()

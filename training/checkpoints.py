@@ -1,0 +1,520 @@
+"""Weights on disk: our own safetensors, and the layouts of the released ``.pth`` files.
+
+Loading is strict. Nothing is unpickled but tensors, nothing of the network changes unless every key
+fits, and whatever does not fit is named.
+
+A released GFM checkpoint holds each tensor of the encoder twice, under the torchvision network
+(``resnet.layer2.0.conv1.weight``) and under the stage (``encoder2.0.conv1.weight``). Both must be
+there and agree.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+# Names that one message lists before it says "and N more".
+_LISTED = 4
+
+
+class CheckpointError(ValueError):
+    """A file that does not hold the weights of this network, or cannot be read or written."""
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What :func:`load` did.
+
+    Attributes:
+        path: the file.
+        layout: ``"matter"`` (our names), ``"released"`` or ``"backbone"``.
+        loaded: number of tensors that the network took.
+        ignored: entries of the file that the network never reads (a classifier, say).
+        kept: entries of the network that the file has no say in, and that stayed as they were
+            (:func:`load_backbone` only).
+        metadata: of a safetensors file.
+    """
+
+    path: Path
+    layout: str
+    loaded: int
+    ignored: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        text = f"{self.path.name}: {self.loaded} tensors loaded ({self.layout} layout)"
+        if self.ignored:
+            text += f", {len(self.ignored)} unused entries ignored ({_listed(self.ignored)})"
+        if self.kept:
+            text += f", {len(self.kept)} kept as they were ({_listed(self.kept)})"
+        return text
+
+
+# ── Public ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def load(network: nn.Module, path: str | Path) -> LoadReport:
+    """Fill `network` from a checkpoint of ours (safetensors) or of the released kind (``.pth``).
+
+    Floating-point tensors are cast to the network's own type. A network on the meta device takes
+    the file's tensors themselves, memory-mapped: no second copy of the largest one's 2 GB.
+
+    Released FT and BT checkpoints hold the same names and shapes: which of the two a file is cannot
+    be told from it.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, holds anything but tensors, or is another
+            network's; keys missing, unexpected, misshapen, or twice with different values. The
+            network is then unchanged.
+    """
+    path = Path(path)
+    state, metadata = _read(path)
+    released = released_names(network)
+    own = network.state_dict()
+    names = {name for aliases in released.values() for name in aliases}
+    if released and len(names & state.keys()) > len(own.keys() & state.keys()):
+        layout, aliases, unused = "released", released, _unused(network)
+    else:
+        layout, aliases, unused = "matter", {key: (key,) for key in own}, ()
+    fitted, ignored = _fit(network, own, state, aliases, unused, path, metadata)
+    _fill(network, own, fitted)
+    return LoadReport(path, layout, len(fitted), ignored, metadata=metadata)
+
+
+def load_backbone(network: nn.Module, path: str | Path) -> LoadReport:
+    """Fill ``network.encoder`` from an ImageNet classifier in torchvision's format.
+
+    Layers that a classifier does not have (``encoder.unmatched_in_backbone``: another stem, more
+    stages) keep their values; its own last layers are ignored.
+
+    Raises:
+        CheckpointError: as :func:`load`.
+    """
+    path = Path(path)
+    encoder = network.encoder
+    if not isinstance(encoder, nn.Module):
+        raise CheckpointError(f"{_describe(network)} has no encoder to fill")
+    state, metadata = _read(path)
+    # DenseNet files of 2017 say norm.1 where torchvision's modules say norm1.
+    old = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d\.)")
+    state = {old.sub(r"\1\2", key): tensor for key, tensor in state.items()}
+    fresh = tuple(getattr(encoder, "unmatched_in_backbone", ()))
+    own = encoder.state_dict()
+    kept = tuple(key for key in own if key.startswith(fresh))
+    wanted = {key: tensor for key, tensor in own.items() if key not in kept}
+    unused = tuple(getattr(encoder, "unused_in_backbone", ()))
+    aliases = {key: (key,) for key in wanted}
+    fitted, ignored = _fit(network, wanted, state, aliases, unused, path, metadata)
+    _fill(encoder, wanted, fitted)
+    return LoadReport(path, "backbone", len(fitted), ignored, kept, metadata)
+
+
+def save(network: nn.Module, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write the weights as safetensors, at once or not at all.
+
+    The file is written beside `path` under a temporary name and renamed when it is complete.
+
+    Args:
+        metadata: strings to store beside the tensors; the network's name, backbone and rosta are
+            added as ``network``, ``backbone`` and ``rosta``.
+
+    Raises:
+        CheckpointError: metadata other than strings, or a file that cannot be written.
+    """
+    path = Path(path)
+    strings = {**(metadata or {}), **_identity(network)}
+    for key, value in strings.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise CheckpointError(f"metadata {key!r}: {value!r}; expected strings")
+    tensors = {key: tensor.detach().contiguous() for key, tensor in network.state_dict().items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(tensors, temporary, strings)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, SafetensorError, NotImplementedError) as error:
+        # NotImplementedError: tensors on the meta device have no values to write.
+        raise CheckpointError(f"{path}: cannot be written: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The metadata of a safetensors file, without reading its tensors.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or is not safetensors.
+    """
+    path = Path(path)
+    if _kind(path) != "safetensors":
+        raise CheckpointError(f"{path}: a .pth file has no metadata; expected safetensors")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+# ── Released names ──────────────────────────────────────────────────────────────────────────────
+
+# Our prefix -> the prefixes of the released checkpoint, each of which holds the same tensor.
+_RESNET = {
+    "encoder.conv1.": ("resnet.conv1.", "encoder0.0."),
+    "encoder.bn1.": ("resnet.bn1.", "encoder0.1."),
+    "encoder.layer1.": ("resnet.layer1.", "encoder1.1."),
+    "encoder.layer2.": ("resnet.layer2.", "encoder2."),
+    "encoder.layer3.": ("resnet.layer3.", "encoder3."),
+    "encoder.layer4.": ("resnet.layer4.", "encoder4."),
+}
+_RESNET_DEEP = {
+    "encoder.stem.conv.": ("encoder0.0.",),
+    "encoder.stem.bn.": ("encoder0.1.",),
+    "encoder.layer1.": ("resnet.layer1.", "encoder1."),
+    "encoder.layer2.": ("resnet.layer2.", "encoder2."),
+    "encoder.layer3.": ("resnet.layer3.", "encoder3."),
+    "encoder.layer4.": ("resnet.layer4.", "encoder4."),
+    # The released stages count their pooling layer: their blocks are 1, 2, 3.
+    **{f"encoder.layer{i}.{j}.": (f"encoder{i}.{j + 1}.",) for i in (5, 6) for j in range(3)},
+}
+_DENSENET = {
+    "encoder.features.conv0.": ("densenet.features.conv0.", "encoder0.0."),
+    "encoder.features.norm0.": ("densenet.features.norm0.", "encoder0.1."),
+    **{
+        f"encoder.features.denseblock{i}.": (f"densenet.features.denseblock{i}.", f"encoder{i}.0.")
+        for i in (1, 2, 3, 4)
+    },
+    **{
+        f"encoder.features.transition{i}.": (f"densenet.features.transition{i}.", f"encoder{i}.1.")
+        for i in (1, 2, 3)
+    },
+    "encoder.reduce.conv.": ("encoder4.1.",),
+    "encoder.reduce.bn.": ("encoder4.2.",),
+}
+_ENCODERS = {
+    "resnet34": _RESNET,
+    "resnet34_2b": _RESNET_DEEP,
+    "resnet101": _RESNET,
+    "densenet121": _DENSENET,
+}
+# Entries of a released checkpoint that its network never reads.
+_UNUSED = {
+    "resnet34": ("resnet.fc.",),
+    "resnet34_2b": ("resnet.conv1.", "resnet.bn1.", "resnet.fc.", "psp1."),
+    "resnet101": ("resnet.fc.",),
+    "densenet121": ("densenet.features.norm5.", "densenet.classifier."),
+}
+
+
+def _convolutions(ours: str, released: str, count: int) -> dict[str, tuple[str, ...]]:
+    """`count` times convolution, batch norm, ReLU: a flat sequence in the released code."""
+    return {
+        f"{ours}{i}.{part}.": (f"{released}{3 * i + offset}.",)
+        for i in range(count)
+        for offset, part in enumerate(("conv", "bn"))
+    }
+
+
+def _decoders(deep: bool, parts: tuple[str, ...], integrated: bool) -> dict[str, tuple[str, ...]]:
+    levels = range(1, 7 if deep else 5)
+    table: dict[str, tuple[str, ...]] = {
+        "glance.pyramid.bottleneck.": ("psp_module.bottleneck.",),
+        **{f"glance.pyramid.stages.{i}.": (f"psp_module.stages.{i}.1.",) for i in range(3)},
+        **_convolutions("focus.bridge.", "bridge_block.", 3),
+    }
+    for i in levels:
+        table |= _convolutions(f"glance.blocks.{i}.", f"decoder{i}_g.", 3)
+        table |= _convolutions(f"focus.blocks.{i}.", f"decoder{i}_f.", 3)
+        # The pyramid features that the block below reads; deep networks have no psp1.
+        table[f"glance.context.{i - 1}.conv."] = (f"psp{i}.0.",)
+        table[f"glance.context.{i - 1}.bn."] = (f"psp{i}.1.",)
+    for part in parts:
+        suffix = f"_{part}" if integrated else ""
+        for heads, letter in (("glance_heads", "g"), ("focus_heads", "f")):
+            ours, released = f"{heads}.{part}.", f"decoder0_{letter}{suffix}."
+            table |= _convolutions(f"{ours}refine.", released, 2)
+            table[f"{ours}predict."] = (f"{released}{0 if deep else 6}.",)
+    if integrated:
+        table |= {
+            "rim.expand.": ("rim.0.",),
+            "rim.attention.squeeze.": ("rim.1.fc.0.",),
+            "rim.attention.excite.": ("rim.1.fc.2.",),
+            "rim.predict.": ("rim.2.",),
+        }
+    return table
+
+
+def released_names(network: nn.Module) -> dict[str, tuple[str, ...]]:
+    """Key of `network` -> the names that a released checkpoint gives to that tensor.
+
+    Empty for a network that was never released (our light GFM).
+    """
+    backbone, rosta = getattr(network, "backbone", None), str(getattr(network, "rosta", ""))
+    if getattr(network, "name", None) != "gfm" or backbone not in _ENCODERS:
+        return {}
+    integrated = rosta == "rim"
+    parts = ("tt", "ft", "bt") if integrated else (rosta,)
+    table = _ENCODERS[backbone] | _decoders(backbone == "resnet34_2b", parts, integrated)
+    names = {}
+    for key in network.state_dict():
+        prefix = next(prefix for prefix in table if key.startswith(prefix))
+        names[key] = tuple(released + key[len(prefix) :] for released in table[prefix])
+    return names
+
+
+def _unused(network: nn.Module) -> tuple[str, ...]:
+    return _UNUSED[str(network.backbone)]
+
+
+# ── Reading ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The file's tensors by name, and its metadata."""
+    if _kind(path) == "safetensors":
+        try:
+            with safe_open(path, framework="pt") as file:
+                return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+        except (SafetensorError, OSError) as error:
+            raise _damaged(path, error) from error
+    try:
+        # Only a zip file (PyTorch >= 1.6) can be mapped.
+        content = torch.load(
+            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+        )
+    except pickle.UnpicklingError as error:
+        found = re.search(r"(?:GLOBAL|class|type) ([\w.]+\.[\w.]+)", str(error))
+        if found is None:
+            raise _damaged(path, error) from error
+        raise CheckpointError(
+            f"{path}: holds the Python object {found[1]}, which loading would run; expected tensors "
+            "only. Nothing was run. Save the network's state_dict() instead, or take the file from "
+            "a source that you trust and convert it there"
+        ) from error
+    except Exception as error:  # a damaged archive or pickle raises almost anything
+        raise _damaged(path, error) from error
+    return _tensors(content, path), {}
+
+
+def _kind(path: Path) -> str:
+    """``"safetensors"`` or ``"pytorch"``, by content: a suffix proves nothing."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CheckpointError(f"{path}: {reason}; expected a checkpoint file") from error
+    if not head:
+        raise CheckpointError(f"{path}: the file is empty; expected a checkpoint. Fetch it again")
+    if head.startswith((b"PK\x03\x04", b"\x80")):
+        return "pytorch"
+    if head[8:9] == b"{":
+        return "safetensors"
+    raise CheckpointError(
+        f"{path}: begins with {head[:8]!r}; expected a PyTorch file (.pth) or safetensors"
+    )
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    reason = (str(error).splitlines() or [""])[0].strip() or type(error).__name__
+    return CheckpointError(
+        f"{path}: damaged or incomplete, {path.stat().st_size:,} bytes ({reason}); expected a whole "
+        "checkpoint. Fetch it again"
+    )
+
+
+def _tensors(content: object, path: Path) -> dict[str, Tensor]:
+    """The state dict in `content`: bare or under ``state_dict``; ``module.`` prefixes go."""
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            f"{path}: holds a {type(content).__name__}; expected a state dict, bare or under "
+            "the key 'state_dict'"
+        )
+    state: dict[str, Tensor] = {}
+    for key, tensor in content.items():
+        if not isinstance(key, str) or not isinstance(tensor, Tensor):
+            raise CheckpointError(
+                f"{path}: entry {key!r} is a {type(tensor).__name__}; expected tensors only. "
+                "Save the network's state_dict()"
+            )
+        state[key] = tensor
+    if state and all(key.startswith("module.") for key in state):  # written by DataParallel
+        state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
+    return state
+
+
+# ── Fitting ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _fit(
+    network: nn.Module,
+    own: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    aliases: Mapping[str, tuple[str, ...]],
+    unused: tuple[str, ...],
+    path: Path,
+    metadata: Mapping[str, str],
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Our key -> the file's tensor, and the file's ignored keys; CheckpointError if any is wrong."""
+    problems = []
+    missing = [
+        name
+        for names in aliases.values()
+        for name in names
+        # A counter that nothing reads, and that files of before PyTorch 0.4.1 lack.
+        if name not in state and not name.endswith("num_batches_tracked")
+    ]
+    if missing:
+        problems.append(f"{len(missing)} missing ({_listed(missing)})")
+    known = {name for names in aliases.values() for name in names}
+    ignored = tuple(key for key in state if key not in known and key.startswith(unused))
+    unexpected = [key for key in state if key not in known and not key.startswith(unused)]
+    if unexpected:
+        problems.append(f"{len(unexpected)} unexpected ({_listed(unexpected)})")
+
+    misshapen, conflicting = [], []
+    fitted: dict[str, Tensor] = {}
+    for key, names in aliases.items():
+        present = [name for name in names if name in state]
+        for name in present:
+            found, expected = state[name], own[key]
+            if found.shape != expected.shape:
+                misshapen.append(f"{name} {_shape(found)}, expected {_shape(expected)}")
+            elif found.is_floating_point() != expected.is_floating_point():
+                misshapen.append(f"{name} {found.dtype}, expected {expected.dtype}")
+            elif key not in fitted:
+                fitted[key] = found
+            elif not _same(fitted[key], found):
+                conflicting.append(f"{present[0]} and {name}")
+    if misshapen:
+        problems.append(f"{len(misshapen)} misshapen ({_listed(misshapen, '; ')})")
+    if conflicting:
+        problems.append(
+            f"{len(conflicting)} pairs that name one tensor but differ in value "
+            f"({_listed(conflicting)})"
+        )
+    other = _identity(network).items() - metadata.items()
+    if not problems and metadata.keys() >= {"network", "backbone", "rosta"} and other:
+        problems.append("its metadata names another network")
+    if problems:
+        raise CheckpointError(
+            f"{path}: {len(state)} entries, of which {', '.join(problems)}; expected the "
+            f"{len(known)} of {_describe(network)}. {_remedy(network, state, metadata)}"
+        )
+    return fitted, ignored
+
+
+def _fill(module: nn.Module, own: Mapping[str, Tensor], fitted: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        on_meta = {key: tensor for key, tensor in own.items() if tensor.is_meta}
+        if on_meta:
+            # A counter that the file lacks still has to leave the meta device.
+            values = {
+                key: fitted[key].to(tensor.dtype)
+                if key in fitted
+                else torch.zeros(tensor.shape, dtype=tensor.dtype)
+                for key, tensor in on_meta.items()
+            }
+            module.load_state_dict(values, strict=False, assign=True)
+        for key, tensor in fitted.items():
+            if key not in on_meta:
+                own[key].copy_(tensor)
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    if a.data_ptr() == b.data_ptr() and a.stride() == b.stride() and a.dtype == b.dtype:
+        return True  # one storage under two names, as torch.save keeps it
+    return a.dtype == b.dtype and torch.equal(a, b)
+
+
+# ── Messages ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _identity(network: nn.Module) -> dict[str, str]:
+    attributes = {"network": "name", "backbone": "backbone", "rosta": "rosta"}
+    return {
+        key: str(getattr(network, attribute))
+        for key, attribute in attributes.items()
+        if hasattr(network, attribute)
+    }
+
+
+def _describe(network: nn.Module) -> str:
+    return " ".join(_identity(network).values()) or type(network).__name__
+
+
+def _listed(names: Iterable[str], separator: str = ", ") -> str:
+    listed = list(names)
+    more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
+    return separator.join(listed[:_LISTED]) + more
+
+
+def _shape(tensor: Tensor) -> str:
+    return "×".join(map(str, tensor.shape)) or "scalar"
+
+
+def _remedy(network: nn.Module, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """What the file looks like instead, and the options that would take it."""
+    mine = _identity(network)
+    if metadata.keys() >= {"network", "backbone", "rosta"}:
+        candidates = [(metadata["network"], metadata["backbone"], metadata["rosta"])]
+    elif "decoder_final_g.weight" in state:
+        return "This looks like the matting network aim, not gfm"
+    elif "decoder.conv_up4_alpha.0.weight" in state:
+        return "This looks like the matting network sim, not gfm"
+    elif "fc.weight" in state or "classifier.weight" in state or "classifier.0.weight" in state:
+        return (
+            "This looks like an image classifier: it can only start an encoder "
+            "(training.checkpoints.load_backbone)"
+        )
+    else:
+        candidates = list(_gfm_candidates(state))
+    if tuple(mine.values()) in candidates:
+        return f"This looks like a damaged or changed {_describe(network)}: fetch it again"
+    if not candidates:
+        return "This does not look like any network that is known here"
+    names = " or ".join(" ".join(candidate) for candidate in candidates)
+    options = " or ".join(f"--backbone {b} --rosta {r}" for _, b, r in candidates)
+    return f"This looks like {names}; pass {options}"
+
+
+def _gfm_candidates(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str]]:
+    """The GFM networks that a released state dict, or one of ours without metadata, may be."""
+    if any(key.startswith("decoders.") for key in state):
+        backbone = "mobilenetv3"
+    elif not any(key.startswith(("psp_module.", "glance.pyramid.")) for key in state):
+        return
+    elif any(key.startswith(("densenet.", "encoder.features.")) for key in state):
+        backbone = "densenet121"
+    elif any(key.startswith(("encoder5.", "encoder.layer5.")) for key in state):
+        backbone = "resnet34_2b"
+    elif any(key.endswith("layer1.0.conv3.weight") for key in state):
+        backbone = "resnet101"
+    else:
+        backbone = "resnet34"
+    if any(key.startswith("rim.") for key in state):
+        yield "gfm", backbone, "rim"
+        return
+    parts = {
+        key.split(".")[1] for key in state if key.startswith(("glance_heads.", "decoders."))
+    }
+    if not parts:  # released: the classes of the glance decoder's last convolution tell
+        last = state.get("decoder0_g.6.weight", state.get("decoder0_g.0.weight"))
+        if last is not None:
+            parts = {"tt"} if last.shape[0] == 3 else {"ft", "bt"}
+    if backbone == "mobilenetv3" and len(parts) > 1:
+        parts = {"rim"}
+    yield from (("gfm", backbone, part) for part in ("tt", "ft", "bt", "rim") if part in parts)
