@@ -28,8 +28,8 @@ def evaluate(
     """Compare a predicted matte with the true one.
 
     Args:
-        prediction: H×W in 0..1.
-        alpha: H×W in 0..1, the truth.
+        prediction: H×W floats in 0..1.
+        alpha: H×W floats in 0..1, the truth.
         trimap: H×W uint8: 0 background, 128 transition, 255 foreground.
 
     Returns:
@@ -124,8 +124,10 @@ def _matte(values: ArrayLike, name: str) -> NDArray[np.float64]:
         raise MetricError(f"{name} has shape {array.shape}; expected H×W, not empty")
     if array.dtype.kind != "f":
         raise MetricError(f"{name} is {array.dtype}; expected floats in 0..1: divide by 255")
-    # float64: in float32 the grey value 153 reaches the threshold 0.6 that it must not reach.
-    array = array.astype(np.float64)
+    if array.dtype != np.float64:
+        # In float32 the grey value 153 (0.6 + 2e-8) would reach Conn's threshold of
+        # 0.6 + 1e-16, which it must not; rounded in float64 it falls short again.
+        array = np.round(array.astype(np.float64), 7)
     if not (array.min() >= 0 and array.max() <= 1):  # also catches NaN
         raise MetricError(
             f"{name} ranges over {array.min():g}..{array.max():g}; expected 0..1: clip or divide it"
