@@ -370,7 +370,7 @@ def _check_members(path: Path, manifest: Manifest, members: Mapping[str, bytes |
     missing = [name for name in manifest.files() if name not in members]
     if missing:
         raise EngineError(
-            f"{path}: the manifest names {', '.join(missing)}; expected it among the members, which "
+            f"{path}: the manifest names {', '.join(missing)}; expected among the members, which "
             f"are: {', '.join(members) or 'none'}"
         )
 

@@ -238,7 +238,7 @@ def check_member_name(name: str) -> None:
     """
     if not _MEMBER.fullmatch(name):
         raise EngineError(
-            f"member {name!r} is not a plain relative path inside the archive; expected a name such "
+            f"member {name!r} is not a plain path inside the archive; expected a name such "
             f"as 'model.onnx' or 'plans/tensorrt-rtx-1.7.plan'"
         )
 

@@ -1,0 +1,225 @@
+"""The runtimes that can run an engine, one file each, behind one small interface.
+
+``open_backend`` takes the one asked for by name, or the first of ``ORDER`` that is installed, has
+what it needs in the engine, and runs a first image without an error. Nothing is passed over in
+silence: each backend that was not taken is returned with its reason, and logged.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sdk.errors import BackendError, MatterError
+from sdk.manifest import near
+
+if TYPE_CHECKING:
+    from sdk.engine import EngineFile
+    from sdk.manifest import Manifest, ModelEntry
+
+log = logging.getLogger("matter")
+
+
+class Backend(ABC):
+    """One network size, loaded and ready to run on one device.
+
+    Not safe for several threads at once: ``Matter`` holds a lock around ``run``.
+    """
+
+    name: str
+    """Such as "openvino"."""
+    device: str
+    """Such as "cpu" or "cuda:0"."""
+    detail: str
+    """For ``describe()``: library version, precision, threads."""
+    on_gpu: bool = False
+    """Whether ``run`` takes CuPy arrays without a copy and returns CuPy arrays."""
+
+    @abstractmethod
+    def run(self, image: Any) -> Mapping[str, Any]:
+        """Run the network.
+
+        ``image`` is float32 batch×3×H×W, C-contiguous, of the manifest's batch and the model's
+        size. Returns the heads by name, float32 batch×channels×H×W. The arrays are valid until the
+        next run: a backend may use the same memory again.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the network; may be called more than once."""
+
+
+class _Entry(NamedTuple):
+    module: str
+    option: str  # which of a module's variants
+    gpu: bool
+
+
+_BACKENDS: dict[str, _Entry] = {
+    "tensorrt": _Entry("sdk.backends.tensorrt", "tensorrt", True),
+    "tensorrt-rtx": _Entry("sdk.backends.tensorrt", "tensorrt-rtx", True),
+    "onnxruntime-cuda": _Entry("sdk.backends.ort", "cuda", True),
+    "openvino": _Entry("sdk.backends.openvino", "cpu", False),
+    "onnxruntime": _Entry("sdk.backends.ort", "cpu", False),
+}
+
+ORDER: tuple[str, ...] = tuple(_BACKENDS)
+"""Every backend's name, the preferred first."""
+
+
+def open_backend(
+    engine: EngineFile,
+    model: ModelEntry,
+    *,
+    backend: str | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> tuple[Backend, list[tuple[str, str]]]:
+    """Load ``model`` into the backend asked for, or into the first that works.
+
+    ``device`` is "cpu", "cuda" or "cuda:N"; ``threads`` limits a CPU backend (None: every core that
+    this process may use).
+
+    Returns the backend, and those passed over as (name, why not).
+
+    Raises:
+        BackendError: an unknown name or device, a backend asked for that is not there, or none
+            that works; the message holds every reason.
+    """
+    kind, number = _device(device)
+    if backend is not None and backend not in _BACKENDS:
+        raise BackendError(
+            f"backend {backend!r} is not known{near(backend, ORDER)}; expected one of: "
+            f"{', '.join(ORDER)}"
+        )
+    if threads is not None and (type(threads) is not int or not 1 <= threads <= 1024):
+        raise BackendError(
+            f"threads is {threads!r}; expected a whole number from 1 to 1024 or None"
+        )
+    passed: list[tuple[str, str]] = []
+    for name in ORDER if backend is None else (backend,):
+        reason = _reason(name, engine, model, kind, number)
+        if reason is None:
+            try:
+                loaded = _load(name, engine, model, number, threads or available_threads())
+            except Exception as error:  # noqa: BLE001 - runtimes raise types of their own; recorded
+                reason = f"failed to load: {_first_line(error)}"
+                log.warning("backend %s failed to load: %s", name, error)
+            else:
+                _report(loaded, model, passed)
+                return loaded, passed
+        passed.append((name, reason))
+    if backend is not None:
+        others = [n for n in ORDER if n != backend and _reason(n, engine, model, None, 0) is None]
+        raise BackendError(
+            f"backend {backend!r} was asked for and cannot be used: {passed[0][1]}; available "
+            f"here: {', '.join(others) or 'none'}"
+        )
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in passed)
+    where = f" on device {device!r}" if device else ""
+    raise BackendError(
+        f"no backend can run {engine.path}{where}; expected at least one ({reasons}). Install one: "
+        f"pip install onnxruntime"
+    )
+
+
+def available_threads() -> int:
+    """How many cores this process may use (its affinity, not the machine's count)."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def check_graph(
+    manifest: Manifest,
+    model: ModelEntry,
+    inputs: Mapping[str, Sequence[Any]],
+    outputs: Mapping[str, Sequence[Any]],
+) -> None:
+    """Refuse a graph or plan whose inputs and outputs are not what the manifest says.
+
+    ``inputs`` and ``outputs`` map tensor names to shapes.
+
+    Raises:
+        BackendError: names the tensor, its shape and the expected one.
+    """
+    image = (manifest.batch, 3, *model.size)
+    if set(inputs) != {manifest.input.name} or tuple(inputs[manifest.input.name]) != image:
+        raise BackendError(
+            f"the graph's inputs are {_shapes(inputs)}; expected "
+            f"{manifest.input.name}{list(image)} as in the manifest. Build the engine again"
+        )
+    for head in manifest.heads:
+        expected = (manifest.batch, head.channels, *model.size)
+        if head.name not in outputs or tuple(outputs[head.name]) != expected:
+            raise BackendError(
+                f"the graph's outputs are {_shapes(outputs)}; expected {head.name}{list(expected)} "
+                f"as in the manifest. Build the engine again"
+            )
+
+
+def _shapes(tensors: Mapping[str, Sequence[Any]]) -> str:
+    return ", ".join(f"{name}{list(shape)}" for name, shape in tensors.items()) or "none"
+
+
+def _device(device: str | None) -> tuple[str | None, int]:
+    if device is None:
+        return None, 0
+    match = re.fullmatch(r"(cpu)|cuda(?::(\d{1,2}))?", str(device))
+    if match is None:
+        raise BackendError(f"device {device!r} is not known; expected 'cpu', 'cuda' or 'cuda:N'")
+    return ("cpu", 0) if match[1] else ("cuda", int(match[2] or 0))
+
+
+def _reason(
+    name: str, engine: EngineFile, model: ModelEntry, kind: str | None, number: int
+) -> str | None:
+    """Why a backend cannot be used, as a sentence, or None. Loads nothing but libraries."""
+    entry = _BACKENDS[name]
+    if kind is not None and entry.gpu != (kind == "cuda"):
+        place = "an NVIDIA GPU" if entry.gpu else "the CPU"
+        return f"it runs on {place}, device={kind!r} was asked for"
+    reason: str | None = importlib.import_module(entry.module).unavailable(
+        entry.option, engine, model, number
+    )
+    return reason
+
+
+def _load(name: str, engine: EngineFile, model: ModelEntry, number: int, threads: int) -> Backend:
+    import numpy as np
+
+    entry = _BACKENDS[name]
+    backend: Backend = importlib.import_module(entry.module).load(
+        entry.option, engine, model, number, threads
+    )
+    try:
+        # A first image: what cannot run is found here, and the first frame need not wait for
+        # whatever the runtime leaves until then.
+        backend.run(np.zeros((engine.manifest.batch, 3, *model.size), np.float32))
+    except BaseException:
+        backend.close()
+        raise
+    return backend
+
+
+def _report(backend: Backend, model: ModelEntry, passed: list[tuple[str, str]]) -> None:
+    log.info(
+        "running %dx%d with %s on %s (%s)%s",
+        *model.size,
+        backend.name,
+        backend.device,
+        backend.detail,
+        "".join(f"; not {name}: {reason}" for name, reason in passed),
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    if isinstance(error, MatterError):
+        return str(error)
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

@@ -1,0 +1,91 @@
+"""OpenVINO on the CPU: usually the fastest way without a GPU.
+
+Computes in float32, or in bfloat16 where the export verified that for this network size
+(``cpu_precision`` in the manifest). A graph is read from memory; one with external weights is
+unpacked into a private temporary folder, since OpenVINO takes such weights from files only, and the
+folder is deleted as soon as the network is compiled.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sdk.backends import Backend, check_graph
+from sdk.backends.graphs import read_graph
+
+if TYPE_CHECKING:
+    from sdk.engine import EngineFile
+    from sdk.manifest import ModelEntry
+
+
+def unavailable(option: str, engine: EngineFile, model: ModelEntry, number: int) -> str | None:
+    """Why this backend cannot be used here, or None."""
+    del option, engine, model, number
+    if importlib.util.find_spec("openvino") is None:
+        return "not installed: pip install 'matter-sdk[openvino]'"
+    return None
+
+
+def load(option: str, engine: EngineFile, model: ModelEntry, number: int, threads: int) -> OpenVino:
+    """Load one network size."""
+    del option, number
+    return OpenVino(engine, model, threads)
+
+
+class OpenVino(Backend):
+    """A compiled network with one inference request. ``run`` returns views of its own memory."""
+
+    name = "openvino"
+    device = "cpu"
+
+    def __init__(self, engine: EngineFile, model: ModelEntry, threads: int) -> None:
+        import openvino
+
+        core = openvino.Core()
+        brief = model.cpu_precision == "bfloat16"
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+            # Said even for float32: on CPUs with AMX, OpenVINO would choose bfloat16 by itself.
+            "INFERENCE_PRECISION_HINT": "bf16" if brief else "f32",
+        }
+        graph = read_graph(engine, model)
+        if model.data is None:
+            compiled = core.compile_model(core.read_model(graph), "CPU", settings)
+        else:
+            with tempfile.TemporaryDirectory(prefix="matter-") as folder:
+                engine.unpack(model.data, folder)
+                network = core.read_model(engine.unpack(model.onnx, folder))
+                compiled = core.compile_model(network, "CPU", settings)
+                del network  # it maps the files, which some systems then refuse to delete
+        check_graph(
+            engine.manifest,
+            model,
+            {port.any_name: _shape(port) for port in compiled.inputs},
+            {port.any_name: _shape(port) for port in compiled.outputs},
+        )
+        self._request: Any = compiled.create_infer_request()
+        self._heads = {head.name: compiled.output(head.name) for head in engine.manifest.heads}
+        version = openvino.__version__.split("-")[0]
+        plural = "s" if threads > 1 else ""
+        self.detail = f"OpenVINO {version}, {model.cpu_precision}, {threads} thread{plural}"
+
+    def run(self, image: Any) -> Mapping[str, Any]:
+        """See ``Backend.run``."""
+        results = self._request.infer({0: image}, share_inputs=True, share_outputs=True)
+        return {name: results[port] for name, port in self._heads.items()}
+
+    def close(self) -> None:
+        """See ``Backend.close``."""
+        self._request = None
+        self._heads = {}
+
+
+def _shape(port: Any) -> list[int | str]:
+    return [
+        dimension.get_length() if dimension.is_static else str(dimension)
+        for dimension in port.partial_shape
+    ]

@@ -1,0 +1,109 @@
+"""ONNX Runtime, on the CPU or on an NVIDIA GPU.
+
+The CUDA variant has not run on a GPU yet; the CPU variant is the one that runs everywhere.
+External weights are handed over as views of the mapped engine file: nothing is unpacked.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from sdk.backends import Backend, check_graph
+from sdk.backends.gpu import no_gpu
+from sdk.backends.graphs import read_graph
+from sdk.errors import BackendError
+
+if TYPE_CHECKING:
+    from sdk.engine import EngineFile
+    from sdk.manifest import ModelEntry
+
+
+def unavailable(option: str, engine: EngineFile, model: ModelEntry, number: int) -> str | None:
+    """Why this backend cannot be used here, or None."""
+    del engine
+    extra = "onnxruntime-gpu" if option == "cuda" else "onnxruntime"
+    if importlib.util.find_spec("onnxruntime") is None:
+        return f"not installed: pip install {extra}"
+    import onnxruntime
+
+    if model.data is not None and not hasattr(
+        onnxruntime.SessionOptions, "add_external_initializers_from_files_in_memory"
+    ):
+        return (
+            f"onnxruntime {onnxruntime.__version__} cannot take the weights of {model.data!r} from "
+            f"memory: pip install --upgrade {extra}"
+        )
+    if option == "cuda":
+        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+            return (
+                "the installed onnxruntime has no CUDA: pip uninstall -y onnxruntime && "
+                "pip install onnxruntime-gpu"
+            )
+        return no_gpu("onnxruntime-gpu", number)
+    return None
+
+
+def load(
+    option: str, engine: EngineFile, model: ModelEntry, number: int, threads: int
+) -> OnnxRuntime:
+    """Load one network size."""
+    return OnnxRuntime(option, engine, model, number, threads)
+
+
+class OnnxRuntime(Backend):
+    """A session of ONNX Runtime. ``run`` returns fresh NumPy arrays."""
+
+    def __init__(
+        self, option: str, engine: EngineFile, model: ModelEntry, number: int, threads: int
+    ) -> None:
+        import onnxruntime
+
+        graph = read_graph(engine, model)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3  # errors: its warnings speak to graph authors
+        providers: list[Any] = ["CPUExecutionProvider"]
+        if option == "cuda":
+            # Fixed shapes: let cuDNN search once, at the first image.
+            cuda = {"device_id": number, "cudnn_conv_algo_search": "EXHAUSTIVE"}
+            providers.insert(0, ("CUDAExecutionProvider", cuda))
+        data = engine.read(model.data) if model.data else None
+        if data is not None and model.data:
+            options.add_external_initializers_from_files_in_memory(
+                [PurePosixPath(model.data).name], [data], [len(data)]
+            )
+        self._session: Any = onnxruntime.InferenceSession(graph, options, providers=providers)
+        if data is not None:
+            data.release()
+        if option == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
+            # ONNX Runtime itself goes on with the CPU when its CUDA libraries do not load.
+            raise BackendError(
+                "ONNX Runtime could not start CUDA; expected CUDA and cuDNN libraries of the "
+                "versions that onnxruntime-gpu names"
+            )
+        check_graph(
+            engine.manifest,
+            model,
+            {tensor.name: tensor.shape for tensor in self._session.get_inputs()},
+            {tensor.name: tensor.shape for tensor in self._session.get_outputs()},
+        )
+        self._input = engine.manifest.input.name
+        self._heads = [head.name for head in engine.manifest.heads]
+        self.name = "onnxruntime-cuda" if option == "cuda" else "onnxruntime"
+        self.device = f"cuda:{number}" if option == "cuda" else "cpu"
+        self.detail = f"ONNX Runtime {onnxruntime.__version__}, float32"
+        if option != "cuda":
+            self.detail += f", {threads} thread{'s' if threads > 1 else ''}"
+
+    def run(self, image: Any) -> Mapping[str, Any]:
+        """See ``Backend.run``."""
+        return dict(
+            zip(self._heads, self._session.run(self._heads, {self._input: image}), strict=True)
+        )
+
+    def close(self) -> None:
+        """See ``Backend.close``."""
+        self._session = None

@@ -1,0 +1,339 @@
+"""What goes behind the subject: a colour, an image, a video, or a blur of the frame itself.
+
+Background.open("#20c040")      a colour: "#rrggbb", "#rgb", a name, or (blue, green, red)
+Background.open("beach.jpg")    an image, scaled to cover the frame and cropped at its centre
+Background.open(array)          the same from a uint8 H×W×3 BGR array
+Background.open("loop.mp4")     a video, likewise, from its beginning again when it ends
+Background.open("blur:25")      the frame, blurred; 25 is the strength in pixels at 720 lines
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk.errors import BackgroundError, VideoError
+from sdk.manifest import near
+
+Image: TypeAlias = NDArray[np.uint8]
+Colour: TypeAlias = tuple[int, int, int]
+
+COLOURS: dict[str, Colour] = {  # blue, green, red
+    "black": (0, 0, 0),
+    "white": (255, 255, 255),
+    "grey": (128, 128, 128),
+    "gray": (128, 128, 128),
+    "red": (0, 0, 255),
+    "green": (0, 255, 0),
+    "blue": (255, 0, 0),
+    "yellow": (0, 255, 255),
+    "cyan": (255, 255, 0),
+    "magenta": (255, 0, 255),
+    "orange": (0, 165, 255),
+    "purple": (128, 0, 128),
+    "pink": (203, 192, 255),
+    "brown": (42, 42, 165),
+    "navy": (128, 0, 0),
+    "teal": (128, 128, 0),
+}
+VIDEO_SUFFIXES = frozenset(
+    (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".gif")
+)
+DEFAULT_BLUR = 25.0
+_KINDS = (
+    "a colour ('#rrggbb', a name, or (blue, green, red)), an image or video file, 'blur' or "
+    "'blur:25', or a uint8 H×W×3 array"
+)
+
+
+class Background(ABC):
+    """One background, opened once and asked for every frame. Safe to use from several threads."""
+
+    @staticmethod
+    def open(spec: object) -> Background:
+        """Open whatever ``spec`` stands for; see the module's docstring. A Background is returned
+        as it is.
+
+        Raises:
+            BackgroundError: says what was given, what is expected, and a near match.
+        """
+        if isinstance(spec, Background):
+            return spec
+        if isinstance(spec, str):
+            return _from_text(spec)
+        if isinstance(spec, os.PathLike):
+            return _from_file(Path(spec))
+        if isinstance(spec, np.ndarray) and spec.ndim > 1:
+            return ImageBackground(_checked(spec))
+        if isinstance(spec, (tuple, list, np.ndarray)):
+            return ColourBackground(_colour(spec))
+        raise BackgroundError(f"the background is a {type(spec).__name__}; expected {_KINDS}")
+
+    @abstractmethod
+    def at(self, frame: Image, index: int = 0, alpha: NDArray[np.float32] | None = None) -> Any:
+        """What to put behind ``frame`` (uint8 H×W×3 BGR), the ``index``-th of its video.
+
+        ``alpha`` (float32 H×W), where known, keeps a blur from smearing the subject into it.
+        Returns a uint8 H×W×3 array that must not be written to, or a colour (blue, green, red):
+        what ``kernels.alpha_blend`` takes.
+        """
+
+    def close(self) -> None:  # noqa: B027 - not abstract: most backgrounds hold nothing
+        """Release what is open, such as a video. Images and colours hold nothing."""
+
+
+class ColourBackground(Background):
+    """One colour, (blue, green, red) in 0..255."""
+
+    def __init__(self, colour: Colour) -> None:
+        self.colour = colour
+
+    def at(self, frame: Image, index: int = 0, alpha: NDArray[np.float32] | None = None) -> Colour:
+        """See ``Background.at``."""
+        del frame, index, alpha
+        return self.colour
+
+
+class ImageBackground(Background):
+    """An image that covers the frame; the last few frame sizes are kept scaled."""
+
+    _KEPT = 4
+
+    def __init__(self, image: Image) -> None:
+        self.image = image
+        self._lock = threading.Lock()
+        self._scaled: OrderedDict[tuple[int, int], Image] = OrderedDict()
+
+    def at(self, frame: Image, index: int = 0, alpha: NDArray[np.float32] | None = None) -> Image:
+        """See ``Background.at``."""
+        del index, alpha
+        size = (frame.shape[0], frame.shape[1])
+        with self._lock:
+            if size not in self._scaled:
+                self._scaled[size] = cover(self.image, size)
+            self._scaled.move_to_end(size)
+            while len(self._scaled) > self._KEPT:
+                self._scaled.popitem(last=False)
+            return self._scaled[size]
+
+
+class BlurBackground(Background):
+    """The frame itself, blurred by a Gaussian of ``strength`` pixels (sigma) at 720 lines.
+
+    The strength scales with the frame's height, so that one setting looks the same at every
+    resolution. It is computed at a quarter of the size, where nothing of the blur can be seen to be
+    lost. With ``alpha``, the subject's colours are left out of the average (a normalised
+    convolution), so that no halo of them surrounds it.
+    """
+
+    def __init__(self, strength: float = DEFAULT_BLUR) -> None:
+        self.strength = strength
+
+    def at(self, frame: Image, index: int = 0, alpha: NDArray[np.float32] | None = None) -> Image:
+        """See ``Background.at``."""
+        del index
+        height, width = frame.shape[:2]
+        sigma = self.strength * height / 720
+        shrink = max(1, min(4, int(sigma / 2)))
+        small = (max(1, round(width / shrink)), max(1, round(height / shrink)))
+        image = cv2.resize(frame, small, interpolation=cv2.INTER_AREA)
+        sigma = max(sigma / shrink, 0.1)
+        if alpha is None:
+            image = cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+        else:
+            # The small constant lets the deep inside of a large subject, where no background is
+            # near, fall back to the plain blur instead of 0 / 0.
+            weight = 1 - cv2.resize(alpha, small, interpolation=cv2.INTER_AREA) + np.float32(1e-3)
+            sums = cv2.GaussianBlur(
+                np.dstack((image * weight[..., None], weight)),
+                (0, 0),
+                sigma,
+                borderType=cv2.BORDER_REPLICATE,
+            )
+            image = np.clip(sums[..., :3] / sums[..., 3:] + 0.5, 0, 255).astype(np.uint8)
+        return cast(Image, cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+class VideoBackground(Background):
+    """A video, frame by frame beside the foreground's, from its beginning again when it ends.
+
+    Frames are taken in order: an ``index`` beyond the last one moves forward, a smaller one starts
+    again. Frame rates are not matched: one frame of it belongs to one frame of the foreground.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._reader: Any = None
+        self._frames: Iterator[Image] = iter(())
+        self._index = -1  # of the frame held in _image
+        self._image: Image | None = None
+        self._size: tuple[int, int] | None = None
+        self._at_size: Image | None = None
+        with self._lock:
+            self._rewind()
+            self._advance()
+
+    def at(self, frame: Image, index: int = 0, alpha: NDArray[np.float32] | None = None) -> Image:
+        """See ``Background.at``."""
+        del alpha
+        size = (frame.shape[0], frame.shape[1])
+        with self._lock:
+            if index < self._index:
+                self._rewind()
+            while self._index < index or self._image is None:
+                self._advance()
+            if self._at_size is None or self._size != size:
+                self._size, self._at_size = size, cover(self._image, size)
+            return self._at_size
+
+    def close(self) -> None:
+        """Close the video; ``at`` would open it again."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        reader, self._reader = self._reader, None
+        self._frames, self._index, self._image, self._at_size = iter(()), -1, None, None
+        if reader is not None and hasattr(reader, "close"):
+            reader.close()
+
+    def _open(self) -> None:
+        from sdk.video import VideoReader
+
+        try:
+            self._reader = VideoReader(self.path)
+            self._frames = iter(self._reader)
+        except VideoError as error:
+            raise BackgroundError(f"background video: {error}") from error
+
+    def _rewind(self) -> None:
+        self._close()
+        self._open()
+
+    def _advance(self) -> None:
+        for _ in range(2):  # the second time from the beginning again
+            try:
+                image = next(self._frames, None)
+            except VideoError as error:
+                raise BackgroundError(f"background video: {error}") from error
+            if image is not None:
+                self._image, self._at_size, self._index = image, None, self._index + 1
+                return
+            index = self._index
+            self._rewind()
+            self._index = index
+        raise BackgroundError(f"{self.path}: the video has no frames; expected at least one")
+
+
+def cover(image: Image, size: tuple[int, int]) -> Image:
+    """Scale to cover ``size`` (height, width), cropped at the centre, the aspect ratio kept."""
+    height, width = size
+    if image.shape[:2] == size:
+        return image
+    scale = max(height / image.shape[0], width / image.shape[1])
+    # Crop first: only what will be seen is scaled.
+    high = min(image.shape[0], max(1, round(height / scale)))
+    wide = min(image.shape[1], max(1, round(width / scale)))
+    top, left = (image.shape[0] - high) // 2, (image.shape[1] - wide) // 2
+    return cast(
+        Image,
+        cv2.resize(
+            image[top : top + high, left : left + wide],
+            (width, height),
+            interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR,
+        ),
+    )
+
+
+def _from_text(text: str) -> Background:
+    word = text.strip()
+    if word.startswith("#"):
+        digits = word[1:]
+        if re.fullmatch(r"[0-9a-fA-F]{3}", digits):
+            digits = "".join(digit * 2 for digit in digits)
+        if not re.fullmatch(r"[0-9a-fA-F]{6}", digits):
+            raise BackgroundError(f"the background is {text!r}; expected a colour as '#rrggbb'")
+        red, green, blue = (int(digits[at : at + 2], 16) for at in (0, 2, 4))
+        return ColourBackground((blue, green, red))
+    if word.lower() in COLOURS:
+        return ColourBackground(COLOURS[word.lower()])
+    if word.lower() == "blur":
+        return BlurBackground()
+    if word.lower().startswith("blur:"):
+        return BlurBackground(_strength(text, word[5:]))
+    if not word:
+        raise BackgroundError(f"the background is an empty string; expected {_KINDS}")
+    return _from_file(Path(text))
+
+
+def _strength(text: str, digits: str) -> float:
+    try:
+        strength = float(digits)
+    except ValueError:
+        strength = -1.0
+    if not 0 < strength <= 500:
+        raise BackgroundError(
+            f"the background is {text!r}; expected 'blur' or 'blur:N', N above 0 and at most 500"
+        )
+    return strength
+
+
+def _from_file(path: Path) -> Background:
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "no colour that is known and no such file"
+        raise BackgroundError(
+            f"the background {str(path)!r} is {what}{near(path, (*COLOURS, 'blur'))}; "
+            f"expected {_KINDS}"
+        )
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        return VideoBackground(path)
+    try:
+        content = np.fromfile(path, np.uint8)  # not cv2.imread: it fails on some non-ASCII paths
+    except OSError as error:
+        raise BackgroundError(
+            f"the background {str(path)!r} cannot be read ({error.strerror}); expected a readable "
+            f"image"
+        ) from error
+    try:
+        image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    except cv2.error:  # such as more pixels than OpenCV's limit
+        image = None
+    if image is None:
+        raise BackgroundError(
+            f"the background {str(path)!r} is no image that can be decoded; expected JPEG, PNG, "
+            f"WebP, TIFF or BMP, or a video with one of: {' '.join(sorted(VIDEO_SUFFIXES))}"
+        )
+    return ImageBackground(cast(Image, image))
+
+
+def _checked(array: NDArray[Any]) -> Image:
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
+        raise BackgroundError(
+            f"the background is a {array.dtype} array of shape {array.shape}; expected uint8 H×W×3 "
+            f"in BGR order"
+        )
+    return cast(Image, np.ascontiguousarray(array))
+
+
+def _colour(values: Any) -> Colour:
+    numbers = list(values)
+    if len(numbers) != 3 or not all(
+        isinstance(v, (int, np.integer)) and not isinstance(v, bool) and 0 <= v <= 255
+        for v in numbers
+    ):
+        raise BackgroundError(
+            f"the background is {values!r}; expected a colour (blue, green, red) of whole numbers "
+            f"in 0..255"
+        )
+    return int(numbers[0]), int(numbers[1]), int(numbers[2])
