@@ -1,7 +1,16 @@
-"""The pixel work around a matting network: one source, compiled for the CPU and for CUDA."""
+"""The pixel work around a matting network: one source, compiled for the CPU and for CUDA.
+
+Every kernel takes NumPy arrays, or arrays on a CUDA device (CuPy, torch; anything with
+``__cuda_array_interface__`` or DLPack), and answers in kind: NumPy or CuPy. Each has an allocating
+form and one that writes into `out` and returns that very object. Wrong arguments raise
+`KernelError`.
+"""
 
 from __future__ import annotations
 
+from kernels.blending import alpha_blend
+from kernels.fusion import collaborative_fusion
+from kernels.preprocessing import preprocess
 from kernels.spec import InputSpec, KernelError
 
-__all__ = ["InputSpec", "KernelError"]
+__all__ = ["InputSpec", "KernelError", "alpha_blend", "collaborative_fusion", "preprocess"]

@@ -1,0 +1,135 @@
+"""What the kernels ask of their arrays, and where they run: dispatch on where the array lives."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from kernels.spec import KernelError
+
+# DLPack's device numbers: CUDA memory and CUDA managed memory. (Pinned host memory is the CPU's.)
+_CUDA_DEVICES = (2, 13)
+
+
+def is_on_cuda(array: Any) -> bool:
+    """True where `array` lives on a CUDA device, whichever library made it."""
+    if isinstance(array, np.ndarray):
+        return False
+    if hasattr(array, "__cuda_array_interface__"):
+        return True
+    device = getattr(array, "__dlpack_device__", None)
+    return device is not None and int(device()[0]) in _CUDA_DEVICES
+
+
+def target(stream: Any, **arrays: Any) -> ModuleType:
+    """The module that runs a kernel on these arrays: `kernels._cpu` or `kernels._cuda`.
+
+    Args:
+        stream: the caller's CUDA stream or None.
+        **arrays: the arrays by the names that the caller knows; None is passed over.
+
+    Raises:
+        KernelError: something that is no array, arrays on different devices, or a stream for NumPy.
+    """
+    given = {name: array for name, array in arrays.items() if array is not None}
+    on_cuda = {name: is_on_cuda(array) for name, array in given.items()}
+    for name, array in given.items():
+        if not on_cuda[name] and not isinstance(array, np.ndarray):
+            raise KernelError(
+                f"{name} is a {type(array).__module__}.{type(array).__qualname__}, expected a "
+                "NumPy array or an array on a CUDA device: convert it with numpy.asarray first"
+            )
+    if any(on_cuda.values()) and not all(on_cuda.values()):
+        places = ", ".join(f"{name} on {'cuda' if on_cuda[name] else 'cpu'}" for name in given)
+        raise KernelError(
+            f"arrays on different devices: {places}; expected all on one: copy them to the device "
+            "that should do the work (cupy.asarray or cupy.asnumpy)"
+        )
+    if any(on_cuda.values()):
+        from kernels import _cuda
+
+        return _cuda
+    if stream is not None:
+        raise KernelError(
+            f"stream is {stream!r}, expected None for NumPy arrays: a stream orders work on a GPU, "
+            "and the CPU kernels have finished when they return"
+        )
+    from kernels import _cpu
+
+    return _cpu
+
+
+def text(shape: Sequence[int]) -> str:
+    """A shape as people write it: ``720×1280×3``."""
+    return "×".join(map(str, shape)) or "a single value"
+
+
+def check_dtype(name: str, array: Any, *expected: type, remedy: str) -> None:
+    """Raise KernelError unless the dtype of `array` is among `expected`."""
+    if array.dtype not in [np.dtype(dtype) for dtype in expected]:
+        names = " or ".join(np.dtype(dtype).name for dtype in expected)
+        raise KernelError(f"{name} has dtype {array.dtype}, expected {names}: {remedy}")
+
+
+def check_not_empty(name: str, array: Any) -> None:
+    """Raise KernelError if a side of `array` is 0."""
+    if 0 in array.shape:
+        raise KernelError(
+            f"{name} is {text(array.shape)}, expected every side to be 1 or more: "
+            "look where the empty array comes from"
+        )
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    """Raise KernelError unless `value` is one of `choices`; a near match is named."""
+    if isinstance(value, str) and value in choices:
+        return
+    near = difflib.get_close_matches(str(value).lower(), choices, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else "choose one of these"
+    raise KernelError(
+        f"{name} is {value!r}, expected one of {', '.join(map(repr, choices))}: {hint}"
+    )
+
+
+def output(place: ModuleType, out: Any, shape: tuple[int, ...], dtype: Any) -> tuple[Any, Any]:
+    """The object to return and the array to write: new ones, or the checked `out` and its view.
+
+    Raises:
+        KernelError: `out` has another dtype or shape, is not C-contiguous, or is read-only.
+    """
+    if out is None:
+        result = place.empty(shape, dtype)
+        return result, result
+    view = place.view(out)
+    remedy = "leave out=None to have it made, and pass the result on from then"
+    check_dtype("out", view, dtype, remedy=remedy)
+    if tuple(view.shape) != shape:
+        raise KernelError(f"out is {text(view.shape)}, expected {text(shape)}: {remedy}")
+    if not view.flags.c_contiguous:
+        raise KernelError(
+            f"out has strides {view.strides}, expected a C-contiguous array: "
+            "write into a contiguous one and copy it from there"
+        )
+    if not getattr(view.flags, "writeable", True):
+        raise KernelError("out is read-only, expected an array that can be written: pass a copy")
+    return out, view
+
+
+def rows_contiguous(place: ModuleType, array: Any, dimensions: int) -> Any:
+    """`array` itself where its last `dimensions` axes lie side by side, else a contiguous copy.
+
+    Rows and frames may lie apart, so a crop is taken as it is. A view that is mirrored or has its
+    channels reversed is copied.
+    """
+    step = array.dtype.itemsize
+    for side, stride in zip(
+        reversed(array.shape[-dimensions:]), reversed(array.strides[-dimensions:]), strict=True
+    ):
+        if side > 1 and stride != step:
+            return place.contiguous(array)
+        step *= side
+    return array

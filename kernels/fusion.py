@@ -1,0 +1,73 @@
+"""Collaborative matting: the glance and focus decoders' answers become one alpha matte."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kernels import _arrays
+from kernels.spec import KernelError
+
+CLASSES = {"tt": 3, "unified": 3, "ft": 2, "bt": 2}
+
+
+def collaborative_fusion(
+    glance: Any, focus: Any, rosta: str, *, out: Any = None, stream: Any = None
+) -> Any:
+    """Fuse the semantic answer (glance) with the detail (focus) to alpha.
+
+    With the classes 0 background, 1 transition, 2 foreground, the rule for "tt" and "unified" is
+    alpha = focus where the transition is the likeliest, 1 where the foreground is, 0 where the
+    background is. For "ft" (1 foreground) it is min(1, argmax + focus), for "bt" (0 background)
+    max(0, argmax − focus). Ties go to the lowest class; a class whose probability is NaN never
+    wins. A NaN in `focus` stays NaN where focus is taken (and `alpha_blend` shows the background
+    there).
+
+    Args:
+        glance: float32 or float16 N×C×H×W, probabilities (or logits, as only their order counts)
+            of C = 3 classes for "tt" and "unified", C = 2 for "ft" and "bt".
+        focus: N×1×H×W of the same dtype, in 0..1.
+        rosta: the representation of semantics and transition areas: "tt", "ft", "bt", "unified".
+        out: a C-contiguous array N×1×H×W of the same dtype to write into; may be `focus`.
+        stream: for arrays on a GPU, the stream to run on; else None.
+
+    Returns:
+        alpha N×1×H×W of the same dtype; `out` itself if it was given.
+
+    Raises:
+        KernelError: an unknown rosta, a dtype or shape other than these, arrays on two devices.
+
+    Papers: Bridging Composite and Real: Towards End-to-end Deep Image Matting, IJCV 2022,
+    section on collaborative matting; Deep Automatic Natural Image Matting, IJCAI 2021, for
+    "unified".
+    """
+    place = _arrays.target(stream, glance=glance, focus=focus, out=out)
+    _arrays.check_choice("rosta", rosta, tuple(CLASSES))
+    classes, detail = place.view(glance), place.view(focus)
+    _arrays.check_dtype(
+        "glance",
+        classes,
+        np.float32,
+        np.float16,
+        remedy="convert both heads, for example with .astype('float32')",
+    )
+    if classes.ndim != 4 or classes.shape[1] != CLASSES[rosta]:
+        raise KernelError(
+            f"glance is {_arrays.text(classes.shape)}, expected N×{CLASSES[rosta]}×H×W for rosta "
+            f"{rosta!r}: check that the rosta is the one that the network was trained with"
+        )
+    _arrays.check_not_empty("glance", classes)
+    _arrays.check_dtype(
+        "focus", detail, classes.dtype.type, remedy="both heads have one dtype: convert one"
+    )
+    shape = (classes.shape[0], 1, *classes.shape[2:])
+    if tuple(detail.shape) != shape:
+        raise KernelError(
+            f"focus is {_arrays.text(detail.shape)}, expected {_arrays.text(shape)} beside "
+            f"glance {_arrays.text(classes.shape)}: resize one to the other first"
+        )
+    with place.on(glance, stream):
+        result, view = _arrays.output(place, out, shape, classes.dtype)
+        place.fuse(place.contiguous(classes), place.contiguous(detail), view, rosta)
+    return result

@@ -1,0 +1,38 @@
+// Row loops that the compiler vectorises, compiled for several instruction sets where the toolchain can:
+// the right one is chosen when the module is loaded, so one wheel fits every x86-64 machine.
+//
+// OpenMP outlines a loop body into a function of its own, which would lose the attribute; so the loops
+// over rows call these functions, never the other way round.
+#pragma once
+
+#ifdef MATTER_HAVE_CLONES
+#define MATTER_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#else
+#define MATTER_CLONES
+#endif
+
+// Part of such a function: left to itself the compiler may keep it apart, for the oldest processor.
+#define MATTER_PART __attribute__((always_inline)) inline
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include <algorithm>
+
+namespace matter {
+
+// Threads for `pixels` of work. A frame up to 1080p stays on the caller's thread: it takes about a
+// millisecond, and threads that wake and spin for it take cores from the stages that run beside it.
+inline int threads_for(long long pixels) {
+#ifdef _OPENMP
+    const long long share = 1 << 21;
+    const long long wanted = (pixels + share / 2) / share;
+    return int(std::max(1LL, std::min<long long>(wanted, omp_get_max_threads())));
+#else
+    (void)pixels;
+    return 1;
+#endif
+}
+
+}  // namespace matter
