@@ -1,0 +1,317 @@
+"""Matte a sequence of frames: decode ahead, infer, and hand out the mattes in order.
+
+    for matte in matter.stream("clip.mp4"):           # every frame, in order
+        ...
+    for matte in matter.stream(0, live=True):         # a camera: the newest frame wins
+        ...
+
+Decoding and the network run in threads of their own, so that on two cores the caller's work
+(compositing, showing, encoding) overlaps with both. The queues between them are short: memory
+stays bounded and a live picture stays young.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from sdk.errors import BackendError, FrameError, VideoError
+
+if TYPE_CHECKING:
+    from sdk.matte import Matte
+
+T = TypeVar("T")
+
+
+class Ahead(Generic[T]):
+    """An iterator that runs ``source`` in a thread, at most ``depth`` items ahead of the reader.
+
+    With ``newest`` the thread never waits: when the queue is full its oldest item is dropped and
+    counted in ``dropped``. An error of the source is raised here, after the items before it.
+    ``close()`` (or leaving the ``with`` block) stops the thread and closes the source.
+    """
+
+    def __init__(self, source: Iterable[T], *, depth: int = 4, newest: bool = False) -> None:
+        self.dropped = 0
+        self._source = source
+        self._depth = depth
+        self._newest = newest
+        self._items: deque[T] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._finished = False
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="matter-ahead", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        error: BaseException | None = None
+        try:
+            iterator = iter(self._source)
+            try:
+                for item in iterator:
+                    if not self._put(item):
+                        break
+            finally:
+                # A generator holds files and cameras open; they are released in the thread that
+                # used them, not whenever the garbage collector comes by.
+                close = getattr(iterator, "close", None)
+                if close is not None:
+                    close()
+        except BaseException as caught:  # noqa: BLE001 - it is raised again, in the reader's thread
+            error = caught
+        with self._changed:
+            self._error = error
+            self._finished = True
+            self._changed.notify_all()
+
+    def _put(self, item: T) -> bool:
+        with self._changed:
+            if self._newest and len(self._items) >= self._depth:
+                self._items.popleft()
+                self.dropped += 1
+            self._changed.wait_for(lambda: self._closed or len(self._items) < self._depth)
+            if self._closed:
+                return False
+            self._items.append(item)
+            self._changed.notify_all()
+            return True
+
+    def get(self, timeout: float | None = None) -> T:
+        """The next item; TimeoutError after ``timeout`` seconds, StopIteration at the end."""
+        with self._changed:
+            ready = self._changed.wait_for(
+                lambda: self._items or self._finished or self._closed, timeout
+            )
+            if not ready:
+                raise TimeoutError(f"nothing came for {timeout} s")
+            if self._items:
+                item = self._items.popleft()
+                self._changed.notify_all()
+                return item
+            error, self._error = self._error, None
+        if error is not None:
+            raise error
+        raise StopIteration
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        return self.get()
+
+    def close(self, timeout: float | None = 5.0) -> None:
+        """Stop. A source that hangs for ``timeout`` seconds is left behind in its daemon thread."""
+        with self._changed:
+            self._closed = True
+            self._items.clear()
+            self._changed.notify_all()
+        if self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+
+    def __enter__(self) -> Ahead[T]:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def checked(alpha: np.ndarray) -> np.ndarray:
+    """``alpha`` unchanged; BackendError if the network answered NaN or infinity.
+
+    It is looked at before upsampling, where it is small: a broken matte must never be shown,
+    since over a background NaN may let the room through.
+    """
+    if not np.isfinite(alpha).all():
+        raise BackendError(
+            "the network's alpha holds NaN or infinity, expected 0..1; "
+            "build the engine again without --fp16, or take another backend"
+        )
+    return alpha
+
+
+class _Inferred(NamedTuple):
+    frame: np.ndarray
+    alpha: np.ndarray
+    stamp: float
+
+
+class Stream(Iterator["Matte"]):
+    """The iterator that ``stream()`` returns: mattes in the order of their frames.
+
+    ``latency`` is the time in seconds from the arrival of the last matte's frame until now,
+    ``dropped`` the number of frames that a live stream has passed over. Close it, use it in a
+    ``with`` block, or read it to its end; its threads stop then.
+    """
+
+    def __init__(
+        self, matter: Any, source: Any, *, live: bool = False, timeout: float | None = None
+    ) -> None:
+        self._matter = matter
+        self._timeout = timeout
+        self._first = True
+        self._stamp = time.perf_counter()
+        self._frames = Ahead(
+            _stamped(_frames(source, live=live)), depth=1 if live else 4, newest=live
+        )
+        # One matte ahead: the network works while the caller shows the last one, yet what is
+        # shown is never older than one turn of the caller's loop.
+        self._mattes = Ahead(self._infer(), depth=1)
+
+    def _infer(self) -> Iterator[_Inferred]:
+        for frame, stamp in self._frames:
+            alpha = checked(self._matter.infer(self._matter.prepare(frame)))
+            yield _Inferred(frame, alpha, stamp)
+
+    @property
+    def latency(self) -> float:
+        """Seconds since the frame of the last matte arrived."""
+        return time.perf_counter() - self._stamp
+
+    @property
+    def dropped(self) -> int:
+        """Frames that were passed over because a newer one had come."""
+        return self._frames.dropped
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> Matte:
+        # A network compiles and a camera warms up before the first matte: that is no failure.
+        patience = self._timeout
+        if patience is not None and self._first:
+            patience = max(patience, 20.0)
+        try:
+            item = self._mattes.get(patience)
+        except TimeoutError as error:
+            self.close(timeout=0.1)
+            raise VideoError(
+                f"no matte for {patience:g} s, expected the next frame within that time; "
+                "is the camera or the stream still there?"
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+        self._first = False
+        self._stamp = item.stamp
+        return self._matter.finish(item.frame, item.alpha)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Stop both threads and release the source. Safe to call twice."""
+        # Upstream first: it wakes the network's thread if that waits for a frame.
+        self._frames.close(timeout)
+        self._mattes.close(timeout)
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def stream(matter: Any, source: Any, live: bool = False, *, timeout: float | None = None) -> Stream:
+    """Matte every frame of ``source``, in order.
+
+    ``matter`` has ``prepare``, ``infer`` and ``finish`` as ``sdk.Matter`` has. ``source`` is
+
+    * an iterable of frames, uint8 H×W×3 BGR (each its own array: they are held while their
+      matte is made), or one array N×H×W×3,
+    * the path of a video file, upright and in its own colours (see ``sdk.video``),
+    * a camera's index, or the address of a stream (``rtsp://``, ``http://``, ``udp://`` …).
+
+    ``live``: the newest frame is taken and those that came meanwhile are dropped, so that the
+    matte never lags behind; a file is then played at its own speed. Otherwise no frame is lost.
+    ``timeout``: seconds without a matte after which VideoError is raised; None waits for ever.
+
+    Raises VideoError where the source cannot be opened (at once) or breaks (after its last good
+    frame), and whatever ``matter`` raises for a frame.
+    """
+    return Stream(matter, source, live=live, timeout=timeout)
+
+
+def _stamped(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, float]]:
+    iterator = iter(frames)
+    try:
+        for frame in iterator:
+            yield frame, time.perf_counter()
+    finally:
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            close()
+
+
+def _frames(source: Any, *, live: bool) -> Iterable[np.ndarray]:
+    """The frames of any kind of source; opens it at once so that its errors come early."""
+    if isinstance(source, bool):
+        raise VideoError(
+            f"source {source!r}, expected frames, a path, a camera index or an address"
+        )
+    if isinstance(source, (int, np.integer)):
+        return _camera(int(source))
+    if isinstance(source, (str, Path)):
+        from sdk.video import VideoReader
+
+        reader = VideoReader(source)
+        return _paced(reader) if live and not reader.is_address else _whole(reader)
+    if isinstance(source, np.ndarray) and source.ndim != 4:
+        raise FrameError(
+            f"source is one array of shape {source.shape}, expected N×H×W×3 or a sequence of "
+            "frames; for a single frame call matter(frame)"
+        )
+    if isinstance(source, Iterable):
+        return source
+    raise VideoError(
+        f"source of type {type(source).__name__}, expected an iterable of frames, a path, "
+        "a camera index or a stream address"
+    )
+
+
+def _whole(reader: Any) -> Iterator[np.ndarray]:
+    with reader:
+        yield from reader
+
+
+def _paced(reader: Any) -> Iterator[np.ndarray]:
+    """A file's frames at the times at which a player would show them."""
+    with reader:
+        begin = first = None
+        for timed in reader.timed():
+            if begin is None or first is None:
+                begin, first = time.monotonic(), timed.time
+            time.sleep(max(0.0, begin + (timed.time - first) - time.monotonic()))
+            yield timed.image
+
+
+def _camera(index: int) -> Iterator[np.ndarray]:
+    import cv2
+
+    capture = cv2.VideoCapture(index)
+    if not capture.isOpened():
+        capture.release()
+        raise VideoError(
+            f"camera {index} cannot be opened, expected a camera that no other program uses; "
+            "try another index (0, 1, …), a video file or a stream address"
+        )
+    # The driver's own queue would put its length on the latency; drivers that know no such
+    # setting ignore it.
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    return _captured(capture, index)
+
+
+def _captured(capture: Any, index: int) -> Iterator[np.ndarray]:
+    try:
+        while True:
+            good, frame = capture.read()
+            if not good or frame is None:
+                raise VideoError(
+                    f"camera {index} stopped giving frames; is it unplugged or in other hands?"
+                )
+            yield frame
+    finally:
+        capture.release()

@@ -1,0 +1,268 @@
+"""A stream of frames: order, live sources, errors at either end, threads that stop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from sdk.errors import BackendError, FrameError, VideoError
+from sdk.stream import Ahead, stream
+from tests.sdk.clips import FakeMatter, number_of, numbered, tones, write_clip
+
+
+def no_threads_left() -> bool:
+    for _ in range(100):
+        if not any(thread.name == "matter-ahead" for thread in threading.enumerate()):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+# Ahead
+
+
+def test_ahead_keeps_order_and_its_bound() -> None:
+    made = []
+
+    def source() -> Iterator[int]:
+        for number in range(50):
+            made.append(number)
+            yield number
+
+    got = []
+    with Ahead(source(), depth=3) as ahead:
+        for number in ahead:
+            got.append(number)
+            assert len(made) <= number + 1 + 3 + 1  # taken, queued, and one in the thread's hand
+    assert got == list(range(50))
+    assert no_threads_left()
+
+
+def test_ahead_raises_after_the_items_before_the_error() -> None:
+    def source() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise ValueError("third")
+
+    ahead = Ahead(source())
+    assert [next(ahead), next(ahead)] == [1, 2]
+    with pytest.raises(ValueError, match="third"):
+        next(ahead)
+    assert list(ahead) == []
+
+
+def test_ahead_closes_its_source() -> None:
+    closed = threading.Event()
+
+    def source() -> Iterator[int]:
+        try:
+            while True:
+                yield 0
+        finally:
+            closed.set()
+
+    ahead = Ahead(source())
+    next(ahead)
+    ahead.close()
+    assert closed.wait(5)
+    assert list(ahead) == []
+    assert no_threads_left()
+
+
+def test_ahead_newest_drops_what_is_old_but_not_the_last() -> None:
+    done = threading.Event()
+
+    def source() -> Iterator[int]:
+        yield from range(10)
+        done.set()
+
+    ahead = Ahead(source(), depth=1, newest=True)
+    assert done.wait(5)
+    assert list(ahead) == [9]
+    assert ahead.dropped == 9
+
+
+def test_ahead_times_out() -> None:
+    go = threading.Event()
+
+    def source() -> Iterator[int]:
+        go.wait(5)
+        yield 1
+
+    ahead = Ahead(source())
+    with pytest.raises(TimeoutError):
+        ahead.get(timeout=0.01)
+    go.set()
+    assert ahead.get(timeout=5) == 1
+
+
+# stream
+
+
+def test_mattes_come_in_order_with_their_own_frames() -> None:
+    matter = FakeMatter()
+    frames = tones(20)
+    mattes = list(stream(matter, iter(frames)))
+    assert [number_of(matte.frame) for matte in mattes] == list(range(20))
+    assert all(matte.frame is frame for matte, frame in zip(mattes, frames, strict=True))
+    assert matter.mismatches == 0
+    assert no_threads_left()
+
+
+def test_a_batch_and_a_file_are_sources(tmp_path: Path) -> None:
+    assert len(list(stream(FakeMatter(), np.stack(tones(3))))) == 3
+    path = write_clip(tmp_path / "clip.mp4", tones(5))
+    for source in (path, str(path)):
+        mattes = list(stream(FakeMatter(), source))
+        assert [number_of(matte.frame) for matte in mattes] == list(range(5))
+
+
+def test_live_takes_the_newest_frame() -> None:
+    matter = FakeMatter()
+    shown = threading.Event()
+
+    def camera() -> Iterator[np.ndarray]:
+        yield numbered(0)
+        shown.wait(5)
+        for number in range(1, 101):
+            yield numbered(number)
+            time.sleep(0.001)
+
+    with stream(matter, camera(), live=True) as mattes:
+        first = next(mattes)
+        shown.set()
+        time.sleep(0.3)
+        rest = [number_of(matte.frame) for matte in mattes]
+        assert number_of(first.frame) == 0
+        assert rest[-1] == 100
+        assert rest == sorted(rest)
+        assert len(rest) <= 4  # what was under way when the reader slept, then the newest
+        assert mattes.dropped == 101 - len(matter.seen)
+        assert mattes.latency < 5
+    assert matter.mismatches == 0
+
+
+def test_live_plays_a_file_at_its_own_speed(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", tones(10))
+    begin = time.monotonic()
+    numbers = [number_of(matte.frame) for matte in stream(FakeMatter(), path, live=True)]
+    assert time.monotonic() - begin >= 9 / 30
+    assert numbers == sorted(numbers)
+    assert numbers[-1] == 9
+
+
+def test_an_error_of_the_source_comes_after_its_good_frames() -> None:
+    def broken() -> Iterator[np.ndarray]:
+        yield from tones(3)
+        raise VideoError("the cable")
+
+    mattes = stream(FakeMatter(), broken())
+    assert [number_of(next(mattes).frame) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(VideoError, match="the cable"):
+        next(mattes)
+    assert no_threads_left()
+
+
+def test_an_error_of_the_network_stops_the_source() -> None:
+    closed = threading.Event()
+
+    def endless() -> Iterator[np.ndarray]:
+        try:
+            number = 0
+            while True:
+                yield numbered(number % 200)
+                number += 1
+        finally:
+            closed.set()
+
+    with pytest.raises(RuntimeError, match="broke at frame 4"):
+        list(stream(FakeMatter(fail_at=4), endless()))
+    assert closed.wait(5)
+    assert no_threads_left()
+
+
+def test_nan_is_an_error_and_no_matte() -> None:
+    with pytest.raises(BackendError, match="NaN or infinity"):
+        next(stream(FakeMatter(alpha=float("nan")), tones(2)))
+
+
+def test_leaving_early_stops_the_threads() -> None:
+    def endless() -> Iterator[np.ndarray]:
+        while True:
+            yield numbered(7)
+
+    with stream(FakeMatter(), endless()) as mattes:
+        next(mattes)
+    assert list(mattes) == []
+    assert no_threads_left()
+
+
+def test_a_source_that_hangs_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+
+    def hanging() -> Iterator[np.ndarray]:
+        yield numbered(1)
+        go.wait(10)
+
+    mattes = stream(FakeMatter(), hanging(), timeout=0.05)
+    next(mattes)
+    with pytest.raises(VideoError, match=r"no matte for 0\.05 s"):
+        next(mattes)
+    go.set()
+    assert no_threads_left()
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "message"),
+    [
+        ("nowhere.mp4", VideoError, "does not exist"),
+        (numbered(1), FrameError, r"one array of shape \(48, 64, 3\)"),
+        (None, VideoError, "source of type NoneType"),
+        (True, VideoError, "source True"),
+        ("http://127.0.0.1:9/x", VideoError, "cannot be opened"),
+    ],
+)
+def test_sources_that_cannot_be(source: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        stream(FakeMatter(), source)
+
+
+class FakeCamera:
+    """cv2.VideoCapture with ``count`` frames."""
+
+    released = 0
+
+    def __init__(self, index: int, count: int = 3) -> None:
+        self.index, self.left = index, count
+
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        return self.index == 0
+
+    def set(self, *_: object) -> bool:
+        return False
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        self.left -= 1
+        return (True, numbered(self.left)) if self.left >= 0 else (False, None)
+
+    def release(self) -> None:
+        FakeCamera.released += 1
+
+
+def test_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
+    monkeypatch.setattr(FakeCamera, "released", 0)
+    mattes = stream(FakeMatter(), 0)
+    assert [number_of(next(mattes).frame) for _ in range(3)] == [2, 1, 0]
+    with pytest.raises(VideoError, match="camera 0 stopped giving frames"):
+        next(mattes)
+    assert FakeCamera.released == 1
+    with pytest.raises(VideoError, match="camera 7 cannot be opened"):
+        stream(FakeMatter(), 7)
