@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ from torch import Tensor, nn
 
 # Names that one message lists before it says "and N more".
 _LISTED = 4
+
+# Our prefix -> the prefixes of the released checkpoint, each of which holds the same tensor.
+_Table = dict[str, tuple[str, ...]]
 
 
 class CheckpointError(ValueError):
@@ -141,9 +145,9 @@ def save(network: nn.Module, path: str | Path, metadata: Mapping[str, str] | Non
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         save_file(tensors, temporary, strings)
-        with open(temporary, "rb+") as file:
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except (OSError, SafetensorError, NotImplementedError) as error:
         # NotImplementedError: tensors on the meta device have no values to write.
         raise CheckpointError(f"{path}: cannot be written: {error}") from error
@@ -169,8 +173,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 # ── Released names ──────────────────────────────────────────────────────────────────────────────
 
-# Our prefix -> the prefixes of the released checkpoint, each of which holds the same tensor.
-_RESNET = {
+_RESNET: _Table = {
     "encoder.conv1.": ("resnet.conv1.", "encoder0.0."),
     "encoder.bn1.": ("resnet.bn1.", "encoder0.1."),
     "encoder.layer1.": ("resnet.layer1.", "encoder1.1."),
@@ -178,7 +181,7 @@ _RESNET = {
     "encoder.layer3.": ("resnet.layer3.", "encoder3."),
     "encoder.layer4.": ("resnet.layer4.", "encoder4."),
 }
-_RESNET_DEEP = {
+_RESNET_DEEP: _Table = {
     "encoder.stem.conv.": ("encoder0.0.",),
     "encoder.stem.bn.": ("encoder0.1.",),
     "encoder.layer1.": ("resnet.layer1.", "encoder1."),
@@ -188,7 +191,7 @@ _RESNET_DEEP = {
     # The released stages count their pooling layer: their blocks are 1, 2, 3.
     **{f"encoder.layer{i}.{j}.": (f"encoder{i}.{j + 1}.",) for i in (5, 6) for j in range(3)},
 }
-_DENSENET = {
+_DENSENET: _Table = {
     "encoder.features.conv0.": ("densenet.features.conv0.", "encoder0.0."),
     "encoder.features.norm0.": ("densenet.features.norm0.", "encoder0.1."),
     **{
@@ -202,7 +205,7 @@ _DENSENET = {
     "encoder.reduce.conv.": ("encoder4.1.",),
     "encoder.reduce.bn.": ("encoder4.2.",),
 }
-_ENCODERS = {
+_ENCODERS: dict[str, _Table] = {
     "resnet34": _RESNET,
     "resnet34_2b": _RESNET_DEEP,
     "resnet101": _RESNET,
@@ -217,7 +220,7 @@ _UNUSED = {
 }
 
 
-def _convolutions(ours: str, released: str, count: int) -> dict[str, tuple[str, ...]]:
+def _convolutions(ours: str, released: str, count: int) -> _Table:
     """`count` times convolution, batch norm, ReLU: a flat sequence in the released code."""
     return {
         f"{ours}{i}.{part}.": (f"{released}{3 * i + offset}.",)
@@ -226,9 +229,9 @@ def _convolutions(ours: str, released: str, count: int) -> dict[str, tuple[str, 
     }
 
 
-def _decoders(deep: bool, parts: tuple[str, ...], integrated: bool) -> dict[str, tuple[str, ...]]:
+def _decoders(deep: bool, parts: tuple[str, ...], integrated: bool) -> _Table:
     levels = range(1, 7 if deep else 5)
-    table: dict[str, tuple[str, ...]] = {
+    table: _Table = {
         "glance.pyramid.bottleneck.": ("psp_module.bottleneck.",),
         **{f"glance.pyramid.stages.{i}.": (f"psp_module.stages.{i}.1.",) for i in range(3)},
         **_convolutions("focus.bridge.", "bridge_block.", 3),
@@ -255,12 +258,12 @@ def _decoders(deep: bool, parts: tuple[str, ...], integrated: bool) -> dict[str,
     return table
 
 
-def released_names(network: nn.Module) -> dict[str, tuple[str, ...]]:
+def released_names(network: nn.Module) -> _Table:
     """Key of `network` -> the names that a released checkpoint gives to that tensor.
 
     Empty for a network that was never released (our light GFM).
     """
-    backbone, rosta = getattr(network, "backbone", None), str(getattr(network, "rosta", ""))
+    backbone, rosta = str(getattr(network, "backbone", "")), str(getattr(network, "rosta", ""))
     if getattr(network, "name", None) != "gfm" or backbone not in _ENCODERS:
         return {}
     integrated = rosta == "rim"
@@ -285,24 +288,25 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if _kind(path) == "safetensors":
         try:
             with safe_open(path, framework="pt") as file:
-                return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+                names = file.keys()
+                return {key: file.get_tensor(key) for key in names}, file.metadata() or {}
         except (SafetensorError, OSError) as error:
             raise _damaged(path, error) from error
     try:
         # Only a zip file (PyTorch >= 1.6) can be mapped.
-        content = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
+        mapped = zipfile.is_zipfile(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles of other protocols
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
-        found = re.search(r"(?:GLOBAL|class|type) ([\w.]+\.[\w.]+)", str(error))
-        if found is None:
-            raise _damaged(path, error) from error
+        # PyTorch's own text is left out: it recommends to load without weights_only.
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        held = f"the Python object {found[1]}" if found else "something that is not a tensor"
         raise CheckpointError(
-            f"{path}: holds the Python object {found[1]}, which loading would run; expected tensors "
-            "only. Nothing was run. Save the network's state_dict() instead, or take the file from "
-            "a source that you trust and convert it there"
-        ) from error
-    except Exception as error:  # a damaged archive or pickle raises almost anything
+            f"{path}: holds {held}, or is damaged; expected tensors only. Nothing of it was run. "
+            "Ask its author for the network's state_dict() alone"
+        ) from None
+    except Exception as error:  # a damaged archive raises almost anything
         raise _damaged(path, error) from error
     return _tensors(content, path), {}
 
@@ -310,7 +314,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _kind(path: Path) -> str:
     """``"safetensors"`` or ``"pytorch"``, by content: a suffix proves nothing."""
     try:
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             head = file.read(16)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -329,8 +333,8 @@ def _kind(path: Path) -> str:
 def _damaged(path: Path, error: Exception) -> CheckpointError:
     reason = (str(error).splitlines() or [""])[0].strip() or type(error).__name__
     return CheckpointError(
-        f"{path}: damaged or incomplete, {path.stat().st_size:,} bytes ({reason}); expected a whole "
-        "checkpoint. Fetch it again"
+        f"{path}: damaged or incomplete, {path.stat().st_size:,} bytes ({reason}); "
+        "expected a whole checkpoint. Fetch it again"
     )
 
 
@@ -368,7 +372,7 @@ def _fit(
     path: Path,
     metadata: Mapping[str, str],
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Our key -> the file's tensor, and the file's ignored keys; CheckpointError if any is wrong."""
+    """Our key -> the file's tensor, and the file's ignored keys, or a CheckpointError."""
     problems = []
     missing = [
         name
@@ -508,11 +512,10 @@ def _gfm_candidates(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str
     if any(key.startswith("rim.") for key in state):
         yield "gfm", backbone, "rim"
         return
-    parts = {
-        key.split(".")[1] for key in state if key.startswith(("glance_heads.", "decoders."))
-    }
+    parts = {key.split(".")[1] for key in state if key.startswith(("glance_heads.", "decoders."))}
     if not parts:  # released: the classes of the glance decoder's last convolution tell
         last = state.get("decoder0_g.6.weight", state.get("decoder0_g.0.weight"))
+        parts = {"tt", "ft", "bt"}
         if last is not None:
             parts = {"tt"} if last.shape[0] == 3 else {"ft", "bt"}
     if backbone == "mobilenetv3" and len(parts) > 1:

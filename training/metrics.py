@@ -7,6 +7,8 @@ sum / 10, MSE and MAD are means over the pixels.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
@@ -33,10 +35,10 @@ def evaluate(
         trimap: H×W uint8: 0 background, 128 transition, 255 foreground.
 
     Returns:
-        ``sad``, ``mse``, ``mad``, ``grad``, ``conn`` over the whole image; with a trimap also
-        ``sad_tran``, ``mse_tran``, ``mad_tran`` (known areas of the prediction set to 0 and 1
-        first; the means are over the transition's pixels) and ``sad_fg``, ``sad_bg`` (over the
-        trimap's foreground and background).
+        ``sad``, ``mse``, ``mad``, ``grad``, ``conn`` over the whole image. With a trimap also
+        ``sad_tran``, ``mse_tran``, ``mad_tran``, the known areas of the prediction being set to 0
+        and 1 first (the means are over the transition's pixels, and 0 where there are none), and
+        ``sad_fg``, ``sad_bg``, over the trimap's foreground and background.
 
     Raises:
         MetricError: shapes that differ or are not H×W, values that are not numbers in 0..1, a
@@ -84,7 +86,7 @@ def connectivity_error(prediction: NDArray[np.float64], alpha: NDArray[np.float6
     """
     level = np.full(alpha.shape, -1.0)
     both = np.minimum(prediction, alpha)
-    for before, step in zip(_CONN_STEPS, _CONN_STEPS[1:], strict=False):
+    for before, step in pairwise(_CONN_STEPS):
         regions = label(both >= step, connectivity=1)
         sizes = np.bincount(regions.ravel())[1:]
         if sizes.size == 0:

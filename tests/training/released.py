@@ -73,3 +73,24 @@ def _draw(name: str, shape: list[int], gain: float) -> np.ndarray:
     if len(shape) == 1 and name.endswith("weight"):
         return 1 + 0.1 * normal
     return 0.1 * normal  # biases and running means
+
+
+def drawn_weights(backbone: str, rosta: str) -> dict[str, Tensor]:
+    """Random weights in the released layout that keep every layer's output near unit size."""
+    generator = torch.Generator().manual_seed(0)
+    state: dict[str, Tensor] = {}
+    for name, shape, dtype, alias in key_list(backbone, rosta)["keys"]:
+        if alias:
+            state[name] = state[alias]
+        elif "int" in dtype:
+            state[name] = torch.zeros(shape, dtype=torch.int64)
+        else:
+            value = torch.randn(shape, generator=generator)
+            if len(shape) >= 2:
+                value *= math.sqrt(1.5 / math.prod(shape[1:]))
+            elif name.endswith("running_var"):
+                value = 1 + 0.1 * value.abs()
+            else:
+                value = 0.1 * value + (1.0 if name.endswith("weight") else 0.0)
+            state[name] = value
+    return state

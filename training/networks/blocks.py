@@ -41,7 +41,8 @@ class PyramidPooling(nn.Module):
         self.stages = nn.ModuleList(nn.Conv2d(channels, channels, 1, bias=False) for _ in bins)
         self.bottleneck = nn.Conv2d(channels * (len(bins) + 1), outside, 1)
 
-    def forward(self, x: Tensor) -> Tensor:  # N×C×H×W -> N×outside×H×W
+    def forward(self, x: Tensor) -> Tensor:
+        """N×C×H×W → N×outside×H×W."""
         context = [
             functional.interpolate(
                 stage(adaptive_average(x, bin_)), x.shape[2:], mode="bilinear", align_corners=True
@@ -59,7 +60,8 @@ class SqueezeExcitation(nn.Module):
         self.squeeze = nn.Linear(channels, channels // reduction, bias=False)
         self.excite = nn.Linear(channels // reduction, channels, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:  # N×C×H×W
+    def forward(self, x: Tensor) -> Tensor:
+        """N×C×H×W → N×C×H×W."""
         weights = functional.relu(self.squeeze(x.mean((2, 3))))  # N×C/reduction
         return x * torch.sigmoid(self.excite(weights))[:, :, None, None]
 
@@ -102,9 +104,9 @@ def collaborative_fusion(glance: Tensor, focus: Tensor, rosta: str) -> Tensor:
         glance: N×3×H×W (``tt``, ``unified``: background, transition, foreground) or N×2×H×W
             (``ft``, ``bt``), probabilities. The class is their arg-max; the lowest of equals.
         focus: N×1×H×W in 0..1.
-        rosta: ``tt`` or ``unified``: focus in the transition, else 0 or 1; ``ft``: the
-            foreground mask plus focus, at most 1; ``bt``: one minus the background mask (class 1 =
-            not background) minus focus, at least 0.
+        rosta: ``tt`` or ``unified``: focus in the transition, 1 in the foreground, 0 in the
+            background; ``ft``: min(1, class + focus), class 1 being foreground; ``bt``:
+            max(0, class - focus), class 1 being everything but background.
 
     Returns:
         alpha, N×1×H×W in 0..1; gradients reach the focus alone.

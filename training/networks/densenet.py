@@ -94,7 +94,8 @@ class DenseNet121Encoder(nn.Module):
         )
         initialise(self)
 
-    def forward(self, x: Tensor) -> list[Tensor]:  # N×3×H×W
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """N×3×H×W → E0 … E4, the finest first."""
         features = self.features
         x = features["relu0"](features["norm0"](features["conv0"](x)))
         outputs = [x]  # E0: N×64×H/2×W/2

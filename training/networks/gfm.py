@@ -65,6 +65,7 @@ class DecoderBlock(nn.Sequential):
         self.factor = factor
 
     def forward(self, x: Tensor) -> Tensor:
+        """N×inside×H×W → N×widths[-1]×(H · factor)×(W · factor)."""
         return upsample(super().forward(x), self.factor)
 
 
@@ -73,11 +74,14 @@ class Head(nn.Module):
 
     def __init__(self, outside: int, deep: bool) -> None:
         super().__init__()
-        self.refine = nn.Sequential() if deep else nn.Sequential(ConvBnRelu(128, 64), ConvBnRelu(64, 64))
+        self.refine = (
+            nn.Sequential() if deep else nn.Sequential(ConvBnRelu(128, 64), ConvBnRelu(64, 64))
+        )
         self.predict = nn.Conv2d(64, outside, 3, padding=1)
         self.factor = 1 if deep else 2
 
-    def forward(self, x: Tensor) -> Tensor:  # N×128×H/2×W/2 (deep: N×64×H×W) -> N×outside×H×W
+    def forward(self, x: Tensor) -> Tensor:
+        """N×128×H/2×W/2 (deep: N×64×H×W) → logits, N×outside×H×W."""
         return upsample(self.predict(self.refine(x)), self.factor)
 
 
@@ -102,6 +106,7 @@ class GlanceDecoder(nn.Module):
                 self.context[str(level - 1)] = ConvBnRelu(channels, inside)
 
     def forward(self, features: list[Tensor]) -> Tensor:
+        """The encoder's features → N×128×H/2×W/2 (deep: N×64×H×W), which every head reads."""
         coarse = features[-1]  # N×C×H/32×W/32
         pyramid = self.pyramid(coarse)
         x = torch.cat([pyramid, coarse], 1)
@@ -111,7 +116,7 @@ class GlanceDecoder(nn.Module):
             if below in self.context:
                 context = self.context[below](pyramid)
                 x = torch.cat([upsample(context, x.shape[2] // context.shape[2]), x], 1)
-        return x  # N×128×H/2×W/2 (deep: N×64×H×W); the heads of all RoSTa read it
+        return x
 
 
 class FocusDecoder(nn.Module):
@@ -135,13 +140,14 @@ class FocusDecoder(nn.Module):
             inside = widths[-1]
 
     def forward(self, features: list[Tensor]) -> Tensor:
+        """The encoder's features → N×128×H/2×W/2 (deep: N×64×H×W), which every head reads."""
         *skips, coarse = features
         x = torch.cat([self.bridge(coarse), coarse], 1)
         for block in self.blocks.values():
             x = block(x)
             if skips:
                 x = torch.cat([x, skips.pop()], 1)
-        return x  # N×128×H/2×W/2 (deep: N×64×H×W); the heads of all RoSTa read it
+        return x
 
 
 class RostaIntegration(nn.Module):
@@ -157,7 +163,8 @@ class RostaIntegration(nn.Module):
         self.attention = SqueezeExcitation(16, 4)
         self.predict = nn.Conv2d(16, 1, 1)
 
-    def forward(self, alphas: Tensor) -> Tensor:  # N×3×H×W: tt, ft, bt -> N×1×H×W
+    def forward(self, alphas: Tensor) -> Tensor:
+        """Mattes of tt, ft and bt, N×3×H×W → N×1×H×W."""
         return self.predict(self.attention(self.expand(alphas)))
 
 
@@ -195,9 +202,13 @@ class GFM(nn.Module):
             {part: Head(GLANCE_CHANNELS[part], plan.deep) for part in parts}
         )
         self.focus_heads = nn.ModuleDict({part: Head(1, plan.deep) for part in parts})
-        self.rim = RostaIntegration() if rosta == "rim" else None
-        self.heads = {"alpha": 1} if self.rim else {"glance": GLANCE_CHANNELS[rosta], "focus": 1}
-        self.fusion = "alpha" if self.rim else rosta
+        self.rim: RostaIntegration | None = None
+        self.heads = {"glance": GLANCE_CHANNELS.get(rosta, 3), "focus": 1}
+        self.fusion = rosta
+        if rosta == "rim":
+            self.rim = RostaIntegration()
+            self.heads = {"alpha": 1}
+            self.fusion = "alpha"
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Matte an image.
@@ -227,9 +238,9 @@ class GFM(nn.Module):
             glance = torch.sigmoid(self.glance_heads[part](glance_features))
             focus = torch.sigmoid(self.focus_heads[part](focus_features))
             alpha = collaborative_fusion(glance, focus, part)
-            if self.rim is None:
-                return {"glance": glance, "focus": focus, "alpha": alpha}
             result |= {f"glance_{part}": glance, f"focus_{part}": focus, f"alpha_{part}": alpha}
+        if self.rim is None:
+            return {head: result[f"{head}_{self.rosta}"] for head in ("glance", "focus", "alpha")}
         alpha = self.rim(torch.cat([result[f"alpha_{part}"] for part in ROSTAS], 1))
         result["glance"] = result["glance_tt"]
         result["focus"] = result["focus_tt"]

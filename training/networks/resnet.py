@@ -26,6 +26,7 @@ class BasicBlock(nn.Module):
         self.downsample = _shortcut(inside, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
+        """N×C×H×W → N×(width · expansion)×H/stride×W/stride."""
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
         return self.relu(y + (x if self.downsample is None else self.downsample(x)))
@@ -49,6 +50,7 @@ class Bottleneck(nn.Module):
         self.downsample = _shortcut(inside, outside, stride)
 
     def forward(self, x: Tensor) -> Tensor:
+        """N×C×H×W → N×(width · expansion)×H/stride×W/stride."""
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
@@ -58,9 +60,7 @@ class Bottleneck(nn.Module):
 def _shortcut(inside: int, outside: int, stride: int) -> nn.Sequential | None:
     if stride == 1 and inside == outside:
         return None
-    return nn.Sequential(
-        nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
-    )
+    return nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
 
 
 def _layer(
@@ -93,7 +93,8 @@ class ResNetEncoder(nn.Module):
         self.layer4 = _layer(block, 256 * wide, 512, blocks[3], 2)
         initialise(self)
 
-    def forward(self, x: Tensor) -> list[Tensor]:  # N×3×H×W
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """N×3×H×W → E0 … E4, the finest first."""
         e0 = self.relu(self.bn1(self.conv1(x)))  # N×64×H/2×W/2
         e1 = self.layer1(self.maxpool(e0))  # stride 4
         e2 = self.layer2(e1)
@@ -131,7 +132,8 @@ class ResNet34DeepEncoder(nn.Module):
         self.layer6 = _layer(BasicBlock, 512, 512, 3)
         initialise(self)
 
-    def forward(self, x: Tensor) -> list[Tensor]:  # N×3×H×W
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """N×3×H×W → E1 … E6, the finest first."""
         e1 = self.layer1(self.stem(x))  # N×64×H×W
         e2 = self.layer2(e1)
         e3 = self.layer3(e2)
