@@ -30,13 +30,20 @@ def meta(backbone: str, rosta: str) -> GFM:
         return GFM(backbone, rosta)
 
 
+def load_and_remove(network: GFM, state: dict[str, Tensor], folder: Path) -> None:
+    """By way of a file, which goes at once: pytest would keep hundreds of megabytes of each run."""
+    path = folder / "gfm.pth"
+    torch.save(state, path)
+    checkpoints.load(network, path)
+    path.unlink()
+
+
 # ── The published networks ──────────────────────────────────────────────────────────────────────
 
 
 def test_reference_output(tmp_path: Path) -> None:
-    torch.save(released.reference_weights(), tmp_path / "gfm.pth")
-    network = GFM("resnet34", "tt").eval()
-    checkpoints.load(network, tmp_path / "gfm.pth")
+    network = meta("resnet34", "tt").eval()
+    load_and_remove(network, released.reference_weights(), tmp_path)
     image = np.random.default_rng(0).uniform(0, 255, (1, 3, 96, 128)).astype(np.float32)
     with torch.inference_mode():
         outputs = network(torch.from_numpy(image))
@@ -58,9 +65,8 @@ def test_reference_output(tmp_path: Path) -> None:
 )
 def test_same_as_the_released_layers_one_by_one(backbone: str, rosta: str, tmp_path: Path) -> None:
     state = released.drawn_weights(backbone, rosta)
-    torch.save(state, tmp_path / "gfm.pth")
     network = meta(backbone, rosta).eval()
-    checkpoints.load(network, tmp_path / "gfm.pth")
+    load_and_remove(network, state, tmp_path)
     # 64×96: the pyramid's bins overlap, and height and width can't be confused.
     image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
