@@ -1,0 +1,164 @@
+"""``python -m export.build``: a checkpoint → a verified ``.engine`` file.
+
+    python -m export.build --model gfm --fp16
+
+Progress and tables go to stderr, the engine's path alone to stdout. Exit status: 0 built, 1 failed
+build or verification (nothing is written, an engine of the same name stays as it was), 2 usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from export.errors import BuildError, UsageError
+from export.options import (
+    DEFAULT_SIZE,
+    OPSETS,
+    TARGETS,
+    BuildOptions,
+    check,
+    libraries_missing,
+    parse_size,
+    parse_whole,
+)
+from training import networks
+
+__all__ = ["BuildError", "BuildOptions", "UsageError", "build", "main"]
+
+
+def build(options: BuildOptions) -> Path:
+    """Build an engine and verify it; returns its path.
+
+    Raises:
+        UsageError: options that cannot be met; found before anything heavy is imported.
+        BuildError: a step failed, or an artefact's matte is past its bound. Nothing is written.
+    """
+    checked = check(options)
+    libraries_missing()
+    from export.pipeline import run  # torch and onnx
+
+    return run(checked, random=options.random_weights)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    try:
+        path = build(_parse(arguments))
+    except UsageError as error:
+        print(f"export.build: error: {error}", file=sys.stderr)
+        return 2
+    except BuildError as error:
+        print(f"export.build: failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("export.build: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    print(path)
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line for an error, with the flag that was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see python -m export.build --help")
+
+
+def _parse(arguments: Sequence[str] | None) -> BuildOptions:
+    parser = _Parser(
+        prog="python -m export.build",
+        description="Build an engine: checkpoint, ONNX, precision, TensorRT plans, verification.",
+        epilog="Progress goes to stderr, the path alone to stdout. Exit status: 0 built, 1 failed build or "
+        "verification, 2 usage.",
+        allow_abbrev=False,
+    )
+    known = "; ".join(
+        f"{name}: {', '.join(networks.backbones(name))} ({'/'.join(networks.rostas(name))})"
+        for name in networks.names()
+    )
+    sizes = ", ".join(f"{name} {height}x{width}" for name, (height, width) in DEFAULT_SIZE.items())
+    what = parser.add_argument_group("network")
+    what.add_argument("--model", metavar="NAME", help=f"one of: {', '.join(networks.names())}")
+    what.add_argument("--backbone", metavar="NAME", help=f"default: the demo checkpoint's. {known}")
+    what.add_argument(
+        "--rosta", metavar="NAME", help="representation of semantics and transition areas"
+    )
+    what.add_argument(
+        "--weights",
+        metavar="PATH",
+        help="checkpoint, .safetensors or a released .pth; default: the demo checkpoint",
+    )
+    what.add_argument(
+        "--random-weights",
+        action="store_true",
+        help="fresh weights: for timing, the matte means nothing",
+    )
+    form = parser.add_argument_group("form")
+    form.add_argument(
+        "--size",
+        metavar="HxW",
+        action="append",
+        help=f"network height and width; repeatable, the first is the main one (default: {sizes})",
+    )
+    form.add_argument("--batch", metavar="N", default="1", help="images in one run (default: 1)")
+    form.add_argument("--fp16", action="store_true", help="float16 GPU plans and stored weights")
+    form.add_argument(
+        "--bf16", action="store_true", help="bfloat16 GPU plans, float16 stored weights"
+    )
+    form.add_argument(
+        "--opset",
+        metavar="N",
+        default="18",
+        help=f"ONNX operator set, {OPSETS.start} to {OPSETS.stop - 1}",
+    )
+    form.add_argument(
+        "--target",
+        metavar="NAME",
+        action="append",
+        help=f"repeatable: {', '.join(TARGETS)} (default: auto, ONNX and every TensorRT that can build here)",
+    )
+    form.add_argument(
+        "--output", metavar="PATH", help="default: MODEL.engine in the current directory"
+    )
+    given, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        flags = list(parser._option_string_actions)
+        near = difflib.get_close_matches(unknown[0].split("=")[0], flags, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(
+            f"{unknown[0]!r} is not a flag; expected one of {', '.join(sorted(flags))}{hint}"
+        )
+    if given.model is None:
+        raise UsageError(
+            f"--model is missing; expected one of {', '.join(networks.names())}: python -m export.build --model "
+            f"{networks.names()[0]} --fp16"
+        )
+    if given.fp16 and given.bf16:
+        raise UsageError(
+            "--fp16 and --bf16 contradict each other; expected at most one: leave one out"
+        )
+    for flag in ("model", "backbone", "rosta", "weights", "output"):
+        if getattr(given, flag) is not None and not getattr(given, flag).strip():
+            raise UsageError(f"--{flag} is empty; expected a value, or no --{flag}")
+    return BuildOptions(
+        model=given.model,
+        backbone=given.backbone,
+        rosta=given.rosta,
+        weights=None if given.weights is None else Path(given.weights).expanduser(),
+        random_weights=given.random_weights,
+        sizes=tuple(parse_size(text) for text in given.size or ()),
+        precision="fp16" if given.fp16 else "bf16" if given.bf16 else "fp32",
+        targets=tuple(given.target or ("auto",)),
+        output=None if given.output is None else Path(given.output).expanduser(),
+        opset=parse_whole("--opset", given.opset),
+        batch=parse_whole("--batch", given.batch),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

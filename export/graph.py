@@ -1,0 +1,366 @@
+"""PyTorch network → plain ONNX graph.
+
+The result has the operators of the default ONNX domain only, static shapes, one input ``image`` and
+the network's heads as outputs, all float32, and no BatchNormalization: every runtime reads it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+import torch
+from onnxscript import opset18 as op
+from torch import Tensor, nn
+
+from export.errors import BuildError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+INPUT = "image"
+
+# A protobuf message ends at 2 GiB, and some readers copy it whole: beyond this many bytes of
+# weights they stand in a file of their own beside the graph.
+EXTERNAL_BYTES = 1 << 30
+
+
+class _Heads(nn.Module):
+    """A network whose outputs are its heads only, as a tuple in their order."""
+
+    def __init__(self, network: nn.Module, heads: Sequence[str]) -> None:
+        super().__init__()
+        self.network = network
+        self.heads = tuple(heads)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        outputs = self.network(image)
+        return tuple(outputs[head] for head in self.heads)
+
+
+def export_onnx(
+    network: nn.Module,
+    heads: Mapping[str, int],
+    size: tuple[int, int],
+    *,
+    batch: int = 1,
+    opset: int = 18,
+) -> ir.Model:
+    """Export a network at one size.
+
+    Args:
+        network: takes float32 N×3×H×W, returns a dict that holds at least ``heads``.
+        heads: the outputs and their channels.
+        size: height and width.
+        batch: images in one run.
+        opset: version of the default ONNX operator set.
+
+    Returns:
+        A model that shares the weights' memory with the network, except those folded.
+
+    Raises:
+        BuildError: the exporter failed, or the graph is not what the module docstring promises.
+    """
+    image = torch.zeros(batch, 3, *size)
+    training = network.training
+    network.eval()
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                _Heads(network, tuple(heads)).eval(),
+                (image,),
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=list(heads),
+                opset_version=opset,
+                custom_translation_table=_TRANSLATIONS,
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise BuildError(f"the ONNX export failed: {_innermost(error)}") from error
+    finally:
+        network.train(training)
+    if program is None:
+        raise BuildError("the ONNX export returned nothing; expected a graph")
+    model: ir.Model = program.model
+    fold_batch_norm(model)
+    _simplify(model)
+    check(model, heads, size, batch)
+    return model
+
+
+def fold_batch_norm(model: ir.Model) -> int:
+    """Fold every BatchNormalization into the convolution before it; returns how many there were.
+
+    y = γ (x - μ) / √(σ² + ε) + β is one scale and one shift a channel. Where no convolution comes
+    right before (a dense block normalises the sum of many), they stay as a Mul and an Add, which
+    runtimes fuse with the activation.
+    """
+    nodes = [node for node in model.graph if node.op_type == "BatchNormalization"]
+    for node in nodes:
+        x = node.inputs[0]
+        assert x is not None  # by ONNX: the input is not optional
+        gamma, beta, mean, variance = (
+            _constant(value).astype(np.float64) for value in node.inputs[1:5]
+        )
+        epsilon = node.attributes.get_float("epsilon", 1e-5)
+        scale = gamma / np.sqrt(variance + epsilon)
+        shift = beta - mean * scale
+        producer = x.producer()
+        if producer is not None and _foldable(producer, x):
+            _fold_into(model.graph, producer, scale, shift)
+            result = x
+        else:
+            result = _affine(model.graph, node, x, scale, shift)
+        _take_place(model.graph, node.outputs[0], result)
+        model.graph.remove(node, safe=True)
+    return len(nodes)
+
+
+def check(model: ir.Model, heads: Mapping[str, int], size: tuple[int, int], batch: int) -> None:
+    """Refuse a graph that a runtime would stumble over.
+
+    Raises:
+        BuildError: naming what is wrong.
+    """
+    for node in model.graph:
+        if node.domain not in ("", "ai.onnx"):
+            raise BuildError(
+                f"the graph holds {node.domain}::{node.op_type} ({node.name}); expected operators of the "
+                f"default ONNX domain only"
+            )
+        if node.op_type == "BatchNormalization":
+            raise BuildError(
+                f"BatchNormalization {node.name} is left in the graph; expected it folded"
+            )
+        if any(
+            value.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+            for value in node.attributes.values()
+        ):
+            raise BuildError(
+                f"{node.op_type} {node.name} holds a graph of its own; expected a plain list of operators"
+            )
+    if model.functions:
+        raise BuildError(
+            f"the graph calls functions {sorted(map(str, model.functions))}; expected none"
+        )
+    received = {value.name: _dims(value) for value in (*model.graph.inputs, *model.graph.outputs)}
+    expected = {INPUT: (batch, 3, *size)} | {
+        head: (batch, channels, *size) for head, channels in heads.items()
+    }
+    if received != expected:
+        raise BuildError(f"the graph's input and outputs are {received}; expected {expected}")
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        if value.dtype != ir.DataType.FLOAT:
+            raise BuildError(f"{value.name} is {value.dtype}; expected FLOAT")
+
+
+def count_macs(model: ir.Model) -> int:
+    """Multiply-accumulates of one run: convolutions and matrix products, the whole batch."""
+    total = 0
+    for node in model.graph:
+        if node.op_type == "Conv":
+            weight, out = _dims(node.inputs[1]), _dims(node.outputs[0])
+            total += math.prod(out) * math.prod(weight[1:])
+        elif node.op_type == "ConvTranspose":
+            weight, into = _dims(node.inputs[1]), _dims(node.inputs[0])
+            total += math.prod(into) * math.prod(weight[1:])
+        elif node.op_type in ("MatMul", "Gemm"):
+            left, out = _dims(node.inputs[0]), _dims(node.outputs[0])
+            transposed = node.op_type == "Gemm" and node.attributes.get_int("transA", 0)
+            total += math.prod(out) * left[0 if transposed else -1]
+    return total
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """Bytes of all constants."""
+    return sum(
+        value.const_value.nbytes
+        for value in model.graph.initializers.values()
+        if value.const_value is not None
+    )
+
+
+def save(model: ir.Model, path: Path, *, external_bytes: int = EXTERNAL_BYTES) -> Path | None:
+    """Write a model; returns the file of external weights, or None where they are inside.
+
+    The external file is ``<path>.data``, beside the model, and named there by its bare name.
+    """
+    data = path.with_name(path.name + ".data")
+    external = weight_bytes(model) > external_bytes
+    # 64 KiB is the coarsest granularity of memory mapping, so that large weights can be mapped.
+    ir.save(
+        model,
+        path,
+        external_data=data.name if external else None,
+        alignment=65536 if external else None,
+    )
+    return data if external else None
+
+
+def _pool(x: Any, output_size: Sequence[int]) -> Any:
+    """aten::adaptive_avg_pool2d for a static shape, in operators that every runtime has.
+
+    Without this the exporter writes a gather of every window, which TensorRT refuses. Where sides
+    divide it is an ordinary AveragePool; elsewhere the windows differ in size and overlap, and an
+    average over them is linear along each axis: two small matrix products.
+    """
+    height, width = int(x.shape[-2]), int(x.shape[-1])
+    rows, columns = (int(side) for side in output_size)
+    if (rows, columns) == (1, 1):
+        return op.ReduceMean(x, op.Constant(value_ints=[2, 3]), keepdims=1)
+    if height % rows == 0 and width % columns == 0:
+        window = [height // rows, width // columns]
+        return op.AveragePool(x, kernel_shape=window, strides=window)
+    left, right = averaging(height, rows), averaging(width, columns)
+    across = op.MatMul(x, op.Constant(value=ir.tensor(np.ascontiguousarray(right.T))))
+    return op.MatMul(op.Constant(value=ir.tensor(left)), across)
+
+
+def averaging(length: int, windows: int) -> NDArray[np.float32]:
+    """windows×length matrix of adaptive average pooling: row i averages ⌊iL/W⌋ to ⌈(i+1)L/W⌉."""
+    matrix = np.zeros((windows, length), np.float32)
+    for row in range(windows):
+        start, stop = row * length // windows, -(-(row + 1) * length // windows)
+        matrix[row, start:stop] = 1 / (stop - start)
+    return matrix
+
+
+_TRANSLATIONS: dict[Any, Any] = {
+    torch.ops.aten.adaptive_avg_pool2d.default: _pool,
+    torch.ops.aten._adaptive_avg_pool2d.default: _pool,
+}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter reports each torchvision operator that it does not find; none is used here."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", UserWarning)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _innermost(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0] if text else '(no message)'}"
+
+
+def _constant(value: ir.Value | None) -> NDArray[Any]:
+    if value is None or value.const_value is None:
+        raise BuildError(
+            f"{value.name if value else 'an input'} of a BatchNormalization is not constant; expected weights"
+        )
+    return value.const_value.numpy()
+
+
+def _foldable(producer: ir.Node, value: ir.Value) -> bool:
+    """A convolution with weights of its own whose result nobody else reads."""
+    weights = [x for x in producer.inputs[1:] if x is not None]
+    return (
+        producer.op_type in ("Conv", "ConvTranspose")
+        and len(value.uses()) == 1
+        and not value.is_graph_output()
+        and all(x.const_value is not None and len(x.uses()) == 1 for x in weights)
+    )
+
+
+def _fold_into(
+    graph: ir.Graph, conv: ir.Node, scale: NDArray[np.float64], shift: NDArray[np.float64]
+) -> None:
+    weight = conv.inputs[1]
+    old = _constant(weight)
+    if conv.op_type == "Conv":  # out × in/groups × k × k
+        new = old * scale.reshape(-1, 1, 1, 1)
+    else:  # in × out/groups × k × k; the groups' outputs follow each other
+        groups = conv.attributes.get_int("group", 1)
+        split = old.reshape(groups, old.shape[0] // groups, *old.shape[1:])
+        new = (split * scale.reshape(groups, 1, -1, 1, 1)).reshape(old.shape)
+    bias = conv.inputs[2] if len(conv.inputs) > 2 else None
+    offset = shift if bias is None else _constant(bias) * scale + shift
+    name = weight.name if weight is not None and weight.name else conv.name
+    conv.resize_inputs(3)
+    conv.replace_input_with(1, _initializer(graph, f"{name}.folded", new))
+    conv.replace_input_with(2, _initializer(graph, f"{name}.folded_bias", offset))
+
+
+def _affine(
+    graph: ir.Graph,
+    node: ir.Node,
+    x: ir.Value,
+    scale: NDArray[np.float64],
+    shift: NDArray[np.float64],
+) -> ir.Value:
+    name = node.outputs[0].name
+    factor = _initializer(graph, f"{name}.scale", scale.reshape(-1, 1, 1))
+    term = _initializer(graph, f"{name}.shift", shift.reshape(-1, 1, 1))
+    scaled = ir.Node("", "Mul", [x, factor], name=f"{node.name}.scale")
+    shifted = ir.Node("", "Add", [scaled.outputs[0], term], name=f"{node.name}.shift")
+    for part, suffix in ((scaled, "scaled"), (shifted, "shifted")):
+        part.outputs[0].name = f"{name}.{suffix}"
+        part.outputs[0].dtype, part.outputs[0].shape = x.dtype, x.shape
+    graph.insert_before(node, [scaled, shifted])
+    return shifted.outputs[0]
+
+
+def _take_place(graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:
+    """Readers of ``old``, the graph's outputs among them, read ``new``."""
+    name = old.name
+    old.replace_all_uses_with(new, replace_graph_outputs=True)
+    if new.is_graph_output():
+        old.name, new.name = f"{name}.replaced", name
+
+
+def _initializer(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
+    tensor = ir.tensor(np.ascontiguousarray(array, np.float32), name=name)
+    value = ir.Value(
+        name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def _simplify(model: ir.Model) -> None:
+    """Drop what no result needs, and the exporter's notes, which hold paths of this machine."""
+    for step in (
+        passes.IdentityEliminationPass(),
+        passes.CommonSubexpressionEliminationPass(),
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        passes.DeduplicateInitializersPass(),
+        passes.RemoveUnusedNodesPass(),
+        passes.RemoveUnusedOpsetsPass(),
+        passes.ClearMetadataAndDocStringPass(),
+    ):
+        step(model)
+    model.producer_name, model.producer_version = "matter", None
+    model.metadata_props.clear()
+
+
+def _dims(value: ir.Value | None) -> tuple[int, ...]:
+    if (
+        value is None
+        or value.shape is None
+        or not all(isinstance(side, int) for side in value.shape)
+    ):
+        raise BuildError(
+            f"{value.name if value else 'an input'} has the shape {value.shape if value else None}; expected a "
+            f"static shape"
+        )
+    return tuple(int(side) for side in value.shape)  # type: ignore[arg-type]

@@ -1,0 +1,342 @@
+"""What to build, checked to the end before anything heavy is imported."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import json
+import os
+import re
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from export import plans
+from export.errors import UsageError
+from training import networks
+
+PRECISIONS = ("fp32", "fp16", "bf16")
+TARGETS = ("auto", "tensorrt", "tensorrt-rtx", "onnx")
+SUFFIXES = (".safetensors", ".pth", ".pt")
+
+# Network -> height and width, and what both are a multiple of.
+DEFAULT_SIZE = {"gfm": (288, 512)}
+SIZE_MULTIPLE = {"gfm": 32}
+MAX_SIDE = 8192
+MAX_PIXELS = 4096 * 4096  # beyond it the first layers alone pass 2**31 numbers
+MAX_BATCH = 64
+
+# 18 is the first with Resize and ReduceMean as they are used here; above 23 runtimes do not follow yet.
+OPSETS = range(18, 24)
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """One build. ``None`` stands for "choose": :func:`check` fills it in.
+
+    ``sizes``: (height, width), the first is the engine's main one. ``precision``: "fp32", "fp16"
+    or "bf16". ``weights``: a checkpoint; None takes the demo checkpoint, or fresh random weights
+    with ``random_weights``.
+    """
+
+    model: str
+    backbone: str | None = None
+    rosta: str | None = None
+    weights: Path | None = None
+    random_weights: bool = False
+    sizes: tuple[tuple[int, int], ...] = ()
+    precision: str = "fp32"
+    targets: tuple[str, ...] = ("auto",)
+    output: Path | None = None
+    opset: int = 18
+    batch: int = 1
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Options without a gap. ``plans``: the TensorRT runtimes to build for; ``skipped``: those of
+    "auto" that cannot be built for here, with the reason."""
+
+    model: str
+    backbone: str
+    rosta: str
+    weights: Path | None
+    sizes: tuple[tuple[int, int], ...]
+    precision: str
+    plans: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]
+    output: Path
+    opset: int
+    batch: int
+
+
+def check(options: BuildOptions) -> Checked:
+    """Check all options and fill in the defaults.
+
+    Raises:
+        UsageError: received, expected, remedy, in one line.
+    """
+    model = _among("--model", options.model, networks.names())
+    given = options.weights
+    if given is not None and options.random_weights:
+        raise UsageError(
+            f"--weights {given} and --random-weights contradict each other; expected one of them: leave "
+            f"--random-weights out to build a network that mattes"
+        )
+    hint = _metadata(_readable(given)) if given is not None else {}
+    backbone, rosta = options.backbone, options.rosta
+    if backbone is not None:
+        _among("--backbone", backbone, networks.backbones(model))
+    if rosta is not None:
+        _among("--rosta", rosta, networks.rostas(model))
+    if hint.get("network") == model:  # our own checkpoints know what they are
+        backbone = backbone or hint.get("backbone")
+        rosta = rosta or hint.get("rosta")
+    demo = None
+    if given is None and not options.random_weights:
+        demo = demo_checkpoint(model, backbone, rosta)
+        if demo is None:
+            wanted = backbone or networks.backbones(model)[0]
+            raise UsageError(_without_weights(options, wanted, rosta or networks.rostas(model)[0]))
+        _, backbone, rosta = demo.stem.split("-", 2)
+    backbone = _among(
+        "--backbone", backbone or networks.backbones(model)[0], networks.backbones(model)
+    )
+    rosta = _among("--rosta", rosta or networks.rostas(model)[0], networks.rostas(model))
+    wanted_plans, skipped = _plans(options.targets)
+    return Checked(
+        model=model,
+        backbone=backbone,
+        rosta=rosta,
+        weights=given or demo,
+        sizes=_sizes(model, options.sizes),
+        precision=_among("precision", options.precision, PRECISIONS),
+        plans=wanted_plans,
+        skipped=skipped,
+        output=_output(Path(f"{model}.engine") if options.output is None else options.output),
+        opset=_whole("--opset", options.opset, OPSETS.start, OPSETS.stop - 1),
+        batch=_whole("--batch", options.batch, 1, MAX_BATCH),
+    )
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """ "288x512" → (288, 512).
+
+    Raises:
+        UsageError: anything else.
+    """
+    match = re.fullmatch(r"(\d{1,9})[xX×](\d{1,9})", text.strip())
+    if match is None:
+        raise UsageError(
+            f"--size {text!r} is not a size; expected height x width, such as --size 288x512"
+        )
+    return int(match[1]), int(match[2])
+
+
+def parse_whole(flag: str, text: str) -> int:
+    """A flag's whole number.
+
+    Raises:
+        UsageError: anything else.
+    """
+    if not re.fullmatch(r"[+-]?\d{1,9}", text.strip()):
+        raise UsageError(f"{flag} {text!r} is not a whole number; expected one, such as {flag} 1")
+    return int(text)
+
+
+def demo_folders() -> tuple[Path, ...]:
+    """Where demo checkpoints are looked for: the checkout's ``weights``, then the current directory's."""
+    return Path(__file__).resolve().parent.parent / "weights", Path.cwd() / "weights"
+
+
+def demo_checkpoint(
+    model: str, backbone: str | None = None, rosta: str | None = None
+) -> Path | None:
+    """The first ``<model>-<backbone>-<rosta>.safetensors`` that fits, in the networks' own order."""
+    for wanted in networks.backbones(model):
+        for other in networks.rostas(model):
+            if backbone not in (None, wanted) or rosta not in (None, other):
+                continue
+            for folder in demo_folders():
+                path = folder / f"{model}-{wanted}-{other}.safetensors"
+                if path.is_file():
+                    return path
+    return None
+
+
+def _without_weights(options: BuildOptions, backbone: str, rosta: str) -> str:
+    command = (
+        f"python -m export.build --model {options.model} --backbone {backbone} --rosta {rosta}"
+    )
+    command += "" if options.precision == "fp32" else f" --{options.precision}"
+    return (
+        f"there is no demo checkpoint for --model {options.model} --backbone {backbone} --rosta {rosta}; expected "
+        f"--weights with a checkpoint: {command} --weights PATH (or, to measure its speed only: {command} "
+        f"--random-weights)"
+    )
+
+
+def _readable(path: Path) -> Path:
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(
+            f"--weights {path} ends in {path.suffix or 'nothing'!r}; expected a checkpoint ending in "
+            f"{', '.join(SUFFIXES)}"
+        )
+    if path.is_dir():
+        raise UsageError(f"--weights {path} is a folder; expected a checkpoint file in it")
+    if not path.exists():
+        beside = [other.name for other in _siblings(path) if other.suffix.lower() in SUFFIXES]
+        raise UsageError(
+            f"--weights {path} does not exist; expected a checkpoint file{_near(path.name, beside)}"
+        )
+    if not path.is_file():
+        raise UsageError(f"--weights {path} is not an ordinary file; expected a checkpoint file")
+    try:
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except OSError as error:
+        raise UsageError(
+            f"--weights {path} cannot be read ({error.strerror}); expected a readable file: check its permissions"
+        ) from error
+    if empty:
+        raise UsageError(
+            f"--weights {path} is empty; expected a checkpoint: copy or download it again"
+        )
+    return path
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """What our own checkpoints say they are; empty for any other file. Damage is the loader's business."""
+    if path.suffix.lower() != ".safetensors":
+        return {}
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > 100_000_000:  # safetensors' own limit
+                return {}
+            values = json.loads(file.read(length))["__metadata__"]
+        return {key: value for key, value in values.items() if isinstance(value, str)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error, RecursionError):
+        return {}
+
+
+def _sizes(model: str, given: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    sizes = tuple(given) or (DEFAULT_SIZE[model],)
+    multiple = SIZE_MULTIPLE[model]
+    for size in sizes:
+        if len(size) != 2 or not all(type(side) is int for side in size):
+            raise UsageError(
+                f"--size {size!r} is not a size; expected height and width, such as --size 288x512"
+            )
+        height, width = size
+        text = f"--size {height}x{width}"
+        if min(size) < multiple or max(size) > MAX_SIDE:
+            raise UsageError(
+                f"{text} is out of range; expected sides from {multiple} to {MAX_SIDE}: {_nearest(size, multiple)}"
+            )
+        if height % multiple or width % multiple:
+            raise UsageError(
+                f"{text} does not fit {model}; expected multiples of {multiple}: {_nearest(size, multiple)}"
+            )
+        if height * width > MAX_PIXELS:
+            raise UsageError(
+                f"{text} has {height * width / 1e6:.0f} million pixels; expected at most {MAX_PIXELS / 1e6:.0f} million: "
+                f"build a smaller size, the matte is scaled to the picture"
+            )
+        if sizes.count(size) > 1:
+            raise UsageError(f"{text} is given {sizes.count(size)} times; expected each size once")
+    return sizes
+
+
+def _nearest(size: tuple[int, int], multiple: int) -> str:
+    sides = [min(MAX_SIDE, max(multiple, round(side / multiple) * multiple)) for side in size]
+    return f"the nearest is --size {sides[0]}x{sides[1]}"
+
+
+def _plans(targets: Sequence[str]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    if not targets:
+        raise UsageError(f"no --target is given; expected one of {', '.join(TARGETS)}")
+    for target in targets:
+        _among("--target", target, TARGETS)
+    wanted, skipped = [], []
+    for runtime in plans.MODULES:
+        reason = plans.missing(runtime)
+        if runtime in targets:
+            if reason:
+                raise UsageError(
+                    f"--target {runtime} cannot be built here; expected {runtime} to be usable: {reason}"
+                )
+            wanted.append(runtime)
+        elif "auto" in targets:
+            if reason:
+                skipped.append((runtime, reason))
+            else:
+                wanted.append(runtime)
+    return tuple(wanted), tuple(skipped)
+
+
+def _output(path: Path) -> Path:
+    if path.is_dir():
+        raise UsageError(
+            f"--output {path} is a folder; expected a file name, such as {path / 'gfm.engine'}"
+        )
+    if path.suffix != ".engine":
+        raise UsageError(
+            f"--output {path} ends in {path.suffix or 'nothing'!r}; expected .engine, such as {path.stem or 'gfm'}.engine"
+        )
+    folder = path.parent
+    if not folder.exists():
+        raise UsageError(
+            f"--output {path}: the folder {folder} does not exist; expected it to: mkdir -p {folder}"
+        )
+    if not folder.is_dir():
+        raise UsageError(f"--output {path}: {folder} is not a folder; expected one")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"--output {path}: the folder {folder} is not writable; expected one that is: check its permissions"
+        )
+    return path
+
+
+def _whole(flag: str, value: int, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise UsageError(
+            f"{flag} {value!r} is out of range; expected a whole number from {low} to {high}"
+        )
+    return value
+
+
+def _among(flag: str, value: str, known: Iterable[str]) -> str:
+    known = tuple(known)
+    if value not in known:
+        raise UsageError(
+            f"{flag}: {value!r} is not known; expected one of {', '.join(known)}{_near(value, known)}"
+        )
+    return value
+
+
+def _near(value: str, known: Iterable[str]) -> str:
+    matches = difflib.get_close_matches(str(value), list(known), n=1)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def _siblings(path: Path) -> list[Path]:
+    try:
+        return list(path.parent.iterdir())
+    except OSError:
+        return []
+
+
+def libraries_missing() -> None:
+    """Stop where a library that every build needs is not installed, before any work.
+
+    Raises:
+        UsageError: naming all of them and the line that installs them.
+    """
+    needed = ("torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "scipy", "skimage")
+    absent = [name for name in needed if importlib.util.find_spec(name) is None]
+    if absent:
+        raise UsageError(
+            f"not installed: {', '.join(absent)}; expected the libraries of the export: pip install 'matter-sdk[export]'"
+        )

@@ -1,0 +1,136 @@
+"""TensorRT plans: full TensorRT and TensorRT for RTX through the same code.
+
+Both are strongly typed: precision stands in the graph (:mod:`export.precision`). TensorRT for RTX
+builds without a GPU, for any GPU from Turing on, and compiles kernels where the plan first runs; the full
+TensorRT times kernels on the GPU that it builds for. The full TensorRT's path has not run on a GPU
+yet.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from export.errors import BuildError
+
+# Runtime as the manifest names it -> Python module and the line that installs it.
+MODULES = {
+    "tensorrt": ("tensorrt", "pip install 'matter-sdk[tensorrt]'"),
+    "tensorrt-rtx": ("tensorrt_rtx", "pip install 'matter-sdk[tensorrt-rtx]'"),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A serialised plan; ``compute_capability`` such as "9.0", or None for any GPU."""
+
+    runtime: str
+    version: str
+    compute_capability: str | None
+    path: Path
+
+    def member(self, size: tuple[int, int] | None) -> str:
+        """Its name in the engine; ``size`` for all but an engine's first size."""
+        capability = self.compute_capability
+        gpu = f"-sm{capability.replace('.', '')}" if capability else ""
+        suffix = f"-{size[0]}x{size[1]}" if size else ""
+        return f"plans/{self.runtime}-{self.version}{gpu}{suffix}.plan"
+
+
+def missing(runtime: str) -> str:
+    """Why plans of a runtime cannot be built here, with the remedy; empty where they can.
+
+    Looks, but imports nothing.
+    """
+    module, install = MODULES[runtime]
+    if importlib.util.find_spec(module) is None:
+        return f"the Python package {module} is not installed; install it with: {install}"
+    if runtime == "tensorrt" and gpu() is None:
+        return (
+            "there is no NVIDIA GPU here, and TensorRT times its kernels on one; build on the machine that "
+            "runs the engine, or use --target tensorrt-rtx, which needs none"
+        )
+    return ""
+
+
+def gpu() -> str | None:
+    """Compute capability of the first NVIDIA GPU, such as "9.0"; None where there is none."""
+    try:
+        cuda = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return None
+    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    steps = (
+        lambda: cuda.cuInit(0),
+        lambda: cuda.cuDeviceGet(ctypes.byref(device), 0),
+        lambda: cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, device),  # CAPABILITY_MAJOR
+        lambda: cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, device),  # CAPABILITY_MINOR
+    )
+    if any(step() != 0 for step in steps):
+        return None
+    return f"{major.value}.{minor.value}"
+
+
+def build(
+    runtime: str, onnx: Path, plan: Path, *, warn: Callable[[str], None] = lambda line: None
+) -> Plan:
+    """Build a plan from an ONNX file (external weights beside it) and write it to ``plan``.
+
+    Args:
+        runtime: a key of ``MODULES``.
+        onnx: the strongly typed graph.
+        plan: file to write.
+        warn: takes each warning of the builder.
+
+    Raises:
+        BuildError: with everything that the parser and the builder complained about.
+    """
+    trt = importlib.import_module(MODULES[runtime][0])
+    errors: list[str] = []
+
+    class Logger(trt.ILogger):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity <= trt.ILogger.ERROR:
+                errors.append(message.strip())
+            elif severity == trt.ILogger.WARNING:
+                warn(message.strip())
+
+    logger = Logger()
+    builder = trt.Builder(logger)
+    if builder is None:
+        raise BuildError(
+            f"{runtime} could not be started: {'; '.join(errors) or 'no reason given'}"
+        )
+    network = builder.create_network(_strongly_typed(trt))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(onnx)):
+        complaints = [str(parser.get_error(index)) for index in range(parser.num_errors)]
+        raise BuildError(
+            _listed(f"{runtime} {trt.__version__} does not accept the graph", complaints or errors)
+        )
+    serialised = builder.build_serialized_network(network, builder.create_builder_config())
+    if serialised is None:
+        raise BuildError(_listed(f"{runtime} {trt.__version__} could not build the plan", errors))
+    with plan.open("wb") as file:
+        file.write(serialised)
+    version = ".".join(trt.__version__.split(".")[:2])
+    return Plan(runtime, version, gpu() if runtime == "tensorrt" else None, plan)
+
+
+def _strongly_typed(trt: Any) -> int:
+    """The creation flag; from TensorRT 11 on every network is strongly typed and it may be gone."""
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return 0 if flag is None else 1 << int(flag)
+
+
+def _listed(title: str, lines: list[str]) -> str:
+    return "\n  ".join([f"{title}:", *(lines or ["no reason given"])])

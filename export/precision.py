@@ -1,0 +1,285 @@
+"""Half precision as a property of the graph.
+
+TensorRT 11 and TensorRT for RTX have no builder flag for precision any more: types in the graph say
+what is computed in what. So there are two forms of a float32 graph here.
+
+* :func:`store_half`: float16 weights, each cast to float32 where it is used. A CPU runtime folds
+  the casts when it loads the model and computes in float32; the file is half as large.
+* :func:`typed`: float16 or bfloat16 throughout, with float32 input and outputs. What must not
+  lose range or resolution stays in float32 (:func:`protected`).
+
+No CPU runtime computes the second as a GPU does, so :func:`emulated` turns it into float32
+arithmetic with every result rounded to the half type: what a tensor core does, which accumulates
+in float32 and rounds once. That graph is what verification runs where there is no GPU.
+
+Converters on offer (onnxconverter-common, ONNX Runtime's) know float16 only, clip weights
+silently, and keep float32 by operator, not by what a value was measured to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import ml_dtypes
+import numpy as np
+import onnx_ir as ir
+
+from export.errors import BuildError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FLOAT = ir.DataType.FLOAT
+HALVES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
+
+# Half of float16's largest number, 65504: the verification images are not all images.
+LIMIT = 3e4
+
+# Smaller constants (a Resize's scales, a bias of a few channels) are not worth a Cast node each.
+SMALL = 256
+
+# Inputs that ONNX types float32 whatever the data's type: a Resize's region and scales.
+_ALWAYS_FLOAT = {("Resize", 1), ("Resize", 2)}
+
+# The arithmetic between the last weights and a head, or a comparison: here half precision costs
+# most. float16's sigmoid is exactly 1 from a logit of 8.3 on (float32's from 16.6), so two
+# saturated classes tie and the arg-max takes the lower one.
+_PROBABILITIES = ("Sigmoid", "Softmax", "HardSigmoid")
+_TRANSPARENT = (
+    *_PROBABILITIES,
+    *("Add", "Sub", "Mul", "Div", "Min", "Max", "Clip", "Where", "Identity", "Cast", "Pad"),
+    *(
+        "Concat",
+        "Slice",
+        "Split",
+        "Reshape",
+        "Transpose",
+        "DepthToSpace",
+        "Squeeze",
+        "Unsqueeze",
+        "Resize",
+    ),
+)
+_COMPARISONS = ("ArgMax", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
+
+# Sums over a whole plane: a runtime may add them up in their own type before it divides, and
+# float16 overflows there long before the mean does.
+_SUMS = ("ReduceMean", "ReduceSum", "ReduceL2", "GlobalAveragePool")
+
+
+def store_half(model: ir.Model) -> ir.Model:
+    """A copy with float16 weights that are cast to float32; arithmetic stays float32.
+
+    Weights beyond float16's range and constants of fewer than ``SMALL`` numbers stay float32.
+    """
+    model = model.clone()
+    graph = model.graph
+    half = ir.DataType.FLOAT16
+    for name, value in list(graph.initializers.items()):
+        array = _floats(value)
+        if array is None or array.size < SMALL or _largest(array) > np.finfo(np.float16).max:
+            continue
+        stored = _register(graph, f"{name}.float16", _rounded(array, half))
+        cast = _cast(stored, FLOAT, f"{name}.float32")
+        value.replace_all_uses_with(cast.outputs[0])
+        graph.initializers.pop(name)
+        graph.insert_before(graph[0], cast)
+    return model
+
+
+def typed(model: ir.Model, half: ir.DataType, float32: Iterable[str]) -> ir.Model:
+    """A copy that computes in ``half`` but for the nodes named in ``float32``.
+
+    The input and the outputs stay float32. A Cast stands where the type changes, one for all the
+    readers of a value.
+    """
+    model = model.clone()
+    graph = model.graph
+    keep = set(float32)
+    casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
+
+    def as_type(value: ir.Value, wanted: ir.DataType, reader: ir.Node | None) -> ir.Value:
+        if value.dtype == wanted:
+            return value
+        if (value, wanted) not in casts:
+            array = _floats(value) if value.is_initializer() else None
+            suffix = wanted.name.lower()
+            if array is not None:
+                casts[value, wanted] = _register(
+                    graph, f"{value.name}.{suffix}", _rounded(array, wanted)
+                )
+            else:
+                cast = _cast(value, wanted, f"{value.name}.{suffix}")
+                if reader is None:
+                    graph.append(cast)
+                else:
+                    graph.insert_before(reader, cast)
+                casts[value, wanted] = cast.outputs[0]
+        return casts[value, wanted]
+
+    for node in list(graph):
+        wanted = FLOAT if node.name in keep else half
+        floating = False
+        for index, value in enumerate(node.inputs):
+            if value is None or value.dtype not in (FLOAT, half):
+                continue
+            if (node.op_type, index) in _ALWAYS_FLOAT:
+                continue
+            floating = True
+            node.replace_input_with(index, as_type(value, wanted, node))
+        if node.op_type == "Cast" and node.outputs[0].dtype == FLOAT:
+            node.attributes["to"] = ir.AttrInt64("to", int(wanted))
+            floating = True
+        for output in node.outputs:
+            if floating and output.dtype == FLOAT:
+                output.dtype = wanted
+    for index, value in enumerate(graph.outputs):
+        if value.dtype != FLOAT:
+            name = value.name
+            value.name = f"{name}.{half.name.lower()}"
+            final = as_type(value, FLOAT, None)
+            final.name = name
+            graph.outputs[index] = final
+    for name, value in list(graph.initializers.items()):
+        if not value.uses():
+            graph.initializers.pop(name)
+    return model
+
+
+def emulated(model: ir.Model, half: ir.DataType) -> ir.Model:
+    """A :func:`typed` graph as float32 arithmetic whose half values are rounded to ``half``."""
+    model = model.clone()
+    graph = model.graph
+    nodes = list(graph)
+    for name, value in list(graph.initializers.items()):
+        if value.dtype == half:
+            cast = _cast(value, FLOAT, f"{name}.value")
+            value.replace_all_uses_with(cast.outputs[0])
+            cast.replace_input_with(0, value)
+            graph.insert_before(graph[0], cast)
+    for node in nodes:
+        if node.op_type == "Cast" and node.attributes.get_int("to") == int(half):
+            node.attributes["to"] = ir.AttrInt64("to", int(FLOAT))
+        for output in node.outputs:
+            if output.dtype != half:
+                continue
+            output.dtype = FLOAT
+            rounded = _cast(output, half, f"{output.name}.rounded")
+            value = _cast(rounded.outputs[0], FLOAT, f"{output.name}.value")
+            output.replace_all_uses_with(value.outputs[0], replace_graph_outputs=True)
+            rounded.replace_input_with(0, output)
+            graph.insert_after(node, [rounded, value])
+    return model
+
+
+def protected(model: ir.Model, half: ir.DataType) -> set[str]:
+    """Nodes that a half-precision graph keeps in float32 whatever the weights are.
+
+    From each head and each comparison back to the last convolution or matrix product; the sums over
+    whole planes; and transposed convolutions in bfloat16, which TensorRT for RTX 1.7 does not have.
+    """
+    alone = (*_SUMS, "ConvTranspose") if half == ir.DataType.BFLOAT16 else _SUMS
+    keep = {node.name or "" for node in model.graph if node.op_type in alone}
+    open_values = list(model.graph.outputs)
+    for node in model.graph:
+        if node.op_type in _COMPARISONS:
+            keep.add(node.name or "")
+            open_values += [value for value in node.inputs if value is not None]
+    seen: set[ir.Value] = set()
+    while open_values:
+        value = open_values.pop()
+        producer = value.producer()
+        if value in seen or producer is None or producer.op_type not in _TRANSPARENT:
+            continue
+        seen.add(value)
+        keep.add(producer.name or "")
+        if producer.op_type not in _PROBABILITIES:  # before it come logits: half holds those
+            open_values += [x for x in producer.inputs if x is not None]
+    return keep
+
+
+def too_large(model: ir.Model, ranges: Mapping[str, float], limit: float = LIMIT) -> set[str]:
+    """Nodes whose weights, inputs or results pass ``limit`` and would overflow in float16.
+
+    Args:
+        model: float32 graph.
+        ranges: largest magnitude measured of each value, see :func:`with_ranges`.
+    """
+
+    def large(value: ir.Value | None) -> bool:
+        if value is None:
+            return False
+        array = _floats(value) if value.is_initializer() else None
+        # "not <=" so that infinity and NaN count as too large
+        return (
+            not (_largest(array) if array is not None else ranges.get(value.name or "", 0.0))
+            <= limit
+        )
+
+    return {
+        node.name or ""
+        for node in model.graph
+        if any(large(value) for value in (*node.inputs, *node.outputs))
+    }
+
+
+def with_ranges(model: ir.Model) -> tuple[ir.Model, list[str]]:
+    """A copy that gives the largest magnitude of each float value instead of the heads.
+
+    Returns:
+        The model, and the value that each of its outputs, float32 scalars, is about.
+    """
+    model = model.clone()
+    graph = model.graph
+    values = [x for node in graph for x in node.outputs if x.dtype == FLOAT]
+    graph.outputs.clear()
+    for index, value in enumerate(values):
+        magnitude = _node("Abs", [value], f"range{index}.abs", FLOAT, value.shape)
+        largest = _node("ReduceMax", [magnitude.outputs[0]], f"range{index}", FLOAT, ir.Shape([]))
+        largest.attributes["keepdims"] = ir.AttrInt64("keepdims", 0)
+        producer = value.producer()
+        if producer is None:
+            raise BuildError(f"{value.name} has no producer; expected a node's result")
+        graph.insert_after(producer, [magnitude, largest])
+        graph.outputs.append(largest.outputs[0])
+    return model, [value.name or "" for value in values]
+
+
+def _floats(value: ir.Value) -> NDArray[np.float32] | None:
+    """The constant's numbers, or None if it is not a float32 constant."""
+    if value.const_value is None or value.const_value.dtype != FLOAT:
+        return None
+    return value.const_value.numpy()
+
+
+def _largest(array: NDArray[np.float32]) -> float:
+    return float(max(array.max(initial=0.0), -array.min(initial=0.0)))  # no copy, as abs would be
+
+
+def _rounded(array: NDArray[np.float32], dtype: ir.DataType) -> NDArray[Any]:
+    kind = np.float16 if dtype == ir.DataType.FLOAT16 else ml_dtypes.bfloat16
+    return array.astype(kind)
+
+
+def _register(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
+    tensor = ir.tensor(array, name=name)
+    value = ir.Value(
+        name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def _cast(value: ir.Value, dtype: ir.DataType, name: str) -> ir.Node:
+    node = _node("Cast", [value], name, dtype, value.shape)
+    node.attributes["to"] = ir.AttrInt64("to", int(dtype))
+    return node
+
+
+def _node(
+    kind: str, inputs: list[ir.Value], name: str, dtype: ir.DataType, shape: ir.Shape | None
+) -> ir.Node:
+    node = ir.Node("", kind, inputs, name=name)
+    node.outputs[0].name, node.outputs[0].dtype, node.outputs[0].shape = name, dtype, shape
+    return node

@@ -1,0 +1,283 @@
+"""Is the matte still the same? Every artefact that can run here, against the PyTorch network.
+
+The same preprocessed tensor goes to the PyTorch network, whose own fusion makes its alpha, and to
+each artefact, whose heads ``kernels.collaborative_fusion`` joins as the SDK does. PyTorch's alpha is
+the truth of the metrics.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from export import plans
+from sdk.errors import MatterError
+from sdk.manifest import Verification
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sdk.engine import EngineFile
+    from sdk.manifest import ModelEntry
+
+    Run = Callable[[NDArray[np.float32]], Mapping[str, Any]]
+
+# Bounds are on the mean absolute difference of alpha. Its largest difference is shown, but judges
+# nothing: where two glance classes are equally probable to the last bits, the arg-max may fall on the other
+# side, and that pixel's alpha jumps however exact the arithmetic is.
+#
+# float32: runtimes add in another order, about 1e-6; float16 weights in float32 arithmetic move
+# alpha by a few 1e-4 at most. float16 and bfloat16 keep 11 and 8 bits: eight times as coarse, hence the
+# ratio. Half an 8-bit level, what a saved matte is rounded by, is 2e-3.
+MAD_BOUND = {"float32": 1e-4, "float16 weights": 1e-3, "float16": 2e-3, "bfloat16": 1e-2}
+# The heads are smooth, so in float32 their largest difference is bounded too: it finds a wrong operator or a
+# misplaced edge that a mean over the picture would hide.
+HEADS_BOUND = 1e-3
+
+SCENES = 3
+PHOTOGRAPHS = ("astronaut", "chelsea", "coffee")
+
+# bfloat16 is taken on a CPU only if it is clearly faster, not by the noise of a timing.
+FASTER = 0.9
+_TIMING_ROUNDS, _TIMING_SECONDS = 15, 6.0
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the PyTorch network says.
+
+    ``tensors``: batch×3×H×W, network input. ``heads``: by name, batch×C×H×W. ``alphas``:
+    batch×1×H×W. One entry a run.
+    """
+
+    size: tuple[int, int]
+    fusion: str
+    tensors: tuple[NDArray[np.float32], ...]
+    heads: tuple[Mapping[str, NDArray[np.float32]], ...]
+    alphas: tuple[NDArray[np.float32], ...]
+
+
+def pictures(size: tuple[int, int]) -> list[NDArray[np.uint8]]:
+    """Verification images, uint8 H×W×3 RGB: procedural scenes, and photographs where scikit-image has them."""
+    from training.scenes import scene
+
+    images = [scene(seed, size)[0] for seed in range(SCENES)]
+    try:
+        from skimage import data
+    except ImportError:
+        return images
+    # Only files of the wheel: skimage.data would download what is missing.
+    folder = Path(data.__file__).parent
+    names = [name for name in PHOTOGRAPHS if (folder / f"{name}.png").is_file()]
+    return images + [np.ascontiguousarray(getattr(data, name)()[..., :3]) for name in names]
+
+
+def reference(
+    network: nn.Module, images: Sequence[NDArray[np.uint8]], size: tuple[int, int], batch: int = 1
+) -> Reference:
+    """Run the network on the images, ``batch`` at a time; the last batch is filled from the first image on."""
+    from kernels import preprocess
+
+    spec: Any = network.input_spec
+    single = [preprocess(image, size, spec, order="rgb")[0] for image in images]
+    runs = -(-len(single) // batch)
+    tensors = tuple(
+        np.stack([single[(run * batch + index) % len(single)] for index in range(batch)])
+        for run in range(runs)
+    )
+    names: Any = network.heads
+    heads, alphas = [], []
+    with torch.inference_mode():
+        for tensor in tensors:
+            outputs = network(torch.from_numpy(tensor))
+            heads.append({name: outputs[name].numpy() for name in names})
+            alphas.append(outputs["alpha"].numpy())
+    return Reference(size, str(network.fusion), tensors, tuple(heads), tuple(alphas))
+
+
+def compare(
+    artefact: str, precision: str, run: Run, truth: Reference, *, steady: bool = True
+) -> Verification:
+    """Run an artefact on the reference's tensors and judge it.
+
+    Args:
+        artefact: its name in the table.
+        precision: "float32", "float16" …; also what names the bound in ``MAD_BOUND``.
+        run: batch×3×H×W to the heads by name.
+        truth: the PyTorch network's answers.
+        steady: False for random weights. Their glance is nearly a tie at every pixel, so that alpha
+            says nothing about precision; then the mean difference of the heads is judged instead.
+    """
+    from kernels import collaborative_fusion
+    from training.metrics import evaluate
+
+    totals: dict[str, float] = {}
+    largest = worst_head = mean_head = 0.0
+    count = 0
+    bound = {"mad" if steady else "heads' mad": MAD_BOUND[precision]}
+    if precision == "float32":
+        bound["heads"] = HEADS_BOUND
+    shown = "float32" if precision == "float16 weights" else precision
+    for tensor, heads, alpha in zip(truth.tensors, truth.heads, truth.alphas, strict=True):
+        received = {name: np.asarray(value) for name, value in run(tensor).items()}
+        for name, expected in heads.items():
+            if not np.isfinite(received[name]).all():
+                return Verification(
+                    artefact,
+                    truth.size,
+                    shown,
+                    "failed",
+                    f"{name} holds NaN or infinity",
+                    bound=bound,
+                )
+            difference = np.abs(received[name].astype(np.float32) - expected)
+            worst_head = max(worst_head, float(difference.max()))
+            mean_head += float(difference.mean()) / len(heads) / len(truth.tensors)
+        if truth.fusion == "alpha":
+            predicted = received["alpha"]
+        else:
+            predicted = collaborative_fusion(received["glance"], received["focus"], truth.fusion)
+        largest = max(largest, float(np.abs(predicted - alpha).max()))
+        for one, other in zip(predicted, alpha, strict=True):
+            count += 1
+            for key, value in evaluate(one[0], other[0]).items():
+                totals[key] = totals.get(key, 0.0) + value
+    means = {key: totals[key] / count for key in ("sad", "mse", "mad", "grad", "conn")}
+    measured = {"mad": means["mad"], "heads' mad": mean_head, "heads": worst_head}
+    over = [
+        f"{name} {measured[name]:.1e} is over {limit:.0e}"
+        for name, limit in bound.items()
+        if not measured[name] <= limit
+    ]
+    return Verification(
+        artefact,
+        truth.size,
+        shown,
+        "failed" if over else "passed",
+        "; ".join(over),
+        largest=largest,
+        bound=bound,
+        **means,
+    )
+
+
+def not_run(artefact: str, size: tuple[int, int], precision: str, reason: str) -> Verification:
+    """The entry of an artefact that cannot run here."""
+    return Verification(artefact, size, precision, "not run", reason)
+
+
+def session(path: Path) -> Run:
+    """An ONNX file (external weights beside it) on ONNX Runtime's CPU, as a function.
+
+    Without its fusions: they would take away roundings that an emulated graph is made of.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 3
+    loaded = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in loaded.get_outputs()]
+    return lambda tensor: dict(
+        zip(names, loaded.run(None, {loaded.get_inputs()[0].name: tensor}), strict=True)
+    )
+
+
+def backend(
+    engine: EngineFile,
+    model: ModelEntry,
+    name: str,
+    precision: str,
+    truth: Reference,
+    *,
+    steady: bool = True,
+) -> Verification:
+    """Judge what the SDK's own backend makes of the engine; "not run" with the reason if it cannot."""
+    from sdk.backends import open_backend
+
+    shown = "float32" if precision == "float16 weights" else precision
+    try:
+        opened, _ = open_backend(engine, model, backend=name)
+    except MatterError as error:
+        reason = "no NVIDIA GPU here" if _wants_gpu(name) and plans.gpu() is None else str(error)
+        return not_run(name, model.size, shown, reason)
+    try:
+        return compare(name, precision, _on_host(opened), truth, steady=steady)
+    finally:
+        opened.close()
+
+
+def cpu_bfloat16(
+    engine: EngineFile, model: ModelEntry, truth: Reference, *, steady: bool = True
+) -> tuple[Verification, bool] | None:
+    """Is bfloat16 within its bound and faster than float32 on this CPU (OpenVINO)?
+
+    Returns:
+        The entry for the table and whether to use it, or None where the CPU has no bfloat16
+        arithmetic or OpenVINO is not installed.
+    """
+    try:
+        import openvino
+    except ImportError:
+        return None
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        return None
+    from sdk.backends import open_backend
+
+    brief = dataclasses.replace(model, cpu_precision="bfloat16")
+    slow, _ = open_backend(
+        engine, dataclasses.replace(model, cpu_precision="float32"), backend="openvino"
+    )
+    fast, _ = open_backend(engine, brief, backend="openvino")
+    try:
+        entry = compare("openvino", "bfloat16", _on_host(fast), truth, steady=steady)
+        if entry.status != "passed":
+            reason = f"{entry.reason}; not used, CPUs compute in float32"
+            return dataclasses.replace(entry, reason=reason), False
+        float32, bfloat16 = _interleaved(slow.run, fast.run, truth.tensors[0])
+    finally:
+        slow.close()
+        fast.close()
+    use = bfloat16 < FASTER * float32
+    verdict = "used" if use else "not used"
+    reason = f"{1e3 * bfloat16:.1f} ms, float32 {1e3 * float32:.1f} ms: {verdict}"
+    return dataclasses.replace(entry, reason=reason), use
+
+
+def _interleaved(first: Run, second: Run, tensor: NDArray[np.float32]) -> tuple[float, float]:
+    """Median seconds of each, taken in turn so that a busy machine slows both alike."""
+    times: tuple[list[float], list[float]] = ([], [])
+    stop = time.perf_counter() + _TIMING_SECONDS
+    for round_ in range(_TIMING_ROUNDS):
+        for run, kept in zip((first, second), times, strict=True):
+            start = time.perf_counter()
+            run(tensor)
+            kept.append(time.perf_counter() - start)
+        if round_ >= 2 and time.perf_counter() > stop:
+            break
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def _wants_gpu(name: str) -> bool:
+    return name in (*plans.MODULES, "onnxruntime-cuda")
+
+
+def _on_host(opened: Any) -> Run:
+    """A backend's run with results in host memory; those of a GPU backend lie in CuPy arrays."""
+
+    def run(tensor: NDArray[np.float32]) -> dict[str, Any]:
+        heads = opened.run(tensor)
+        return {
+            name: value.get() if hasattr(value, "get") else value for name, value in heads.items()
+        }
+
+    return run
