@@ -83,18 +83,18 @@ def alpha_blend(
 
 def _colour(background: Any) -> np.ndarray | None:
     """Three bytes where `background` is a colour, None where it is an image."""
-    if not isinstance(background, (tuple, list)) and getattr(background, "shape", None) != (3,):
+    if isinstance(background, (tuple, list)):
+        if len(background) > 4 or any(hasattr(value, "__len__") for value in background):
+            return None  # pixels in a list: reported as no array
+    elif getattr(background, "shape", None) != (3,):
         return None
+    expected = "expected three whole numbers in 0..255, in the foreground's channel order"
     try:
         values = [operator.index(value) for value in background]
     except TypeError as error:
         raise KernelError(
-            f"background is the colour {background!r}, expected three whole numbers in 0..255: "
-            "round them"
+            f"background is the colour {background!r}, {expected}: round them"
         ) from error
     if len(values) != 3 or not all(0 <= value <= 255 for value in values):
-        raise KernelError(
-            f"background is the colour {background!r}, expected three whole numbers in 0..255, in "
-            "the channel order of the foreground"
-        )
+        raise KernelError(f"background is the colour {background!r}, {expected}")
     return np.array(values, dtype=np.uint8)

@@ -96,6 +96,12 @@ def _frames(pixels: Any, order: str) -> Any:
             f"H×W{f'×{channels}' if rank == 3 else ''} or a batch N×… of these for order "
             f"{order!r}: {_advice(pixels)}"
         )
+    if rank == 2 and pixels.ndim == 3 and pixels.shape[-1] in (3, 4):
+        # It could be a batch of frames that are 3 or 4 pixels wide; it never is.
+        raise KernelError(
+            f"frame is {_arrays.text(pixels.shape)}, expected H×W or a batch N×H×W for order "
+            "'gray': pass order='bgr', 'rgb' or 'bgra' for colour"
+        )
     _arrays.check_not_empty("frame", pixels)
     if channels == 1:
         pixels = pixels[..., None]

@@ -42,18 +42,19 @@ class InputSpec:
                 "give the channel order that the network was trained on"
             )
         for name in ("mean", "std"):
-            values = tuple(getattr(self, name))
+            given = getattr(self, name)
+            try:
+                values = tuple(float(value) for value in given)
+            except (TypeError, ValueError) as error:
+                raise KernelError(
+                    f"{name} is {given!r}, expected 3 numbers on the scale 0..255: "
+                    f"one for each channel, in the order {self.colour}"
+                ) from error
             if len(values) != 3:
                 raise KernelError(
                     f"{name} has {len(values)} values {values}, expected 3: "
                     f"one for each channel, in the order {self.colour}"
                 )
-            try:
-                values = tuple(float(value) for value in values)
-            except (TypeError, ValueError) as error:
-                raise KernelError(
-                    f"{name} is {values}, expected 3 numbers on the scale 0..255"
-                ) from error
             if not all(math.isfinite(value) for value in values):
                 raise KernelError(f"{name} is {values}, expected finite numbers")
             object.__setattr__(self, name, values)  # lists and integers from JSON become floats

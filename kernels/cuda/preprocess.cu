@@ -18,8 +18,10 @@ extern "C" __global__ void matter_preprocess(const u8* frame, i64 height, i64 wi
     const int channel = channels == 1 ? 0 : (swap ? 2 - plane : plane);
     const Norm norm = {plane == 0 ? mean0 : (plane == 1 ? mean1 : mean2),
                        plane == 0 ? inverse0 : (plane == 1 ? inverse1 : inverse2)};
-    const Axis ys = make_axis(height, out_height), xs = make_axis(width, out_width);
+    const Axis ys = make_axis(int(height), int(out_height));
+    const Axis xs = make_axis(int(width), int(out_width));
     const float sum = resample(frame + n * frame_stride + channel, row_stride, channels, ys,
-                               axis_taps(ys, at / out_width), xs, axis_taps(xs, at % out_width));
+                               axis_taps(ys, int(at / out_width)), xs,
+                               axis_taps(xs, int(at % out_width)));
     out[blockIdx.y * area + at] = normalise(sum, sum_scale(ys, xs), norm);
 }

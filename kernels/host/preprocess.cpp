@@ -16,10 +16,10 @@ struct Table {
     std::vector<int> begin;  // where the weights of an output pixel begin
     std::vector<float> weights;
 
-    Table(i64 source, i64 output) : axis(make_axis(source, output)) {
+    Table(int source, int output) : axis(make_axis(source, output)) {
         taps.reserve(output);
         begin.reserve(output);
-        for (i64 d = 0; d < output; ++d) {
+        for (int d = 0; d < output; ++d) {
             taps.push_back(axis_taps(axis, d));
             begin.push_back(int(weights.size()));
             for (int k = 0; k < taps.back().count; ++k)
@@ -138,7 +138,7 @@ struct Job {
 };
 
 void by_rows(const Job& job) {
-    const Table ys(job.height, job.out_height), xs(job.width, job.out_width);
+    const Table ys(int(job.height), int(job.out_height)), xs(int(job.width), int(job.out_width));
     const i64 row_values = job.width * job.channels, area = job.out_height * job.out_width;
     const i64 rows = job.count * job.out_height;
     const float scale = sum_scale(ys.axis, xs.axis);
@@ -169,7 +169,8 @@ void by_rows(const Job& job) {
 
 // As the GPU computes it, pixel by pixel: tests hold the two against each other.
 void by_pixels(const Job& job) {
-    const Axis ys = make_axis(job.height, job.out_height), xs = make_axis(job.width, job.out_width);
+    const Axis ys = make_axis(int(job.height), int(job.out_height));
+    const Axis xs = make_axis(int(job.width), int(job.out_width));
     const float scale = sum_scale(ys, xs);
     float* out = job.out;
     for (i64 n = 0; n < job.count; ++n)
@@ -181,7 +182,7 @@ void by_pixels(const Job& job) {
             for (i64 y = 0; y < job.out_height; ++y)
                 for (i64 x = 0; x < job.out_width; ++x)
                     *out++ = normalise(resample(pixels, job.row_stride, job.channels, ys,
-                                                axis_taps(ys, y), xs, axis_taps(xs, x)),
+                                                axis_taps(ys, int(y)), xs, axis_taps(xs, int(x))),
                                        scale, job.norm[plane]);
         }
 }

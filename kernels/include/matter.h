@@ -16,7 +16,7 @@ namespace matter {
 using u8 = unsigned char;
 using i64 = long long;
 
-MATTER_HD i64 smaller(i64 a, i64 b) { return a < b ? a : b; }
-MATTER_HD i64 larger(i64 a, i64 b) { return a > b ? a : b; }
+MATTER_HD int smaller(int a, int b) { return a < b ? a : b; }
+MATTER_HD int larger(int a, int b) { return a > b ? a : b; }
 
 }  // namespace matter

@@ -6,6 +6,7 @@
 //   enlarging: it lies between the two nearest source centres, as cv2.INTER_LINEAR (half-pixel
 //              centres; beyond the outermost centres the edge pixel is repeated);
 //   unchanged: it is its source pixel.
+// Lengths are at most 32768, so that every product fits 32 bits, which a GPU divides several times faster.
 // The weights of an output pixel are integers and sum to `total`, so a sum of weighted 8-bit values is
 // exact in float32 as long as 255 * total(y) * total(x) < 2^24: 1280x720 -> 512x288 has 255 * 5 * 5.
 #pragma once
@@ -15,17 +16,17 @@
 namespace matter {
 
 struct Axis {
-    i64 source;  // units of a source pixel
-    i64 output;  // units of an output pixel
-    i64 length;  // source pixels on the axis
+    int source;  // units of a source pixel
+    int output;  // units of an output pixel
+    int length;  // source pixels on the axis
     bool area;   // averages its footprint (shrinks or stays), else interpolates (enlarges)
-    i64 total;   // what the weights of one output pixel sum to
+    int total;   // what the weights of one output pixel sum to
 };
 
-MATTER_HD Axis make_axis(i64 source_length, i64 output_length) {
-    i64 a = source_length, b = output_length;
+MATTER_HD Axis make_axis(int source_length, int output_length) {
+    int a = source_length, b = output_length;
     while (b != 0) {
-        const i64 rest = a % b;
+        const int rest = a % b;
         a = b;
         b = rest;
     }
@@ -42,20 +43,20 @@ MATTER_HD Axis make_axis(i64 source_length, i64 output_length) {
 struct Taps {
     int first;
     int count;
-    i64 offset;  // area: where the output pixel begins; linear: its distance from the first centre
+    int offset;  // area: where the output pixel begins; linear: its distance from the first centre
 };
 
-MATTER_HD Taps axis_taps(const Axis& axis, i64 index) {
+MATTER_HD Taps axis_taps(const Axis& axis, int index) {
     Taps taps;
     if (axis.area) {
         taps.offset = index * axis.output;
-        taps.first = int(taps.offset / axis.source);
-        taps.count = int((taps.offset + axis.output - 1) / axis.source) - taps.first + 1;
+        taps.first = taps.offset / axis.source;
+        taps.count = (taps.offset + axis.output - 1) / axis.source - taps.first + 1;
         return taps;
     }
     // In half units, as centres lie at half pixels.
-    const i64 position = (2 * index + 1) * axis.output - axis.source;
-    taps.first = int(larger(position, 0) / axis.total);
+    const int position = (2 * index + 1) * axis.output - axis.source;
+    taps.first = larger(position, 0) / axis.total;
     taps.offset = larger(position, 0) - taps.first * axis.total;
     taps.count = (taps.offset == 0 || taps.first == axis.length - 1) ? 1 : 2;
     return taps;
@@ -63,7 +64,7 @@ MATTER_HD Taps axis_taps(const Axis& axis, i64 index) {
 
 MATTER_HD float axis_weight(const Axis& axis, const Taps& taps, int k) {
     if (axis.area) {
-        const i64 begin = (taps.first + k) * axis.source;
+        const int begin = (taps.first + k) * axis.source;
         return float(smaller(begin + axis.source, taps.offset + axis.output) -
                      larger(begin, taps.offset));
     }

@@ -1,0 +1,68 @@
+# Everything from a fresh clone: a machine with Python, a C++ compiler, pip and make is enough.
+#
+#   make demo     build gfm.engine, matte pictures and a clip, write them to out/
+#   make test     lint, types and tests
+#   make lint     lint and formatting alone
+#   make clean    remove what the targets made, the virtual environment included
+#
+# PYTHON=python3.12 make test takes another interpreter for the environment (then `make clean` first).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# pip's progress on a terminal, its errors alone in a log.
+QUIET := $(shell test -t 2 || echo --quiet)
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install $(QUIET) -c constraints.txt
+
+# What the compiled module is made of; Python files need no new installation.
+SOURCES := pyproject.toml constraints.txt CMakeLists.txt \
+	$(wildcard kernels/include/*.h kernels/host/*.h kernels/host/*.cpp kernels/cuda/*.cu)
+PACKAGES := $(wildcard sdk kernels export training samples benchmarks)
+
+.PHONY: help demo test lint types clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(VENV)/stamp
+	$(BIN)/python -m samples.demo
+
+test: lint types
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/stamp
+	$(BIN)/mypy $(PACKAGES)
+
+# The interpreter and the compiler are looked at first, so that what is missing is said in one line.
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "$(PYTHON) not found, expected Python 3.10 or newer: install it, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "$$($(PYTHON) --version 2>&1) found, expected Python 3.10 or newer: name one, for example make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "$(PYTHON) has no venv module: install it (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	@command -v "$${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { \
+	  echo "no C++ compiler found, the CPU kernels need one: apt-get install g++, or set CXX" >&2; exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+# torch goes first and alone: its version decides which of the other wheels fit. On a machine whose
+# package index offers a CPU-only torch, that one is smaller by gigabytes: PIP_EXTRA_INDEX_URL names it.
+$(VENV)/torch: constraints.txt | $(BIN)/python
+	@echo "Installing PyTorch (the largest part, a few minutes on a slow line)"
+	@$(PIP) torch
+	@touch $@
+
+$(VENV)/stamp: $(SOURCES) $(VENV)/torch | $(BIN)/python
+	@echo "Installing the libraries and compiling the kernels"
+	@$(PIP) -e '.[dev,export,training,openvino,tensorrt-rtx]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build out gfm.engine .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+
+from kernels import KernelError, _host, collaborative_fusion
+
+CLASSES = {"tt": 3, "unified": 3, "ft": 2, "bt": 2}
+
+
+def reference(glance: NDArray[Any], focus: NDArray[Any], rosta: str) -> NDArray[np.float64]:
+    """The rule as it is written; NumPy's argmax takes the first of equals."""
+    winner = glance.astype(np.float64).argmax(axis=1, keepdims=True)
+    detail = focus.astype(np.float64)
+    if rosta == "ft":
+        return np.minimum(1, winner + detail)
+    if rosta == "bt":
+        return np.maximum(0, winner - detail)
+    return np.where(winner == 1, detail, winner / 2)
+
+
+def heads(rosta: str, dtype: Any = np.float32, seed: int = 0) -> tuple[NDArray[Any], NDArray[Any]]:
+    random = np.random.default_rng(seed)
+    # One digit, so that equals are common.
+    glance = random.random((2, CLASSES[rosta], 13, 37)).round(1).astype(dtype)
+    return glance, random.random((2, 1, 13, 37)).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("rosta", CLASSES)
+def test_matches_the_rule(rosta: str, dtype: Any) -> None:
+    glance, focus = heads(rosta, dtype)
+    alpha = collaborative_fusion(glance, focus, rosta)
+    assert alpha.shape == (2, 1, 13, 37)
+    assert alpha.dtype == dtype
+    np.testing.assert_array_equal(alpha, reference(glance, focus, rosta).astype(dtype))
+
+
+@given(level=st.floats(0, 1, width=32), detail=st.floats(0, 1, width=32))
+def test_a_tie_goes_to_the_lowest_class(level: float, detail: float) -> None:
+    focus = np.full((1, 1, 1, 1), detail, np.float32)
+    for rosta, classes in CLASSES.items():
+        glance = np.full((1, classes, 1, 1), level, np.float32)
+        expected = detail if rosta == "ft" else 0.0  # background, to which ft adds its focus
+        assert collaborative_fusion(glance, focus, rosta)[0, 0, 0, 0] == np.float32(expected)
+
+
+def test_a_tie_of_transition_and_foreground_is_transition() -> None:
+    glance = np.array([0.2, 0.4, 0.4], np.float32).reshape(1, 3, 1, 1)
+    focus = np.full((1, 1, 1, 1), 0.25, np.float32)
+    assert collaborative_fusion(glance, focus, "tt").item() == 0.25
+
+
+@given(arrays.arrays(np.float32, (1, 3, 1, 1), elements=st.sampled_from([0.1, 0.9, np.nan])))
+def test_nan_never_wins(glance: NDArray[np.float32]) -> None:
+    focus = np.full((1, 1, 1, 1), 0.5, np.float32)
+    alpha = collaborative_fusion(glance, focus, "tt").item()
+    scores = glance.ravel()
+    if np.isnan(scores[0]):
+        assert alpha == 0.0  # nothing is above NaN: background
+    else:
+        kept = np.where(np.isnan(scores), -1, scores)
+        assert alpha == (0.0, 0.5, 1.0)[int(kept.argmax())] or np.isnan(scores[1])
+    assert alpha in (0.0, 0.5, 1.0)
+
+
+def test_alpha_stays_in_its_range() -> None:
+    for rosta in CLASSES:
+        glance, focus = heads(rosta, seed=3)
+        alpha = collaborative_fusion(glance, focus, rosta)
+        assert alpha.min() >= 0
+        assert alpha.max() <= 1
+
+
+def test_out_may_be_focus() -> None:
+    glance, focus = heads("tt")
+    expected = collaborative_fusion(glance, focus, "tt")
+    assert collaborative_fusion(glance, focus, "tt", out=focus) is focus
+    np.testing.assert_array_equal(focus, expected)
+
+
+def test_large_planes_on_several_threads_give_the_same_bits() -> None:
+    random = np.random.default_rng(0)
+    glance = random.random((1, 3, 2048, 2000), np.float32)
+    focus = random.random((1, 1, 2048, 2000), np.float32)
+    alpha = collaborative_fusion(glance, focus, "tt")
+    np.testing.assert_array_equal(alpha, reference(glance, focus, "tt").astype(np.float32))
+
+
+def test_every_half_comes_back_from_float() -> None:
+    bits = np.arange(1 << 16, dtype=np.uint32).astype(np.uint16)
+    halves = bits.view(np.float16)
+    # ft with argmax 0 hands focus on, as far as 1: half to float and back.
+    glance = np.zeros((1, 2, 256, 256), np.float16)
+    alpha = collaborative_fusion(glance, halves.reshape(1, 1, 256, 256), "ft").ravel()
+    np.testing.assert_array_equal(alpha, np.where(halves > 1, np.float16(1), halves))
+
+
+def test_floats_round_to_halves_as_numpy_does() -> None:
+    # Every half, the points half-way to its neighbour, and what lies just beside those.
+    halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
+    middle = (halves[:-1] + halves[1:]) / 2
+    values = np.concatenate(
+        [halves, middle, np.nextafter(middle, np.float32(np.inf)), np.nextafter(middle, -1)]
+    ).astype(np.float32)
+    edges = np.array([65519.99, 65520, 1e30, np.inf, np.nan, 1e-30], np.float32)
+    values = np.concatenate([values, edges, -values, -edges])
+    bits = np.empty(values.shape, np.uint16)
+    _host.floats_to_halves(values, bits)
+    with np.errstate(over="ignore"):
+        expected = values.astype(np.float16)
+    np.testing.assert_array_equal(bits.view(np.float16), expected)
+    kept = ~np.isnan(values)
+    np.testing.assert_array_equal(bits[kept], expected[kept].view(np.uint16))
+
+
+@pytest.mark.parametrize(
+    ("glance", "focus", "rosta", "message"),
+    [
+        ((1, 3, 4, 4), (1, 1, 4, 4), "tt2", r"rosta is 'tt2', expected .*did you mean 'tt'"),
+        ((1, 3, 4, 4), (1, 1, 4, 4), "FT", r"rosta is 'FT', .*did you mean 'ft'"),
+        ((1, 3, 4, 4), (1, 1, 4, 4), "unify", r"did you mean 'unified'"),
+        ((1, 3, 4, 4), (1, 1, 4, 4), None, r"rosta is None, expected one of 'tt'"),
+        ((1, 2, 4, 4), (1, 1, 4, 4), "tt", r"glance is 1×2×4×4, expected N×3×H×W for rosta 'tt'"),
+        ((1, 3, 4, 4), (1, 1, 4, 4), "bt", r"glance is 1×3×4×4, expected N×2×H×W for rosta 'bt'"),
+        ((3, 4, 4), (1, 1, 4, 4), "tt", r"glance is 3×4×4, expected N×3×H×W"),
+        ((1, 3, 4, 4), (1, 1, 4, 5), "tt", r"focus is 1×1×4×5, expected 1×1×4×4 beside glance"),
+        ((1, 3, 4, 4), (1, 4, 4), "tt", r"focus is 1×4×4, expected 1×1×4×4"),
+        ((1, 3, 0, 4), (1, 1, 0, 4), "tt", r"glance is 1×3×0×4, expected every side"),
+    ],
+)
+def test_bad_input_is_named(
+    glance: tuple[int, ...], focus: tuple[int, ...], rosta: Any, message: str
+) -> None:
+    with pytest.raises(KernelError, match=message):
+        collaborative_fusion(np.zeros(glance, np.float32), np.zeros(focus, np.float32), rosta)
+
+
+def test_dtypes_are_named() -> None:
+    with pytest.raises(KernelError, match=r"glance has dtype float64, expected float32 or float16"):
+        collaborative_fusion(np.zeros((1, 3, 2, 2)), np.zeros((1, 1, 2, 2)), "tt")
+    with pytest.raises(KernelError, match=r"focus has dtype float16, expected float32"):
+        collaborative_fusion(
+            np.zeros((1, 3, 2, 2), np.float32), np.zeros((1, 1, 2, 2), np.float16), "tt"
+        )
