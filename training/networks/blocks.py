@@ -98,7 +98,7 @@ def _averaging(size: int, bins: int) -> tuple[tuple[float, ...], ...]:
 
 
 def collaborative_fusion(glance: Tensor, focus: Tensor, rosta: str) -> Tensor:
-    """Collaborative matting (GFM, section 4.2.3): join semantics and details into one matte.
+    """Collaborative matting (GFM, section 3.5): join semantics and details into one matte.
 
     Args:
         glance: N×3×H×W (``tt``, ``unified``: background, transition, foreground) or N×2×H×W

@@ -62,7 +62,7 @@ class DenseNet121Encoder(nn.Module):
     """Five features at strides 2, 4, 8, 16, 32 (E0 … E4 of the paper).
 
     There is no ``pool0``: the stem's stride 2 is the only one before the first dense block. After
-    the last block a convolution reduces 1024 channels to 512 (section 4.1), then a 2×2 max-pool.
+    the last block a convolution reduces 1024 channels to 512 (section 3.1), then a 2×2 max-pool.
     """
 
     unused_in_backbone: tuple[str, ...] = ("features.norm5.", "classifier.")

@@ -1,10 +1,10 @@
 """Glance and Focus Matting: one encoder, two decoders, collaborative matting.
 
 Li, Zhang, Maybank and Tao, *Bridging Composite and Real: Towards End-to-End Deep Image Matting*
-(IJCV 2022), section 4; the RoSTa integration module is that of section 6.5. The layers are those
-of the released weights, which the text leaves open in two places: the pyramid features are
-concatenated to the decoder's (the text says summed), and the bridge block's three convolutions
-all have dilation 2.
+(IJCV 2022), section 3; the RoSTa integration module is described among its experiments. The layers
+are those of the released weights. They differ from the text in one place and settle another: the
+pyramid features are concatenated to the decoder's (the text says summed), and the bridge block's
+three convolutions all have dilation 2.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Head(nn.Module):
 
 
 class GlanceDecoder(nn.Module):
-    """Glance decoder (section 4.2.1), without its heads: blocks D4 … D1 over pyramid features.
+    """Glance decoder (section 3.2), without its heads: blocks D4 … D1 over pyramid features.
 
     ``blocks.i`` is the paper's D^G_i; ``context.i`` brings the pyramid features to its resolution
     (``context.0``: to the heads').
@@ -120,7 +120,7 @@ class GlanceDecoder(nn.Module):
 
 
 class FocusDecoder(nn.Module):
-    """Focus decoder (section 4.2.2), without its heads: bridge block, then a U-Net's blocks.
+    """Focus decoder (section 3.3), without its heads: bridge block, then a U-Net's blocks.
 
     ``blocks.i`` is the paper's D^F_i. Its input joins the block before with the encoder's E_i.
     """
@@ -151,7 +151,7 @@ class FocusDecoder(nn.Module):
 
 
 class RostaIntegration(nn.Module):
-    """RoSTa integration module, RIM (section 6.5): the three mattes → one.
+    """RoSTa integration module, RIM ("RoSTa Integration"): the three mattes → one.
 
     1×1 convolution to 16 channels, squeeze-and-excitation, 1×1 convolution; no activation, so the
     result may leave 0..1.

@@ -104,7 +104,7 @@ class ResNetEncoder(nn.Module):
 
 
 class ResNet34DeepEncoder(nn.Module):
-    """ResNet-34 with full-resolution first stages: ``r2b`` of GFM's section 6.4.1, after BASNet.
+    """ResNet-34 with full-resolution first stages: ``r2b`` of GFM's ablation study, after BASNet.
 
     A 3×3 stem of stride 1 and no max-pool, so layers 1 to 4 run at strides 1, 2, 4 and 8, and two
     more layers, each a 2×2 max-pool and three basic blocks, reach stride 32. Six features, E1 … E6.
