@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels import alpha_blend
 from sdk.errors import BackgroundError, VideoError
 from sdk.manifest import near
 
@@ -50,6 +51,7 @@ VIDEO_SUFFIXES = frozenset(
     (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".gif")
 )
 DEFAULT_BLUR = 25.0
+_LEAST = np.float32(1e-3)
 _KINDS = (
     "a colour ('#rrggbb', a name, or (blue, green, red)), an image or video file, 'blur' or "
     "'blur:25', or a uint8 H×W×3 array"
@@ -151,11 +153,17 @@ class BlurBackground(Background):
         if alpha is None:
             image = cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
         else:
-            # The small constant lets the deep inside of a large subject, where no background is
-            # near, fall back to the plain blur instead of 0 / 0.
-            weight = 1 - cv2.resize(alpha, small, interpolation=cv2.INTER_AREA) + np.float32(1e-3)
+            # Weighted at full size, before anything is averaged. The small constant lets the deep
+            # inside of a large subject, where no background is near, fall back to the plain blur
+            # instead of 0 / 0.
+            weight = 1 - alpha
+            weighted = alpha_blend(frame, (0, 0, 0), weight)
+            weighted, weight = (
+                cv2.resize(array, small, interpolation=cv2.INTER_AREA)
+                for array in (weighted, weight)
+            )
             sums = cv2.GaussianBlur(
-                np.dstack((image * weight[..., None], weight)),
+                np.dstack((weighted + _LEAST * image, weight + _LEAST)),
                 (0, 0),
                 sigma,
                 borderType=cv2.BORDER_REPLICATE,

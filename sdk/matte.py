@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from kernels import alpha_blend
 from sdk.background import Background, Image
 
 # Radii of the two passes at the published setting (pixels, for pictures of about a megapixel).
@@ -43,8 +44,6 @@ class Matte:
         Raises:
             BackgroundError: for a background that is not known or cannot be read.
         """
-        from kernels import alpha_blend
-
         opened = _opened(background)
         subject = self.foreground() if clean else self._colours()
         behind = opened.at(self._colours(), index, self.alpha)
@@ -67,8 +66,8 @@ class Matte:
         Blur fusion (M. Forte, "Approximate Fast Foreground Colour Estimation", ICIP 2021): with
         I = αF + (1-α)B, smooth estimates F̂ = blur(αF) / blur(α) and likewise B̂ are made first,
         then F = F̂ + α (I - αF̂ - (1-α)B̂), once with a wide window from F = B = I and once more with
-        a narrow one. Where α is 1 this is the frame itself. Takes about 0.1 s a megapixel; the
-        result is kept.
+        a narrow one. Where α is 1 this is the frame itself. Too slow for live video; the result is
+        kept.
         """
         return self._foreground
 

@@ -89,7 +89,8 @@ class Matter:
         out) or H×W (grey). A batch is N×H×W×3, N×H×W×4, or a list of frames of equal size; it runs
         in chunks of the engine's batch. Other arrays in the CPU's memory are taken through DLPack
         without a copy. One in a GPU's memory is taken so by a CUDA backend; a CPU backend refuses
-        it, because the copy would cost time that nobody sees.
+        it, because the copy would cost time that nobody sees. The mattes are always in the CPU's
+        memory.
 
         Raises:
             FrameError: for any other type, dtype, rank, channels or size.
@@ -415,7 +416,10 @@ def _wrong_dtype(image: Any, what: str) -> str:
         if bool((image != image).any()):  # the array may be CuPy's
             text += ", with NaN in it"
             return f"{text}; expected {_WANTED}. Find where the NaN comes from"
-        advice = "(frame * 255).round().astype(np.uint8), for values in 0..1"
+        if image.size and float(image.max()) > 2:
+            advice = "frame.clip(0, 255).round().astype(np.uint8), for values in 0..255"
+        else:
+            advice = "(frame * 255).round().astype(np.uint8), for values in 0..1"
     elif image.dtype == np.uint16:
         advice = "(frame / 257).round().astype(np.uint8), for the full range of 16 bits"
     elif image.dtype == np.bool_:

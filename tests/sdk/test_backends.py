@@ -1,0 +1,526 @@
+"""Backends: closed-form results, the choice among them, and that nothing outside is read."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from sdk import backends, engine
+from sdk.backends import ORDER, Backend, gpu, graphs, open_backend, ort, tensorrt
+from sdk.backends.graphs import external_locations
+from sdk.engine import EngineFile
+from sdk.errors import BackendError, EngineError
+from sdk.manifest import ModelEntry, PlanEntry
+
+INSTALLED = ["onnxruntime"]
+try:
+    import openvino  # noqa: F401
+
+    INSTALLED.append("openvino")
+except ImportError:
+    pass
+each_backend = pytest.mark.parametrize("name", INSTALLED)
+
+
+def opened(path: Path, **options: Any) -> tuple[Backend, list[tuple[str, str]]]:
+    with EngineFile.open(path) as file:
+        return open_backend(file, file.manifest.models[0], **{"threads": 1, **options})
+
+
+def random_image(batch: int = 1) -> NDArray[np.float32]:
+    return np.random.default_rng(3).uniform(0, 255, (batch, 3, 32, 64)).astype(np.float32)
+
+
+# ------------------------------------------------------------------------------------------ results
+
+
+@each_backend
+@pytest.mark.parametrize("batch", [1, 3])
+def test_closed_form(tiny: Any, name: str, batch: int) -> None:
+    backend, passed = opened(tiny.build(batch=batch), backend=name)
+    image = random_image(batch)
+    heads = backend.run(image)
+    glance, focus = tiny.heads(image)
+    assert (backend.name, backend.device, passed) == (name, "cpu", [])
+    assert heads["glance"].dtype == heads["focus"].dtype == np.float32
+    np.testing.assert_allclose(heads["glance"], glance, atol=1e-6)
+    np.testing.assert_allclose(heads["focus"], focus, atol=1e-6)
+    assert "float32, 1 thread" in backend.detail
+    backend.close()
+    backend.close()
+
+
+@each_backend
+def test_external_weights_come_from_the_engine(
+    tiny: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tiny.build_external()
+    # Where a path relative to the current directory would lead, other weights lie in wait.
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    Path("model.onnx.data").write_bytes(bytes(1 << 12))
+    backend, _ = opened(path, backend=name)
+    image = random_image()
+    heads = backend.run(image)
+    for got, expected in zip((heads["glance"], heads["focus"]), tiny.heads(image), strict=True):
+        np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_openvino_leaves_no_temporary_files(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    path = tiny.build_external()
+    (tmp_path / "temp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temp"))
+    opened(path, backend="openvino")
+    assert list((tmp_path / "temp").iterdir()) == []
+
+
+def test_openvino_computes_in_the_precision_that_was_verified(tiny: Any) -> None:
+    pytest.importorskip("openvino")
+
+    def brief(manifest: Any) -> Any:
+        model = replace(manifest.models[0], cpu_precision="bfloat16")
+        return replace(manifest, models=(model,))
+
+    backend, _ = opened(tiny.build(change=brief), backend="openvino")
+    assert "bfloat16" in backend.detail
+    image = random_image()
+    np.testing.assert_allclose(backend.run(image)["focus"], tiny.heads(image)[1], atol=0.02)
+
+
+# ------------------------------------------------------------------------------------------- choice
+
+
+def test_the_first_that_works_is_taken_and_the_others_are_named(
+    engine_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "matter"):
+        backend, passed = opened(engine_path)
+    names = [name for name, _ in passed]
+    assert names == list(ORDER[: len(names)])
+    assert backend.name == ORDER[len(names)]
+    assert all(reason for _, reason in passed)
+    lines = [record.message for record in caplog.records if record.name == "matter"]
+    assert len(lines) == 1
+    assert f"running 32x64 with {backend.name} on {backend.device}" in lines[0]
+    assert all(name in lines[0] for name in names)
+
+
+def test_what_fails_to_load_is_passed_over_with_its_reason(
+    engine_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("openvino")
+
+    def broken(*_: Any) -> Backend:
+        raise RuntimeError("libtbb.so.12 is of another version\nand a long trace")
+
+    monkeypatch.setattr("sdk.backends.openvino.load", broken)
+    with caplog.at_level(logging.WARNING, "matter"):
+        backend, passed = opened(engine_path, device="cpu")
+    assert backend.name == "onnxruntime"
+    assert passed[-1] == (
+        "openvino",
+        "failed to load: RuntimeError: libtbb.so.12 is of another version",
+    )
+    assert "backend openvino failed to load" in caplog.text
+
+
+def test_what_cannot_run_is_passed_over_and_closed(
+    engine_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = []
+
+    class Broken(Backend):
+        name, device, detail = "onnxruntime", "cpu", ""
+
+        def run(self, image: Any) -> Any:
+            raise MemoryError("no memory for activations")
+
+        def close(self) -> None:
+            closed.append(True)
+
+    monkeypatch.setattr(ort, "load", lambda *_: Broken())
+    with pytest.raises(
+        BackendError, match="cannot be used: failed to load: MemoryError: no memory"
+    ):
+        opened(engine_path, backend="onnxruntime")
+    assert closed == [True]
+
+
+def test_backend_asked_for_that_is_not_there(
+    engine_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "gpu_count", lambda: 0)
+    with pytest.raises(
+        BackendError,
+        match=r"'tensorrt-rtx' was asked for and cannot be used: .*; available here: .*onnxruntime",
+    ):
+        opened(engine_path, backend="tensorrt-rtx")
+
+
+def test_unknown_backend_names_the_near_match(engine_path: Path) -> None:
+    with pytest.raises(
+        BackendError,
+        match=r"'openvno' is not known; did you mean 'openvino'\?; expected one of: tens",
+    ):
+        opened(engine_path, backend="openvno")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:-1", "CPU", "", 3])
+def test_unknown_device(engine_path: Path, device: Any) -> None:
+    with pytest.raises(BackendError, match=r"device .* is not known; expected 'cpu', 'cuda' or"):
+        opened(engine_path, device=device)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, 10_000])
+def test_wrong_threads(engine_path: Path, threads: Any) -> None:
+    with pytest.raises(BackendError, match=f"threads is {threads!r}; expected a whole number"):
+        opened(engine_path, threads=threads)
+
+
+def test_device_that_is_not_there_is_never_replaced(
+    engine_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "gpu_count", lambda: 0)
+    with pytest.raises(BackendError) as caught:
+        opened(engine_path, device="cuda")
+    assert "on device 'cuda'" in str(caught.value)
+    for name in ORDER:
+        assert f"{name}: " in str(caught.value)
+    assert "openvino: it runs on the CPU, device='cuda' was asked for" in str(caught.value)
+
+
+def test_device_cpu_passes_over_gpu_backends(engine_path: Path) -> None:
+    backend, passed = opened(engine_path, device="cpu")
+    assert backend.device == "cpu"
+    assert ("tensorrt", "it runs on an NVIDIA GPU, device='cpu' was asked for") in passed
+
+
+def test_threads_default_to_the_cores_this_process_may_use() -> None:
+    if hasattr(os, "sched_getaffinity"):
+        assert backends.available_threads() == len(os.sched_getaffinity(0))
+    assert backends.available_threads() >= 1
+
+
+def test_not_installed_says_how_to_install(
+    engine_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(BackendError) as caught:
+        opened(engine_path)
+    for line in (
+        "tensorrt: not installed: pip install 'matter-sdk[tensorrt]'",
+        "tensorrt-rtx: not installed: pip install 'matter-sdk[tensorrt-rtx]'",
+        "onnxruntime-cuda: not installed: pip install onnxruntime-gpu",
+        "openvino: not installed: pip install 'matter-sdk[openvino]'",
+        "onnxruntime: not installed: pip install onnxruntime",
+    ):
+        assert line in str(caught.value)
+
+
+@each_backend
+def test_graph_that_is_not_what_the_manifest_says(tiny: Any, name: str) -> None:
+    path = tiny.build(graph=tiny.graph((64, 32)))
+    with pytest.raises(
+        BackendError,
+        match=r"inputs are image\[1, 3, 64, 32\]; expected image\[1, 3, 32, 64\] as in the",
+    ):
+        opened(path, backend=name)
+    path = tiny.build(graph=tiny.graph((32, 64), fusion="ft"))
+    with pytest.raises(
+        BackendError, match=r"glance\[1, 2, 32, 64\].*expected glance\[1, 3, 32, 64\]"
+    ):
+        opened(path, backend=name)
+
+
+@each_backend
+def test_graph_that_is_no_graph(tiny: Any, name: str) -> None:
+    path = tiny.folder / "a.engine"
+    engine.write(path, tiny.manifest(), {"model.onnx": b"\x08\x08 not a graph"})
+    with pytest.raises(BackendError, match=r"failed to load: .*not a well-formed ONNX"):
+        opened(path, backend=name)
+
+
+# ----------------------------------------------------------------------------------- outside reads
+
+
+def tensor(location: str | None, name: str = "t") -> TensorProto:
+    result = numpy_helper.from_array(np.zeros(4, np.float32), name)
+    if location is not None:
+        result.ClearField("raw_data")
+        result.data_location = TensorProto.EXTERNAL
+        entry = result.external_data.add()
+        entry.key, entry.value = "location", location
+    return result
+
+
+def sparse(location: str) -> onnx.SparseTensorProto:
+    indices = numpy_helper.from_array(np.arange(4), "i")
+    return helper.make_sparse_tensor(tensor(location), indices, [8])
+
+
+def subgraph(*nodes: onnx.NodeProto, **fields: Any) -> onnx.GraphProto:
+    return helper.make_graph(list(nodes), "g", [], [], **fields)
+
+
+def model_of(graph: onnx.GraphProto) -> onnx.ModelProto:
+    return helper.make_model(graph)
+
+
+def in_node(value: Any, kind: int | None = None) -> onnx.ModelProto:
+    node = onnx.NodeProto(op_type="If", output=["y"])
+    node.attribute.append(helper.make_attribute("a", value, attr_type=kind))
+    return model_of(subgraph(node))
+
+
+def in_function() -> onnx.ModelProto:
+    node = onnx.NodeProto(op_type="Constant", output=["y"])
+    node.attribute.append(helper.make_attribute("value", tensor("secret")))
+    model = model_of(subgraph())
+    model.functions.append(
+        helper.make_function("d", "f", [], ["y"], [node], [helper.make_opsetid("", 17)])
+    )
+    return model
+
+
+def in_training() -> onnx.ModelProto:
+    model = model_of(subgraph())
+    model.training_info.add().algorithm.CopyFrom(subgraph(initializer=[tensor("secret")]))
+    return model
+
+
+def nested(depth: int) -> onnx.ModelProto:
+    graph = subgraph(initializer=[tensor("secret")])
+    for _ in range(depth):
+        node = onnx.NodeProto(op_type="If", output=["y"])
+        node.attribute.append(helper.make_attribute("then_branch", graph))
+        graph = subgraph(node)
+    return model_of(graph)
+
+
+PLACES: dict[str, Callable[[], onnx.ModelProto]] = {
+    "initializer": lambda: model_of(subgraph(initializer=[tensor(None, "a"), tensor("secret")])),
+    "sparse initializer": lambda: model_of(subgraph(sparse_initializer=[sparse("secret")])),
+    "tensor attribute": lambda: in_node(tensor("secret")),
+    "tensors attribute": lambda: in_node([tensor(None), tensor("secret")]),
+    "sparse attribute": lambda: in_node(sparse("secret")),
+    "sparses attribute": lambda: in_node([sparse("secret")]),
+    "graph attribute": lambda: in_node(subgraph(initializer=[tensor("secret")])),
+    "graphs attribute": lambda: in_node([subgraph(), subgraph(initializer=[tensor("secret")])]),
+    "nested three deep": lambda: nested(3),
+    "function": in_function,
+    "training graph": in_training,
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_locations_are_found_everywhere(place: str) -> None:
+    assert external_locations(PLACES[place]().SerializeToString()) == {"secret"}
+
+
+def test_a_plain_graph_refers_to_nothing(tiny: Any) -> None:
+    assert external_locations(tiny.graph((32, 64)).SerializeToString()) == set()
+
+
+def test_every_value_of_an_ambiguous_entry_is_found() -> None:
+    # A parser keeps the last of a repeated field; this one names all of them.
+    entry = b"\x0a\x06offset\x12\x04safe\x0a\x08location\x12\x06secret"
+    content = b"\x6a" + bytes([len(entry)]) + entry  # external_data of a tensor
+    for field in (0x2A, 0x3A):  # initializer of a graph, graph of a model
+        content = bytes([field, len(content)]) + content
+    assert external_locations(content) == {"safe", "secret"}
+    parsed = onnx.ModelProto.FromString(content).graph.initializer[0].external_data[0]
+    assert (parsed.key, parsed.value) == ("location", "secret")
+
+
+def test_a_second_graph_field_is_merged_and_so_searched() -> None:
+    first = model_of(subgraph()).SerializeToString()
+    second = PLACES["initializer"]().SerializeToString()
+    assert external_locations(first + second) == {"secret"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x3a",
+        b"\x3a\x05\x00",
+        b"\x3b",
+        b"\x00\x00",
+        b"\x08" + b"\xff" * 11,
+        b"\x09\x00",
+        b"\x3f\x00",
+    ],
+)
+def test_what_cannot_be_parsed_is_refused(content: bytes) -> None:
+    with pytest.raises(EngineError, match=r"not a well-formed ONNX model .*; expected one"):
+        external_locations(content)
+
+
+def test_endless_nesting_is_refused() -> None:
+    content = b""
+    for _ in range(60):  # graph → node → attribute → graph …
+        for field in (0x32, 0x2A, 0x0A):
+            length = len(content)
+            content = bytes([field, *varint(length)]) + content
+    content = bytes([0x3A, *varint(len(content))]) + content
+    with pytest.raises(EngineError, match="nested too deeply"):
+        external_locations(content)
+
+
+def varint(value: int) -> bytes:
+    result = []
+    while value > 127:
+        result.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*result, value])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=60), st.sampled_from(sorted(PLACES)), st.data())
+def test_damaged_graphs_never_hide_what_a_parser_finds(
+    junk: bytes, place: str, data: st.DataObject
+) -> None:
+    content = PLACES[place]().SerializeToString()
+    at = data.draw(st.integers(0, len(content)))
+    content = content[:at] + junk + content[at + len(junk) :]
+    try:
+        found = external_locations(content)
+    except EngineError:
+        return
+    try:
+        model = onnx.ModelProto.FromString(content)
+    except Exception:  # noqa: BLE001 - protobuf's own error type is not public
+        return
+    for initializer in model.graph.initializer:
+        for entry in initializer.external_data:
+            if entry.key == "location":
+                assert entry.value in found
+
+
+@each_backend
+@pytest.mark.parametrize("how", ["absolute", "current directory", "parent", "address"])
+def test_a_crafted_engine_reads_nothing_outside(
+    tiny: Any, name: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The secret holds valid weights: an engine that could reach it would load and run."""
+    graph = tiny.graph((32, 64))
+    externalise = type(tiny).alpha.__globals__["externalise"]
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    location = {
+        "absolute": str(tmp_path / "secret"),
+        "current directory": "secret",
+        "parent": "../secret",
+        "address": "*/_ORT_MEM_ADDR_/*",
+    }[how]
+    secret = externalise(graph, location)
+    (tmp_path / "secret").write_bytes(secret)
+    (tmp_path / "inner" / "secret").write_bytes(secret)
+    path = tiny.build(graph=graph)
+    with pytest.raises(BackendError) as caught:
+        opened(path, backend=name)
+    assert f"would read {location!r} from outside the engine; expected no" in str(caught.value)
+    assert "python -m export.build --model gfm" in str(caught.value)
+
+
+@each_backend
+def test_external_data_beyond_the_member_is_refused(tiny: Any, name: str) -> None:
+    path = tiny.build_external()
+    with EngineFile.open(path) as file:
+        graph, data = bytes(file.read("model.onnx")), bytes(file.read("model.onnx.data"))
+        manifest = file.manifest
+    engine.write(path, manifest, {"model.onnx": graph, "model.onnx.data": data[:40]})
+    with pytest.raises(BackendError, match="failed to load"):
+        opened(path, backend=name)
+
+
+def test_only_the_manifests_own_member_may_be_named(tiny: Any) -> None:
+    path = tiny.build_external()
+    with EngineFile.open(path) as file:
+        other = replace(file.manifest.models[0], data="other.data")
+        with pytest.raises(EngineError, match=r"would read 'model.onnx.data' .*'other.data' only"):
+            graphs.read_graph(file, other)
+
+
+# ---------------------------------------------------------------------------------- TensorRT's plan
+
+
+PLANS = (
+    PlanEntry("tensorrt", "11.4", "9.0", (32, 64), "plans/a"),
+    PlanEntry("tensorrt-rtx", "1.7", None, (32, 64), "plans/b"),
+    PlanEntry("tensorrt-rtx", "1.7", "8.9", (32, 64), "plans/c"),
+    PlanEntry("tensorrt-rtx", "1.7", None, (64, 64), "plans/d"),
+)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "version", "capability", "size", "file"),
+    [
+        ("tensorrt", "11.4.0.12", "9.0", (32, 64), "plans/a"),
+        ("tensorrt", "11.4.0.12", "8.9", (32, 64), None),
+        ("tensorrt", "11.3.0", "9.0", (32, 64), None),
+        ("tensorrt", "11.40.0", "9.0", (32, 64), None),
+        ("tensorrt-rtx", "1.7.1.116", "12.0", (32, 64), "plans/b"),
+        ("tensorrt-rtx", "1.7.1.116", "8.9", (32, 64), "plans/c"),
+        ("tensorrt-rtx", "1.7.1.116", "8.9", (64, 64), "plans/d"),
+        ("tensorrt-rtx", "1.7.1.116", "8.9", (96, 64), None),
+    ],
+)
+def test_choice_of_a_plan(
+    runtime: str, version: str, capability: str, size: tuple[int, int], file: str | None
+) -> None:
+    plan = tensorrt.choose_plan(PLANS, runtime, version, capability, size)
+    assert (plan and plan.file) == file
+
+
+def test_no_plan_says_which_there_are() -> None:
+    text = tensorrt.no_plan(PLANS[:2], "tensorrt", "11.5.1", "8.9", (32, 64))
+    assert text == (
+        "the engine holds no plan for TensorRT 11.5 on compute capability 8.9 at 32x64 (it holds: "
+        "TensorRT 11.4 for compute capability 9.0 at 32x64, "
+        "TensorRT for RTX 1.7 for any GPU at 32x64)"
+    )
+    assert tensorrt.no_plan((), "tensorrt", "11.5.1", "8.9", (32, 64)).endswith("(it holds: none)")
+
+
+@pytest.mark.parametrize(
+    ("count", "number", "expected"),
+    [
+        (0, 0, "tensorrt_rtx is installed but no NVIDIA GPU is visible"),
+        (2, 2, "GPU 2 was asked for, visible are 2 (cuda:0 to cuda:1)"),
+        (2, 1, None),
+    ],
+)
+def test_reasons_of_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, count: int, number: int, expected: str | None
+) -> None:
+    monkeypatch.setattr(gpu, "gpu_count", lambda: count)
+    assert gpu.no_gpu("tensorrt_rtx", number) == expected
+
+
+def test_tensorrt_needs_a_gpu_then_cupy(engine_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ModelEntry((32, 64), "model.onnx")
+    with EngineFile.open(engine_path) as file:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: name != "cupy" or None)
+        monkeypatch.setattr(gpu, "gpu_count", lambda: 0)
+        reason = tensorrt.unavailable("tensorrt-rtx", file, model, 0)
+        assert reason == "tensorrt_rtx is installed but no NVIDIA GPU is visible"
+        monkeypatch.setattr(gpu, "gpu_count", lambda: 1)
+        reason = tensorrt.unavailable("tensorrt-rtx", file, model, 0)
+        assert reason == (
+            "tensorrt_rtx is installed but CuPy is not: pip install 'matter-sdk[nvidia]'"
+        )

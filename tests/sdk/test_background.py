@@ -1,0 +1,216 @@
+"""Backgrounds: what each specification gives, and the error of each wrong one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from sdk.background import COLOURS, Background, BlurBackground, VideoBackground, cover
+from sdk.errors import BackgroundError, VideoError
+
+FRAME: NDArray[np.uint8] = np.random.default_rng(2).integers(0, 256, (72, 128, 3), np.uint8)
+
+
+@given(st.integers(0, 255), st.integers(0, 255), st.integers(0, 255))
+def test_hexadecimal_colour(red: int, green: int, blue: int) -> None:
+    colour = (blue, green, red)
+    assert Background.open(f"#{red:02x}{green:02X}{blue:02x}").at(FRAME) == colour
+    assert Background.open(colour).at(FRAME, 7) == colour
+    assert Background.open(list(colour)).at(FRAME) == colour
+    assert Background.open(np.array(colour, np.uint8)).at(FRAME) == colour
+
+
+def test_short_and_named_colours() -> None:
+    assert Background.open("#f80").at(FRAME) == (0, 0x88, 0xFF)
+    assert Background.open(" Green ").at(FRAME) == (0, 255, 0)
+    assert COLOURS["grey"] == COLOURS["gray"]
+    assert Background.open("navy").at(FRAME) == (128, 0, 0)
+
+
+def test_a_background_is_taken_as_it_is() -> None:
+    opened = Background.open("red")
+    assert Background.open(opened) is opened
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (
+            "gren",
+            r"'gren' is no colour that is known and no such file; did you mean 'green'\?; exp",
+        ),
+        ("bluur", r"did you mean 'blur'\?"),
+        (
+            "no/such.jpg",
+            r"'no/such.jpg' is no colour that is known and no such file; expected a col",
+        ),
+        ("", r"is an empty string; expected a colour"),
+        ("#12345", r"'#12345'; expected a colour as '#rrggbb'"),
+        ("#gggggg", r"expected a colour as '#rrggbb'"),
+        ("blur:", r"'blur:'; expected 'blur' or 'blur:N'"),
+        ("blur:0", r"'blur:0'; expected 'blur' or"),
+        ("blur:nan", r"expected 'blur' or"),
+        ("blur:1e9", r"expected 'blur' or"),
+        ("blur:much", r"expected 'blur' or"),
+        ((1, 2), r"is \(1, 2\); expected a colour \(blue, green, red\) of whole numbers in 0..255"),
+        ((1, 2, 256), r"expected a colour \(blue"),
+        ((0.5, 0.5, 0.5), r"expected a colour \(blue"),
+        ((True, 0, 0), r"expected a colour \(blue"),
+        (None, r"the background is a NoneType; expected a colour"),
+        (np.zeros((4, 4, 4), np.uint8), r"uint8 array of shape \(4, 4, 4\); expected uint8 H×W×3"),
+        (np.zeros((4, 4, 3)), r"float64 array of shape \(4, 4, 3\); expected uint8 H×W×3"),
+        (np.zeros((0, 4, 3), np.uint8), r"expected uint8 H×W×3"),
+    ],
+)
+def test_wrong_background(spec: Any, message: str) -> None:
+    with pytest.raises(BackgroundError, match=message):
+        Background.open(spec)
+
+
+def test_file_that_is_no_image(tmp_path: Path) -> None:
+    for name, content in (("text.jpg", b"not a picture"), ("empty.png", b"")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(
+            BackgroundError, match=r"is no image that can be decoded; expected JPEG"
+        ):
+            Background.open(tmp_path / name)
+    with pytest.raises(BackgroundError, match="is a folder"):
+        Background.open(tmp_path)
+
+
+def test_image_of_the_frames_size_is_itself() -> None:
+    assert np.array_equal(Background.open(FRAME).at(FRAME), FRAME)
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows", "columns"),
+    [
+        ((72, 256), slice(0, 72), slice(64, 192)),  # too wide: cropped left and right
+        ((144, 128), slice(36, 108), slice(0, 128)),  # too tall: cropped above and below
+    ],
+)
+def test_cover_crops_at_the_centre(shape: tuple[int, int], rows: slice, columns: slice) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    np.testing.assert_array_equal(cover(image, (72, 128)), image[rows, columns])
+
+
+@given(
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+)
+def test_cover_fits_every_size(source: tuple[int, int], size: tuple[int, int]) -> None:
+    image = np.full((*source, 3), 93, np.uint8)
+    result = cover(image, size)
+    assert result.shape == (*size, 3)
+    assert (result == 93).all()
+
+
+def test_scaled_images_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "bäckground.png"
+    path.write_bytes(cv2.imencode(".png", FRAME[:50, :60])[1].tobytes())
+    background = Background.open(str(path))
+    first = background.at(FRAME)
+    assert first is background.at(FRAME, 1)
+    assert background.at(FRAME[:40]).shape == (40, 128, 3)
+    for height in range(1, 9):
+        background.at(FRAME[:height])
+    assert background.at(FRAME) is not first  # only the last few sizes are
+    np.testing.assert_array_equal(background.at(FRAME), first)
+
+
+def test_blur_smooths_more_with_more_strength_and_keeps_the_mean() -> None:
+    deviations = []
+    for spec in ("blur:5", "blur", "blur:100"):
+        blurred = Background.open(spec).at(FRAME)
+        assert (blurred.shape, blurred.dtype) == (FRAME.shape, np.uint8)
+        assert blurred.mean() == pytest.approx(FRAME.mean(), abs=4)
+        deviations.append(blurred.std())
+    assert FRAME.std() > deviations[0] > deviations[1] > deviations[2]
+    assert BlurBackground().strength == 25
+
+
+def test_blur_looks_the_same_at_every_resolution() -> None:
+    y, x = np.mgrid[:720, :1280]
+    large = np.where((x // 160 + y // 160) % 2, 255, 0).astype(np.uint8)[..., None].repeat(3, 2)
+    small = cv2.resize(large, (640, 360), interpolation=cv2.INTER_AREA)
+    shrunk = cv2.resize(
+        Background.open("blur:30").at(large), (640, 360), interpolation=cv2.INTER_AREA
+    )
+    assert np.abs(shrunk.astype(int) - Background.open("blur:30").at(small)).max() <= 6
+
+
+def test_blur_leaves_the_subject_out_where_alpha_is_known() -> None:
+    frame = np.zeros((72, 128, 3), np.uint8)
+    frame[:, :40] = 255  # a white subject on black
+    alpha = (frame[..., 0] / 255).astype(np.float32)
+    background = Background.open("blur:60")
+    smeared = background.at(frame)[:, 41:47]
+    clean = background.at(frame, 0, alpha)[:, 41:47]
+    assert smeared.mean() > 20
+    assert clean.mean() < 5
+
+
+# ------------------------------------------------------------------------------------------- videos
+
+
+class FakeReader:
+    """Stands for sdk.video.VideoReader: three frames of one grey each."""
+
+    opened = 0
+    frames = 3
+    error: VideoError | None = None
+
+    def __init__(self, path: Path) -> None:
+        type(self).opened += 1
+        if self.error:
+            raise self.error
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        for index in range(self.frames):
+            yield np.full((36, 64, 3), 10 * index, np.uint8)
+
+
+@pytest.fixture
+def reader(monkeypatch: pytest.MonkeyPatch) -> type[FakeReader]:
+    fresh = type("Reader", (FakeReader,), {})
+    module = ModuleType("sdk.video")
+    module.VideoReader = fresh  # type: ignore[attr-defined]
+    monkeypatch.setitem(__import__("sys").modules, "sdk.video", module)
+    return fresh
+
+
+def test_video_loops(reader: type[FakeReader], tmp_path: Path) -> None:
+    path = tmp_path / "loop.mp4"
+    path.write_bytes(b"video")
+    background = Background.open(path)
+    assert isinstance(background, VideoBackground)
+    shown = [int(background.at(FRAME, index)[0, 0, 0]) for index in (0, 0, 1, 2, 3, 4, 7, 1)]
+    assert shown == [0, 0, 10, 20, 0, 10, 10, 10]
+    assert background.at(FRAME, 1).shape == FRAME.shape
+    assert background.at(FRAME, 1) is background.at(FRAME, 1)
+    background.close()
+    assert int(background.at(FRAME, 0)[0, 0, 0]) == 0
+
+
+def test_video_without_frames(reader: type[FakeReader], tmp_path: Path) -> None:
+    reader.frames = 0
+    (tmp_path / "none.mov").write_bytes(b"video")
+    with pytest.raises(BackgroundError, match="the video has no frames; expected at least one"):
+        Background.open(tmp_path / "none.mov")
+
+
+def test_video_that_cannot_be_read(reader: type[FakeReader], tmp_path: Path) -> None:
+    reader.error = VideoError("x.mp4 is no video; expected one")
+    (tmp_path / "x.mp4").write_bytes(b"video")
+    with pytest.raises(BackgroundError, match=r"background video: x.mp4 is no video; expected one"):
+        Background.open(str(tmp_path / "x.mp4"))

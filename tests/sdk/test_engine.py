@@ -1,0 +1,411 @@
+"""The engine file: whole or refused, and every refusal says what is wrong and how to repair it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import struct
+import subprocess
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sdk import engine as engine_module
+from sdk.engine import ALIGNMENT, EngineFile, write
+from sdk.errors import ClosedError, EngineError
+
+COMMAND = (
+    "python -m export.build --model gfm --backbone mobilenetv3 --rosta tt --fp16 --size 32x64 "
+    "--output tiny.engine"
+)
+GENERAL = "python -m export.build --model gfm --fp16 --output gfm.engine"
+
+
+def refusal(path: Path) -> str:
+    """The message with which an engine is refused."""
+    with pytest.raises(EngineError) as caught:
+        EngineFile.open(path)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def rezip(source: Path, target: Path, change: Any) -> Path:
+    """Pack an engine again by hand; ``change(archive, name, content)`` writes each member."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for info in old.infolist():
+            change(new, info.filename, old.read(info))
+    return target
+
+
+# ------------------------------------------------------------------------------------- round trip
+
+
+def test_round_trip_of_bytes_and_files(tiny: Any, tmp_path: Path) -> None:
+    source = tmp_path / "weights.bin"
+    source.write_bytes(os.urandom(3 * 4096 + 17))
+    manifest = replace(tiny.manifest(), plans=(tiny.plan(),))
+    members = {
+        "model.onnx": b"graph" * 1000,
+        "plans/tensorrt-rtx-1.7.plan": source,
+        "empty.bin": b"",
+    }
+    path = tmp_path / "a.engine"
+    written = write(path, manifest, members)
+    with EngineFile.open(path) as engine:
+        assert engine.manifest == written
+        assert bytes(engine.read("model.onnx")) == members["model.onnx"]
+        assert bytes(engine.read("plans/tensorrt-rtx-1.7.plan")) == source.read_bytes()
+        assert bytes(engine.read("empty.bin")) == b""
+        assert set(engine.manifest.members) == set(members)
+        unpacked = engine.unpack("plans/tensorrt-rtx-1.7.plan", tmp_path / "out")
+        assert unpacked == tmp_path / "out" / "plans" / "tensorrt-rtx-1.7.plan"
+        assert unpacked.read_bytes() == source.read_bytes()
+
+
+def test_unzip_is_happy(engine_path: Path) -> None:
+    with zipfile.ZipFile(engine_path) as archive:
+        assert archive.testzip() is None
+        assert set(archive.namelist()) == {"manifest.json", "model.onnx"}
+        assert all(info.compress_type == zipfile.ZIP_STORED for info in archive.infolist())
+    if shutil.which("unzip"):
+        done = subprocess.run(
+            ["unzip", "-t", str(engine_path)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "No errors" in done.stdout
+
+
+def test_members_are_aligned(tiny: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.engine"
+    manifest = replace(tiny.manifest(), plans=(tiny.plan(),))
+    write(path, manifest, {"model.onnx": b"x" * 5001, "plans/tensorrt-rtx-1.7.plan": b"y" * 4096})
+    raw = path.read_bytes()
+    for content in (b"x" * 5001, b"y" * 4096):
+        assert raw.index(content) % ALIGNMENT == 0
+
+
+def test_alignment_of_a_member_beyond_2_gib() -> None:
+    # Not written: the header that zipfile would write is measured.
+    when = engine_module.datetime(2026, 1, 1)
+    info, large = engine_module._entry("model.onnx.data", 3 << 30, 1234, when)
+    assert large
+    info.CRC = 0
+    assert (1234 + len(info.FileHeader(zip64=True))) % ALIGNMENT == 0
+
+
+def test_same_input_same_file(tiny: Any, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write(tmp_path / name, tiny.manifest(), {"model.onnx": b"graph"})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_views_share_the_mapped_file(engine_path: Path) -> None:
+    with EngineFile.open(engine_path) as engine:
+        view = engine.read("model.onnx")
+        assert view.readonly
+        assert view.obj is engine.read("model.onnx").obj
+        before = bytes(view)
+        engine.close()
+        assert bytes(view) == before  # a view outlives the engine
+
+
+def test_close_twice_and_use_after_close(engine_path: Path) -> None:
+    engine = EngineFile.open(engine_path)
+    engine.close()
+    engine.close()
+    with pytest.raises(ClosedError, match="is closed; open it again"):
+        engine.read("model.onnx")
+
+
+def test_member_that_is_not_there(engine_path: Path, tmp_path: Path) -> None:
+    with EngineFile.open(engine_path) as engine:
+        with pytest.raises(
+            EngineError, match=r"no member 'modell.onnx'; the engine holds: model.onnx"
+        ):
+            engine.read("modell.onnx")
+        with pytest.raises(EngineError, match=r"no member '\.\./x'"):
+            engine.unpack("../x", tmp_path / "in")
+
+
+def test_unpack_into_what_is_no_folder(engine_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with (
+        EngineFile.open(engine_path) as engine,
+        pytest.raises(EngineError, match="could not be unpacked"),
+    ):
+        engine.unpack("model.onnx", tmp_path / "file")
+
+
+# ---------------------------------------------------------------------------------------- refusals
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    message = refusal(tmp_path / "no.engine")
+    assert "no such file; expected an engine file" in message
+    assert message.endswith(GENERAL)
+
+
+def test_folder(tmp_path: Path) -> None:
+    assert "cannot be opened" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "an empty file"),
+        (b"hello, I am a text", "the file begins with b'hello, I"),
+        (b"ptrt" + bytes(60), "a bare TensorRT plan"),
+        (b"\x08\x08\x12\x07pytorch", "a bare ONNX model"),
+        (b"\x80\x02}q\x00.", "a Python pickle"),
+        (struct.pack("<Q", 2) + b"{}" + bytes(9), "a safetensors checkpoint"),
+    ],
+)
+def test_foreign_file(tmp_path: Path, content: bytes, what: str) -> None:
+    path = tmp_path / "foreign.engine"
+    path.write_bytes(content)
+    message = refusal(path)
+    assert what in message
+    assert "expected an engine (a ZIP with manifest.json)" in message
+    assert message.endswith(GENERAL)
+
+
+def test_foreign_zip(tmp_path: Path) -> None:
+    path = tmp_path / "foreign.engine"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"")
+        archive.writestr("archive/version", b"3")
+    message = refusal(path)
+    assert "a PyTorch checkpoint without manifest.json; it holds 2 members" in message
+    assert message.endswith(GENERAL)
+
+
+@pytest.mark.parametrize("kept", [0.01, 0.5, 0.97, 0.9999])
+def test_truncated(engine_path: Path, kept: float) -> None:
+    content = engine_path.read_bytes()
+    engine_path.write_bytes(content[: int(len(content) * kept)])
+    message = refusal(engine_path)
+    assert "truncated or damaged: the ZIP's directory is not at the end" in message
+    assert message.endswith(GENERAL)
+
+
+def test_bit_flip_names_the_member(engine_path: Path) -> None:
+    with zipfile.ZipFile(engine_path) as archive:
+        graph = archive.read("model.onnx")
+    raw = bytearray(engine_path.read_bytes())
+    raw[raw.index(graph) + 100] ^= 0x10
+    engine_path.write_bytes(raw)
+    message = refusal(engine_path)
+    assert "member 'model.onnx' is damaged: its SHA-256 is" in message
+    assert message.endswith(f"Build it again: {COMMAND}")
+
+
+def test_bit_flip_in_the_manifest(engine_path: Path) -> None:
+    raw = bytearray(engine_path.read_bytes())
+    raw[raw.index(b'"mobilenetv3"') + 1] ^= 0x01
+    engine_path.write_bytes(raw)
+    message = refusal(engine_path)
+    assert "manifest.json is damaged" in message
+    assert message.endswith(GENERAL)  # what it says cannot be trusted
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_any_bit_flip_is_refused_or_harmless(
+    _shared_engine: Path, tmp_path: Path, data: st.DataObject
+) -> None:
+    raw = bytearray(_shared_engine.read_bytes())
+    with EngineFile.open(_shared_engine) as engine:
+        manifest = engine.manifest
+        graph = bytes(engine.read("model.onnx"))
+    start = raw.index(graph)
+    headers = [*range(100), *range(start + len(graph), len(raw))]
+    at = data.draw(st.one_of(st.sampled_from(headers), st.integers(0, len(raw) - 1)), label="byte")
+    raw[at] ^= 1 << data.draw(st.integers(0, 7), label="bit")
+    path = tmp_path / "flipped.engine"
+    path.write_bytes(raw)
+    inside = start <= at < start + len(graph)
+    try:
+        with EngineFile.open(path) as engine:
+            # Padding, time stamps and such: what is read must be what was written.
+            assert not inside
+            assert engine.manifest == manifest
+            assert bytes(engine.read("model.onnx")) == graph
+    except EngineError as error:
+        assert "expected" in str(error)
+
+
+def test_future_schema(engine_path: Path, tmp_path: Path) -> None:
+    def change(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+        archive.writestr(name, content.replace(b'"schema": 1', b'"schema": 2'))
+
+    message = refusal(rezip(engine_path, tmp_path / "future.engine", change))
+    assert (
+        "has schema 2, this package reads schema 1 to 1; upgrade the package: pip install"
+        in message
+    )
+    assert "export.build" not in message  # building it again would not help
+
+
+def test_invalid_manifest(engine_path: Path, tmp_path: Path) -> None:
+    def change(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+        archive.writestr(name, content.replace(b'"fusion": "tt"', b'"fusion": "tz"'))
+
+    message = refusal(rezip(engine_path, tmp_path / "bad.engine", change))
+    assert "manifest field 'fusion' is \"tz\"; expected one of 'tt'" in message
+    assert message.endswith(GENERAL)
+
+
+def test_member_absent(engine_path: Path, tmp_path: Path) -> None:
+    def change(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+        if name == "manifest.json":
+            archive.writestr(name, content)
+
+    message = refusal(rezip(engine_path, tmp_path / "tiny.engine2", change))
+    assert "member 'model.onnx' is absent; the archive holds nothing; expected all" in message
+    assert "Build it again: python -m export.build --model gfm --backbone mobilenetv3" in message
+
+
+def test_member_of_other_length(engine_path: Path, tmp_path: Path) -> None:
+    def change(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+        archive.writestr(name, content if name == "manifest.json" else content + b"!")
+
+    assert "bytes; expected the manifest's" in refusal(rezip(engine_path, tmp_path / "l", change))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("../evil", "member '../evil' is not a plain path inside the archive"),
+        ("/etc/evil", "member '/etc/evil' is not a plain path"),
+        ("C:/evil", "member 'C:/evil' is not a plain path"),
+        ("plans\\..\\evil", "is not a plain path"),
+        ("plans/", "member 'plans/' is not a plain path"),
+        ("model.onnx", "member 'model.onnx' stands twice"),
+        ("MODEL.onnx", "member 'MODEL.onnx' stands twice"),
+        ("manifest.json", "member 'manifest.json' stands twice"),
+        ("extra.bin", "member 'extra.bin' is not in the manifest"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_member_that_should_not_be_there(
+    engine_path: Path, tmp_path: Path, name: str, message: str
+) -> None:
+    content = b"x"
+    if name == "manifest.json":
+        with zipfile.ZipFile(engine_path) as archive:
+            content = archive.read(name)
+    with zipfile.ZipFile(engine_path, "a") as archive:
+        archive.writestr(name, content)
+    assert message in refusal(engine_path)
+    assert not (tmp_path.parent / "evil").exists()
+
+
+def test_symbolic_link(engine_path: Path) -> None:
+    info = zipfile.ZipInfo("link")
+    info.create_system = 3
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(engine_path, "a") as archive:
+        archive.writestr(info, "/etc/passwd")
+    assert "member 'link' is a symbolic link; expected a plain file" in refusal(engine_path)
+
+
+def test_compressed_member(engine_path: Path, tmp_path: Path) -> None:
+    def change(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+        archive.writestr(name, content, zipfile.ZIP_DEFLATED)
+
+    message = refusal(rezip(engine_path, tmp_path / "c.engine", change))
+    assert "is compressed; expected a stored one" in message
+    assert "zip -0" in message
+
+
+def test_a_stored_zip_made_by_hand_is_an_engine(engine_path: Path, tmp_path: Path) -> None:
+    path = rezip(engine_path, tmp_path / "hand.engine", lambda z, n, c: z.writestr(n, c))
+    with EngineFile.open(path) as engine, EngineFile.open(engine_path) as original:
+        assert engine.read("model.onnx") == original.read("model.onnx")
+
+
+# ----------------------------------------------------------------------------------------- writing
+
+
+def test_write_needs_every_member(tiny: Any, tmp_path: Path) -> None:
+    with pytest.raises(
+        EngineError, match=r"the manifest names model.onnx; expected among the members"
+    ):
+        write(tmp_path / "a.engine", tiny.manifest(), {"other": b""})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["../a", "manifest.json", "MODEL.onnx"])
+def test_write_refuses_member_names(tiny: Any, tmp_path: Path, name: str) -> None:
+    with pytest.raises(EngineError, match=r"not a plain path|reserved|taken"):
+        write(tmp_path / "a.engine", tiny.manifest(), {"model.onnx": b"", name: b""})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_write_refuses_a_source_that_is_no_file(tiny: Any, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"comes from .*nothing, which is no file"):
+        write(tmp_path / "a.engine", tiny.manifest(), {"model.onnx": tmp_path / "nothing"})
+
+
+def test_write_refuses_what_could_not_be_opened(tiny: Any, tmp_path: Path) -> None:
+    manifest = replace(tiny.manifest(), precision="fp17")
+    with pytest.raises(EngineError, match="'precision' is \"fp17\""):
+        write(tmp_path / "a.engine", manifest, {"model.onnx": b""})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_write_into_a_folder_that_is_not_there(tiny: Any, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"could not be written \(No such file.*--output"):
+        write(tmp_path / "no" / "a.engine", tiny.manifest(), {"model.onnx": b""})
+
+
+def test_write_over_a_folder(tiny: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.engine").mkdir()
+    with pytest.raises(EngineError, match="is a folder"):
+        write(tmp_path / "a.engine", tiny.manifest(), {"model.onnx": b""})
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.engine"]
+
+
+def test_a_full_disk_leaves_the_old_engine(
+    tiny: Any, engine_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = engine_path.read_bytes()
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(engine_module.os, "fsync", full)
+    with pytest.raises(EngineError, match=r"could not be written .No space left on device"):
+        write(engine_path, tiny.manifest(), {"model.onnx": b"new"})
+    assert engine_path.read_bytes() == before
+    assert [entry.name for entry in engine_path.parent.iterdir()] == [engine_path.name]
+
+
+def test_an_interrupt_leaves_nothing(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine_module.hashlib, "sha256", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "a.engine", tiny.manifest(), {"model.onnx": b"new"})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_permissions_follow_the_umask(tiny: Any, tmp_path: Path) -> None:
+    old = os.umask(0o027)
+    try:
+        write(tmp_path / "a.engine", tiny.manifest(), {"model.onnx": b""})
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "a.engine").stat().st_mode) == 0o640

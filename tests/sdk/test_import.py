@@ -1,0 +1,68 @@
+"""``import sdk`` costs nothing, and the package says what it has."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sdk
+
+ROOT = Path(sdk.__file__).parents[1]
+HEAVY = (
+    "torch",
+    "onnxruntime",
+    "openvino",
+    "cv2",
+    "tensorrt",
+    "tensorrt_rtx",
+    "cupy",
+    "av",
+    "onnx",
+)
+
+
+def modules_after(code: str) -> set[str]:
+    """Names of the top-level modules that a fresh interpreter has after running ``code``."""
+    code += "; import sys; print(' '.join(name for name in sys.modules if '.' not in name))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return set(done.stdout.split())
+
+
+def test_import_loads_nothing_heavy() -> None:
+    loaded = modules_after("import sdk")
+    assert "sdk" in loaded
+    assert loaded.isdisjoint({*HEAVY, "numpy", "kernels"})
+
+
+def test_the_engine_file_needs_no_runtime() -> None:
+    loaded = modules_after("import sdk.engine, sdk.manifest, sdk.errors, sdk.backends")
+    assert loaded.isdisjoint({*HEAVY, "numpy", "kernels"})
+
+
+def test_matter_loads_no_runtime_before_an_engine_is_opened() -> None:
+    loaded = modules_after("from sdk import Matter, Matte")
+    assert {"numpy", "kernels"} <= loaded
+    assert loaded.isdisjoint({*HEAVY} - {"cv2"})
+
+
+def test_everything_in_all_is_there() -> None:
+    for name in sdk.__all__:
+        assert getattr(sdk, name) is not None
+        assert name in dir(sdk)
+
+
+def test_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(AttributeError, match=r"no attribute 'Mattor'; it has: .*Matter"):
+        _ = sdk.Mattor
+
+
+def test_errors_are_one_family() -> None:
+    errors = [getattr(sdk, name) for name in sdk.__all__ if name.endswith("Error")]
+    assert len(errors) == 7
+    assert all(issubclass(error, sdk.MatterError) for error in errors)
+    assert issubclass(sdk.FrameError, ValueError)
