@@ -4,9 +4,9 @@ The kernels come from the fatbins that the build made where it found nvcc; where
 the driver is too old for them, NVRTC compiles the same sources once for each process and device
 (CuPy keeps the result on disk). The public functions have checked every argument.
 
-Nothing in this module, nor the CUDA kernels, has run on a GPU yet: the sources compile for every
-architecture listed in CMakeLists.txt, and their arithmetic is that of the headers, which the CPU
-tests cover. The tests with the marker `gpu` compare the two where there is a GPU.
+Nothing in this module has run on a GPU yet. What the tests do without one: compile the sources for
+every architecture listed in CMakeLists.txt, and run them, thread by thread, as C++ on the CPU with
+the arguments that this module gives them. Those with the marker `gpu` compare the twins on a GPU.
 """
 
 from __future__ import annotations
@@ -93,10 +93,10 @@ def _module(name: str, _device: int) -> Any:
     )
     try:
         module.compile()
-    except cupy.cuda.compiler.CompileException as error:
+    except (cupy.cuda.compiler.CompileException, RuntimeError) as error:  # the library is missing
         raise KernelError(
-            f"NVRTC cannot compile {source} ({error}): check that the CuPy wheel is the one for "
-            "the installed CUDA (cupy-cuda12x or cupy-cuda13x)"
+            f"NVRTC cannot compile {source} ({error}): install CuPy with the toolkit's libraries, "
+            "for the CUDA that the driver knows: pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x)"
         ) from error
     return module
 

@@ -1,0 +1,215 @@
+"""The CUDA wrappers and their launches without a GPU.
+
+g++ compiles each kernels/cuda/*.cu as plain C++, a stand-in for CuPy hands `kernels._cuda` arrays
+and launches, and each thread of a launch is called in turn. So the grid, the arguments, their order
+and types, and the index arithmetic are held against the CPU twin. It is no proof about a real GPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import shutil
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kernels
+from tests.kernels.test_contract import KERNELS, Kernel
+
+COMPILER = shutil.which("g++") or shutil.which("c++")
+FOLDER = Path(__file__).parents[2] / "kernels" / "cuda"
+SHIM = """
+#define __global__
+#define __device__
+#define __host__
+struct Dim { unsigned x, y, z; };
+extern "C" { Dim blockIdx, blockDim, threadIdx; }
+#include "%s"
+"""
+C_TYPES = {np.int64: ctypes.c_longlong, np.int32: ctypes.c_int, np.float32: ctypes.c_float}
+
+
+class Dim(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint) for name in "xyz"]
+
+
+class DeviceArray:
+    """As much of cupy.ndarray as the kernels use, in the CPU's memory; no numpy.ndarray itself."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+        self.shape, self.strides, self.ndim = array.shape, array.strides, array.ndim
+        self.dtype, self.flags, self.device = array.dtype, array.flags, 0
+        self.__cuda_array_interface__ = array.__array_interface__
+
+    def reshape(self, shape: tuple[int, ...]) -> DeviceArray:
+        return DeviceArray(self.array.reshape(shape))
+
+    def __getitem__(self, key: Any) -> DeviceArray:
+        return DeviceArray(self.array[key])
+
+
+def function(library: ctypes.CDLL, name: str) -> Any:
+    kernel = library[name]
+
+    def launch(grid: tuple[int, int], block: tuple[int], arguments: tuple[Any, ...]) -> None:
+        kernel.argtypes = [
+            ctypes.c_void_p if isinstance(value, DeviceArray) else C_TYPES[type(value)]
+            for value in arguments
+        ]
+        values = [
+            value.array.ctypes.data if isinstance(value, DeviceArray) else value.item()
+            for value in arguments
+        ]
+        block_index, thread_index = (
+            Dim.in_dll(library, "blockIdx"),
+            Dim.in_dll(library, "threadIdx"),
+        )
+        Dim.in_dll(library, "blockDim").x = block[0]
+        for block_index.y in range(grid[1]):
+            for block_index.x in range(grid[0]):
+                for thread_index.x in range(block[0]):
+                    kernel(*values)
+
+    return launch
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Builds a kernel's source once, by its path."""
+    folder = tmp_path_factory.mktemp("cuda")
+
+    @functools.cache
+    def build(source: Path) -> ctypes.CDLL:
+        shim, library = folder / f"{source.stem}.cpp", folder / f"{source.stem}.so"
+        shim.write_text(SHIM % source)
+        flags = ["-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC"]
+        subprocess.run([str(COMPILER), *flags, "-o", str(library), str(shim)], check=True)
+        return ctypes.CDLL(str(library))
+
+    return build
+
+
+@pytest.fixture
+def cupy(compiled: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The stand-in, with `kernels._cuda` loaded on it."""
+
+    class RawModule:
+        def __init__(self, path: str = "", code: str = "", options: tuple[str, ...] = ()) -> None:
+            source = next(file for file in FOLDER.glob("*.cu") if file.read_text() == code)
+            self.library = compiled(source)
+            assert f"-I{FOLDER}" in options
+
+        def compile(self) -> None:
+            pass
+
+        def get_function(self, name: str) -> Any:
+            return function(self.library, name)
+
+    class Device:
+        id = 0
+
+        def __init__(self, _number: int = 0) -> None:
+            pass
+
+        def __enter__(self) -> None:
+            pass
+
+        def __exit__(self, *_error: object) -> None:
+            pass
+
+    class Stream:
+        entered = 0
+
+        def __enter__(self) -> None:
+            Stream.entered += 1
+
+        def __exit__(self, *_error: object) -> None:
+            pass
+
+    module = types.ModuleType("cupy")
+    module.__dict__.update(
+        ndarray=DeviceArray,
+        RawModule=RawModule,
+        asarray=lambda value: value if isinstance(value, DeviceArray) else DeviceArray(value),
+        empty=lambda shape, dtype: DeviceArray(np.empty(shape, dtype)),
+        ascontiguousarray=lambda value: DeviceArray(np.ascontiguousarray(value.array)),
+        broadcast_to=lambda value, shape: DeviceArray(np.broadcast_to(value.array, shape)),
+        cuda=types.SimpleNamespace(
+            Device=Device,
+            Stream=Stream,
+            ExternalStream=contextlib.nullcontext,
+            compiler=types.SimpleNamespace(CompileException=RuntimeError),
+            driver=types.SimpleNamespace(CUDADriverError=RuntimeError),
+            runtime=types.SimpleNamespace(CUDARuntimeError=RuntimeError),
+        ),
+    )
+    monkeypatch.setitem(sys.modules, "cupy", module)
+    monkeypatch.delitem(sys.modules, "kernels._cuda", raising=False)
+    monkeypatch.delattr(kernels, "_cuda", raising=False)
+    # The sources, and not the fatbins of a build on a machine with nvcc.
+    monkeypatch.setattr(kernels, "__path__", [str(FOLDER.parent)])
+    yield module
+    sys.modules.pop("kernels._cuda", None)
+    vars(kernels).pop("_cuda", None)
+
+
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
+every = pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
+
+
+@needs_compiler
+@every
+def test_a_launch_computes_what_the_cpu_twin_does(kernel: Kernel, cupy: Any) -> None:
+    expected = kernel.call(**kernel.arrays, **kernel.options)
+    arrays = {name: DeviceArray(array) for name, array in kernel.arrays.items()}
+    result = kernel.call(**arrays, **kernel.options)
+    assert isinstance(result, DeviceArray)
+    np.testing.assert_array_equal(result.array, expected)
+
+    out, stream = DeviceArray(np.zeros_like(expected)), cupy.cuda.Stream()
+    assert kernel.call(**arrays, **kernel.options, out=out, stream=stream) is out
+    np.testing.assert_array_equal(out.array, expected)
+    assert stream.entered
+
+
+@needs_compiler
+@every
+def test_a_launch_takes_crops_in_place(kernel: Kernel, cupy: Any) -> None:
+    expected = kernel.call(**kernel.arrays, **kernel.options)
+    arrays = {}
+    for name, array in kernel.arrays.items():
+        room = np.zeros((*array.shape[:1], *(side + 5 for side in array.shape[1:])), array.dtype)
+        if array.dtype == np.uint8 and array.ndim > 2:  # images: the channels stay together
+            room = room[..., : array.shape[-1]].copy()
+        view = room[tuple(slice(0, side) for side in array.shape)]
+        view[...] = array
+        arrays[name] = DeviceArray(view)
+    np.testing.assert_array_equal(kernel.call(**arrays, **kernel.options).array, expected)
+
+
+@needs_compiler
+def test_streams_of_other_libraries_and_what_is_none(cupy: Any) -> None:
+    kernel = KERNELS["alpha_blend"]
+    expected = kernel.call(**kernel.arrays)
+    arrays = {name: DeviceArray(array) for name, array in kernel.arrays.items()}
+    for stream in (0, types.SimpleNamespace(cuda_stream=7), types.SimpleNamespace(ptr=7)):
+        result = kernel.call(**arrays, stream=stream)
+        np.testing.assert_array_equal(result.array, expected)
+    with pytest.raises(kernels.KernelError, match=r"stream is 'fast', expected a CuPy stream"):
+        kernel.call(**arrays, stream="fast")
+
+
+@needs_compiler
+def test_a_batch_beyond_the_grid_is_named(cupy: Any) -> None:
+    frames = DeviceArray(np.zeros((22000, 1, 1, 3), np.uint8))
+    with pytest.raises(kernels.KernelError, match=r"66000 planes, expected at most 65535"):
+        kernels.preprocess(frames, (1, 1), kernels.InputSpec())
