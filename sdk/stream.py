@@ -12,10 +12,11 @@ stays bounded and a live picture stays young.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sdk.matte import Matte
 
 T = TypeVar("T")
+log = logging.getLogger("sdk.stream")
 
 
 class Ahead(Generic[T]):
@@ -233,6 +235,45 @@ def stream(matter: Any, source: Any, live: bool = False, *, timeout: float | Non
     frame), and whatever ``matter`` raises for a frame.
     """
     return Stream(matter, source, live=live, timeout=timeout)
+
+
+def fail_safe(
+    matter: Any,
+    source: Any,
+    draw: Callable[[Any], np.ndarray],
+    alone: Callable[[np.ndarray], np.ndarray],
+    *,
+    timeout: float = 2.0,
+    retry: float = 1.0,
+) -> Iterator[tuple[np.ndarray, float]]:
+    """A live picture that never shows the room: yields (picture, latency in seconds).
+
+    While all is well the picture is ``draw(matte)`` of the newest frame. On any failure, of the
+    source, of the network or of ``draw``, it is ``alone(blank)``, where ``blank`` is a black frame
+    of the last known size: neither the frame nor the last composite is shown again. The failure
+    is logged, and ``source`` opened anew every ``retry`` seconds; meanwhile ``alone`` goes on at
+    25 pictures a second, so that a window stays alive and a recording in time. A source that
+    gives nothing for ``timeout`` seconds has failed; one that ends, ends this.
+
+    ``alone`` must not fail: what it raises is raised here. Takes ``source`` as ``stream`` does.
+    """
+    blank = np.zeros((720, 1280, 3), np.uint8)
+    while True:
+        try:
+            with stream(matter, source, live=True, timeout=timeout) as mattes:
+                for matte in mattes:
+                    blank = np.zeros((*matte.frame.shape[:2], 3), np.uint8)
+                    picture = draw(matte)
+                    yield picture, mattes.latency
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it is, the room stays hidden
+            log.warning("the background alone is shown, and it is tried again: %s", error)
+        again = time.monotonic() + retry
+        while True:
+            yield alone(blank), 0.0
+            if time.monotonic() >= again:
+                break
+            time.sleep(min(0.04, retry))
 
 
 def _stamped(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, float]]:

@@ -19,9 +19,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
+from sdk.background import VIDEO_SUFFIXES, Background, cover
 from sdk.errors import BackgroundError, VideoError
 from sdk.stream import Ahead, checked
 from sdk.video_reader import TimedFrame, VideoReader
@@ -36,6 +36,7 @@ __all__ = [
     "VideoWriter",
     "check_output",
     "matte_video",
+    "open_background",
 ]
 
 STAGES = ("decode", "preprocess", "network", "composite", "encode")
@@ -85,12 +86,12 @@ class VideoInterrupted(KeyboardInterrupt):
         self.report = report
 
 
-class VideoBackground:
+class VideoBackground(Background):
     """A video behind the subject, looped, scaled to cover the frame and cropped at its centre.
 
     It runs at the output's own time: ``at`` takes ``time`` in seconds, or reckons it from the
     frame's ``index`` at ``rate`` frames a second (by default the background's own rate).
-    Raises BackgroundError where the video cannot be read.
+    Raises BackgroundError where the video cannot be read. Safe to use from several threads.
     """
 
     def __init__(self, path: str | Path, *, rate: Fraction | float | None = None) -> None:
@@ -117,8 +118,16 @@ class VideoBackground:
         self._begin = self._current.time
         self._offset = offset
 
-    def at(self, frame: np.ndarray, index: int, time: float | None = None) -> np.ndarray:
+    def at(
+        self,
+        frame: np.ndarray,
+        index: int = 0,
+        alpha: np.ndarray | None = None,
+        *,
+        time: float | None = None,
+    ) -> np.ndarray:
         """The background for ``frame``: uint8 H×W×3 BGR of its height and width."""
+        del alpha
         with self._lock:
             seconds = index / self.rate if time is None else max(0.0, time)
             if seconds < self._offset:
@@ -144,7 +153,7 @@ class VideoBackground:
         if current is None:
             raise BackgroundError(f"background {self.path} is closed, expected an open one")
         if self._fitted is None or self._fitted[0] != size or self._fitted[1] is not current:
-            self._fitted = (size, current, _cover(current.image, size))
+            self._fitted = (size, current, cover(current.image, size))
         return self._fitted[2]
 
     def close(self) -> None:
@@ -158,21 +167,6 @@ class VideoBackground:
 def _whole(reader: VideoReader) -> Iterator[TimedFrame]:
     with reader:
         yield from reader.timed()
-
-
-def _cover(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Scale uint8 H×W×3 until it covers ``size`` (height, width), and cut out the centre."""
-    height, width = size
-    if image.shape[:2] == size:
-        return image
-    scale = max(height / image.shape[0], width / image.shape[1])
-    # The part of the image that stays, cut before scaling: nothing is scaled in vain.
-    keep_h = min(image.shape[0], max(1, round(height / scale)))
-    keep_w = min(image.shape[1], max(1, round(width / scale)))
-    top, left = (image.shape[0] - keep_h) // 2, (image.shape[1] - keep_w) // 2
-    kept = image[top : top + keep_h, left : left + keep_w]
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return cv2.resize(kept, (width, height), interpolation=how)
 
 
 class _Clock:
@@ -232,7 +226,7 @@ def matte_video(
     check_output(output, alpha=alpha, inputs=[source, background])
     clock = _Clock()
     with VideoReader(source) as reader:
-        behind = None if alpha else _open_background(background)
+        behind = None if alpha else open_background(background)
         writer = VideoWriter(
             output, reader.size, rate=reader.rate, time_base=reader.time_base, alpha=alpha,
             crf=crf, preset=preset, pixel_aspect=reader.pixel_aspect,
@@ -272,14 +266,16 @@ def matte_video(
         finally:
             stop()
             writer.abort()
-            close = getattr(behind, "close", None)
-            if close is not None:
-                close()
+            if behind is not None and behind is not background:
+                behind.close()
 
 
-def _open_background(background: Any) -> Any:
-    from sdk.background import Background
-
+def open_background(background: Any) -> Background:
+    """Like ``Background.open``, but a video runs at the output's own time, not frame by frame."""
+    if isinstance(background, (str, Path)):
+        path = Path(background)
+        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
+            return VideoBackground(path)
     return Background.open(background)
 
 
@@ -305,7 +301,7 @@ def _infer(matter: Any, frames: Ahead[TimedFrame], clock: _Clock) -> Iterator[_M
 def _write(
     matter: Any,
     frames: Ahead[_Matted],
-    behind: Any,
+    behind: Background | None,
     writer: VideoWriter,
     clock: _Clock,
     stopped: threading.Event,
@@ -318,7 +314,7 @@ def _write(
             elif isinstance(behind, VideoBackground):
                 picture = matte.over(behind.at(timed.image, index, time=timed.time))
             else:
-                picture = matte.over(behind.at(timed.image, index))
+                picture = matte.over(behind, index=index)
         with clock("encode"):
             writer.write(picture, timed.pts, timed.duration)
         yield index + 1

@@ -11,6 +11,8 @@ import av
 import cv2
 import numpy as np
 
+from sdk.background import Background
+
 HEIGHT, WIDTH = 48, 64
 NETWORK = (16, 16)
 TIME_BASE = Fraction(1, 15360)
@@ -140,9 +142,10 @@ class FakeMatte:
         self.frame = frame
         self.alpha = alpha
 
-    def over(self, background: Any) -> np.ndarray:
+    def over(self, background: Any, *, index: int = 0) -> np.ndarray:
         alpha = self.alpha[..., None]
-        behind = np.broadcast_to(np.asarray(background, np.float32), self.frame.shape)
+        behind = Background.open(background).at(self.frame, index)
+        behind = np.broadcast_to(np.asarray(behind, np.float32), self.frame.shape)
         return np.rint(alpha * self.frame + (1 - alpha) * behind).astype(np.uint8)
 
     def cutout(self) -> np.ndarray:

@@ -1,0 +1,78 @@
+"""Cut the subject out of pictures.
+
+    python -m samples.image cat.jpg dog.png --engine gfm.engine --background beach.jpg --output out/
+
+writes for each picture NAME-matte.png (the alpha matte), NAME-cutout.png (the subject with
+transparency) and NAME-composite.png (the subject over the background).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from samples import run
+from sdk import Matter, VideoError
+from sdk.background import Background
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(
+        prog="python -m samples.image", description="Cut the subject out of pictures."
+    )
+    parser.add_argument("images", nargs="+", type=Path, metavar="IN", help="pictures to read")
+    parser.add_argument("--engine", default="gfm.engine", help="engine file (default: gfm.engine)")
+    parser.add_argument(
+        "--background",
+        default="green",
+        help="colour name, #rrggbb, image file, or blur (default: green)",
+    )
+    parser.add_argument(
+        "--output", default="out", type=Path, metavar="FOLDER", help="where to write (default: out)"
+    )
+    args = parser.parse_args(argv)
+    names = [path.stem for path in args.images]
+    if len(set(names)) < len(names):
+        parser.error("two pictures have the same name, and would overwrite each other's results")
+
+    background = Background.open(args.background)
+    failed = 0
+    with Matter(args.engine) as matter:
+        for path in args.images:
+            image = cv2.imread(str(path))
+            if image is None:
+                print(f"error: {path} is not a picture that OpenCV reads", file=sys.stderr)
+                failed += 1
+                continue
+            matte = matter(image)
+            results = {
+                "matte": np.rint(matte.alpha * 255).astype(np.uint8),
+                "cutout": matte.cutout(),
+                # A still has the time to clean the subject's rim of its old background.
+                "composite": matte.over(background, clean=True),
+            }
+            for name, picture in results.items():
+                print(save(args.output / f"{path.stem}-{name}.png", picture))
+    return 1 if failed else 0
+
+
+def save(path: Path, picture: np.ndarray) -> Path:
+    """Write a PNG file; a half-written one never stands under its name."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+        partial.replace(path)
+    except OSError as error:
+        raise VideoError(f"{path} cannot be written: {error.strerror}") from error
+    return path
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,182 @@
+"""Replace the background of a camera, live, and never show the room.
+
+    python -m samples.webcam 0 --background beach.jpg --background blur
+    python -m samples.webcam clip.mp4 --no-window --output out.mp4
+
+Keys: b next background, m matte view, r record, q quit. If the camera or the matting fails,
+the background alone is shown, and it is tried again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from samples import run
+from sdk import Matter, VideoError
+from sdk.stream import fail_safe
+from sdk.video import (
+    VideoBackground,
+    VideoReader,
+    VideoWriter,
+    check_output,
+    open_background,
+)
+
+
+class Look:
+    """How a matte is shown, and what is shown without one."""
+
+    def __init__(self, specs: Sequence[str]) -> None:
+        self.backgrounds = deque(open_background(spec) for spec in specs)
+        self.matte_view = False
+        self.begin = time.monotonic()
+
+    def behind(self, frame: np.ndarray) -> Any:
+        """The background of the moment, as ``Matte.over`` takes it; a video runs on the clock."""
+        background = self.backgrounds[0]
+        if isinstance(background, VideoBackground):
+            return background.at(frame, time=time.monotonic() - self.begin)
+        return background
+
+    def draw(self, matte: Any) -> np.ndarray:
+        """The composite, or the matte in grey."""
+        if self.matte_view:
+            return cv2.merge([np.rint(matte.alpha * 255).astype(np.uint8)] * 3)
+        return matte.over(self.behind(matte.frame))
+
+    def alone(self, blank: np.ndarray) -> np.ndarray:
+        """The background without anybody; black if that fails too. A blur has nothing to blur."""
+        picture = blank.copy()
+        try:
+            picture[:] = self.backgrounds[0].at(blank)
+        except Exception as error:  # noqa: BLE001 - the last resort must not fail
+            print(f"black alone: {error}", file=sys.stderr)
+        return picture
+
+
+class Recorder:
+    """Writes pictures with the times at which they came; the first one sets the size."""
+
+    def __init__(self, path: Path, picture: np.ndarray) -> None:
+        size = (picture.shape[0], picture.shape[1])
+        self.writer = VideoWriter(path, size, time_base=Fraction(1, 1000))
+        self.begin, self.last = time.monotonic(), -1
+
+    def add(self, picture: np.ndarray) -> None:
+        """Write one picture, shown now."""
+        if picture.shape[:2] != self.writer.size:
+            picture = cv2.resize(picture, self.writer.size[::-1])
+        self.last = max(self.last + 1, round(1000 * (time.monotonic() - self.begin)))
+        self.writer.write(picture, self.last)
+
+    def close(self) -> None:
+        """Finish the file and print its path."""
+        print(self.writer.finish())
+
+
+def open_window() -> None:
+    """Open the window; VideoError with the remedy where there can be none."""
+    has_screen = sys.platform != "linux" or {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ)
+    try:
+        if has_screen:
+            cv2.namedWindow("matter", cv2.WINDOW_NORMAL)
+            return
+        reason = "there is no screen here"
+    except cv2.error:
+        reason = (
+            "this OpenCV is the headless one; exchange it: "
+            "pip uninstall -y opencv-python-headless && pip install opencv-python"
+        )
+    raise VideoError(f"no window: {reason}; without a window: --no-window --output FILE")
+
+
+def show(picture: np.ndarray, text: str) -> str:
+    """Show ``picture`` with ``text`` on it; the key that was pressed, or ''."""
+    picture = picture.copy()
+    for colour, width in (((0, 0, 0), 4), ((255, 255, 255), 1)):
+        cv2.putText(picture, text, (12, 32), cv2.FONT_HERSHEY_SIMPLEX, 0.8, colour, width)
+    cv2.imshow("matter", picture)
+    key = cv2.waitKey(1) & 0xFF
+    return "" if key == 0xFF else chr(key)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(
+        prog="python -m samples.webcam",
+        description="Replace the background of a camera, live, and never show the room.",
+        epilog="Keys: b next background, m matte view, r record, q quit.",
+    )
+    parser.add_argument("source", help="camera index, video file or stream address")
+    parser.add_argument("--engine", default="gfm.engine", help="engine file (default: gfm.engine)")
+    parser.add_argument(
+        "--background",
+        action="append",
+        help="colour, image, video or blur; several to cycle through with b (default: green)",
+    )
+    parser.add_argument("--output", type=Path, help="record to this file from the start")
+    parser.add_argument("--no-window", action="store_true", help="only record; needs --output")
+    parser.add_argument("--frames", type=int, help="stop after so many pictures")
+    args = parser.parse_args(argv)
+    if args.no_window and args.output is None:
+        parser.error("--no-window shows nothing: give --output FILE to record")
+    source = int(args.source) if args.source.isdigit() else args.source
+    if isinstance(source, str):
+        VideoReader(source).close()  # a file that is not there will not come; a camera may
+    look = Look(args.background or ["green"])
+    recorder: Recorder | None = None
+    if not args.no_window:
+        open_window()
+    if args.output is not None:
+        check_output(args.output, inputs=[source])
+    # A signal only asks to stop, so that a recording is finished between two frames.
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+
+    times: deque[float] = deque(maxlen=30)
+    shown = 0
+    with Matter(args.engine) as matter:
+        try:
+            for picture, latency in fail_safe(matter, source, look.draw, look.alone):
+                if shown == 0 and args.output is not None:
+                    recorder = Recorder(args.output, picture)
+                times.append(time.monotonic())
+                shown += 1
+                if recorder is not None:
+                    recorder.add(picture)
+                rate = (len(times) - 1) / max(1e-6, times[-1] - times[0])
+                text = f"{rate:.0f} frames/s, {1000 * latency:.0f} ms{' REC' if recorder else ''}"
+                key = "" if args.no_window else show(picture, text)
+                if key == "b":
+                    look.backgrounds.rotate(-1)
+                elif key == "m":
+                    look.matte_view = not look.matte_view
+                elif key == "r" and recorder is None:
+                    recorder = Recorder(Path(time.strftime("matter-%Y%m%d-%H%M%S.mp4")), picture)
+                elif key == "r" and recorder is not None:
+                    recorder.close()
+                    recorder = None
+                if key in ("q", "\x1b") or stop.is_set() or shown == args.frames:
+                    break
+        finally:
+            if recorder is not None:
+                recorder.close()
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
