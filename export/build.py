@@ -73,8 +73,8 @@ def _parse(arguments: Sequence[str] | None) -> BuildOptions:
     parser = _Parser(
         prog="python -m export.build",
         description="Build an engine: checkpoint, ONNX, precision, TensorRT plans, verification.",
-        epilog="Progress goes to stderr, the path alone to stdout. Exit status: 0 built, 1 failed build or "
-        "verification, 2 usage.",
+        epilog="Progress goes to stderr, the path alone to stdout. Exit status: 0 built, 1 failed "
+        "build or verification, 2 usage.",
         allow_abbrev=False,
     )
     known = "; ".join(
@@ -120,7 +120,8 @@ def _parse(arguments: Sequence[str] | None) -> BuildOptions:
         "--target",
         metavar="NAME",
         action="append",
-        help=f"repeatable: {', '.join(TARGETS)} (default: auto, ONNX and every TensorRT that can build here)",
+        help=f"repeatable: {', '.join(TARGETS)} (default: auto, which is onnx and every TensorRT "
+        "that can build here)",
     )
     form.add_argument(
         "--output", metavar="PATH", help="default: MODEL.engine in the current directory"
@@ -135,7 +136,8 @@ def _parse(arguments: Sequence[str] | None) -> BuildOptions:
         )
     if given.model is None:
         raise UsageError(
-            f"--model is missing; expected one of {', '.join(networks.names())}: python -m export.build --model "
+            f"--model is missing; expected one of {', '.join(networks.names())}: python -m "
+            "export.build --model "
             f"{networks.names()[0]} --fp16"
         )
     if given.fp16 and given.bf16:

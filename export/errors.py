@@ -1,4 +1,5 @@
-"""The two ways a build ends early; each message says what was received, expected, and the remedy."""
+"""The two ways a build ends early; each message says what was received, expected, and the "
+"remedy."""
 
 from __future__ import annotations
 

@@ -18,10 +18,13 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 import torch
-from onnxscript import opset18 as op
+from onnxscript import opset18
 from torch import Tensor, nn
 
 from export.errors import BuildError
+
+# The operators as functions. Any: their annotations do not know onnx_ir's tensors.
+op: Any = opset18
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -107,7 +110,8 @@ def fold_batch_norm(model: ir.Model) -> int:
     nodes = [node for node in model.graph if node.op_type == "BatchNormalization"]
     for node in nodes:
         x = node.inputs[0]
-        assert x is not None  # by ONNX: the input is not optional
+        if x is None:
+            raise BuildError(f"BatchNormalization {node.name} has no input; expected one")
         gamma, beta, mean, variance = (
             _constant(value).astype(np.float64) for value in node.inputs[1:5]
         )
@@ -120,7 +124,7 @@ def fold_batch_norm(model: ir.Model) -> int:
             result = x
         else:
             result = _affine(model.graph, node, x, scale, shift)
-        _take_place(model.graph, node.outputs[0], result)
+        _take_place(node.outputs[0], result)
         model.graph.remove(node, safe=True)
     return len(nodes)
 
@@ -134,8 +138,9 @@ def check(model: ir.Model, heads: Mapping[str, int], size: tuple[int, int], batc
     for node in model.graph:
         if node.domain not in ("", "ai.onnx"):
             raise BuildError(
-                f"the graph holds {node.domain}::{node.op_type} ({node.name}); expected operators of the "
-                f"default ONNX domain only"
+                f"the graph holds {node.domain}::{node.op_type} ({node.name}); expected operators "
+                "of the "
+                "default ONNX domain only"
             )
         if node.op_type == "BatchNormalization":
             raise BuildError(
@@ -146,7 +151,8 @@ def check(model: ir.Model, heads: Mapping[str, int], size: tuple[int, int], batc
             for value in node.attributes.values()
         ):
             raise BuildError(
-                f"{node.op_type} {node.name} holds a graph of its own; expected a plain list of operators"
+                f"{node.op_type} {node.name} holds a graph of its own; expected a plain list of "
+                "operators"
             )
     if model.functions:
         raise BuildError(
@@ -175,7 +181,7 @@ def count_macs(model: ir.Model) -> int:
             total += math.prod(into) * math.prod(weight[1:])
         elif node.op_type in ("MatMul", "Gemm"):
             left, out = _dims(node.inputs[0]), _dims(node.outputs[0])
-            transposed = node.op_type == "Gemm" and node.attributes.get_int("transA", 0)
+            transposed = node.op_type == "Gemm" and node.attributes.get_int("transA", 0) == 1
             total += math.prod(out) * left[0 if transposed else -1]
     return total
 
@@ -266,7 +272,8 @@ def _innermost(error: BaseException) -> str:
 def _constant(value: ir.Value | None) -> NDArray[Any]:
     if value is None or value.const_value is None:
         raise BuildError(
-            f"{value.name if value else 'an input'} of a BatchNormalization is not constant; expected weights"
+            f"{value.name if value else 'an input'} of a BatchNormalization is not constant; "
+            "expected weights"
         )
     return value.const_value.numpy()
 
@@ -315,12 +322,12 @@ def _affine(
     shifted = ir.Node("", "Add", [scaled.outputs[0], term], name=f"{node.name}.shift")
     for part, suffix in ((scaled, "scaled"), (shifted, "shifted")):
         part.outputs[0].name = f"{name}.{suffix}"
-        part.outputs[0].dtype, part.outputs[0].shape = x.dtype, x.shape
+        part.outputs[0].dtype, part.outputs[0].shape = ir.DataType.FLOAT, x.shape
     graph.insert_before(node, [scaled, shifted])
     return shifted.outputs[0]
 
 
-def _take_place(graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:
+def _take_place(old: ir.Value, new: ir.Value) -> None:
     """Readers of ``old``, the graph's outputs among them, read ``new``."""
     name = old.name
     old.replace_all_uses_with(new, replace_graph_outputs=True)
@@ -331,7 +338,10 @@ def _take_place(graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:
 def _initializer(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
     tensor = ir.tensor(np.ascontiguousarray(array, np.float32), name=name)
     value = ir.Value(
-        name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor
+        name=name,
+        shape=ir.Shape(array.shape),
+        type=ir.TensorType(ir.DataType.FLOAT),
+        const_value=tensor,
     )
     graph.register_initializer(value)
     return value
@@ -360,7 +370,8 @@ def _dims(value: ir.Value | None) -> tuple[int, ...]:
         or not all(isinstance(side, int) for side in value.shape)
     ):
         raise BuildError(
-            f"{value.name if value else 'an input'} has the shape {value.shape if value else None}; expected a "
-            f"static shape"
+            f"{value.name if value else 'an input'} has the shape "
+            f"{value.shape if value else None}; expected a "
+            "static shape"
         )
     return tuple(int(side) for side in value.shape)  # type: ignore[arg-type]

@@ -27,7 +27,7 @@ MAX_SIDE = 8192
 MAX_PIXELS = 4096 * 4096  # beyond it the first layers alone pass 2**31 numbers
 MAX_BATCH = 64
 
-# 18 is the first with Resize and ReduceMean as they are used here; above 23 runtimes do not follow yet.
+# 18 is the first with Resize and ReduceMean as they are used here; above 23 runtimes do not follow.
 OPSETS = range(18, 24)
 
 
@@ -81,8 +81,9 @@ def check(options: BuildOptions) -> Checked:
     given = options.weights
     if given is not None and options.random_weights:
         raise UsageError(
-            f"--weights {given} and --random-weights contradict each other; expected one of them: leave "
-            f"--random-weights out to build a network that mattes"
+            f"--weights {given} and --random-weights contradict each other; expected one of them: "
+            "leave "
+            "--random-weights out to build a network that mattes"
         )
     hint = _metadata(_readable(given)) if given is not None else {}
     backbone, rosta = options.backbone, options.rosta
@@ -146,14 +147,16 @@ def parse_whole(flag: str, text: str) -> int:
 
 
 def demo_folders() -> tuple[Path, ...]:
-    """Where demo checkpoints are looked for: the checkout's ``weights``, then the current directory's."""
+    """Where demo checkpoints are looked for: the checkout's ``weights``, then the current "
+    "directory's."""
     return Path(__file__).resolve().parent.parent / "weights", Path.cwd() / "weights"
 
 
 def demo_checkpoint(
     model: str, backbone: str | None = None, rosta: str | None = None
 ) -> Path | None:
-    """The first ``<model>-<backbone>-<rosta>.safetensors`` that fits, in the networks' own order."""
+    """The first ``<model>-<backbone>-<rosta>.safetensors`` that fits, in the networks' own "
+    "order."""
     for wanted in networks.backbones(model):
         for other in networks.rostas(model):
             if backbone not in (None, wanted) or rosta not in (None, other):
@@ -171,16 +174,19 @@ def _without_weights(options: BuildOptions, backbone: str, rosta: str) -> str:
     )
     command += "" if options.precision == "fp32" else f" --{options.precision}"
     return (
-        f"there is no demo checkpoint for --model {options.model} --backbone {backbone} --rosta {rosta}; expected "
-        f"--weights with a checkpoint: {command} --weights PATH (or, to measure its speed only: {command} "
-        f"--random-weights)"
+        f"there is no demo checkpoint for --model {options.model} --backbone {backbone} --rosta "
+        f"{rosta}; expected "
+        f"--weights with a checkpoint: {command} --weights PATH (or, to measure its speed only: "
+        f"{command} "
+        "--random-weights)"
     )
 
 
 def _readable(path: Path) -> Path:
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(
-            f"--weights {path} ends in {path.suffix or 'nothing'!r}; expected a checkpoint ending in "
+            f"--weights {path} ends in {path.suffix or 'nothing'!r}; expected a checkpoint ending "
+            "in "
             f"{', '.join(SUFFIXES)}"
         )
     if path.is_dir():
@@ -197,7 +203,8 @@ def _readable(path: Path) -> Path:
             empty = not file.read(1)
     except OSError as error:
         raise UsageError(
-            f"--weights {path} cannot be read ({error.strerror}); expected a readable file: check its permissions"
+            f"--weights {path} cannot be read ({error.strerror}); expected a readable file: check "
+            "its permissions"
         ) from error
     if empty:
         raise UsageError(
@@ -207,7 +214,8 @@ def _readable(path: Path) -> Path:
 
 
 def _metadata(path: Path) -> dict[str, str]:
-    """What our own checkpoints say they are; empty for any other file. Damage is the loader's business."""
+    """What our own checkpoints say they are; empty for any other file. Damage is the loader's "
+    "business."""
     if path.suffix.lower() != ".safetensors":
         return {}
     try:
@@ -233,16 +241,19 @@ def _sizes(model: str, given: Sequence[tuple[int, int]]) -> tuple[tuple[int, int
         text = f"--size {height}x{width}"
         if min(size) < multiple or max(size) > MAX_SIDE:
             raise UsageError(
-                f"{text} is out of range; expected sides from {multiple} to {MAX_SIDE}: {_nearest(size, multiple)}"
+                f"{text} is out of range; expected sides from {multiple} to {MAX_SIDE}: "
+                f"{_nearest(size, multiple)}"
             )
         if height % multiple or width % multiple:
             raise UsageError(
-                f"{text} does not fit {model}; expected multiples of {multiple}: {_nearest(size, multiple)}"
+                f"{text} does not fit {model}; expected multiples of {multiple}: "
+                f"{_nearest(size, multiple)}"
             )
         if height * width > MAX_PIXELS:
             raise UsageError(
-                f"{text} has {height * width / 1e6:.0f} million pixels; expected at most {MAX_PIXELS / 1e6:.0f} million: "
-                f"build a smaller size, the matte is scaled to the picture"
+                f"{text} has {height * width / 1e6:.0f} million pixels; expected at most "
+                f"{MAX_PIXELS / 1e6:.0f} million: "
+                "build a smaller size, the matte is scaled to the picture"
             )
         if sizes.count(size) > 1:
             raise UsageError(f"{text} is given {sizes.count(size)} times; expected each size once")
@@ -265,7 +276,8 @@ def _plans(targets: Sequence[str]) -> tuple[tuple[str, ...], tuple[tuple[str, st
         if runtime in targets:
             if reason:
                 raise UsageError(
-                    f"--target {runtime} cannot be built here; expected {runtime} to be usable: {reason}"
+                    f"--target {runtime} cannot be built here; expected {runtime} to be usable: "
+                    f"{reason}"
                 )
             wanted.append(runtime)
         elif "auto" in targets:
@@ -283,18 +295,21 @@ def _output(path: Path) -> Path:
         )
     if path.suffix != ".engine":
         raise UsageError(
-            f"--output {path} ends in {path.suffix or 'nothing'!r}; expected .engine, such as {path.stem or 'gfm'}.engine"
+            f"--output {path} ends in {path.suffix or 'nothing'!r}; expected .engine, such as "
+            f"{path.stem or 'gfm'}.engine"
         )
     folder = path.parent
     if not folder.exists():
         raise UsageError(
-            f"--output {path}: the folder {folder} does not exist; expected it to: mkdir -p {folder}"
+            f"--output {path}: the folder {folder} does not exist; expected it to: mkdir -p "
+            f"{folder}"
         )
     if not folder.is_dir():
         raise UsageError(f"--output {path}: {folder} is not a folder; expected one")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(
-            f"--output {path}: the folder {folder} is not writable; expected one that is: check its permissions"
+            f"--output {path}: the folder {folder} is not writable; expected one that is: check "
+            "its permissions"
         )
     return path
 
@@ -311,7 +326,8 @@ def _among(flag: str, value: str, known: Iterable[str]) -> str:
     known = tuple(known)
     if value not in known:
         raise UsageError(
-            f"{flag}: {value!r} is not known; expected one of {', '.join(known)}{_near(value, known)}"
+            f"{flag}: {value!r} is not known; expected one of "
+            f"{', '.join(known)}{_near(value, known)}"
         )
     return value
 
@@ -338,5 +354,6 @@ def libraries_missing() -> None:
     absent = [name for name in needed if importlib.util.find_spec(name) is None]
     if absent:
         raise UsageError(
-            f"not installed: {', '.join(absent)}; expected the libraries of the export: pip install 'matter-sdk[export]'"
+            f"not installed: {', '.join(absent)}; expected the libraries of the export: pip "
+            "install 'matter-sdk[export]'"
         )

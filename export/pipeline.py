@@ -14,7 +14,7 @@ import hashlib
 import importlib.metadata
 import shlex
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -127,8 +127,8 @@ def _run(checked: Checked, random: bool, report: Report, folder: Path) -> Path:
         note = onnx.ModelProto()
         note.metadata_props.add(key="matter", value=manifest.to_json(brief=True))
         for built in sized:
-            # Protocol buffers that follow each other are one message: so the manifest joins the graph
-            # without reading a gigabyte of weights again.
+            # Protocol buffers that follow each other are one message: so the manifest joins the
+            # graph without reading a gigabyte of weights again.
             with built.onnx.open("ab") as file:
                 file.write(note.SerializeToString())
         engine.write(checked.output, manifest, members)
@@ -143,6 +143,7 @@ def _network(checked: Checked, report: Report) -> tuple[nn.Module, WeightsInfo]:
         torch.manual_seed(RANDOM_SEED)
         network = networks.create(checked.model, backbone=checked.backbone, rosta=checked.rosta)
         if checked.weights is None:
+            _settle(network, checked.sizes[0])
             weights = WeightsInfo("random", "", True, "")
             stage.note = "random weights: for timing only"
         else:
@@ -157,12 +158,27 @@ def _network(checked: Checked, report: Report) -> tuple[nn.Module, WeightsInfo]:
     return network, weights
 
 
+def _settle(network: nn.Module, size: tuple[int, int]) -> None:
+    """Give fresh BatchNorms the statistics of two pictures.
+
+    As they are made, they let values grow from layer to layer, past what float16 holds, and an
+    engine for timing would be built with half of its layers in float32.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the plain average
+    with torch.no_grad():
+        tensors = verify.reference(network.eval(), verify.pictures(size)[:2], size, 2).tensors
+        network.train()(torch.from_numpy(tensors[0]))
+
+
 def _check_sizes(checked: Checked, network: nn.Module) -> None:
     multiple: Any = network.size_multiple
     for height, width in checked.sizes:
         if height % multiple or width % multiple:
             raise UsageError(
-                f"--size {height}x{width} does not fit {checked.model}; expected multiples of {multiple}"
+                f"--size {height}x{width} does not fit {checked.model}; expected multiples of "
+                f"{multiple}"
             )
 
 
@@ -185,7 +201,7 @@ def _size(
         model = graph.export_onnx(network, heads, size, batch=checked.batch, opset=checked.opset)
         macs = graph.count_macs(model)
         stage.bytes = graph.weight_bytes(model)
-        stage.note = f"opset {checked.opset}, {len(model.graph)} operators, {count_text(macs)} multiply-accumulates"
+        stage.note = f"opset {checked.opset}, {len(model.graph)} operators, {count_text(macs)} MACs"
     name = "model.onnx" if index == 0 else f"model-{_text(size)}.onnx"
     with report.stage(f"write {name}") as stage:
         stored = model if checked.precision == "fp32" else precision.store_half(model)
@@ -207,7 +223,8 @@ def _size(
             plan = plans.build(runtime, source, target, warn=warnings.append)
             stage.bytes = target.stat().st_size
             capability = plan.compute_capability
-            stage.note = f"{runtime} {plan.version}, {f'compute capability {capability}' if capability else 'any GPU'}"
+            where = f"compute capability {capability}" if capability else "any GPU"
+            stage.note = f"{runtime} {plan.version}, {where}"
         for warning in dict.fromkeys(warnings):
             report.line(f"  {runtime}: {warning}")
         built.append(plan)
@@ -240,9 +257,8 @@ def _for_gpu(
             top = max(ranges, key=lambda name: ranges[name], default="")
             stage.note = f"largest {ranges.get(top, 0.0):.3g}, float16 holds 65504"
         if large:
-            report.line(
-                f"  in float32, since values pass {precision.LIMIT:.0e}: {', '.join(sorted(large))}"
-            )
+            named = [node.name or "" for node in model.graph if node.name in large]
+            report.line(f"  float32, since values pass {precision.LIMIT:.0e}: {_some(named)}")
     with report.stage(f"{half.name.lower()} graph{label}") as stage:
         typed = precision.typed(model, half, keep | large)
         if checked.plans:
@@ -420,6 +436,11 @@ def _discard(path: Path) -> None:
     path.with_name(path.name + ".data").unlink(missing_ok=True)
 
 
+def _some(names: Sequence[str], shown: int = 8) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
 def _sha256(file: Any) -> str:
     digest = hashlib.sha256()
     while block := file.read(1 << 20):
@@ -439,4 +460,5 @@ def _title(checked: Checked) -> str:
     sizes = ", ".join(map(_text, checked.sizes))
     source = checked.weights.name if checked.weights else "random weights"
     batch = f", batch {checked.batch}" if checked.batch > 1 else ""
-    return f"{checked.model} {checked.backbone} {checked.rosta}, {sizes}{batch}, {checked.precision}, {source}"
+    network = f"{checked.model} {checked.backbone} {checked.rosta}"
+    return f"{network}, {sizes}{batch}, {checked.precision}, {source}"

@@ -1,9 +1,9 @@
 """TensorRT plans: full TensorRT and TensorRT for RTX through the same code.
 
 Both are strongly typed: precision stands in the graph (:mod:`export.precision`). TensorRT for RTX
-builds without a GPU, for any GPU from Turing on, and compiles kernels where the plan first runs; the full
-TensorRT times kernels on the GPU that it builds for. The full TensorRT's path has not run on a GPU
-yet.
+builds without a GPU, for any GPU from Turing on, and compiles kernels where the plan first runs; the
+full TensorRT times kernels on the GPU that it builds for. The full TensorRT's path has not run on a
+GPU yet.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def missing(runtime: str) -> str:
         return f"the Python package {module} is not installed; install it with: {install}"
     if runtime == "tensorrt" and gpu() is None:
         return (
-            "there is no NVIDIA GPU here, and TensorRT times its kernels on one; build on the machine that "
+            "there is no NVIDIA GPU here, and TensorRT times its kernels on one; build on the "
+            "machine that "
             "runs the engine, or use --target tensorrt-rtx, which needs none"
         )
     return ""
@@ -77,9 +78,7 @@ def gpu() -> str | None:
     return f"{major.value}.{minor.value}"
 
 
-def build(
-    runtime: str, onnx: Path, plan: Path, *, warn: Callable[[str], None] = lambda line: None
-) -> Plan:
+def build(runtime: str, onnx: Path, plan: Path, *, warn: Callable[[str], object]) -> Plan:
     """Build a plan from an ONNX file (external weights beside it) and write it to ``plan``.
 
     Args:

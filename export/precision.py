@@ -166,10 +166,10 @@ def emulated(model: ir.Model, half: ir.DataType) -> ir.Model:
                 continue
             output.dtype = FLOAT
             rounded = _cast(output, half, f"{output.name}.rounded")
-            value = _cast(rounded.outputs[0], FLOAT, f"{output.name}.value")
-            output.replace_all_uses_with(value.outputs[0], replace_graph_outputs=True)
+            widened = _cast(rounded.outputs[0], FLOAT, f"{output.name}.value")
+            output.replace_all_uses_with(widened.outputs[0], replace_graph_outputs=True)
             rounded.replace_input_with(0, output)
-            graph.insert_after(node, [rounded, value])
+            graph.insert_after(node, [rounded, widened])
     return model
 
 
@@ -265,7 +265,10 @@ def _rounded(array: NDArray[np.float32], dtype: ir.DataType) -> NDArray[Any]:
 def _register(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
     tensor = ir.tensor(array, name=name)
     value = ir.Value(
-        name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor
+        name=name,
+        shape=ir.Shape(array.shape),
+        type=ir.TensorType(tensor.dtype),
+        const_value=tensor,
     )
     graph.register_initializer(value)
     return value

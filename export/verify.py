@@ -1,8 +1,8 @@
 """Is the matte still the same? Every artefact that can run here, against the PyTorch network.
 
 The same preprocessed tensor goes to the PyTorch network, whose own fusion makes its alpha, and to
-each artefact, whose heads ``kernels.collaborative_fusion`` joins as the SDK does. PyTorch's alpha is
-the truth of the metrics.
+each artefact, whose heads ``kernels.collaborative_fusion`` joins as the SDK does. PyTorch's alpha
+is the truth of the metrics.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     Run = Callable[[NDArray[np.float32]], Mapping[str, Any]]
 
 # Bounds are on the mean absolute difference of alpha. Its largest difference is shown, but judges
-# nothing: where two glance classes are equally probable to the last bits, the arg-max may fall on the other
-# side, and that pixel's alpha jumps however exact the arithmetic is.
+# nothing: where two glance classes are equally probable to the last bits, the arg-max may fall on
+# the other side, and that pixel's alpha jumps however exact the arithmetic is.
 #
 # float32: runtimes add in another order, about 1e-6; float16 weights in float32 arithmetic move
-# alpha by a few 1e-4 at most. float16 and bfloat16 keep 11 and 8 bits: eight times as coarse, hence the
-# ratio. Half an 8-bit level, what a saved matte is rounded by, is 2e-3.
+# alpha by a few 1e-4 at most. Half an 8-bit level, what a saved matte is rounded by, is 2e-3:
+# float16's bound. bfloat16 keeps 8 bits where float16 keeps 11.
 MAD_BOUND = {"float32": 1e-4, "float16 weights": 1e-3, "float16": 2e-3, "bfloat16": 1e-2}
-# The heads are smooth, so in float32 their largest difference is bounded too: it finds a wrong operator or a
-# misplaced edge that a mean over the picture would hide.
+# The heads are smooth, so in float32 their largest difference is bounded too: it finds a wrong operator
+# or a misplaced edge that a mean over the picture would hide.
 HEADS_BOUND = 1e-3
 
 SCENES = 3
@@ -67,7 +67,8 @@ class Reference:
 
 
 def pictures(size: tuple[int, int]) -> list[NDArray[np.uint8]]:
-    """Verification images, uint8 H×W×3 RGB: procedural scenes, and photographs where scikit-image has them."""
+    """Verification images, uint8 H×W×3 RGB: procedural scenes, and photographs where scikit-image "
+    "has them."""
     from training.scenes import scene
 
     images = [scene(seed, size)[0] for seed in range(SCENES)]
@@ -84,7 +85,8 @@ def pictures(size: tuple[int, int]) -> list[NDArray[np.uint8]]:
 def reference(
     network: nn.Module, images: Sequence[NDArray[np.uint8]], size: tuple[int, int], batch: int = 1
 ) -> Reference:
-    """Run the network on the images, ``batch`` at a time; the last batch is filled from the first image on."""
+    """Run the network on the images, ``batch`` at a time; the last batch is filled from the first "
+    "image on."""
     from kernels import preprocess
 
     spec: Any = network.input_spec
@@ -201,7 +203,8 @@ def backend(
     *,
     steady: bool = True,
 ) -> Verification:
-    """Judge what the SDK's own backend makes of the engine; "not run" with the reason if it cannot."""
+    """Judge what the SDK's own backend makes of the engine; "not run" with the reason if it "
+    "cannot."""
     from sdk.backends import open_backend
 
     shown = "float32" if precision == "float16 weights" else precision
