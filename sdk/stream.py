@@ -158,6 +158,7 @@ class Stream(Iterator["Matte"]):
         self._matter = matter
         self._timeout = timeout
         self._first = True
+        self._hung = False
         self._stamp = time.perf_counter()
         self._frames = Ahead(
             _stamped(_frames(source, live=live)), depth=1 if live else 4, newest=live
@@ -192,7 +193,8 @@ class Stream(Iterator["Matte"]):
         try:
             item = self._mattes.get(patience)
         except TimeoutError as error:
-            self.close(timeout=0.1)
+            self._hung = True
+            self.close()
             raise VideoError(
                 f"no matte for {patience:g} s, expected the next frame within that time; "
                 "is the camera or the stream still there?"
@@ -204,8 +206,12 @@ class Stream(Iterator["Matte"]):
         self._stamp = item.stamp
         return self._matter.finish(item.frame, item.alpha)
 
-    def close(self, timeout: float = 5.0) -> None:
-        """Stop both threads and release the source. Safe to call twice."""
+    def close(self) -> None:
+        """Stop both threads and release the source. Safe to call twice.
+
+        A source that hangs is left behind in its daemon thread.
+        """
+        timeout = 0.05 if self._hung else 5.0
         # Upstream first: it wakes the network's thread if that waits for a frame.
         self._frames.close(timeout)
         self._mattes.close(timeout)

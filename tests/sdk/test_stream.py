@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from sdk.errors import BackendError, FrameError, VideoError
-from sdk.stream import Ahead, stream
+from sdk.stream import Ahead, fail_safe, stream
 from tests.sdk.clips import FakeMatter, number_of, numbered, tones, write_clip
 
 
@@ -266,3 +266,117 @@ def test_camera(monkeypatch: pytest.MonkeyPatch) -> None:
     assert FakeCamera.released == 1
     with pytest.raises(VideoError, match="camera 7 cannot be opened"):
         stream(FakeMatter(), 7)
+
+
+# fail_safe
+
+
+GREEN = (0, 255, 0)
+
+
+def composite(matte: Any) -> np.ndarray:
+    return matte.over(GREEN)
+
+
+def alone(blank: np.ndarray) -> np.ndarray:
+    assert not blank.any()  # nothing of the room goes in, so nothing can come out
+    picture = blank.copy()
+    picture[:] = GREEN
+    return picture
+
+
+def is_background(picture: np.ndarray) -> bool:
+    return bool((picture == GREEN).all())
+
+
+def room_is_hidden(picture: np.ndarray) -> bool:
+    """FakeMatter keeps the upper half; the lower half of every frame is room."""
+    return bool((picture[picture.shape[0] // 2 :] == GREEN).all())
+
+
+class Moody:
+    """A source that does something else each time it is opened."""
+
+    def __init__(self, *turns: Any) -> None:
+        self.turns = list(turns)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        turn = self.turns.pop(0)
+        for number in range(3):
+            yield numbered(number)
+            time.sleep(0.02)
+        if isinstance(turn, Exception):
+            raise turn
+        if turn is not None:
+            yield turn
+            time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        VideoError("camera 0 stopped giving frames"),
+        OSError("the driver"),
+        np.zeros((5, 5), np.float32),  # no frame
+    ],
+)
+def test_fail_safe_shows_the_background_alone_and_tries_again(
+    failure: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Strict(FakeMatter):
+        def prepare(self, frame: np.ndarray) -> np.ndarray:
+            if frame.dtype != np.uint8:
+                raise FrameError(f"frame is {frame.dtype}, expected uint8")
+            return super().prepare(frame)
+
+    source = Moody(failure, None)
+    shown = [picture for picture, _ in fail_safe(Strict(), source, composite, alone, retry=0.01)]
+    kinds = "".join("b" if is_background(picture) else "m" for picture in shown)
+    assert kinds.strip("m").strip("b") == ""  # mattes, the background alone, mattes again
+    assert kinds[0] == kinds[-1] == "m"
+    assert "b" in kinds
+    assert all(room_is_hidden(picture) for picture in shown)
+    assert "the background alone is shown" in caplog.text
+    assert not source.turns
+    assert no_threads_left()
+
+
+@pytest.mark.parametrize(
+    "matter", [FakeMatter(alpha=float("nan")), FakeMatter(fail_at=0)], ids=["NaN", "raises"]
+)
+def test_fail_safe_never_shows_a_frame_that_has_no_matte(matter: FakeMatter) -> None:
+    pictures = fail_safe(matter, Moody(None, None, None, None), composite, alone, retry=0.01)
+    shown = [next(pictures)[0] for _ in range(3)]
+    pictures.close()
+    assert all(is_background(picture) for picture in shown)
+    assert no_threads_left()
+
+
+def test_fail_safe_when_drawing_fails() -> None:
+    def broken(matte: Any) -> np.ndarray:
+        raise RuntimeError("the background's file is gone")
+
+    pictures = fail_safe(FakeMatter(), Moody(None, None), broken, alone, retry=0.01)
+    assert is_background(next(pictures)[0])
+    pictures.close()
+
+
+def test_fail_safe_when_the_camera_hangs() -> None:
+    go = threading.Event()
+    opened = []
+
+    class Hanging:
+        def __iter__(self) -> Iterator[np.ndarray]:
+            opened.append(1)
+            yield numbered(len(opened))
+            go.wait(10)
+
+    pictures = fail_safe(FakeMatter(), Hanging(), composite, alone, timeout=0.05, retry=0.01)
+    shown = [next(pictures)[0]]
+    while len(opened) < 3:
+        shown.append(next(pictures)[0])
+    go.set()
+    pictures.close()
+    assert not is_background(shown[0])
+    assert is_background(shown[1])  # not the last composite, which would look as if all were well
+    assert all(room_is_hidden(picture) for picture in shown)
