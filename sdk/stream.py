@@ -13,6 +13,7 @@ stays bounded and a live picture stays young.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections import deque
@@ -148,8 +149,8 @@ class Stream(Iterator["Matte"]):
     """The iterator that ``stream()`` returns: mattes in the order of their frames.
 
     ``latency`` is the time in seconds from the arrival of the last matte's frame until now,
-    ``dropped`` the number of frames that a live stream has passed over. Close it, use it in a
-    ``with`` block, or read it to its end; its threads stop then.
+    ``dropped`` the number of frames that a live stream has passed over. It ends, and
+    its threads with it, when it is read to its end, closed, left in a ``with`` block or dropped.
     """
 
     def __init__(
@@ -165,12 +166,7 @@ class Stream(Iterator["Matte"]):
         )
         # One matte ahead: the network works while the caller shows the last one, yet what is
         # shown is never older than one turn of the caller's loop.
-        self._mattes = Ahead(self._infer(), depth=1)
-
-    def _infer(self) -> Iterator[_Inferred]:
-        for frame, stamp in self._frames:
-            alpha = checked(self._matter.infer(self._matter.prepare(frame)))
-            yield _Inferred(frame, alpha, stamp)
+        self._mattes = Ahead(_infer(matter, self._frames), depth=1)
 
     @property
     def latency(self) -> float:
@@ -216,11 +212,22 @@ class Stream(Iterator["Matte"]):
         self._frames.close(timeout)
         self._mattes.close(timeout)
 
+    def __del__(self) -> None:
+        # `for matte in stream(0): break` must not keep the camera: the threads hold no reference
+        # to the stream, so it goes with the loop. At the interpreter's end they are gone already.
+        if not sys.is_finalizing() and hasattr(self, "_mattes"):
+            self.close()
+
     def __enter__(self) -> Stream:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _infer(matter: Any, frames: Ahead[tuple[np.ndarray, float]]) -> Iterator[_Inferred]:
+    for frame, stamp in frames:
+        yield _Inferred(frame, checked(matter.infer(matter.prepare(frame))), stamp)
 
 
 def stream(matter: Any, source: Any, live: bool = False, *, timeout: float | None = None) -> Stream:

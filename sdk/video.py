@@ -230,7 +230,7 @@ def matte_video(
         writer = VideoWriter(
             output, reader.size, rate=reader.rate, time_base=reader.time_base, alpha=alpha,
             crf=crf, preset=preset, pixel_aspect=reader.pixel_aspect,
-            audio_from=source if audio and reader.has_audio else None,
+            audio_from=source if audio and reader.has_audio and not reader.is_address else None,
         )  # fmt: skip
         decoded = Ahead(_decode(reader, clock), depth=3)
         matted = Ahead(_infer(matter, decoded, clock), depth=2)
@@ -241,9 +241,10 @@ def matte_video(
 
         def stop() -> None:
             stopped.set()
-            decoded.close()
+            # Files are touched again only when the threads that use them are done.
+            decoded.close(timeout=None)
             matted.close()
-            written.close(timeout=None)  # the file is touched again only when its thread is done
+            written.close(timeout=None)
 
         def report(*, interrupted: bool = False) -> VideoReport:
             return VideoReport(

@@ -15,7 +15,7 @@ import av
 import av.error
 import cv2
 import numpy as np
-from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, VideoReformatter
 
 from sdk.errors import VideoError
 
@@ -31,7 +31,7 @@ HD_HEIGHT = 720
 # Exact rounding: without ACCURATE_RND swscale's fast YUV -> RGB path darkens every pixel by 1 to
 # 1.5 levels on average. Planar GBR is its quickest exact output (1.5 ms against 4.0 ms for packed
 # BGR at 1280×720 on one core), and OpenCV interleaves the planes in 0.3 ms.
-EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND
+EXACT = 0x2 | 0x40000  # SWS_BILINEAR | SWS_ACCURATE_RND; PyAV names the second from 18 on only
 
 
 class TimedFrame(NamedTuple):

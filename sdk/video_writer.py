@@ -320,10 +320,13 @@ class _Container:
             self._audio_source = av.open(str(Path(source).absolute()))
             start = start_of(self._audio_source)
             for track in self._audio_source.streams.audio:
+                if track.codec_context is None:
+                    notes.append(f"audio track {track.index} is of an unknown codec: left out")
+                    continue
                 self._audio[track.index] = _AudioTrack(self._file, track, start, self._final, notes)
-            self._packets = self._audio_source.demux(
-                [track.source for track in self._audio.values()]
-            )
+            if self._audio:
+                tracks = [track.source for track in self._audio.values()]
+                self._packets = self._audio_source.demux(tracks)
         except BaseException:
             self.abort()
             raise
@@ -400,14 +403,14 @@ class _AudioTrack:
         self.source = source
         self._shift = round(start / source.time_base)
         self._output = output
-        name = source.codec_context.name if source.codec_context is not None else "unknown"
+        name = source.codec_context.name
         self._copied = True
         try:
             self._stream = output.add_stream_from_template(source)
         except ValueError:
             self._copied = False
             opus = path.suffix.lower() == ".webm"
-            rate = 48000 if opus else source.codec_context.sample_rate
+            rate = 48000 if opus else min(48000, source.codec_context.sample_rate)
             self._stream = output.add_stream("libopus" if opus else "aac", rate=rate)
             notes.append(
                 f"{path.suffix} does not take {name} audio: transcoded to "

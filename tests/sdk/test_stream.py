@@ -204,7 +204,23 @@ def test_leaving_early_stops_the_threads() -> None:
     assert no_threads_left()
 
 
-def test_a_source_that_hangs_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_that_is_left_lets_its_source_go() -> None:
+    closed = threading.Event()
+
+    def endless() -> Iterator[np.ndarray]:
+        try:
+            while True:
+                yield numbered(7)
+        finally:
+            closed.set()
+
+    for _ in stream(FakeMatter(), endless()):
+        break
+    assert closed.wait(5)
+    assert no_threads_left()
+
+
+def test_a_source_that_hangs_times_out() -> None:
     go = threading.Event()
 
     def hanging() -> Iterator[np.ndarray]:

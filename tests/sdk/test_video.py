@@ -247,7 +247,8 @@ def test_video_cut_off_before_its_first_frame(tmp_path: Path) -> None:
 
 def test_index_cut_off(clip: Path, tmp_path: Path) -> None:
     path = tmp_path / "cut.mp4"
-    path.write_bytes(clip.read_bytes()[:-200])  # PyAV writes the index last
+    data = clip.read_bytes()
+    path.write_bytes(data[: data.index(b"moov") - 4])  # PyAV writes the index last
     with pytest.raises(VideoError, match="its index may be missing"):
         VideoReader(path)
 
@@ -527,6 +528,15 @@ def test_video_behind_a_video(clip: Path, tmp_path: Path) -> None:
     assert [number_of(image) for image in images] == list(range(12))
 
 
+def test_video_background_of_another_rate(tmp_path: Path) -> None:
+    behind = background_clip(tmp_path / "behind.mp4")  # 30 frames a second
+    slow = write_clip(tmp_path / "slow.mp4", tones(6), pts=[index * 2 * TICK for index in range(6)])
+    matte_video(FakeMatter(), slow, tmp_path / "out.mp4", background=str(behind))
+    images, _ = decode(tmp_path / "out.mp4")
+    below = [round(image[HEIGHT * 3 // 4 :].mean() / 40) for image in images]
+    assert below == [2 * index % 5 for index in range(6)]
+
+
 def test_background_that_cannot_be_read(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "behind.mp4").write_bytes(b"nothing")
     with pytest.raises(BackgroundError, match="behind"):
@@ -603,6 +613,16 @@ def test_interrupted_output_is_finished(clip: Path, tmp_path: Path, name: str) -
     assert [number_of(image) for image in images] == list(range(report.frames))
     assert leftovers(tmp_path) == []
     assert no_threads_left()
+
+
+def test_writer_interrupted_in_its_block_is_finished(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):  # noqa: SIM117
+        with VideoWriter(tmp_path / "out.mp4", (HEIGHT, WIDTH)) as writer:
+            for image in tones(4):
+                writer.write(image)
+            raise KeyboardInterrupt
+    assert len(decode(tmp_path / "out.mp4")[0]) == 4
+    assert leftovers(tmp_path) == []
 
 
 INTERRUPTED = """
