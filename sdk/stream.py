@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -258,7 +258,7 @@ def fail_safe(
     *,
     timeout: float = 2.0,
     retry: float = 1.0,
-) -> Iterator[tuple[np.ndarray, float]]:
+) -> Generator[tuple[np.ndarray, float], None, None]:
     """A live picture that never shows the room: yields (picture, latency in seconds).
 
     While all is well the picture is ``draw(matte)`` of the newest frame. On any failure, of the

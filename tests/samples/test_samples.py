@@ -15,7 +15,7 @@ import pytest
 
 from samples import image, run, video, webcam
 from sdk import Matter, MatterError, VideoError
-from tests.sdk.clips import decode, write_clip
+from tests.sdk.clips import decode, read_image, write_clip
 from tests.sdk.conftest import Tiny
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +78,7 @@ def test_image(tmp_path: Path, engine: str, capsys: pytest.CaptureFixture[str]) 
     names = [f"cat-{what}.png" for what in ("matte", "cutout", "composite")]
     assert capsys.readouterr().out.split() == [str(out / name) for name in names]
     assert sorted(file.name for file in out.iterdir()) == sorted(names)
-    matte, cutout, composite = (cv2.imread(str(out / name), cv2.IMREAD_UNCHANGED) for name in names)
+    matte, cutout, composite = (read_image(out / name) for name in names)
     assert (matte[:, :40] == 255).all()
     assert (matte[:, 56:] == 0).all()
     assert cutout.shape == (48, 96, 4)

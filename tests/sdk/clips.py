@@ -123,6 +123,13 @@ def decode(path: Path) -> tuple[list[np.ndarray], list[Fraction]]:
         )
 
 
+def read_image(path: Path) -> np.ndarray:
+    """A picture as it is in its file, alpha too."""
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert image is not None
+    return image
+
+
 def audio_packets(path: Path) -> list[tuple[Fraction, bytes]]:
     """Time and bytes of every audio packet."""
     with av.open(str(path)) as source:
