@@ -156,11 +156,11 @@ class BlurBackground(Background):
             # Weighted at full size, before anything is averaged. The small constant lets the deep
             # inside of a large subject, where no background is near, fall back to the plain blur
             # instead of 0 / 0.
-            weight = 1 - alpha
-            weighted = alpha_blend(frame, (0, 0, 0), weight)
+            inverse = 1 - alpha
+            weighted = alpha_blend(frame, (0, 0, 0), inverse)
             weighted, weight = (
                 cv2.resize(array, small, interpolation=cv2.INTER_AREA)
-                for array in (weighted, weight)
+                for array in (weighted, inverse)
             )
             sums = cv2.GaussianBlur(
                 np.dstack((weighted + _LEAST * image, weight + _LEAST)),
