@@ -115,14 +115,7 @@ def _run(checked: Checked, random: bool, report: Report, folder: Path) -> Path:
             f"{entry.artefact} {_text(entry.size)} ({entry.precision}): {entry.reason}"
             for entry in failed
         )
-        remedy = (
-            "build without --" + checked.precision
-            if checked.precision != "fp32"
-            else "try another --opset"
-        )
-        raise BuildError(
-            f"verification: {worst}; nothing was written. {remedy[0].upper() + remedy[1:]}"
-        )
+        raise BuildError(f"verification: {worst}; nothing was written. {_remedy(checked, sized)}")
     with report.stage(f"write {checked.output.name}") as stage:
         note = onnx.ModelProto()
         note.metadata_props.add(key="matter", value=manifest.to_json(brief=True))
@@ -328,6 +321,18 @@ def _verify(
                     entry = dataclasses.replace(entry, cpu_precision="bfloat16")
             models.append(entry)
     return entries, tuple(models)
+
+
+def _remedy(checked: Checked, sized: Sequence[_Sized]) -> str:
+    ties = max(built.truth.ties for built in sized)
+    if ties > verify.MANY_TIES:
+        return (
+            f"The network's glance classes tie at {ties:.0%} of the pixels, so its matte is arbitrary "
+            "in any arithmetic: use trained --weights"
+        )
+    if checked.precision == "fp32":
+        return "Try another --opset"
+    return f"Build without --{checked.precision}"
 
 
 def _optional(entry: Verification) -> bool:

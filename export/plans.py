@@ -1,8 +1,8 @@
 """TensorRT plans: full TensorRT and TensorRT for RTX through the same code.
 
 Both are strongly typed: precision stands in the graph (:mod:`export.precision`). TensorRT for RTX
-builds without a GPU, for any GPU from Turing on, and compiles kernels where the plan first runs; the
-full TensorRT times kernels on the GPU that it builds for. The full TensorRT's path has not run on a
+builds without a GPU, for any from Turing on, and compiles kernels where the plan first runs; the
+full TensorRT times kernels on the GPU that it builds for. The path of the full one has not run on a
 GPU yet.
 """
 
