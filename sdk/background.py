@@ -14,7 +14,6 @@ import re
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -23,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import alpha_blend
-from sdk.errors import BackgroundError, VideoError
+from sdk.errors import BackgroundError
 from sdk.manifest import near
 
 Image: TypeAlias = NDArray[np.uint8]
@@ -172,78 +171,6 @@ class BlurBackground(Background):
         return cast(Image, cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
-class VideoBackground(Background):
-    """A video, frame by frame beside the foreground's, from its beginning again when it ends.
-
-    Frames are taken in order: an ``index`` beyond the last one moves forward, a smaller one starts
-    again. Frame rates are not matched: one frame of it belongs to one frame of the foreground.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = threading.Lock()
-        self._reader: Any = None
-        self._frames: Iterator[Image] = iter(())
-        self._index = -1  # of the frame held in _image
-        self._image: Image | None = None
-        self._size: tuple[int, int] | None = None
-        self._at_size: Image | None = None
-        with self._lock:
-            self._rewind()
-            self._advance()
-
-    def at(self, frame: Image, index: int = 0, alpha: NDArray[np.float32] | None = None) -> Image:
-        """See ``Background.at``."""
-        del alpha
-        size = (frame.shape[0], frame.shape[1])
-        with self._lock:
-            if index < self._index:
-                self._rewind()
-            while self._index < index or self._image is None:
-                self._advance()
-            if self._at_size is None or self._size != size:
-                self._size, self._at_size = size, cover(self._image, size)
-            return self._at_size
-
-    def close(self) -> None:
-        """Close the video; ``at`` would open it again."""
-        with self._lock:
-            self._close()
-
-    def _close(self) -> None:
-        reader, self._reader = self._reader, None
-        self._frames, self._index, self._image, self._at_size = iter(()), -1, None, None
-        if reader is not None and hasattr(reader, "close"):
-            reader.close()
-
-    def _open(self) -> None:
-        from sdk.video import VideoReader
-
-        try:
-            self._reader = VideoReader(self.path)
-            self._frames = iter(self._reader)
-        except VideoError as error:
-            raise BackgroundError(f"background video: {error}") from error
-
-    def _rewind(self) -> None:
-        self._close()
-        self._open()
-
-    def _advance(self) -> None:
-        for _ in range(2):  # the second time from the beginning again
-            try:
-                image = next(self._frames, None)
-            except VideoError as error:
-                raise BackgroundError(f"background video: {error}") from error
-            if image is not None:
-                self._image, self._at_size, self._index = image, None, self._index + 1
-                return
-            index = self._index
-            self._rewind()
-            self._index = index
-        raise BackgroundError(f"{self.path}: the video has no frames; expected at least one")
-
-
 def cover(image: Image, size: tuple[int, int]) -> Image:
     """Scale to cover ``size`` (height, width), cropped at the centre, the aspect ratio kept."""
     height, width = size
@@ -305,6 +232,8 @@ def _from_file(path: Path) -> Background:
             f"expected {_KINDS}"
         )
     if path.suffix.lower() in VIDEO_SUFFIXES:
+        from sdk.video import VideoBackground  # here, so that a picture needs no PyAV
+
         return VideoBackground(path)
     try:
         content = np.fromfile(path, np.uint8)  # not cv2.imread: it fails on some non-ASCII paths

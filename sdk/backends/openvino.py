@@ -1,9 +1,9 @@
 """OpenVINO on the CPU: usually the fastest way without a GPU.
 
 Computes in float32, or in bfloat16 where the export verified that for this network size
-(``cpu_precision`` in the manifest). A graph is read from memory; one with external weights is
-unpacked into a private temporary folder, since OpenVINO takes such weights from files only, and the
-folder is deleted as soon as the network is compiled.
+(``cpu_precision`` in the manifest) and this CPU has instructions for it. A graph is read from
+memory; one with external weights is unpacked into a private temporary folder, since OpenVINO takes
+such weights from files only, and the folder is deleted as soon as the network is compiled.
 """
 
 from __future__ import annotations
@@ -45,12 +45,17 @@ class OpenVino(Backend):
         import openvino
 
         core = openvino.Core()
-        brief = model.cpu_precision == "bfloat16"
+        precision = model.cpu_precision
+        if precision == "bfloat16" and "BF16" not in core.get_property(
+            "CPU", "OPTIMIZATION_CAPABILITIES"
+        ):
+            # Verified and faster where the engine was built; emulated, and slow, on this CPU.
+            precision = "float32"
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
             # Said even for float32: on CPUs with AMX, OpenVINO would choose bfloat16 by itself.
-            "INFERENCE_PRECISION_HINT": "bf16" if brief else "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
         }
         graph = read_graph(engine, model)
         if model.data is None:
@@ -71,7 +76,7 @@ class OpenVino(Backend):
         self._heads = {head.name: compiled.output(head.name) for head in engine.manifest.heads}
         version = openvino.__version__.split("-")[0]
         plural = "s" if threads > 1 else ""
-        self.detail = f"OpenVINO {version}, {model.cpu_precision}, {threads} thread{plural}"
+        self.detail = f"OpenVINO {version}, {precision}, {threads} thread{plural}"
 
     def run(self, image: Any) -> Mapping[str, Any]:
         """See ``Backend.run``."""

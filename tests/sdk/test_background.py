@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import cv2
@@ -14,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sdk.background import COLOURS, Background, BlurBackground, VideoBackground, cover
-from sdk.errors import BackgroundError, VideoError
+from sdk.background import COLOURS, Background, BlurBackground, cover
+from sdk.errors import BackgroundError
 
 FRAME: NDArray[np.uint8] = np.random.default_rng(2).integers(0, 256, (72, 128, 3), np.uint8)
 
@@ -160,57 +158,24 @@ def test_blur_leaves_the_subject_out_where_alpha_is_known() -> None:
     assert clean.mean() < 5
 
 
-# ------------------------------------------------------------------------------------------- videos
+def test_a_video_is_handed_to_the_video_module(tmp_path: Path) -> None:
+    from sdk.video import VideoBackground
 
-
-class FakeReader:
-    """Stands for sdk.video.VideoReader: three frames of one grey each."""
-
-    opened = 0
-    frames = 3
-    error: VideoError | None = None
-
-    def __init__(self, path: Path) -> None:
-        type(self).opened += 1
-        if self.error:
-            raise self.error
-
-    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        for index in range(self.frames):
-            yield np.full((36, 64, 3), 10 * index, np.uint8)
-
-
-@pytest.fixture
-def reader(monkeypatch: pytest.MonkeyPatch) -> type[FakeReader]:
-    fresh = type("Reader", (FakeReader,), {})
-    module = ModuleType("sdk.video")
-    module.VideoReader = fresh  # type: ignore[attr-defined]
-    monkeypatch.setitem(__import__("sys").modules, "sdk.video", module)
-    return fresh
-
-
-def test_video_loops(reader: type[FakeReader], tmp_path: Path) -> None:
-    path = tmp_path / "loop.mp4"
-    path.write_bytes(b"video")
-    background = Background.open(path)
+    path = tmp_path / "loop.avi"
+    # Written by OpenCV, so that PyAV is not its own witness.
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 36))
+    for grey in (40, 120, 200):
+        writer.write(np.full((36, 64, 3), grey, np.uint8))
+    writer.release()
+    background = Background.open(str(path))
     assert isinstance(background, VideoBackground)
-    shown = [int(background.at(FRAME, index)[0, 0, 0]) for index in (0, 0, 1, 2, 3, 4, 7, 1)]
-    assert shown == [0, 0, 10, 20, 0, 10, 10, 10]
-    assert background.at(FRAME, 1).shape == FRAME.shape
-    assert background.at(FRAME, 1) is background.at(FRAME, 1)
+    shown = [background.at(FRAME, index) for index in (0, 1, 2, 3)]
     background.close()
-    assert int(background.at(FRAME, 0)[0, 0, 0]) == 0
+    assert all(image.shape == FRAME.shape for image in shown)
+    assert [round(float(image.mean()) / 40) * 40 for image in shown] == [40, 120, 200, 40]
 
 
-def test_video_without_frames(reader: type[FakeReader], tmp_path: Path) -> None:
-    reader.frames = 0
-    (tmp_path / "none.mov").write_bytes(b"video")
-    with pytest.raises(BackgroundError, match="the video has no frames; expected at least one"):
-        Background.open(tmp_path / "none.mov")
-
-
-def test_video_that_cannot_be_read(reader: type[FakeReader], tmp_path: Path) -> None:
-    reader.error = VideoError("x.mp4 is no video; expected one")
-    (tmp_path / "x.mp4").write_bytes(b"video")
-    with pytest.raises(BackgroundError, match=r"background video: x.mp4 is no video; expected one"):
-        Background.open(str(tmp_path / "x.mp4"))
+def test_a_video_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "x.mp4").write_bytes(b"not a video")
+    with pytest.raises(BackgroundError, match=r"background .*x\.mp4"):
+        Background.open(tmp_path / "x.mp4")

@@ -390,6 +390,21 @@ def test_a_full_disk_leaves_the_old_engine(
     assert [entry.name for entry in engine_path.parent.iterdir()] == [engine_path.name]
 
 
+def test_a_file_that_may_not_grow_leaves_nothing(tiny: Any, tmp_path: Path) -> None:
+    """The system itself refuses, in the middle of a member."""
+    resource = pytest.importorskip("resource")
+    source = tmp_path / "large"
+    source.write_bytes(bytes(1 << 20))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
+    try:
+        with pytest.raises(EngineError, match=r"could not be written .File too large"):
+            write(tmp_path / "a.engine", tiny.manifest(), {"model.onnx": source})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["large"]
+
+
 def test_an_interrupt_leaves_nothing(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
