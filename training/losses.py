@@ -1,11 +1,10 @@
-"""Training losses of GFM (section 4.2 of *Bridging Composite and Real*, IJCV 2022).
+"""Training losses of GFM (section 3 of *Bridging Composite and Real*, IJCV 2022).
 
 Every tensor is float32 N×C×H×W; mattes, masks and images lie in 0..1.
 """
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -59,15 +58,14 @@ def composition_loss(
 ) -> Tensor:
     """Difference between the image and its composition by the predicted matte (equation 7).
 
-    ``image``, ``foreground`` and ``background`` are N×3×H×W.
+    ``image``, ``foreground`` and ``background`` are N×3×H×W. Summed over the three colours and
+    divided by the number of the matte's pixels.
     """
     composed = prediction * foreground + (1 - prediction) * background
-    return ((composed - image).square() + EPSILON**2).sqrt().mean()
+    return ((composed - image).square() + EPSILON**2).sqrt().sum(1).mean()
 
 
-def gfm_loss(
-    outputs: dict[str, Tensor], batch: dict[str, Tensor]
-) -> dict[str, Tensor]:
+def gfm_loss(outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """GFM's three losses: ``glance`` (equation 2), ``focus`` (equation 3) and ``collaborative``
     (equation 6); the objective is their sum.
 

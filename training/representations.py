@@ -1,4 +1,4 @@
-"""Representations of Semantics and Transition Areas (RoSTa), section 4.3 of the GFM paper.
+"""Representations of Semantics and Transition Areas (RoSTa), section 3.4 of the GFM paper.
 
 From a ground-truth alpha matte, what the glance decoder is to tell and where the focus decoder
 is to be judged:

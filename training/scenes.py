@@ -10,6 +10,7 @@ the photographs that scikit-image carries. A scene follows from its seed alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -67,9 +68,7 @@ def _place(rng: np.random.Generator, height: int, width: int) -> list[Part]:
         spread = 0.28 if index else 0.12
         left = width / 2 - side / 2 + rng.normal(0, spread) * (width - 0.4 * side)
         top = height / 2 - side / 2 + rng.normal(0.03, 0.08) * height
-        parts += [
-            Part(part.outline * side + (left, top), part.material) for part in body(rng)
-        ]
+        parts += [Part(part.outline * side + (left, top), part.material) for part in body(rng)]
     return parts
 
 
@@ -172,7 +171,9 @@ def _backdrop(
         image = np.clip(image + shift * rng.uniform(0.5, 1.0), 0, 255).astype(np.uint8)
     if rng.random() < 0.3:  # the subject's shadow
         reach = min(height, width)
-        offset = np.float32([[1, 0, rng.normal(0, 0.06) * reach], [0, 1, rng.uniform(0, 0.1) * reach]])
+        offset = np.array(
+            [[1, 0, rng.normal(0, 0.06) * reach], [0, 1, rng.uniform(0, 0.1) * reach]], np.float32
+        )
         shadow = cv2.warpAffine(alpha, offset, (width, height))
         shadow = cv2.GaussianBlur(shadow, (0, 0), reach * rng.uniform(0.01, 0.06))
         image = (image * (1 - rng.uniform(0.2, 0.6) * shadow[..., None])).astype(np.uint8)
@@ -199,9 +200,10 @@ def _camera(rng: np.random.Generator, image: Image) -> Image:
     if rng.random() < 0.5:
         grain = rng.standard_normal(shot.shape, np.float32)
         shot = np.clip(shot + grain * np.float32(rng.gamma(2.0, 2.0)), 0, 255)
-    shot = np.round(shot).astype(np.uint8)
+    developed: Image = np.round(shot).astype(np.uint8)
     if rng.random() < 0.5:
         quality = int(rng.integers(40, 96))
-        _, packed = cv2.imencode(".jpg", shot, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        shot = cv2.imdecode(packed, cv2.IMREAD_COLOR)
-    return shot
+        _, packed = cv2.imencode(".jpg", developed, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        decoded: Any = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+        return decoded
+    return developed

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Mask = NDArray[np.float32]
 Points = NDArray[np.float64]
@@ -26,11 +26,12 @@ class Part:
     material: int
 
 
-def ellipse(x: float, y: float, rx: float, ry: float, angle: float = 0.0) -> Points:
+def ellipse(centre: ArrayLike, rx: float, ry: float, angle: float = 0.0) -> Points:
+    """Outline of an ellipse around ``centre`` (x, y), turned by ``angle`` radians."""
     t = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     c, s = np.cos(angle), np.sin(angle)
     px, py = rx * np.cos(t), ry * np.sin(t)
-    return np.stack([x + c * px - s * py, y + s * px + c * py], -1)
+    return np.stack([c * px - s * py, s * px + c * py], -1) + np.asarray(centre)
 
 
 def limb(start: Points, end: Points, radius: float, taper: float) -> Points:
@@ -43,7 +44,7 @@ def limb(start: Points, end: Points, radius: float, taper: float) -> Points:
     return np.concatenate([back, front])
 
 
-def blob(rng: np.random.Generator, x: float, y: float, radius: float, rough: float) -> Points:
+def blob(rng: np.random.Generator, centre: ArrayLike, radius: float, rough: float) -> Points:
     """A closed curve around a centre with random low harmonics."""
     t = np.linspace(0, 2 * np.pi, 96, endpoint=False)
     r = np.ones_like(t)
@@ -51,7 +52,8 @@ def blob(rng: np.random.Generator, x: float, y: float, radius: float, rough: flo
         r += rough / k * rng.normal() * np.cos(k * t + rng.uniform(0, 2 * np.pi))
     r = radius * np.clip(r, 0.3, 2)
     stretch = rng.uniform(0.7, 1.4)
-    return np.stack([x + r * np.cos(t) * stretch, y + r * np.sin(t) / stretch], -1)
+    curve = np.stack([r * np.cos(t) * stretch, r * np.sin(t) / stretch], -1)
+    return curve + np.asarray(centre)
 
 
 def _wobble(rng: np.random.Generator, outline: Points, amount: float) -> Points:
@@ -95,8 +97,8 @@ def portrait(rng: np.random.Generator) -> list[Part]:
         shoulder = np.array([x + side * wide * 0.8, drop + head * 0.4])
         parts.append(Part(limb(shoulder, elbow, head * 0.45, 0.8), 1))
         parts.append(Part(limb(elbow, hand, head * 0.36, 0.75), 2))
-    parts.append(Part(ellipse(x, y - head * 0.1, head * 1.02, head * rng.uniform(1.1, 1.5)), 0))
-    parts.append(Part(ellipse(x, y, head * 0.8, head * 1.15, rng.normal(0, 0.15)), 2))
+    parts.append(Part(ellipse((x, y - head * 0.1), head * 1.02, head * rng.uniform(1.1, 1.5)), 0))
+    parts.append(Part(ellipse((x, y), head * 0.8, head * 1.15, rng.normal(0, 0.15)), 2))
     if rng.random() < 0.5:  # long hair beside the face
         length = rng.uniform(0.8, 2.6) * head
         for side in (-1, 1):
@@ -118,11 +120,13 @@ def animal(rng: np.random.Generator) -> list[Part]:
     for place in (-0.75, -0.5, 0.5, 0.8):
         hip = body + (facing * long * place, tall * 0.4)
         foot = hip + (rng.normal(0, 0.05) * scale, rng.uniform(0.12, 0.36) * scale)
-        parts.append(Part(limb(hip, foot, tall * rng.uniform(0.25, 0.45), rng.uniform(0.4, 0.8)), 1))
+        parts.append(
+            Part(limb(hip, foot, tall * rng.uniform(0.25, 0.45), rng.uniform(0.4, 0.8)), 1)
+        )
     tail = body - (facing * long * 0.95, tall * 0.3)
     tip = tail + (-facing * rng.uniform(0.02, 0.25) * scale, rng.uniform(-0.3, 0.25) * scale)
     parts.append(Part(limb(tail, tip, tall * rng.uniform(0.12, 0.4), rng.uniform(0.3, 1.2)), 0))
-    parts.append(Part(ellipse(*body, long, tall, facing * rng.normal(-0.1, 0.12)), 0))
+    parts.append(Part(ellipse(body, long, tall, facing * rng.normal(-0.1, 0.12)), 0))
     parts.append(Part(limb(front, face, tall * rng.uniform(0.5, 0.9), rng.uniform(0.5, 0.9)), 0))
     parts += _head(rng, face, head, facing)
     return parts
@@ -134,11 +138,18 @@ def close_up(rng: np.random.Generator) -> list[Part]:
     head = rng.uniform(0.18, 0.34)
     chest = face + (rng.uniform(-0.3, 0.3), rng.uniform(0.45, 0.8))
     parts = [
-        Part(limb(face + (0, head * 0.4), chest, head * rng.uniform(0.8, 1.1), rng.uniform(1.1, 2.0)), 0)
+        Part(
+            limb(
+                face + (0, head * 0.4), chest, head * rng.uniform(0.8, 1.1), rng.uniform(1.1, 2.0)
+            ),
+            0,
+        )
     ]
     if rng.random() < 0.5:
         rump = face + (rng.choice([-1, 1]) * rng.uniform(0.4, 0.8), rng.uniform(0.1, 0.5))
-        parts.insert(0, Part(ellipse(*rump, head * rng.uniform(1, 2), head * rng.uniform(0.9, 1.6)), 1))
+        parts.insert(
+            0, Part(ellipse(rump, head * rng.uniform(1, 2), head * rng.uniform(0.9, 1.6)), 1)
+        )
     return parts + _head(rng, face, head, 0.0)
 
 
@@ -151,18 +162,20 @@ def _head(rng: np.random.Generator, face: Points, size: float, facing: float) ->
             tip = root + (side * size * rng.uniform(0, 0.4), -size * rng.uniform(0.5, 1.3))
             ear = limb(root, tip, size * rng.uniform(0.25, 0.4), 0.2)
         elif kind < 0.75:
-            ear = ellipse(root[0], root[1], size * 0.4, size * 0.42)
+            ear = ellipse(root, size * 0.4, size * 0.42)
         else:
             tip = root + (side * size * rng.uniform(0.2, 0.5), size * rng.uniform(0.5, 1.3))
             ear = limb(root, tip, size * rng.uniform(0.2, 0.35), rng.uniform(0.5, 1.1))
         parts.append(Part(ear, 1))
-    parts.append(Part(ellipse(*face, size, size * rng.uniform(0.8, 1.05)), 0))
+    parts.append(Part(ellipse(face, size, size * rng.uniform(0.8, 1.05)), 0))
     muzzle = face + (facing * size * rng.uniform(0.4, 1.0), size * rng.uniform(0.2, 0.5))
-    parts.append(Part(ellipse(*muzzle, size * rng.uniform(0.35, 0.6), size * rng.uniform(0.3, 0.5)), 2))
+    parts.append(
+        Part(ellipse(muzzle, size * rng.uniform(0.35, 0.6), size * rng.uniform(0.3, 0.5)), 2)
+    )
     for side in (-1, 1):  # eyes, and a nose: what makes a face one object
         eye = face + (side * size * 0.4 + facing * size * 0.2, -size * 0.15)
-        parts.append(Part(ellipse(*eye, size * 0.12, size * 0.12), 3))
-    parts.append(Part(ellipse(muzzle[0], muzzle[1] - size * 0.1, size * 0.12, size * 0.09), 3))
+        parts.append(Part(ellipse(eye, size * 0.12, size * 0.12), 3))
+    parts.append(Part(ellipse(muzzle - (0, size * 0.1), size * 0.12, size * 0.09), 3))
     return parts
 
 
@@ -178,9 +191,9 @@ def thing(rng: np.random.Generator) -> list[Part]:
         body = np.sign(body) * np.abs(body) ** (2 / power) * (size * rng.uniform(0.6, 1.2), size)
         narrow = 1 + rng.uniform(-0.4, 0.4) * body[:, 1:2] / size
         body = body * np.concatenate([narrow, np.ones_like(narrow)], 1) + (x, y)
-        parts = [Part(body, 0), Part(ellipse(x, y - size * 0.9, size * 0.7, size * 0.18), 2)]
+        parts = [Part(body, 0), Part(ellipse((x, y - size * 0.9), size * 0.7, size * 0.18), 2)]
         if rng.random() < 0.6:
-            handle = ellipse(x + rng.choice([-1, 1]) * size * 1.0, y, size * 0.5, size * 0.45)
+            handle = ellipse((x + rng.choice([-1, 1]) * size, y), size * 0.5, size * 0.45)
             parts.insert(0, Part(handle, 1))
         return parts
     if kind == 1:  # a plant: leaves from one place
@@ -190,14 +203,16 @@ def thing(rng: np.random.Generator) -> list[Part]:
             angle = rng.normal(-np.pi / 2, 0.7)
             length = size * rng.uniform(0.8, 2.4)
             tip = foot + length * np.array([np.cos(angle), np.sin(angle)])
-            parts.append(Part(limb(foot, tip, size * rng.uniform(0.02, 0.12), 0.3), int(rng.integers(3))))
+            parts.append(
+                Part(limb(foot, tip, size * rng.uniform(0.02, 0.12), 0.3), int(rng.integers(3)))
+            )
         return parts
     if kind == 2:  # a crowd of rounded bodies
         return [
-            Part(blob(rng, *(rng.normal((x, y), 0.1)), size * rng.uniform(0.4, 0.9), 0.3), k % 4)
+            Part(blob(rng, rng.normal((x, y), 0.1), size * rng.uniform(0.4, 0.9), 0.3), k % 4)
             for k in range(int(rng.integers(2, 5)))
         ]
-    return [Part(blob(rng, x, y, size, rng.uniform(0.1, 0.7)), 0)]
+    return [Part(blob(rng, (x, y), size, rng.uniform(0.1, 0.7)), 0)]
 
 
 def body(rng: np.random.Generator) -> list[Part]:
@@ -209,7 +224,9 @@ def body(rng: np.random.Generator) -> list[Part]:
     turn = np.array([[c, -s], [s, c]])
     centre = np.array([0.5, 0.55])
     return [
-        Part(_wobble(rng, (p.outline - centre) @ turn.T + centre, rng.uniform(0, 0.012)), p.material)
+        Part(
+            _wobble(rng, (p.outline - centre) @ turn.T + centre, rng.uniform(0, 0.012)), p.material
+        )
         for p in parts
     ]
 
@@ -269,5 +286,11 @@ def strands(
     bright = rng.integers(90, 256, 4)
     for k in range(4):  # four tones: strands of different thickness
         cv2.polylines(
-            canvas, list(curves[k::4]), False, int(bright[k]), 1 + int(rng.random() < 0.3), cv2.LINE_AA, _SHIFT
+            canvas,
+            list(curves[k::4]),
+            False,
+            int(bright[k]),
+            1 + int(rng.random() < 0.3),
+            cv2.LINE_AA,
+            _SHIFT,
         )

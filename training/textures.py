@@ -101,7 +101,9 @@ def _dead_leaves(rng: np.random.Generator) -> Image:
         centre = rng.uniform(0, _TILE, 2)
         colour = colours[rng.integers(24)].tolist()
         if rng.random() < 0.5:
-            cv2.circle(image, tuple(centre.astype(int).tolist()), int(radius), colour, -1, cv2.LINE_AA)
+            cv2.circle(
+                image, tuple(centre.astype(int).tolist()), int(radius), colour, -1, cv2.LINE_AA
+            )
         else:
             angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(3, 7))))
             corners = centre + radius * np.stack([np.cos(angles), np.sin(angles)], -1)
@@ -130,7 +132,11 @@ def _structure(rng: np.random.Generator) -> Image:
         x, y = rng.uniform(-20, _TILE, 2).astype(int)
         w, h = rng.uniform(8, 140, 2).astype(int)
         cv2.rectangle(
-            image, (int(x), int(y)), (int(x + w), int(y + h)), colours[rng.integers(12)].tolist(), -1
+            image,
+            (int(x), int(y)),
+            (int(x + w), int(y + h)),
+            colours[rng.integers(12)].tolist(),
+            -1,
         )
     image *= 1 + 0.06 * noise(rng, _TILE, _TILE, 0.7)[..., None]
     return np.clip(image, 0, 255).astype(np.uint8)

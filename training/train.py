@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -22,7 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
 # Heights and widths that steps are drawn from, of about the same number of pixels each.
@@ -102,7 +100,7 @@ def _replace(path: Path, state: Any) -> None:
 
     partial = path.with_name(f".{path.name}.partial")
     torch.save(state, partial)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def validate(network: nn.Module, count: int) -> dict[str, float]:
@@ -168,7 +166,7 @@ def train(options: Options) -> dict[str, float]:
         optimiser.load_state_dict(state["optimiser"])
         step, seconds = state["step"], state["seconds"]
 
-    loader = DataLoader(
+    loader: Any = DataLoader(
         Scenes(options.rosta, options.transition),  # type: ignore[arg-type]
         batch_sampler=list(batches(step, options.steps, options.batch)),
         num_workers=options.workers,
@@ -234,7 +232,9 @@ def train(options: Options) -> dict[str, float]:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m training.train", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder of the run")
     parser.add_argument("--rosta", choices=("tt", "ft", "bt"), default="tt")
     parser.add_argument("--steps", type=int, default=2000)
@@ -249,6 +249,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> int:
+    """Train as the flags say; see the module's docstring."""
     arguments = _arguments()
     if arguments.resume and not (arguments.output / "last.pt").exists():
         print(f"no last.pt in {arguments.output}; leave out --resume to begin", file=sys.stderr)

@@ -25,6 +25,7 @@ _NETWORKS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
 }
 
+
 class UnknownNetwork(ValueError):
     """A network, backbone or RoSTa that does not exist; the message names the near match."""
 

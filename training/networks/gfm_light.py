@@ -1,6 +1,6 @@
 """A light GFM for video: MobileNetV3-Large encoder, depthwise-separable decoders.
 
-The plan is that of *Bridging Composite and Real* (IJCV 2022), section 4.2: one shared encoder, a
+The plan is that of *Bridging Composite and Real* (IJCV 2022), section 3: one shared encoder, a
 glance decoder that tells what is foreground, background and transition, a focus decoder that finds
 the matte where it is fractional, and collaborative matting that joins them. What is ours is the
 choice of layers, made for a few milliseconds on a laptop's CPU:
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kernels.spec import InputSpec
-from training.networks.blocks import collaborative_fusion
+from training.networks.blocks import adaptive_average, collaborative_fusion
 from training.networks.mobilenetv3 import CHANNELS, MobileNetV3
 
 
@@ -37,7 +37,7 @@ class _Separable(nn.Sequential):
 
 
 class _PyramidPooling(nn.Module):
-    """Context at bins of 1, 3 and 5 (section 4.2.1), each squeezed by a 1×1 convolution."""
+    """Context at bins of 1, 3 and 5 (section 3.2), each squeezed by a 1×1 convolution."""
 
     def __init__(self, inside: int, outside: int, bins: tuple[int, ...] = (1, 3, 5)) -> None:
         super().__init__()
@@ -51,14 +51,14 @@ class _PyramidPooling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         context = [
-            _resize(squeeze(functional.adaptive_avg_pool2d(x, bin_)), x)
+            _resize(squeeze(adaptive_average(x, bin_)), x)
             for bin_, squeeze in zip(self.bins, self.squeeze, strict=True)
         ]
         return self.join(torch.cat([x, *context], 1))
 
 
 class _Bridge(nn.Module):
-    """The bridge block (section 4.2.2): three dilated convolutions with a wider view."""
+    """The bridge block (section 3.3): three dilated convolutions with a wider view."""
 
     def __init__(self, inside: int, outside: int) -> None:
         super().__init__()
@@ -103,7 +103,14 @@ class _FocusDecoder(nn.Module):
         self.predict = nn.Conv2d(32, 4, 3, padding=1)
 
     def forward(
-        self, image: Tensor, e2: Tensor, e4: Tensor, e8: Tensor, e16: Tensor, e32: Tensor, psp: Tensor
+        self,
+        image: Tensor,
+        e2: Tensor,
+        e4: Tensor,
+        e8: Tensor,
+        e16: Tensor,
+        e32: Tensor,
+        psp: Tensor,
     ) -> Tensor:
         x = self.bridge(torch.cat([e32, psp], 1))  # N×128×H/32×W/32
         x = self.stage16(torch.cat([_resize(x, e16), e16], 1))  # N×96×H/16×W/16
@@ -133,7 +140,7 @@ class _Collaborative(nn.Module):
 
 
 class _Integration(nn.Module):
-    """RoSTa integration module (section 4.3): the three mattes and the image → one matte."""
+    """RoSTa integration module: the three mattes and the image → one matte."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -166,10 +173,13 @@ class GFMLight(nn.Module):
         parts = ("tt", "ft", "bt") if rosta == "rim" else (rosta,)
         self.decoders = nn.ModuleDict({part: _Collaborative(part) for part in parts})
         self.integration = _Integration() if rosta == "rim" else None
-        self.heads = {"alpha": 1} if rosta == "rim" else {"glance": 3 if rosta == "tt" else 2, "focus": 1}
+        self.heads = (
+            {"alpha": 1} if rosta == "rim" else {"glance": 3 if rosta == "tt" else 2, "focus": 1}
+        )
         self.fusion = "alpha" if rosta == "rim" else rosta
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """See the class."""
         features = self.encoder(x)
         outputs = {part: decoder(x, features) for part, decoder in self.decoders.items()}
         if self.integration is None:

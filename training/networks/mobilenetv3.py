@@ -7,7 +7,6 @@ the classifier, which serve classification only, are left out.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 # kernel, expanded channels, output channels, squeeze-and-excitation, hard-swish, stride
@@ -33,15 +32,19 @@ _TAPS = (1, 3, 6, 12, 15)
 CHANNELS = (16, 24, 40, 112, 160)
 
 
-def _conv(inside: int, outside: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+def _conv(
+    inside: int, outside: int, kernel: int, stride: int = 1, groups: int = 1
+) -> list[nn.Module]:
     return [
         nn.Conv2d(inside, outside, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outside, eps=1e-3, momentum=0.01),
     ]
 
 
-def _multiple_of_8(channels: float) -> int:
-    return max(8, int(channels + 4) // 8 * 8)
+def _multiple_of_8(channels: int) -> int:
+    """Rounded to a multiple of 8, but never down by more than a tenth (as torchvision does)."""
+    rounded = max(8, (channels + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * channels else rounded + 8
 
 
 class _SqueezeExcitation(nn.Module):
@@ -49,7 +52,7 @@ class _SqueezeExcitation(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        squeezed = _multiple_of_8(channels / 4)
+        squeezed = _multiple_of_8(channels // 4)
         self.fc1 = nn.Conv2d(channels, squeezed, 1)
         self.fc2 = nn.Conv2d(squeezed, channels, 1)
 
@@ -60,7 +63,14 @@ class _SqueezeExcitation(nn.Module):
 
 class _InvertedResidual(nn.Module):
     def __init__(
-        self, inside: int, kernel: int, expanded: int, outside: int, gate: bool, swish: bool, stride: int
+        self,
+        inside: int,
+        kernel: int,
+        expanded: int,
+        outside: int,
+        gate: bool,
+        swish: bool,
+        stride: int,
     ) -> None:
         super().__init__()
         activation = nn.Hardswish if swish else nn.ReLU
@@ -101,6 +111,7 @@ class MobileNetV3(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """See the class."""
         taps = []
         for index, layer in enumerate(self.features):
             x = layer(x)
