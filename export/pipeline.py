@@ -327,8 +327,8 @@ def _remedy(checked: Checked, sized: Sequence[_Sized]) -> str:
     ties = max(built.truth.ties for built in sized)
     if ties > verify.MANY_TIES:
         return (
-            f"The network's glance classes tie at {ties:.0%} of the pixels, so its matte is arbitrary "
-            "in any arithmetic: use trained --weights"
+            f"The network's glance classes tie at {ties:.0%} of the pixels, so its matte is "
+            "arbitrary in any arithmetic: use trained --weights"
         )
     if checked.precision == "fp32":
         return "Try another --opset"

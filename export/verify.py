@@ -37,8 +37,17 @@ if TYPE_CHECKING:
 #
 # float32: runtimes add in another order, about 1e-6; float16 weights in float32 arithmetic move
 # alpha by a few 1e-4 at most. Half an 8-bit level, what a saved matte is rounded by, is 2e-3:
-# float16's bound. bfloat16 keeps 8 bits where float16 keeps 11.
-MAD_BOUND = {"float32": 1e-4, "float16 weights": 1e-3, "float16": 2e-3, "bfloat16": 1e-2}
+# float16's bound. bfloat16 keeps 8 bits where float16 keeps 11; on a CPU, where nobody asked for
+# it, it is taken only within one 8-bit level.
+MAD_BOUND = {
+    "float32": 1e-4,
+    "float16 weights": 1e-3,
+    "float16": 2e-3,
+    "bfloat16": 1e-2,
+    "bfloat16 unasked": 4e-3,
+}
+# What arithmetic each of them is, for the table.
+_ARITHMETIC = {"float16 weights": "float32", "bfloat16 unasked": "bfloat16"}
 # The heads are smooth, so in float32 their largest difference is bounded too: it finds a wrong
 # operator or a misplaced edge that a mean over the picture would hide.
 HEADS_BOUND = 1e-3
@@ -121,7 +130,7 @@ def compare(
 
     Args:
         artefact: its name in the table.
-        precision: "float32", "float16" …; also what names the bound in ``MAD_BOUND``.
+        precision: a key of ``MAD_BOUND``.
         run: batch×3×H×W to the heads by name.
         truth: the PyTorch network's answers.
         steady: False for random weights. Their glance is nearly a tie at every pixel, so that alpha
@@ -136,7 +145,7 @@ def compare(
     bound = {"mad" if steady else "heads' mad": MAD_BOUND[precision]}
     if precision == "float32" and truth.fusion != "alpha":  # a fused head jumps, see above
         bound["heads"] = HEADS_BOUND
-    shown = "float32" if precision == "float16 weights" else precision
+    shown = _ARITHMETIC.get(precision, precision)
     for tensor, heads, alpha in zip(truth.tensors, truth.heads, truth.alphas, strict=True):
         received = {name: np.asarray(value) for name, value in run(tensor).items()}
         for name, expected in heads.items():
@@ -164,9 +173,9 @@ def compare(
     means = {key: totals[key] / count for key in ("sad", "mse", "mad", "grad", "conn")}
     measured = {"mad": means["mad"], "heads' mad": mean_head, "heads": worst_head}
     over = [
-        f"{name} {measured[name]:.1e} is over {limit:.0e}"
-        for name, limit in bound.items()
-        if not measured[name] <= limit
+        f"{name} {measured[name]:.1e} is over {most:.0e}"
+        for name, most in bound.items()
+        if not measured[name] <= most
     ]
     return Verification(
         artefact,
@@ -223,7 +232,7 @@ def backend(
     "cannot."""
     from sdk.backends import open_backend
 
-    shown = "float32" if precision == "float16 weights" else precision
+    shown = _ARITHMETIC.get(precision, precision)
     try:
         opened, _ = open_backend(engine, model, backend=name)
     except MatterError as error:
@@ -258,7 +267,7 @@ def cpu_bfloat16(
     )
     fast, _ = open_backend(engine, brief, backend="openvino")
     try:
-        entry = compare("openvino", "bfloat16", _on_host(fast), truth, steady=steady)
+        entry = compare("openvino", "bfloat16 unasked", _on_host(fast), truth, steady=steady)
         if entry.status != "passed":
             reason = f"{entry.reason}; not used, CPUs compute in float32"
             return dataclasses.replace(entry, reason=reason), False

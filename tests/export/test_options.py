@@ -1,0 +1,193 @@
+"""Every wrong flag: exit status 2, one line with received, expected and remedy, before torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from export import options, plans
+from export.build import main
+from export.options import BuildOptions, UsageError, check
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def no_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No demo checkpoints but those that a test makes; the current directory is empty."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(options, "demo_folders", lambda: (tmp_path / "weights",))
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], ["--model is missing", "gfm"]),
+        (["--model", "gmf"], ["'gmf'", "did you mean 'gfm'"]),
+        (["--model", ""], ["--model is empty"]),
+        (["--model"], ["--model", "expected one argument"]),
+        (["--modle", "gfm"], ["'--modle'", "did you mean --model?"]),
+        (["--mod", "gfm"], ["'--mod' is not a flag"]),
+        (["--model", "gfm", "--backbone", "resnet43"], ["'resnet43'", "did you mean 'resnet34"]),
+        (["--model", "gfm", "--rosta", "tf"], ["'tf'", "tt, ft, bt, rim"]),
+        (["--model", "gfm", "--fp16", "--bf16"], ["contradict", "leave one out"]),
+        (["--model", "gfm", "--size", "288"], ["'288'", "--size 288x512"]),
+        (["--model", "gfm", "--size", "288x"], ["'288x'", "height x width"]),
+        (["--model", "gfm", "--size", "-32x64"], ["height x width"]),
+        (["--model", "gfm", "--size", "nanx32"], ["'nanx32'"]),
+        (["--model", "gfm", "--size", "0x0"], ["0x0", "from 32 to 8192", "32x32"]),
+        (["--model", "gfm", "--size", "32x9000"], ["out of range", "32x8192"]),
+        (["--model", "gfm", "--size", "290x512"], ["multiples of 32", "--size 288x512"]),
+        (["--model", "gfm", "--size", "8192x8192"], ["67 million pixels", "at most 17"]),
+        (["--model", "gfm", "--size", "64x64", "--size", "64x64"], ["2 times", "once"]),
+        (["--model", "gfm", "--target", "tensort"], ["'tensort'", "did you mean 'tensorrt'"]),
+        (["--model", "gfm", "--opset", "12"], ["--opset 12", "18 to 23"]),
+        (["--model", "gfm", "--opset", "x"], ["'x' is not a whole number"]),
+        (["--model", "gfm", "--batch", "0"], ["--batch 0", "1 to 64"]),
+        (["--model", "gfm", "--batch", "1.5"], ["'1.5' is not a whole number"]),
+        (["--model", "gfm", "--output", "a/b/gfm.engine"], ["does not exist", "mkdir -p a/b"]),
+        (["--model", "gfm", "--output", "gfm.onnx"], ["'.onnx'", "gfm.engine"]),
+        (["--model", "gfm", "--output", "."], ["is a folder"]),
+    ],
+)
+def test_wrong_flags(flags: list[str], words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    if "--model" in flags and "--weights" not in flags:
+        flags = [*flags, "--random-weights"]
+    assert main(flags) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    for word in words:
+        assert word in captured.err
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_weights_that_cannot_be_read(tmp_path: Path) -> None:
+    def message(path: Path, **more: object) -> str:
+        with pytest.raises(UsageError) as caught:
+            check(BuildOptions("gfm", weights=path, **more))  # type: ignore[arg-type]
+        return str(caught.value)
+
+    good = tmp_path / "mine.pth"
+    good.write_bytes(b"x")
+    assert "did you mean 'mine.pth'" in message(tmp_path / "mien.pth")
+    assert "contradict" in message(good, random_weights=True)
+    empty = tmp_path / "empty.safetensors"
+    empty.touch()
+    assert "is empty" in message(empty)
+    (tmp_path / "folder.pth").mkdir()
+    assert "is a folder" in message(tmp_path / "folder.pth")
+    assert "expected a checkpoint ending in" in message(tmp_path / "mine.zip")
+    assert "does not exist" in message(tmp_path / "nowhere" / "x.pth")
+
+
+def test_output_folder_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(UsageError, match="not writable"):
+        check(BuildOptions("gfm", random_weights=True, output=tmp_path / "gfm.engine"))
+
+
+def test_output_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="is not a folder"):
+        check(BuildOptions("gfm", random_weights=True, output=tmp_path / "file" / "gfm.engine"))
+
+
+def test_target_asked_for_by_name_but_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(plans.MODULES, "tensorrt-rtx", ("no_such_module", "pip install it"))
+    with pytest.raises(UsageError, match="no_such_module is not installed.*pip install it"):
+        check(BuildOptions("gfm", random_weights=True, targets=("tensorrt-rtx",)))
+    checked = check(BuildOptions("gfm", random_weights=True, targets=("auto",)))
+    assert "tensorrt-rtx" in dict(checked.skipped)  # auto goes on, and says so
+    assert check(BuildOptions("gfm", random_weights=True, targets=("onnx",))).plans == ()
+
+
+def test_tensorrt_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(plans.MODULES, "tensorrt", ("json", ""))  # any module that is installed
+    monkeypatch.setattr(plans, "gpu", lambda: None)
+    with pytest.raises(UsageError, match="no NVIDIA GPU here"):
+        check(BuildOptions("gfm", random_weights=True, targets=("tensorrt",)))
+    monkeypatch.setattr(plans, "gpu", lambda: "9.0")
+    assert check(BuildOptions("gfm", random_weights=True, targets=("tensorrt",))).plans == (
+        "tensorrt",
+    )
+
+
+def test_without_a_demo_checkpoint_the_message_is_a_command_that_works() -> None:
+    with pytest.raises(UsageError) as caught:
+        check(BuildOptions("gfm", backbone="resnet34", precision="fp16"))
+    message = str(caught.value)
+    command = "python -m export.build --model gfm --backbone resnet34 --rosta tt --fp16"
+    assert f"{command} --weights PATH" in message
+    assert f"{command} --random-weights" in message
+    checked = check(BuildOptions("gfm", backbone="resnet34", precision="fp16", random_weights=True))
+    assert (checked.backbone, checked.rosta, checked.weights) == ("resnet34", "tt", None)
+
+
+def test_demo_checkpoint_decides_backbone_and_rosta(tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    demo = folder / "gfm-resnet34_2b-ft.safetensors"
+    demo.write_bytes(b"x")
+    checked = check(BuildOptions("gfm"))
+    assert (checked.backbone, checked.rosta, checked.weights) == ("resnet34_2b", "ft", demo)
+    with pytest.raises(UsageError, match="no demo checkpoint"):
+        check(BuildOptions("gfm", rosta="bt"))
+
+
+def test_our_checkpoints_know_their_network(tmp_path: Path) -> None:
+    safetensors = pytest.importorskip("safetensors.numpy")
+    numpy = pytest.importorskip("numpy")
+    path = tmp_path / "mine.safetensors"
+    metadata = {"network": "gfm", "backbone": "densenet121", "rosta": "bt"}
+    safetensors.save_file({"x": numpy.zeros(1, numpy.float32)}, path, metadata)
+    checked = check(BuildOptions("gfm", weights=path))
+    assert (checked.backbone, checked.rosta) == ("densenet121", "bt")
+    assert check(BuildOptions("gfm", weights=path, backbone="resnet34")).backbone == "resnet34"
+    path.write_bytes(b"\xff" * 64)  # damage is for the loader to report
+    assert check(BuildOptions("gfm", weights=path)).backbone == "mobilenetv3"
+
+
+def test_defaults() -> None:
+    checked = check(BuildOptions("gfm", random_weights=True, targets=("onnx",)))
+    assert checked.sizes == ((288, 512),)
+    assert checked.output == Path("gfm.engine")
+    assert (checked.precision, checked.opset, checked.batch) == ("fp32", 18, 1)
+
+
+@pytest.mark.parametrize(
+    ("flags", "status"), [(["--help"], 0), (["--model", "gmf"], 2), (["--model", "gfm"], 2)]
+)
+def test_nothing_heavy_is_imported_before_the_flags_are_right(
+    flags: list[str], status: int, tmp_path: Path
+) -> None:
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "import export.options\n"
+        "from export.build import main\n"
+        "export.options.demo_folders = lambda: (Path('none'),)\n"
+        "try:\n"
+        "    status = main(sys.argv[1:])\n"
+        "except SystemExit as exit:\n"
+        "    status = exit.code\n"
+        "heavy = {'torch', 'onnx', 'onnx_ir', 'numpy', 'onnxruntime', 'openvino', 'tensorrt_rtx'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+        "sys.exit(status)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *flags],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(REPOSITORY), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status, done.stderr
+    assert done.stderr.splitlines()[-1] == "[]"
+    assert "Traceback" not in done.stderr
