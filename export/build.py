@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -163,4 +164,6 @@ def _parse(arguments: Sequence[str] | None) -> BuildOptions:
 
 
 if __name__ == "__main__":
+    # Stopped by the system as by Ctrl-C: the temporary folder goes, an old engine stays.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -195,13 +195,15 @@ def weight_bytes(model: ir.Model) -> int:
     )
 
 
-def save(model: ir.Model, path: Path, *, external_bytes: int = EXTERNAL_BYTES) -> Path | None:
+def save(model: ir.Model, path: Path, *, external_bytes: int | None = None) -> Path | None:
     """Write a model; returns the file of external weights, or None where they are inside.
 
-    The external file is ``<path>.data``, beside the model, and named there by its bare name.
+    The external file is ``<path>.data``, beside the model, and named there by its bare name. It is
+    used from ``external_bytes`` on, ``EXTERNAL_BYTES`` unless given.
     """
     data = path.with_name(path.name + ".data")
-    external = weight_bytes(model) > external_bytes
+    limit = EXTERNAL_BYTES if external_bytes is None else external_bytes
+    external = weight_bytes(model) > limit
     # 64 KiB is the coarsest granularity of memory mapping, so that large weights can be mapped.
     ir.save(
         model,

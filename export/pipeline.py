@@ -416,7 +416,7 @@ def _conclude(checked: Checked, report: Report, manifest: Manifest) -> None:
 
 
 def _next_command(path: Path) -> str:
-    return f"python -m samples.image {shlex.quote(str(path))} photo.jpg"
+    return f"python -m samples.image photo.jpg --engine {shlex.quote(str(path))}"
 
 
 @contextlib.contextmanager

@@ -78,7 +78,7 @@ def store_half(model: ir.Model) -> ir.Model:
     half = ir.DataType.FLOAT16
     for name, value in list(graph.initializers.items()):
         array = _floats(value)
-        if array is None or array.size < SMALL or _largest(array) > np.finfo(np.float16).max:
+        if array is None or array.size < SMALL or _largest(array) > float(np.finfo(np.float16).max):
             continue
         stored = _register(graph, f"{name}.float16", _rounded(array, half))
         cast = _cast(stored, FLOAT, f"{name}.float32")
@@ -133,7 +133,7 @@ def typed(model: ir.Model, half: ir.DataType, float32: Iterable[str]) -> ir.Mode
             floating = True
         for output in node.outputs:
             if floating and output.dtype == FLOAT:
-                output.dtype = wanted
+                _retype(output, wanted)
     for index, value in enumerate(graph.outputs):
         if value.dtype != FLOAT:
             name = value.name
@@ -164,7 +164,7 @@ def emulated(model: ir.Model, half: ir.DataType) -> ir.Model:
         for output in node.outputs:
             if output.dtype != half:
                 continue
-            output.dtype = FLOAT
+            _retype(output, FLOAT)
             rounded = _cast(output, half, f"{output.name}.rounded")
             widened = _cast(rounded.outputs[0], FLOAT, f"{output.name}.value")
             output.replace_all_uses_with(widened.outputs[0], replace_graph_outputs=True)
@@ -244,6 +244,11 @@ def with_ranges(model: ir.Model) -> tuple[ir.Model, list[str]]:
         graph.insert_after(producer, [magnitude, largest])
         graph.outputs.append(largest.outputs[0])
     return model, [value.name or "" for value in values]
+
+
+def _retype(value: ir.Value, dtype: ir.DataType) -> None:
+    """A new type, since setting ``value.dtype`` changes the type object that clones share."""
+    value.type = ir.TensorType(dtype)
 
 
 def _floats(value: ir.Value) -> NDArray[np.float32] | None:

@@ -56,6 +56,12 @@ HEADS_BOUND = 1e-3
 # has few of them; where they are many the weights are random or saturated, and alpha is arbitrary.
 TIE, MANY_TIES = 1e-4, 0.1
 
+# Fresh random weights: two classes are nearly as probable everywhere, so alpha says nothing about
+# precision and the heads are judged; and deep networks at their start amplify each rounding from
+# layer to layer (resnet101: 0.03 in bfloat16), so their bounds are wider. A wrong operator is still
+# far outside.
+RANDOM_FACTOR = 10
+
 SCENES = 3
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee")
 
@@ -133,8 +139,7 @@ def compare(
         precision: a key of ``MAD_BOUND``.
         run: batch×3×H×W to the heads by name.
         truth: the PyTorch network's answers.
-        steady: False for random weights. Their glance is nearly a tie at every pixel, so that alpha
-            says nothing about precision; then the mean difference of the heads is judged instead.
+        steady: False for random weights, see ``RANDOM_FACTOR``.
     """
     from kernels import collaborative_fusion
     from training.metrics import evaluate
@@ -142,8 +147,10 @@ def compare(
     totals: dict[str, float] = {}
     largest = worst_head = mean_head = 0.0
     count = 0
-    bound = {"mad" if steady else "heads' mad": MAD_BOUND[precision]}
-    if precision == "float32" and truth.fusion != "alpha":  # a fused head jumps, see above
+    bound = {"mad": MAD_BOUND[precision]}
+    if not steady:
+        bound = {"heads' mad": RANDOM_FACTOR * MAD_BOUND[precision]}
+    elif precision == "float32" and truth.fusion != "alpha":  # a fused head jumps, see above
         bound["heads"] = HEADS_BOUND
     shown = _ARITHMETIC.get(precision, precision)
     for tensor, heads, alpha in zip(truth.tensors, truth.heads, truth.alphas, strict=True):

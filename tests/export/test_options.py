@@ -36,7 +36,7 @@ def no_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["--model", "gfm", "--fp16", "--bf16"], ["contradict", "leave one out"]),
         (["--model", "gfm", "--size", "288"], ["'288'", "--size 288x512"]),
         (["--model", "gfm", "--size", "288x"], ["'288x'", "height x width"]),
-        (["--model", "gfm", "--size", "-32x64"], ["height x width"]),
+        (["--model", "gfm", "--size=-32x64"], ["height x width"]),
         (["--model", "gfm", "--size", "nanx32"], ["'nanx32'"]),
         (["--model", "gfm", "--size", "0x0"], ["0x0", "from 32 to 8192", "32x32"]),
         (["--model", "gfm", "--size", "32x9000"], ["out of range", "32x8192"]),
@@ -53,7 +53,9 @@ def no_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["--model", "gfm", "--output", "."], ["is a folder"]),
     ],
 )
-def test_wrong_flags(flags: list[str], words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_flags(
+    flags: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     if "--model" in flags and "--weights" not in flags:
         flags = [*flags, "--random-weights"]
     assert main(flags) == 2
@@ -100,7 +102,7 @@ def test_output_below_a_file(tmp_path: Path) -> None:
 
 def test_target_asked_for_by_name_but_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(plans.MODULES, "tensorrt-rtx", ("no_such_module", "pip install it"))
-    with pytest.raises(UsageError, match="no_such_module is not installed.*pip install it"):
+    with pytest.raises(UsageError, match=r"no_such_module is not installed.*pip install it"):
         check(BuildOptions("gfm", random_weights=True, targets=("tensorrt-rtx",)))
     checked = check(BuildOptions("gfm", random_weights=True, targets=("auto",)))
     assert "tensorrt-rtx" in dict(checked.skipped)  # auto goes on, and says so

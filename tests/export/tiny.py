@@ -16,7 +16,7 @@ from training.networks.blocks import collaborative_fusion
 
 
 class Tiny(nn.Module):
-    """Stands in for GFM; BatchNorm statistics are random, since default ones would hide a mistake."""
+    """Stands in for GFM; BatchNorm statistics are random, since default ones hide mistakes."""
 
     name, backbone, rosta, fusion = "gfm", "mobilenetv3", "tt", "tt"
     size_multiple = 32
@@ -46,7 +46,9 @@ class Tiny(nn.Module):
                 module.bias.data = torch.randn(count, generator=generator)
             elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
                 fan = module.weight[0].numel()
-                module.weight.data = torch.randn(module.weight.shape, generator=generator) / fan**0.5
+                module.weight.data = (
+                    torch.randn(module.weight.shape, generator=generator) / fan**0.5
+                )
                 if module.bias is not None:
                     module.bias.data = torch.randn(module.bias.shape, generator=generator)
         self.stem.weight.data /= 100  # the input is 0..255

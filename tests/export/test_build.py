@@ -1,0 +1,332 @@
+"""The whole builder on the tiny network: what an engine holds, what a failure leaves behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+pytest.importorskip("torch")
+
+from export import graph, pipeline, plans, verify
+from export.build import BuildError, BuildOptions, build, main
+from export.report import Report
+from sdk.engine import EngineFile
+from sdk.manifest import Manifest
+from training import checkpoints
+
+SMALL = BuildOptions("gfm", random_weights=True, sizes=((64, 96),), targets=("onnx",))
+
+
+def options(output: Path, **changes: Any) -> BuildOptions:
+    return dataclasses.replace(SMALL, output=output, **changes)
+
+
+@pytest.fixture
+def checkpoint(stand_in: ModuleType, tmp_path: Path) -> Path:
+    path = tmp_path / "mine.safetensors"
+    checkpoints.save(stand_in.Tiny(), path, {"licence": "MIT"})
+    return path
+
+
+def test_an_engine_of_two_sizes_in_float16(
+    stand_in: ModuleType, checkpoint: Path, tmp_path: Path
+) -> None:
+    path = build(
+        options(
+            tmp_path / "x.engine",
+            weights=checkpoint,
+            random_weights=False,
+            precision="fp16",
+            sizes=((64, 96), (96, 64)),
+        )
+    )
+    assert path == tmp_path / "x.engine"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["mine.safetensors", "x.engine"]
+    with EngineFile.open(path) as engine:  # checks every member's SHA-256
+        manifest = engine.manifest
+        graphs = {model.onnx: bytes(engine.read(model.onnx)) for model in manifest.models}
+    assert list(graphs) == ["model.onnx", "model-96x64.onnx"]
+    assert [model.size for model in manifest.models] == [(64, 96), (96, 64)]
+    assert manifest.precision == "fp16"
+    assert manifest.weights.licence == "MIT"
+    assert not manifest.weights.random
+    assert manifest.weights.source == "mine.safetensors"
+    parameters = sum(parameter.numel() for parameter in stand_in.Tiny().parameters())
+    assert manifest.network.parameters == parameters
+    # Convolutions see as many positions at both sizes; the adaptive pooling differs a little.
+    macs = manifest.network.macs
+    assert macs["64x96"] == pytest.approx(macs["96x64"], rel=0.01)
+    for content in graphs.values():
+        model = onnx.load_from_string(content)
+        onnx.checker.check_model(model, full_check=True)
+        (note,) = [entry.value for entry in model.metadata_props if entry.key == "matter"]
+        brief = Manifest.from_json(note)
+        expected = dataclasses.replace(manifest, members={}, verification=())
+        assert brief == expected
+        assert any(
+            tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer
+        )
+    judged = {(entry.artefact, entry.size): entry for entry in manifest.verification}
+    for size in ((64, 96), (96, 64)):
+        for artefact in ("float16 graph", "onnxruntime"):
+            entry = judged[artefact, size]
+            assert entry.status == "passed", entry
+            assert entry.mad is not None
+            assert entry.mad <= entry.bound["mad"]
+        assert judged["onnxruntime-cuda", size].status in ("not run", "passed")
+
+
+def test_the_engine_mattes_as_pytorch_does(
+    stand_in: ModuleType, checkpoint: Path, tmp_path: Path
+) -> None:
+    """Through the SDK, on a frame that the verification has not seen."""
+    import torch
+
+    from sdk import Matter
+
+    path = build(options(tmp_path / "x.engine", weights=checkpoint, random_weights=False, batch=2))
+    frame = np.random.default_rng(3).integers(0, 255, (64, 96, 3), np.uint8)
+    with Matter(path, backend="onnxruntime") as matter:
+        alpha = matter(frame).alpha
+    rgb = np.ascontiguousarray(frame[..., ::-1].transpose(2, 0, 1)[None], np.float32)
+    with torch.no_grad():
+        expected = stand_in.Tiny().eval()(torch.from_numpy(rgb))["alpha"][0, 0].numpy()
+    assert np.abs(alpha - expected).mean() < 1e-4
+
+
+def test_bfloat16_with_random_weights(stand_in: ModuleType, tmp_path: Path) -> None:
+    path = build(options(tmp_path / "x.engine", precision="bf16"))
+    with EngineFile.open(path) as engine:
+        assert engine.manifest.precision == "bf16"
+        assert engine.manifest.weights.random
+        judged = {entry.artefact: entry for entry in engine.manifest.verification}
+    assert judged["bfloat16 graph"].status == "passed"
+    assert judged["bfloat16 graph"].precision == "bfloat16"
+
+
+def test_a_plan_for_tensorrt_rtx(stand_in: ModuleType, tmp_path: Path) -> None:
+    trt = pytest.importorskip("tensorrt_rtx")
+    path = build(options(tmp_path / "x.engine", precision="fp16", targets=("tensorrt-rtx",)))
+    version = ".".join(trt.__version__.split(".")[:2])
+    with EngineFile.open(path) as engine:
+        (plan,) = engine.manifest.plans
+        judged = {entry.artefact: entry for entry in engine.manifest.verification}
+    assert plan.file == f"plans/tensorrt-rtx-{version}.plan"
+    assert plan.compute_capability is None
+    assert judged["tensorrt-rtx"].status in ("not run", "passed")
+    if plans.gpu() is None:
+        assert judged["tensorrt-rtx"].reason == "no NVIDIA GPU here"
+
+
+def test_weights_too_large_for_one_message(
+    stand_in: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As resnet101's 2 GB: external weights inside the engine, with a threshold to match."""
+    monkeypatch.setattr(graph, "EXTERNAL_BYTES", 1000)
+    path = build(options(tmp_path / "x.engine", precision="fp16"))
+    with EngineFile.open(path) as engine:
+        assert engine.manifest.models[0].data == "model.onnx.data"
+        assert set(engine.manifest.members) == {"model.onnx", "model.onnx.data"}
+        judged = {entry.artefact: entry for entry in engine.manifest.verification}
+    assert judged["onnxruntime"].status == "passed"
+    with zipfile.ZipFile(path) as archive:
+        assert archive.getinfo("model.onnx").file_size < 60_000
+
+
+def test_a_matte_past_its_bound_fails_and_leaves_an_old_engine_alone(
+    stand_in: ModuleType,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(verify.MAD_BOUND, "float32", 0.0)
+    flags = ["--model", "gfm", "--weights", str(checkpoint), "--size", "64x96", "--target", "onnx"]
+    output = tmp_path / "x.engine"
+    for before in (None, b"old"):
+        if before:
+            output.write_bytes(before)
+        assert main([*flags, "--output", str(output)]) == 1
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert "verification: onnxruntime 64x96 (float32): mad " in captured.err
+        assert "is over 0e+00" in captured.err
+        assert "failed: mad" in captured.err  # in the table too
+        assert "Next:" not in captured.err
+        left = {entry.name for entry in tmp_path.iterdir()}
+        assert left == {"mine.safetensors"} | ({"x.engine"} if before else set())
+        assert before is None or output.read_bytes() == before
+
+
+def test_a_wrong_operator_is_found(
+    stand_in: ModuleType, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The classic slip: align_corners on the wrong upsampling."""
+    export = graph.export_onnx
+
+    def slip(*arguments: Any, **more: Any) -> Any:
+        model = export(*arguments, **more)
+        for node in model.graph:
+            if node.op_type == "Resize":
+                node.attributes.add(
+                    graph.ir.AttrString("coordinate_transformation_mode", "align_corners")
+                )
+        return model
+
+    monkeypatch.setattr(graph, "export_onnx", slip)
+    with pytest.raises(BuildError, match=r"heads .* is over 1e-03"):
+        build(options(tmp_path / "x.engine", weights=checkpoint, random_weights=False))
+    assert not (tmp_path / "x.engine").exists()
+
+
+def test_a_plan_that_cannot_be_built_fails_the_build(
+    stand_in: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorrt_rtx")
+
+    def refuse(*arguments: Any, **more: Any) -> Any:
+        raise BuildError("tensorrt-rtx 1.7 could not build the plan:\n  no reason given")
+
+    monkeypatch.setattr(plans, "build", refuse)
+    with pytest.raises(BuildError, match="could not build the plan"):
+        build(options(tmp_path / "x.engine", targets=("tensorrt-rtx",)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_of_another_network_is_one_clear_error(
+    stand_in: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    other = tmp_path / "other.pth"
+    torch.save({"layer.weight": torch.zeros(3)}, other)
+    flags = ["--model", "gfm", "--weights", str(other), "--target", "onnx"]
+    assert main([*flags, "--output", str(tmp_path / "x.engine")]) == 1
+    captured = capsys.readouterr()
+    assert "other.pth" in captured.err
+    assert "Traceback" not in captured.err
+    assert [entry.name for entry in tmp_path.iterdir()] == ["other.pth"]
+
+
+def test_an_interrupted_build_leaves_nothing(
+    stand_in: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupt(*arguments: Any, **more: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "_verify", interrupt)
+    flags = ["--model", "gfm", "--random-weights", "--size", "64x96", "--target", "onnx"]
+    assert main([*flags, "--output", str(tmp_path / "x.engine")]) == 130
+    assert "interrupted; nothing was written" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_clear_error(
+    stand_in: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any, **more: Any) -> Any:
+        raise OSError(28, "No space left on device", "model.onnx")
+
+    monkeypatch.setattr(graph, "save", full)
+    with pytest.raises(BuildError, match=r"No space left on device \(model.onnx\); nothing"):
+        build(options(tmp_path / "x.engine"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stdout_holds_the_path_alone(
+    stand_in: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "x.engine"
+    flags = ["--model", "gfm", "--random-weights", "--size", "64x96", "--target", "onnx"]
+    assert main([*flags, "--output", str(output)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"{output}\n"
+    for word in (
+        "stage",
+        "seconds",
+        "SAD",
+        "MSE",
+        "Grad",
+        "Conn",
+        "largest",
+        "parameters",
+        "Next:",
+    ):
+        assert word in captured.err
+    assert "onnxruntime-cuda" in captured.err
+    assert "\x1b" not in captured.err  # a log, not a terminal
+
+
+def test_nan_never_passes() -> None:
+    zeros = np.zeros((1, 3, 32, 32), np.float32)
+    heads = {"glance": zeros, "focus": zeros[:, :1]}
+    truth = verify.Reference((32, 32), "tt", (zeros,), (heads,), (zeros[:, :1],))
+    wrong = {"glance": zeros, "focus": zeros[:, :1] + np.nan}
+    entry = verify.compare("x", "float32", lambda tensor: wrong, truth)
+    assert (entry.status, entry.reason) == ("failed", "focus holds NaN or infinity")
+    assert verify.compare("x", "float32", lambda tensor: heads, truth).status == "passed"
+
+
+def test_the_clock_in_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    class Terminal:
+        encoding = "utf-8"
+
+        def __init__(self) -> None:
+            self.text = ""
+
+        def isatty(self) -> bool:
+            return True
+
+        def write(self, text: str) -> int:
+            self.text += text
+            return len(text)
+
+        def flush(self) -> None:
+            pass
+
+    terminal = Terminal()
+    report = Report(terminal)  # type: ignore[arg-type]
+    with report.stage("one") as stage:
+        stage.bytes = 1_500_000
+        import time
+
+        time.sleep(0.5)
+    with pytest.raises(RuntimeError), report.stage("two"):
+        raise RuntimeError
+    last = [line.split("\r")[-1] for line in terminal.text.split("\n")]
+    assert terminal.text.count("… one") >= 1
+    assert "✓ one" in last[0]
+    assert "1.5 MB" in last[0]
+    assert "✗ two" in last[1]
+    assert [stage.name for stage in report.stages] == ["one"]
+
+
+def test_the_light_network_builds_from_the_command_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "export.build", "--model", "gfm", "--random-weights", "--fp16"]
+    command += ["--backbone", "mobilenetv3", "--size", "32x64", "--target", "onnx"]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "gfm.engine")],
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(tmp_path / "gfm.engine")
+    with zipfile.ZipFile(tmp_path / "gfm.engine") as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+    assert manifest["network"]["parameters"] < 6_000_000
+    assert manifest["weights"]["random"]

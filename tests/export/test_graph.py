@@ -1,0 +1,214 @@
+"""The ONNX graph: what it holds, and that it computes what PyTorch computes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from export import graph
+from export.errors import BuildError
+from export.verify import session
+
+SIZE = (64, 96)
+HEADS = {"glance": 3, "focus": 1}
+KEYS = Path(__file__).resolve().parents[1] / "data/reference/checkpoints/gfm_r34_tt.json.gz"
+
+
+@pytest.fixture(scope="module")
+def network(tiny: ModuleType) -> torch.nn.Module:
+    return tiny.Tiny().eval()
+
+
+@pytest.fixture(scope="module")
+def model(network: torch.nn.Module) -> ir.Model:
+    return graph.export_onnx(network, HEADS, SIZE)
+
+
+def image(batch: int = 1, size: tuple[int, int] = SIZE) -> NDArray[np.float32]:
+    return np.random.default_rng(0).uniform(0, 255, (batch, 3, *size)).astype(np.float32)
+
+
+def largest_difference(
+    model: ir.Model, network: torch.nn.Module, x: NDArray[np.float32], folder: Path
+) -> float:
+    graph.save(model, folder / "model.onnx")
+    heads = session(folder / "model.onnx")(x)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(x))
+    return max(float(np.abs(heads[name] - expected[name].numpy()).max()) for name in HEADS)
+
+
+def test_graph_computes_what_pytorch_computes(
+    model: ir.Model, network: torch.nn.Module, tmp_path: Path
+) -> None:
+    assert largest_difference(model, network, image(), tmp_path) < 1e-5
+
+
+def test_batch_of_two_at_another_size(network: torch.nn.Module, tmp_path: Path) -> None:
+    model = graph.export_onnx(network, HEADS, (96, 64), batch=2)
+    assert largest_difference(model, network, image(2, (96, 64)), tmp_path) < 1e-5
+    loaded = onnx.load(tmp_path / "model.onnx")
+    shapes = {
+        value.name: [side.dim_value for side in value.type.tensor_type.shape.dim]
+        for value in (*loaded.graph.input, *loaded.graph.output)
+    }
+    assert shapes == {"image": [2, 3, 96, 64], "glance": [2, 3, 96, 64], "focus": [2, 1, 96, 64]}
+
+
+def test_what_the_graph_holds(model: ir.Model, tmp_path: Path) -> None:
+    assert graph.save(model, tmp_path / "model.onnx") is None
+    onnx.checker.check_model(tmp_path / "model.onnx", full_check=True)
+    loaded = onnx.load(tmp_path / "model.onnx")
+    kinds = {node.op_type for node in loaded.graph.node}
+    assert {node.domain for node in loaded.graph.node} == {""}
+    assert not kinds & {"BatchNormalization", "Gather", "GatherND", "Where", "Identity", "Constant"}
+    assert [(entry.domain, entry.version) for entry in loaded.opset_import] == [("", 18)]
+    assert not loaded.functions
+    for value in (*loaded.graph.input, *loaded.graph.output):
+        assert value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    assert [value.name for value in loaded.graph.output] == ["glance", "focus"]
+    # The exporter notes where in the source each node comes from: paths of the building machine.
+    assert str(Path.home()).encode() not in loaded.SerializeToString()
+    assert b".py" not in loaded.SerializeToString()
+
+
+def test_only_the_batch_norm_without_a_convolution_stays_as_two_operators(model: ir.Model) -> None:
+    names = [node.name or "" for node in model.graph]
+    assert sum(name.endswith(".scale") for name in names) == 1
+    assert sum(name.endswith(".shift") for name in names) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "weight"), [("Conv", (6, 2, 3, 3)), ("ConvTranspose", (4, 3, 2, 2))]
+)
+@pytest.mark.parametrize("bias", [False, True])
+def test_folding_a_batch_norm_into_grouped_convolutions(
+    kind: str, weight: tuple[int, ...], bias: bool, tmp_path: Path
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    x, kernel, offset = draw(1, 4, 8, 8), draw(*weight), draw(6) if bias else None
+    gamma, beta, mean, variance = draw(6), draw(6), draw(6), draw(6).abs() + 0.5
+    convolution = F.conv2d if kind == "Conv" else F.conv_transpose2d
+    expected = F.batch_norm(
+        convolution(x, kernel, offset, groups=2), mean, variance, gamma, beta, eps=1e-3
+    )
+    constants = {"kernel": kernel, "gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
+    if offset is not None:
+        constants["offset"] = offset
+    inputs = ["image", "kernel"] + (["offset"] if bias else [])
+    helper = onnx.helper
+    nodes = [
+        helper.make_node(kind, inputs, ["y"], group=2, name="conv"),
+        helper.make_node(
+            "BatchNormalization", ["y", "gamma", "beta", "mean", "variance"], ["z"], epsilon=1e-3
+        ),
+    ]
+    made = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("image", 1, x.shape)],
+        [helper.make_tensor_value_info("z", 1, expected.shape)],
+        [onnx.numpy_helper.from_array(value.numpy(), name) for name, value in constants.items()],
+    )
+    proto = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    model = ir.from_proto(proto)
+    assert graph.fold_batch_norm(model) == 1
+    assert [node.op_type for node in model.graph] == [kind]
+    graph.save(model, tmp_path / "model.onnx")
+    received = session(tmp_path / "model.onnx")(x.numpy())["z"]
+    np.testing.assert_allclose(received, expected.numpy(), atol=2e-5)
+
+
+@pytest.mark.parametrize(("length", "windows"), [(16, 3), (9, 5), (1, 5), (7, 7), (12, 4)])
+def test_averaging_is_adaptive_pooling(length: int, windows: int) -> None:
+    x = torch.randn(1, 1, length, generator=torch.Generator().manual_seed(0))
+    expected = F.adaptive_avg_pool1d(x, windows)[0, 0].numpy()
+    np.testing.assert_allclose(
+        graph.averaging(length, windows) @ x[0, 0].numpy(), expected, atol=1e-6
+    )
+
+
+def test_pooling_that_divides_is_an_ordinary_pool(tmp_path: Path) -> None:
+    class Pool(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            y = F.adaptive_avg_pool2d(x, (4, 3))
+            return {"y": F.interpolate(y, size=x.shape[2:], mode="bilinear", align_corners=True)}
+
+    model = graph.export_onnx(Pool(), {"y": 3}, (32, 96))
+    assert [node.op_type for node in model.graph] == ["AveragePool", "Resize"]
+    graph.save(model, tmp_path / "model.onnx")
+    x = image(1, (32, 96))
+    expected = Pool()(torch.from_numpy(x))["y"].numpy()
+    received = session(tmp_path / "model.onnx")(x)["y"]
+    np.testing.assert_allclose(received, expected, rtol=1e-5, atol=1e-3)
+
+
+def test_external_weights_lie_beside_the_graph_under_a_bare_name(
+    model: ir.Model, network: torch.nn.Module, tmp_path: Path
+) -> None:
+    data = graph.save(model, tmp_path / "model.onnx", external_bytes=1000)
+    assert data == tmp_path / "model.onnx.data"
+    loaded = onnx.load(tmp_path / "model.onnx", load_external_data=False)
+    places = {
+        entry.value
+        for tensor in loaded.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    assert places == {"model.onnx.data"}
+    x = image()
+    with torch.no_grad():
+        expected = network(torch.from_numpy(x))["focus"].numpy()
+    received = session(tmp_path / "model.onnx")(x)["focus"]
+    np.testing.assert_allclose(received, expected, atol=1e-5)
+
+
+def test_a_custom_operator_is_refused(model: ir.Model) -> None:
+    other = model.clone()
+    other.graph[0].domain = "com.example"
+    with pytest.raises(BuildError, match=r"com\.example::Conv"):
+        graph.check(other, HEADS, SIZE, 1)
+    with pytest.raises(BuildError, match="input and outputs"):
+        graph.check(model, HEADS, (32, 32), 1)
+
+
+def test_an_exporter_error_is_one_line() -> None:
+    class Wrong(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            if x.sum() > 0:  # data-dependent: cannot be exported
+                return {"y": x}
+            return {"y": -x}
+
+    with pytest.raises(BuildError, match="the ONNX export failed") as caught:
+        graph.export_onnx(Wrong(), {"y": 3}, (32, 32))
+    assert "\n" not in str(caught.value)
+
+
+def test_multiply_accumulates_are_those_of_the_published_network() -> None:
+    """131.808·10⁹ at 800×800, as the reference key list counts the published code's layers."""
+    if not KEYS.is_file():
+        pytest.skip("the reference key lists are not in this checkout")
+    from training import networks
+
+    published = json.loads(gzip.decompress(KEYS.read_bytes()))["gmacs_800"]
+    with torch.device("meta"):
+        network = networks.create("gfm", backbone="resnet34", rosta="tt")
+    network = network.to_empty(device="cpu")
+    for tensor in (*network.parameters(), *network.buffers()):
+        tensor.data.zero_()
+    model = graph.export_onnx(network, HEADS, (800, 800))
+    assert graph.count_macs(model) / 1e9 == pytest.approx(published, rel=2e-3)

@@ -1,0 +1,238 @@
+"""Half-precision graphs: types, what stays float32, and how far they are from float32."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from export import graph, plans, precision
+from export.errors import BuildError
+from export.verify import session
+
+SIZE = (64, 96)
+HEADS = {"glance": 3, "focus": 1}
+FLOAT, FLOAT16, BFLOAT16 = ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16
+
+
+@pytest.fixture(scope="module")
+def model(tiny: ModuleType) -> ir.Model:
+    return graph.export_onnx(tiny.Tiny(), HEADS, SIZE)
+
+
+@pytest.fixture(scope="module")
+def image() -> NDArray[np.float32]:
+    return np.random.default_rng(0).uniform(0, 255, (1, 3, *SIZE)).astype(np.float32)
+
+
+def heads(model: ir.Model, x: NDArray[np.float32], folder: Path) -> dict[str, NDArray[np.float32]]:
+    graph.save(model, folder / "x.onnx")
+    return dict(session(folder / "x.onnx")(x))
+
+
+def largest(a: dict[str, NDArray[np.float32]], b: dict[str, NDArray[np.float32]]) -> float:
+    return max(float(np.abs(a[name] - b[name]).max()) for name in HEADS)
+
+
+def test_stored_weights_are_half_and_computed_in_float32(
+    model: ir.Model, image: NDArray[np.float32], tmp_path: Path
+) -> None:
+    stored = precision.store_half(model)
+    graph.save(stored, tmp_path / "model.onnx")
+    onnx.checker.check_model(tmp_path / "model.onnx", full_check=True)
+    sizes = {value.dtype: 0 for value in stored.graph.initializers.values()}
+    for value in stored.graph.initializers.values():
+        if value.const_value is not None:
+            sizes[value.dtype] += value.const_value.size
+    assert sizes[FLOAT16] > 0.8 * sum(sizes.values())  # the rest are small ones
+    for node in stored.graph:
+        if node.op_type != "Cast":
+            assert all(x is None or x.dtype != FLOAT16 for x in (*node.inputs, *node.outputs))
+    # The same as rounding the weights by hand.
+    rounded = model.clone()
+    for value in rounded.graph.initializers.values():
+        tensor = value.const_value
+        if tensor is not None and tensor.dtype == FLOAT and tensor.size >= precision.SMALL:
+            value.const_value = ir.tensor(
+                tensor.numpy().astype(np.float16).astype(np.float32), name=value.name
+            )
+    assert largest(heads(stored, image, tmp_path), heads(rounded, image, tmp_path)) < 1e-6
+
+
+def test_a_weight_beyond_float16_stays_float32(model: ir.Model) -> None:
+    name, weight = max(
+        model.graph.initializers.items(),
+        key=lambda item: item[1].const_value.size,  # type: ignore[union-attr]
+    )
+    assert name not in precision.store_half(model).graph.initializers
+    other = model.clone()
+    shape = [int(side) for side in weight.shape or ()]
+    other.graph.initializers[name].const_value = ir.tensor(
+        np.full(shape, 7e4, np.float32), name=name
+    )
+    assert name in precision.store_half(other).graph.initializers
+    reader = other.graph.initializers[name].uses()[0].node
+    assert precision.too_large(other, {}) == {reader.name}
+
+
+def test_the_float32_graph_is_left_as_it_was(model: ir.Model) -> None:
+    before = ir.to_proto(model).SerializeToString(deterministic=True)
+    for half in (FLOAT16, BFLOAT16):
+        precision.emulated(precision.typed(model, half, []), half)
+    precision.store_half(model)
+    precision.with_ranges(model)
+    assert ir.to_proto(model).SerializeToString(deterministic=True) == before
+
+
+@pytest.mark.parametrize("half", [FLOAT16, BFLOAT16])
+def test_typed_graph_has_float32_input_and_outputs_and_consistent_types(
+    model: ir.Model, half: ir.DataType
+) -> None:
+    keep = precision.protected(model, half)
+    typed = precision.typed(model, half, keep)
+    for value in (*typed.graph.inputs, *typed.graph.outputs):
+        assert value.dtype == FLOAT
+    assert [value.name for value in typed.graph.outputs] == ["glance", "focus"]
+    convolutions = [node for node in typed.graph if node.op_type == "Conv"]
+    assert convolutions
+    for node in typed.graph:
+        if node.op_type in ("Cast", "Resize", "Slice", "Reshape"):
+            continue
+        kinds = {x.dtype for x in (*node.inputs, *node.outputs) if x is not None}
+        kinds -= {ir.DataType.INT64}
+        assert kinds == {FLOAT if node.name in keep else half}, node.name
+    # The input is read as float32 and cast once, not once a reader.
+    casts = [node for node in typed.graph if node.op_type == "Cast"]
+    assert len({(node.inputs[0], node.attributes.get_int("to")) for node in casts}) == len(casts)
+
+
+def test_float16_graph_passes_onnx_own_type_check(model: ir.Model, tmp_path: Path) -> None:
+    typed = precision.typed(model, FLOAT16, precision.protected(model, FLOAT16))
+    graph.save(typed, tmp_path / "typed.onnx")
+    onnx.checker.check_model(tmp_path / "typed.onnx", full_check=True)
+
+
+@pytest.mark.parametrize(("half", "bits"), [(FLOAT16, 11), (BFLOAT16, 8)])
+def test_emulation_is_as_coarse_as_the_type(
+    model: ir.Model, image: NDArray[np.float32], tmp_path: Path, half: ir.DataType, bits: int
+) -> None:
+    typed = precision.typed(model, half, precision.protected(model, half))
+    difference = largest(
+        heads(precision.emulated(typed, half), image, tmp_path), heads(model, image, tmp_path)
+    )
+    # Some roundings of 2**-bits each: neither none (not emulated) nor nonsense.
+    assert 0.1 * 2.0**-bits < difference < 30 * 2.0**-bits
+
+
+@pytest.mark.parametrize(("half", "kind"), [(FLOAT16, torch.float16), (BFLOAT16, torch.bfloat16)])
+def test_emulated_results_are_numbers_of_the_half_type(
+    half: ir.DataType, kind: torch.dtype, tmp_path: Path
+) -> None:
+    """Against PyTorch: product and sum each rounded to the half type, step by step."""
+
+    class Steps(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"y": torch.relu(x * 0.3711) + x}
+
+    model = graph.export_onnx(Steps(), {"y": 3}, (32, 32))
+    typed = precision.typed(model, half, [])
+    x = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    graph.save(precision.emulated(typed, half), tmp_path / "x.onnx")
+    received = session(tmp_path / "x.onnx")(x.numpy())["y"]
+    z = x.to(kind)
+    expected = (torch.relu(z * torch.tensor(0.3711).to(kind)) + z).float().numpy()
+    np.testing.assert_array_equal(received, expected)
+
+
+def test_saturated_classes_do_not_tie_in_a_float16_graph(tmp_path: Path) -> None:
+    """sigmoid(9) and sigmoid(12) are both 1 in float16; the arg-max must still see the larger."""
+
+    class Logits(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"glance": (x * 2).sigmoid()}
+
+    model = graph.export_onnx(Logits(), {"glance": 3}, (32, 32))
+    x = np.zeros((1, 3, 32, 32), np.float32)
+    x[:, 1], x[:, 2] = 4.5, 6.0
+    keep = precision.protected(model, FLOAT16)
+    good = precision.emulated(precision.typed(model, FLOAT16, keep), FLOAT16)
+    graph.save(good, tmp_path / "good.onnx")
+    assert (session(tmp_path / "good.onnx")(x)["glance"].argmax(1) == 2).all()
+    bad = precision.emulated(precision.typed(model, FLOAT16, []), FLOAT16)
+    graph.save(bad, tmp_path / "bad.onnx")
+    assert (session(tmp_path / "bad.onnx")(x)["glance"].argmax(1) == 1).all()
+
+
+def test_layers_that_would_overflow_stay_float32(tmp_path: Path) -> None:
+    class Loud(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            loud = torch.relu(x * 1000)
+            return {"y": torch.tanh(loud * 1e-5)}
+
+    model = graph.export_onnx(Loud(), {"y": 3}, (32, 32))
+    x = np.random.default_rng(0).uniform(100, 255, (1, 3, 32, 32)).astype(np.float32)
+    measured, names = precision.with_ranges(model)
+    graph.save(measured, tmp_path / "ranges.onnx")
+    values = session(tmp_path / "ranges.onnx")(x).values()
+    ranges = dict(zip(names, map(float, values), strict=True))
+    assert max(ranges.values()) == pytest.approx(1000 * x.max(), rel=1e-6)
+    large = precision.too_large(model, ranges)
+    kinds = [node.op_type for node in model.graph if node.name in large]
+    assert kinds == ["Mul", "Relu", "Mul"]  # the quiet end is not among them
+    expected = np.tanh(x * 1e-2)
+    for keep, good in ((large, True), (set(), False)):
+        made = precision.emulated(precision.typed(model, FLOAT16, keep), FLOAT16)
+        graph.save(made, tmp_path / "x.onnx")
+        received = session(tmp_path / "x.onnx")(x)["y"]
+        assert bool(np.allclose(received, expected, atol=2e-3)) is good
+    assert precision.too_large(model, dict.fromkeys(ranges, float("nan")))
+
+
+@pytest.mark.parametrize("half", [None, FLOAT16, BFLOAT16])
+def test_tensorrt_rtx_builds_a_plan(
+    model: ir.Model, half: ir.DataType | None, tmp_path: Path
+) -> None:
+    trt = pytest.importorskip("tensorrt_rtx")
+    typed = (
+        model if half is None else precision.typed(model, half, precision.protected(model, half))
+    )
+    graph.save(typed, tmp_path / "typed.onnx", external_bytes=1000)
+    warnings: list[str] = []
+    plan = plans.build(
+        "tensorrt-rtx", tmp_path / "typed.onnx", tmp_path / "x.plan", warn=warnings.append
+    )
+    assert plan.path.stat().st_size > 1000
+    version = ".".join(trt.__version__.split(".")[:2])
+    assert plan.member(None) == f"plans/tensorrt-rtx-{version}.plan"
+    assert plan.member((64, 96)) == f"plans/tensorrt-rtx-{version}-64x96.plan"
+
+
+def test_the_parsers_complaint_is_shown(tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    helper = onnx.helper
+    node = helper.make_node("MaxPool", ["image"], ["y", "i"], kernel_shape=[2, 2], name="pool")
+    made = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info("image", 1, [1, 1, 4, 4])],
+        [
+            helper.make_tensor_value_info("y", 1, [1, 1, 3, 3]),
+            helper.make_tensor_value_info("i", 7, [1, 1, 3, 3]),
+        ],
+    )
+    onnx.save(helper.make_model(made, ir_version=10), tmp_path / "x.onnx")
+    with pytest.raises(BuildError, match="does not accept the graph") as caught:
+        plans.build("tensorrt-rtx", tmp_path / "x.onnx", tmp_path / "x.plan", warn=print)
+    assert "MaxPool" in str(caught.value)
+    assert not (tmp_path / "x.plan").exists()
+
+
+def test_name_of_a_plan_for_one_gpu() -> None:
+    plan = plans.Plan("tensorrt", "11.4", "9.0", Path("x"))
+    assert plan.member(None) == "plans/tensorrt-11.4-sm90.plan"
