@@ -158,7 +158,7 @@ def check(model: ir.Model, heads: Mapping[str, int], size: tuple[int, int], batc
         raise BuildError(
             f"the graph calls functions {sorted(map(str, model.functions))}; expected none"
         )
-    received = {value.name: _dims(value) for value in (*model.graph.inputs, *model.graph.outputs)}
+    received = {value.name: dims(value) for value in (*model.graph.inputs, *model.graph.outputs)}
     expected = {INPUT: (batch, 3, *size)} | {
         head: (batch, channels, *size) for head, channels in heads.items()
     }
@@ -174,13 +174,13 @@ def count_macs(model: ir.Model) -> int:
     total = 0
     for node in model.graph:
         if node.op_type == "Conv":
-            weight, out = _dims(node.inputs[1]), _dims(node.outputs[0])
+            weight, out = dims(node.inputs[1]), dims(node.outputs[0])
             total += math.prod(out) * math.prod(weight[1:])
         elif node.op_type == "ConvTranspose":
-            weight, into = _dims(node.inputs[1]), _dims(node.inputs[0])
+            weight, into = dims(node.inputs[1]), dims(node.inputs[0])
             total += math.prod(into) * math.prod(weight[1:])
         elif node.op_type in ("MatMul", "Gemm"):
-            left, out = _dims(node.inputs[0]), _dims(node.outputs[0])
+            left, out = dims(node.inputs[0]), dims(node.outputs[0])
             transposed = node.op_type == "Gemm" and node.attributes.get_int("transA", 0) == 1
             total += math.prod(out) * left[0 if transposed else -1]
     return total
@@ -365,7 +365,12 @@ def _simplify(model: ir.Model) -> None:
     model.metadata_props.clear()
 
 
-def _dims(value: ir.Value | None) -> tuple[int, ...]:
+def dims(value: ir.Value | None) -> tuple[int, ...]:
+    """The static shape of a value.
+
+    Raises:
+        BuildError: it has none.
+    """
     if (
         value is None
         or value.shape is None

@@ -67,6 +67,9 @@ _COMPARISONS = ("ArgMax", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrE
 # float16 overflows there long before the mean does.
 _SUMS = ("ReduceMean", "ReduceSum", "ReduceL2", "GlobalAveragePool")
 
+# What TensorRT for RTX 1.7 refuses to compute in bfloat16.
+_NO_BFLOAT16 = ("ConvTranspose", "HardSwish", "HardSigmoid")
+
 
 def store_half(model: ir.Model) -> ir.Model:
     """A copy with float16 weights that are cast to float32; arithmetic stays float32.
@@ -177,9 +180,9 @@ def protected(model: ir.Model, half: ir.DataType) -> set[str]:
     """Nodes that a half-precision graph keeps in float32 whatever the weights are.
 
     From each head and each comparison back to the last convolution or matrix product; the sums over
-    whole planes; and transposed convolutions in bfloat16, which TensorRT for RTX 1.7 does not have.
+    whole planes; and what TensorRT does not compute in bfloat16.
     """
-    alone = (*_SUMS, "ConvTranspose") if half == ir.DataType.BFLOAT16 else _SUMS
+    alone = (*_SUMS, *_NO_BFLOAT16) if half == ir.DataType.BFLOAT16 else _SUMS
     keep = {node.name or "" for node in model.graph if node.op_type in alone}
     open_values = list(model.graph.outputs)
     for node in model.graph:

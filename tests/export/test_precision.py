@@ -72,12 +72,12 @@ def test_a_weight_beyond_float16_stays_float32(model: ir.Model) -> None:
     )
     assert name not in precision.store_half(model).graph.initializers
     other = model.clone()
-    shape = [int(side) for side in weight.shape or ()]
+    shape = graph.dims(weight)
     other.graph.initializers[name].const_value = ir.tensor(
         np.full(shape, 7e4, np.float32), name=name
     )
     assert name in precision.store_half(other).graph.initializers
-    reader = other.graph.initializers[name].uses()[0].node
+    reader = other.graph.initializers[name].consumers()[0]
     assert precision.too_large(other, {}) == {reader.name}
 
 
