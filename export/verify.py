@@ -58,8 +58,8 @@ TIE, MANY_TIES = 1e-4, 0.1
 
 # Fresh random weights: two classes are nearly as probable everywhere, so alpha says nothing about
 # precision and the heads are judged; and deep networks at their start amplify each rounding from
-# layer to layer (resnet101: 0.014 by float16 weights), so their bounds are wider. A wrong operator is still
-# far outside.
+# layer to layer (resnet101: 0.014 by float16 weights), so their bounds are wider. The bounds for
+# trained weights are the ones that tell anything.
 RANDOM_FACTOR = 20
 
 SCENES = 3
