@@ -39,12 +39,14 @@ class Options:
     steps: int = 2000
     batch: int = 12
     rate: float = 2e-3
+    scale: float = 1.0  # of the sizes that scenes are drawn at; small ones first converge sooner
     transition: int = 21  # diameter of the transition's ellipse; 25 in the paper, at 320 pixels
     average: float = 0.998  # weight averaging: share of the average that a step keeps
     bf16: bool = False
     resume: bool = False
     save_every: int = 200
-    validation: int = 40
+    validation: int = 40  # scenes
+    calibration: int = 50  # batches
     workers: int = 1
     threads: int = 0
 
@@ -80,12 +82,15 @@ class Scenes:
         }
 
 
-def batches(first: int, steps: int, batch: int) -> Iterator[list[tuple[int, int, int]]]:
+def batches(
+    first: int, steps: int, batch: int, scale: float = 1.0
+) -> Iterator[list[tuple[int, int, int]]]:
     """Keys of :class:`Scenes` for each step from ``first`` on; one size a step."""
     import numpy as np
 
     for step in range(first, steps):
-        height, width = SIZES[np.random.default_rng(step).integers(len(SIZES))]
+        drawn = SIZES[np.random.default_rng(step).integers(len(SIZES))]
+        height, width = (max(32, round(side * scale / 32) * 32) for side in drawn)
         yield [(step * batch + k, height, width) for k in range(batch)]
 
 
@@ -121,6 +126,21 @@ def validate(network: nn.Module, count: int) -> dict[str, float]:
         for key, value in evaluate(prediction.astype(np.float64), alpha.astype(np.float64)).items():
             totals[key] = totals.get(key, 0.0) + value / count
     return totals
+
+
+def calibrate(network: nn.Module, options: Options) -> None:
+    """Measure the batch norms' statistics again: those of averaged weights are not the average of
+    the statistics."""
+    from torch.optim.swa_utils import update_bn
+    from torch.utils.data import DataLoader
+
+    keys = list(batches(options.steps, options.steps + options.calibration, options.batch))
+    loader: Any = DataLoader(
+        Scenes(options.rosta, options.transition),  # type: ignore[arg-type]
+        batch_sampler=keys,
+        num_workers=options.workers,
+    )
+    update_bn((normalise(batch["image"], network) for batch in loader), network)
 
 
 def normalise(image: Tensor, network: nn.Module) -> Tensor:
@@ -168,7 +188,7 @@ def train(options: Options) -> dict[str, float]:
 
     loader: Any = DataLoader(
         Scenes(options.rosta, options.transition),  # type: ignore[arg-type]
-        batch_sampler=list(batches(step, options.steps, options.batch)),
+        batch_sampler=list(batches(step, options.steps, options.batch, options.scale)),
         num_workers=options.workers,
         prefetch_factor=4 if options.workers else None,
     )
@@ -214,6 +234,7 @@ def train(options: Options) -> dict[str, float]:
             log.flush()
         if step % options.save_every == 0 or step == options.steps:
             keep()
+    calibrate(averaged.module, options)
     metrics = validate(averaged.module, options.validation)
     seconds = time.monotonic() - started
     metadata = {
@@ -239,6 +260,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rosta", choices=("tt", "ft", "bt"), default="tt")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=12)
+    parser.add_argument("--scale", type=float, default=1.0, help="of the scenes' sizes")
     parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
     parser.add_argument("--bf16", action="store_true", help="bfloat16 autocast")
     parser.add_argument("--resume", action="store_true", help="go on from last.pt in --output")

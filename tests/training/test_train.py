@@ -19,7 +19,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _options(output: Path, **changes: object) -> train.Options:
-    options = train.Options(output, steps=6, batch=2, workers=0, validation=1, save_every=3)
+    options = train.Options(
+        output, steps=6, batch=2, workers=0, validation=1, calibration=2, save_every=3
+    )
     return dataclasses.replace(options, **changes)
 
 
