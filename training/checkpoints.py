@@ -124,7 +124,13 @@ def load_backbone(network: nn.Module, path: str | Path) -> LoadReport:
     return LoadReport(path, "backbone", len(fitted), ignored, kept, metadata)
 
 
-def save(network: nn.Module, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+def save(
+    network: nn.Module,
+    path: str | Path,
+    metadata: Mapping[str, str] | None = None,
+    *,
+    half: bool = False,
+) -> None:
     """Write the weights as safetensors, at once or not at all.
 
     The file is written beside `path` under a temporary name and renamed when it is complete.
@@ -132,6 +138,8 @@ def save(network: nn.Module, path: str | Path, metadata: Mapping[str, str] | Non
     Args:
         metadata: strings to store beside the tensors; the network's name, backbone and rosta are
             added as ``network``, ``backbone`` and ``rosta``.
+        half: store kernels and matrices as float16, at half the size. Biases and the statistics
+            of batch norms, which are few and may be tiny, stay as they are.
 
     Raises:
         CheckpointError: metadata other than strings, or a file that cannot be written.
@@ -142,6 +150,8 @@ def save(network: nn.Module, path: str | Path, metadata: Mapping[str, str] | Non
         if not isinstance(key, str) or not isinstance(value, str):
             raise CheckpointError(f"metadata {key!r}: {value!r}; expected strings")
     tensors = {key: tensor.detach().contiguous() for key, tensor in network.state_dict().items()}
+    if half:
+        tensors = {key: t.half() if t.ndim >= 2 else t for key, t in tensors.items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         save_file(tensors, temporary, strings)

@@ -234,6 +234,10 @@ def train(options: Options) -> dict[str, float]:
             log.flush()
         if step % options.save_every == 0 or step == options.steps:
             keep()
+    with torch.no_grad():  # what is validated is what is stored
+        for parameter in averaged.module.parameters():
+            if parameter.ndim >= 2:
+                parameter.copy_(parameter.half())
     calibrate(averaged.module, options)
     metrics = validate(averaged.module, options.validation)
     seconds = time.monotonic() - started
@@ -248,7 +252,7 @@ def train(options: Options) -> dict[str, float]:
         "validation": json.dumps(metrics),
         "licence": "MIT",
     }
-    save(averaged.module, options.output / "network.safetensors", metadata)
+    save(averaged.module, options.output / "network.safetensors", metadata, half=True)
     return metrics
 
 

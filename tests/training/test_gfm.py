@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tests.training import released, released_forward
 from training import checkpoints, networks
-from training.networks.blocks import adaptive_average, collaborative_fusion
+from training.networks.blocks import collaborative_fusion
 from training.networks.gfm import GFM
 
 
@@ -242,10 +241,3 @@ def test_fusion_of_wrong_classes() -> None:
         collaborative_fusion(torch.zeros(1, 2, 2, 2), focus, "tt")
     with pytest.raises(ValueError, match="rosta 'rim'; expected one of tt, ft, bt, unified"):
         collaborative_fusion(torch.zeros(1, 3, 2, 2), focus, "rim")
-
-
-@pytest.mark.parametrize("size", [(1, 1), (3, 4), (5, 7), (9, 16), (25, 25)])
-def test_adaptive_average(size: tuple[int, int]) -> None:
-    x = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
-    for bins in (1, 3, 5):
-        torch.testing.assert_close(adaptive_average(x, bins), F.adaptive_avg_pool2d(x, bins))

@@ -85,6 +85,7 @@ def test_the_result_loads_and_says_what_it_is(tmp_path: Path) -> None:
     assert json.loads(metadata["validation"]) == pytest.approx(metrics)
     network = networks.create("gfm", backbone="mobilenetv3", rosta="bt")
     checkpoints.load(network, path)
+    assert path.stat().st_size < 2.2 * sum(p.numel() for p in network.parameters())
     assert train.validate(network, 1) == pytest.approx(metrics, rel=1e-3)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +44,10 @@ class PyramidPooling(nn.Module):
         """N×C×H×W → N×outside×H×W."""
         context = [
             functional.interpolate(
-                stage(adaptive_average(x, bin_)), x.shape[2:], mode="bilinear", align_corners=True
+                stage(functional.adaptive_avg_pool2d(x, bin_)),
+                x.shape[2:],
+                mode="bilinear",
+                align_corners=True,
             )
             for bin_, stage in zip(self.bins, self.stages, strict=True)
         ]
@@ -72,28 +74,6 @@ def upsample(x: Tensor, factor: int) -> Tensor:
         return x
     return functional.interpolate(
         x, scale_factor=float(factor), mode="bilinear", align_corners=False
-    )
-
-
-def adaptive_average(x: Tensor, bins: int) -> Tensor:
-    """Adaptive average pooling of N×C×H×W to N×C×bins×bins.
-
-    The same numbers as ``adaptive_avg_pool2d`` (up to rounding), as two small matrix products:
-    ONNX has no adaptive pooling, so this is the form that leaves PyTorch without a detour.
-    """
-    height, width = x.shape[2:]
-    rows = torch.tensor(_averaging(height, bins), dtype=x.dtype, device=x.device)
-    columns = torch.tensor(_averaging(width, bins), dtype=x.dtype, device=x.device)
-    return torch.matmul(torch.matmul(rows, x), columns.T)
-
-
-@lru_cache(maxsize=64)
-def _averaging(size: int, bins: int) -> tuple[tuple[float, ...], ...]:
-    """bins×size matrix; bin i averages [floor(i·size/bins), ceil((i+1)·size/bins))."""
-    spans = [(i * size // bins, -(-(i + 1) * size // bins)) for i in range(bins)]
-    return tuple(
-        tuple(1.0 / (end - start) if start <= at < end else 0.0 for at in range(size))
-        for start, end in spans
     )
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kernels.spec import InputSpec
-from training.networks.blocks import adaptive_average, collaborative_fusion
+from training.networks.blocks import collaborative_fusion
 from training.networks.mobilenetv3 import CHANNELS, MobileNetV3
 
 
@@ -51,7 +51,7 @@ class _PyramidPooling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         context = [
-            _resize(squeeze(adaptive_average(x, bin_)), x)
+            _resize(squeeze(functional.adaptive_avg_pool2d(x, bin_)), x)
             for bin_, squeeze in zip(self.bins, self.squeeze, strict=True)
         ]
         return self.join(torch.cat([x, *context], 1))
