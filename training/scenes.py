@@ -126,6 +126,11 @@ def _paint(rng: np.random.Generator, parts: list[Part], height: int, width: int)
         for k in (1, 2):
             shift = (mean - materials[k].mean((0, 1))) * share
             materials[k] = np.clip(materials[k] + shift, 0, 255).astype(np.uint8)
+    if rng.random() < 0.5:  # blotches: a piebald coat, a printed shirt, a face half in the sun
+        other = texture(rng, height, width, zoom)
+        hardness = rng.uniform(0.5, 8)
+        where = np.clip(0.5 + hardness * noise(rng, height, width, rng.uniform(0, 0.5)), 0, 1)
+        materials = [compose(other, material, where) for material in materials]
     dark = np.clip(palette(rng, 1)[0] * 0.3, 0, 255).astype(np.uint8)
     image = materials[0].astype(np.float32)
     light = rng.uniform(0, 2 * np.pi)
@@ -142,7 +147,18 @@ def _paint(rng: np.random.Generator, parts: list[Part], height: int, width: int)
         slope *= rng.uniform(0.1, 0.5) / max(float(np.abs(slope).max()), 1e-6)
         image *= 1 + slope[..., None]
     tones = 1 + rng.uniform(0.02, 0.12) * noise(rng, height, width, 0.9)
-    return np.clip(image * tones[..., None], 0, 255).astype(np.uint8)
+    painted = np.clip(image * (tones * _light(rng, height, width))[..., None], 0, 255)
+    painted = painted.astype(np.uint8)
+    if rng.random() < 0.35:  # nearer and farther parts of the subject are out of focus too
+        soft = cv2.GaussianBlur(painted, (0, 0), min(height, width) * rng.uniform(0.003, 0.02))
+        painted = compose(soft, painted, np.clip(0.5 + noise(rng, height, width, 0.2), 0, 1))
+    return painted
+
+
+def _light(rng: np.random.Generator, height: int, width: int) -> Mask:
+    """Uneven light: a smooth field of gains around 1, H×W."""
+    strength = rng.uniform(0, 0.45) if rng.random() < 0.6 else 0.0
+    return np.exp(strength * noise(rng, height, width, rng.uniform(0, 0.4))).astype(np.float32)
 
 
 def _backdrop(
@@ -157,6 +173,7 @@ def _backdrop(
         edge = rng.uniform(0.5, 20)
         below = np.clip((np.arange(height)[:, None] - line[None]) / edge + 0.5, 0, 1)
         image = compose(other, image, below.astype(np.float32))
+    image = np.clip(image * _light(rng, height, width)[..., None], 0, 255).astype(np.uint8)
     blurred = rng.random() < 0.65
     if blurred and rng.random() < 0.6:  # things that are not the subject: far, and out of focus
         for _ in range(int(rng.integers(1, 4))):
