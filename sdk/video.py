@@ -75,6 +75,8 @@ class VideoReport:
             f"{self.frames} frames of {width}×{height} in {self.seconds:.1f} s: "
             f"{self.fps:.1f} frames/s"
         )
+        if self.truncated:
+            lines.append("the source ends in the middle; all of its frames that decode were used")
         return "\n".join(lines)
 
 

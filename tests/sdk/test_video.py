@@ -272,6 +272,7 @@ def test_file_that_ends_in_the_middle(
     assert times == sorted(times)
     if suffix != ".ts":  # a transport stream does not say how long it means to be
         assert report.truncated
+        assert "ends in the middle" in str(report)
         assert "ends in the middle" in caplog.text
 
 
