@@ -138,10 +138,12 @@ def make_clip(path: Path, pictures: list[np.ndarray]) -> Path:
             matrix = cv2.getRotationMatrix2D(
                 (picture.shape[1] / 2, picture.shape[0] / 2), 4 * (phase - 0.5), zoom
             )
-            sway = 0.04 * width * np.sin(2 * np.pi * phase)
+            sway = 0.03 * width * np.sin(2 * np.pi * phase)
+            # Begin at the picture's upper edge, where heads are, and tilt down a little.
+            spare = picture.shape[0] * zoom - height
             matrix[:, 2] += (
                 width / 2 - picture.shape[1] / 2 + sway,
-                height / 2 - picture.shape[0] / 2,
+                height / 2 - picture.shape[0] / 2 + spare * (0.5 - 0.25 * phase),
             )
             view = cv2.warpAffine(
                 picture,
