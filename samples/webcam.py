@@ -26,13 +26,13 @@ import numpy as np
 
 from samples import run
 from sdk import Matter, VideoError
+from sdk.background import Background
 from sdk.stream import fail_safe
 from sdk.video import (
     VideoBackground,
     VideoReader,
     VideoWriter,
     check_output,
-    open_background,
 )
 
 
@@ -40,7 +40,7 @@ class Look:
     """How a matte is shown, and what is shown without one."""
 
     def __init__(self, specs: Sequence[str]) -> None:
-        self.backgrounds = deque(open_background(spec) for spec in specs)
+        self.backgrounds = deque(Background.open(spec) for spec in specs)
         self.matte_view = False
         self.begin = time.monotonic()
 

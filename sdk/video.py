@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sdk.background import VIDEO_SUFFIXES, Background, cover
+from sdk.background import Background, cover
 from sdk.errors import BackgroundError, VideoError
 from sdk.stream import Ahead, checked
 from sdk.video_reader import TimedFrame, VideoReader
@@ -36,7 +36,6 @@ __all__ = [
     "VideoWriter",
     "check_output",
     "matte_video",
-    "open_background",
 ]
 
 STAGES = ("decode", "preprocess", "network", "composite", "encode")
@@ -228,7 +227,7 @@ def matte_video(
     check_output(output, alpha=alpha, inputs=[source, background])
     clock = _Clock()
     with VideoReader(source) as reader:
-        behind = None if alpha else open_background(background)
+        behind = None if alpha else Background.open(background)
         writer = VideoWriter(
             output, reader.size, rate=reader.rate, time_base=reader.time_base, alpha=alpha,
             crf=crf, preset=preset, pixel_aspect=reader.pixel_aspect,
@@ -271,15 +270,6 @@ def matte_video(
             writer.abort()
             if behind is not None and behind is not background:
                 behind.close()
-
-
-def open_background(background: Any) -> Background:
-    """Like ``Background.open``, but a video runs at the output's own time, not frame by frame."""
-    if isinstance(background, (str, Path)):
-        path = Path(background)
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
-            return VideoBackground(path)
-    return Background.open(background)
 
 
 def _decode(reader: VideoReader, clock: _Clock) -> Iterator[TimedFrame]:
