@@ -95,8 +95,29 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
     )
 
 
-def output(place: ModuleType, out: Any, shape: tuple[int, ...], dtype: Any) -> tuple[Any, Any]:
+def several(out: Any, count: int) -> Sequence[Any]:
+    """`out` of a kernel with `count` results, or as many None.
+
+    Raises:
+        KernelError: `out` is no tuple or list of that length.
+    """
+    if out is None:
+        return (None,) * count
+    if not isinstance(out, (tuple, list)) or len(out) != count:
+        kind = type(out).__name__
+        raise KernelError(
+            f"out is {f'a {kind} of {len(out)}' if isinstance(out, (tuple, list)) else f'a {kind}'}"
+            f", expected {count} arrays in a tuple: leave out=None to have them made"
+        )
+    return out
+
+
+def output(
+    place: ModuleType, out: Any, shape: tuple[int, ...], dtype: Any, name: str = "out"
+) -> tuple[Any, Any]:
     """The object to return and the array to write: new ones, or the checked `out` and its view.
+
+    `name` is what messages call it; of several results it tells which, as "out[1]".
 
     Raises:
         KernelError: `out` has another dtype or shape, is not C-contiguous, or is read-only.
@@ -106,16 +127,18 @@ def output(place: ModuleType, out: Any, shape: tuple[int, ...], dtype: Any) -> t
         return result, result
     view = place.view(out)
     remedy = "leave out=None to have it made, and pass the result on from then"
-    check_dtype("out", view, dtype, remedy=remedy)
+    check_dtype(name, view, dtype, remedy=remedy)
     if tuple(view.shape) != shape:
-        raise KernelError(f"out is {text(view.shape)}, expected {text(shape)}: {remedy}")
+        raise KernelError(f"{name} is {text(view.shape)}, expected {text(shape)}: {remedy}")
     if not view.flags.c_contiguous:
         raise KernelError(
-            f"out has strides {view.strides}, expected a C-contiguous array: "
+            f"{name} has strides {view.strides}, expected a C-contiguous array: "
             "write into a contiguous one and copy it from there"
         )
     if not getattr(view.flags, "writeable", True):
-        raise KernelError("out is read-only, expected an array that can be written: pass a copy")
+        raise KernelError(
+            f"{name} is read-only, expected an array that can be written: pass a copy"
+        )
     return out, view
 
 

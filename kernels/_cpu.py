@@ -81,3 +81,15 @@ def alpha_blend(
 ) -> None:
     """`foreground` and `background` N×H×W×3 by `alpha` N×H×W into `out`."""
     _host.alpha_blend(foreground, background, alpha, out)
+
+
+# ---- pooling
+
+
+# ---- foreground
+
+
+# ---- composite
+
+
+# ---- temporal

@@ -188,3 +188,15 @@ def alpha_blend(foreground: Any, background: Any, alpha: Any, out: Any) -> None:
         np.int64(width),
     )
     _launch("blend", "matter_alpha_blend", height * width, count, arguments)
+
+
+# ---- pooling
+
+
+# ---- foreground
+
+
+# ---- composite
+
+
+# ---- temporal

@@ -24,3 +24,11 @@ def alpha_blend(
     alpha: NDArray[float32],
     out: NDArray[uint8],
 ) -> None: ...
+
+# ---- pooling
+
+# ---- foreground
+
+# ---- composite
+
+# ---- temporal

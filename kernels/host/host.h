@@ -25,5 +25,9 @@ using Triple = std::array<float, 3>;
 void bind_preprocess(nb::module_& m);
 void bind_fusion(nb::module_& m);
 void bind_blend(nb::module_& m);
+void bind_pooling(nb::module_& m);
+void bind_foreground(nb::module_& m);
+void bind_composite(nb::module_& m);
+void bind_temporal(nb::module_& m);
 
 }  // namespace matter

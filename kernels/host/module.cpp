@@ -6,6 +6,10 @@ NB_MODULE(_host, m) {
     matter::bind_preprocess(m);
     matter::bind_fusion(m);
     matter::bind_blend(m);
+    matter::bind_pooling(m);
+    matter::bind_foreground(m);
+    matter::bind_composite(m);
+    matter::bind_temporal(m);
 #ifdef _OPENMP
     m.attr("openmp") = true;
 #else

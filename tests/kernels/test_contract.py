@@ -1,4 +1,7 @@
-"""What every kernel promises, in one place; and, where there is a GPU, that both twins agree."""
+"""What every kernel promises, in one place; and, where there is a GPU, that both twins agree.
+
+A kernel with several results returns a tuple and takes a tuple as `out`.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,22 @@ def bytes_of(*shape: int) -> Any:
 
 def floats_of(*shape: int) -> Any:
     return random.random(shape, np.float32)
+
+
+def parts(result: Any) -> tuple[Any, ...]:
+    """The arrays of a result, which is one array or a tuple of them."""
+    return result if isinstance(result, tuple) else (result,)
+
+
+def alike(result: Any, make: Callable[[Any], Any]) -> Any:
+    """`result` with `make` applied to each array."""
+    return tuple(map(make, result)) if isinstance(result, tuple) else make(result)
+
+
+def assert_same(result: Any, expected: Any) -> None:
+    assert isinstance(result, tuple) == isinstance(expected, tuple)
+    for one, other in zip(parts(result), parts(expected), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 SPEC = InputSpec("rgb", mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
@@ -103,38 +122,48 @@ def test_every_public_kernel_is_here() -> None:
 @every
 def test_out_is_written_and_returned(kernel: Kernel) -> None:
     expected = kernel.call(**kernel.arrays, **kernel.options)
-    out = np.full_like(expected, 7)
-    assert kernel.call(**kernel.arrays, **kernel.options, out=out) is out
-    np.testing.assert_array_equal(out, expected)
+    out = alike(expected, lambda array: np.full_like(array, 7))
+    result = kernel.call(**kernel.arrays, **kernel.options, out=out)
+    assert all(one is other for one, other in zip(parts(result), parts(out), strict=True))
+    assert_same(out, expected)
 
 
 @every
 def test_inputs_are_left_alone_and_the_result_is_new(kernel: Kernel) -> None:
     before = {name: array.copy() for name, array in kernel.arrays.items()}
-    first = kernel.call(**kernel.arrays, **kernel.options)
-    second = kernel.call(**kernel.arrays, **kernel.options)
-    assert first is not second
-    assert not np.shares_memory(first, second)
+    first = parts(kernel.call(**kernel.arrays, **kernel.options))
+    second = parts(kernel.call(**kernel.arrays, **kernel.options))
+    for one, other in zip(first, second, strict=True):
+        assert one is not other
+        assert not np.shares_memory(one, other)
     for name, array in kernel.arrays.items():
+        assert not any(np.shares_memory(one, array) for one in first)
         np.testing.assert_array_equal(array, before[name])
 
 
 @every
 def test_a_wrong_out_is_named(kernel: Kernel) -> None:
     right = kernel.call(**kernel.arrays, **kernel.options)
-    wide = np.empty((*right.shape[:-1], 2 * right.shape[-1]), right.dtype)
-    frozen = np.empty_like(right)
-    frozen.flags.writeable = False
-    for out, message in [
-        (right.astype(np.float64), r"out has dtype float64, expected"),
-        (right[..., 1:], r"out is .*, expected .*leave out=None"),
-        (right[None], r"out is .*, expected"),
-        (wide[..., ::2], r"out has strides .*, expected a C-contiguous array"),
-        (frozen, r"out is read-only"),
-        (right.tolist(), r"out is a builtins.list, expected a NumPy array"),
-    ]:
-        with pytest.raises(KernelError, match=message):
-            kernel.call(**kernel.arrays, **kernel.options, out=out)
+    for at, array in enumerate(parts(right)):
+        wide = np.empty((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
+        frozen = np.empty_like(array)
+        frozen.flags.writeable = False
+        for wrong, message in [
+            (array.astype(np.float64), r"has dtype float64, expected"),
+            (array[..., 1:], r"is .*, expected .*leave out=None"),
+            (array[None], r"is .*, expected"),
+            (wide[..., ::2], r"has strides .*, expected a C-contiguous array"),
+            (frozen, r"is read-only"),
+            (array.tolist(), r"is a builtins.list, expected a NumPy array"),
+        ]:
+            out: Any = wrong
+            if isinstance(right, tuple):
+                out = (*right[:at], wrong, *right[at + 1 :])
+            with pytest.raises(KernelError, match=rf"^out\S* {message}"):
+                kernel.call(**kernel.arrays, **kernel.options, out=out)
+    if isinstance(right, tuple):
+        with pytest.raises(KernelError, match=rf"^out is .*expected {len(right)} arrays"):
+            kernel.call(**kernel.arrays, **kernel.options, out=right[0])
 
 
 @every
@@ -160,7 +189,7 @@ def test_strides_do_not_matter(kernel: Kernel) -> None:
         view[...] = array
         assert not view.flags.c_contiguous
         spread[name] = view
-    np.testing.assert_array_equal(kernel.call(**spread, **kernel.options), expected)
+    assert_same(kernel.call(**spread, **kernel.options), expected)
 
 
 @every
@@ -172,8 +201,8 @@ def test_a_stream_needs_a_gpu(kernel: Kernel) -> None:
 @every
 def test_devices_are_not_mixed(kernel: Kernel) -> None:
     out = kernel.call(**kernel.arrays, **kernel.options)
-    with pytest.raises(KernelError, match=r"different devices: .*out on cuda"):
-        kernel.call(**kernel.arrays, **kernel.options, out=OnCuda(out))
+    with pytest.raises(KernelError, match=r"different devices: .*out\S* on cuda"):
+        kernel.call(**kernel.arrays, **kernel.options, out=alike(out, OnCuda))
     name, array = next(iter(kernel.arrays.items()))
     with pytest.raises(KernelError, match=rf"different devices: {name} on cuda, "):
         kernel.call(**(kernel.arrays | {name: OnCuda(array)}), **kernel.options, out=out)
@@ -204,15 +233,38 @@ def test_the_gpu_twin_gives_the_same(kernel: Kernel) -> None:
     expected = kernel.call(**kernel.arrays, **kernel.options)
     arrays = {name: cupy.asarray(array) for name, array in kernel.arrays.items()}
     result = kernel.call(**arrays, **kernel.options)
-    assert isinstance(result, cupy.ndarray)
-    np.testing.assert_array_equal(cupy.asnumpy(result), expected)
+    assert all(isinstance(array, cupy.ndarray) for array in parts(result))
+    assert_same(alike(result, cupy.asnumpy), expected)
 
-    out = cupy.empty_like(result)
+    out = alike(result, cupy.empty_like)
     stream = cupy.cuda.Stream(non_blocking=True)
     cupy.cuda.Device().synchronize()
-    assert kernel.call(**arrays, **kernel.options, out=out, stream=stream) is out
+    kernel.call(**arrays, **kernel.options, out=out, stream=stream)
     stream.synchronize()
-    np.testing.assert_array_equal(cupy.asnumpy(out), expected)
+    assert_same(alike(out, cupy.asnumpy), expected)
+
+
+@pytest.mark.gpu
+@every
+def test_the_gpu_twin_is_captured_in_a_graph(kernel: Kernel) -> None:
+    import cupy
+
+    arrays = {name: cupy.asarray(array) for name, array in kernel.arrays.items()}
+    out = kernel.call(**arrays, **kernel.options)  # compiles, and fills CuPy's memory pool
+    expected = alike(out, cupy.asnumpy)
+    stream = cupy.cuda.Stream(non_blocking=True)
+    cupy.cuda.Device().synchronize()
+    with stream:
+        kernel.call(**arrays, **kernel.options, out=out)
+        stream.synchronize()
+        stream.begin_capture()
+        kernel.call(**arrays, **kernel.options, out=out, stream=stream)
+        graph = stream.end_capture()
+        for array in parts(out):
+            array.fill(0)
+        graph.launch(stream)
+        stream.synchronize()
+    assert_same(alike(out, cupy.asnumpy), expected)
 
 
 @pytest.mark.gpu
@@ -228,4 +280,4 @@ def test_the_gpu_twin_takes_any_strides(kernel: Kernel) -> None:
         view[...] = cupy.asarray(array)
         spread[name] = view
     result = kernel.call(**spread, **kernel.options)
-    np.testing.assert_array_equal(cupy.asnumpy(result), expected)
+    assert_same(alike(result, cupy.asnumpy), expected)

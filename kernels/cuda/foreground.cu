@@ -1,0 +1,1 @@
+// CUDA wrapper of include/foreground.h.
