@@ -65,9 +65,6 @@ MATTER_CLONES void sum_rows(int* sum, const u8* row, i64 stride, const int* w, i
 
 // The channels of a pixel are summed together, as one vector of four; what the lanes beyond the
 // last channel hold is dropped.
-template <typename Sum>
-using Four __attribute__((vector_size(4 * sizeof(Sum)))) = Sum;
-
 template <int Channels, typename Sum>
 MATTER_PART void ints(const int* sums, const Table& xs, Sum bias, float* const* out) {
     typedef int Ints __attribute__((vector_size(16)));
