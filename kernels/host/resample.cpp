@@ -11,6 +11,7 @@ namespace matter {
 Table::Table(int source, int output, bool linear) : axis(make_axis(source, output, linear)), most(0) {
     taps.reserve(output);
     begin.reserve(output);
+    weights.reserve(std::size_t(output) * (axis.area ? axis.output / axis.source + 2 : 2));
     for (int d = 0; d < output; ++d) {
         taps.push_back(axis_taps(axis, d));
         begin.push_back(int(weights.size()));
@@ -114,45 +115,94 @@ constexpr int taps_of(int channels) { return 8 / lanes_of(channels); }
 
 #if defined(__x86_64__)
 #define MATTER_AVX2 __attribute__((target("avx2")))
+#define MATTER_AVX2_PART MATTER_AVX2 MATTER_PART
 
 const bool has_pairs = __builtin_cpu_supports("avx2");
 
-template <int Channels>
-MATTER_AVX2 MATTER_PART __m256i word_order() {
-    alignas(32) signed char order[32];
-    for (int i = 0; i < 16; ++i) {
-        const int lane = i / 4, pair = lane / lanes_of(Channels), c = lane % lanes_of(Channels);
-        const int word = (2 * pair + i / 2 % 2) * Channels + c;
-        order[i] = order[i + 16] = c < Channels ? (signed char)(2 * word + i % 2) : -1;
-    }
-    return _mm256_load_si256((const __m256i*)order);
+MATTER_AVX2_PART __m256i both(__m128i low, __m128i high) {
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
 }
 
-template <int Channels, int Steps>
-MATTER_AVX2 MATTER_PART void pairs_steps(const u16* sums, const unsigned* first, const short* weights, int some,
-                           int width, int bias, float* const* out) {
-    const __m256i shuffle = word_order<Channels>();
-    const __m256i below = _mm256_set1_epi32(bias);
-    const int steps = Steps ? Steps : some;
-    float *o0 = out[0], *o1 = Channels > 1 ? out[1] : nullptr, *o2 = Channels > 2 ? out[2] : nullptr;
-    for (int d = 0; d < width; d += 8, first += 8) {
+// The vectors of two output pixels: of a row of sums, their channels in the order of the lanes.
+template <int Channels>
+struct FromSums {
+    const u16* sums;
+    __m256i order;
+
+    MATTER_AVX2_PART explicit FromSums(const u16* row) : sums(row) {
+        alignas(32) signed char bytes[32];
+        for (int i = 0; i < 32; ++i) {
+            const int lane = i / 4 % 4, pair = lane / lanes_of(Channels), c = lane % lanes_of(Channels);
+            const int word = (2 * pair + i / 2 % 2) * Channels + c;
+            bytes[i] = c < Channels ? (signed char)(2 * word + i % 2) : -1;
+        }
+        order = _mm256_load_si256((const __m256i*)bytes);
+    }
+
+    MATTER_AVX2_PART __m256i words(unsigned first, unsigned second) const {
+        const __m256i words = both(_mm_loadu_si128((const __m128i*)(sums + first)),
+                                   _mm_loadu_si128((const __m128i*)(sums + second)));
+        return Channels == 1 ? words : _mm256_shuffle_epi8(words, order);
+    }
+};
+
+// The same of two source rows, which are summed where the output needs them. It reads eight bytes from
+// a pixel on, at the last one into the row that follows.
+template <int Channels>
+struct FromRows {
+    const u8 *upper, *lower;
+    __m256i order, weights;
+
+    MATTER_AVX2_PART FromRows(const u8* top, const u8* bottom, const int* w)
+        : upper(top), lower(bottom), weights(_mm256_set1_epi16(short(w[0] | w[1] << 8))) {
+        alignas(32) signed char bytes[32];
+        for (int i = 0; i < 32; ++i) {
+            const int c = i / 4 % 4, byte = i / 2 % 2 * Channels + c;
+            bytes[i] = c < Channels ? (signed char)(byte + i % 2 * 8) : -1;
+        }
+        order = _mm256_load_si256((const __m256i*)bytes);
+    }
+
+    MATTER_AVX2_PART __m128i bytes(unsigned at) const {
+        const __m128i low = _mm_loadl_epi64((const __m128i*)(upper + at));
+        return _mm_castps_si128(_mm_loadh_pi(_mm_castsi128_ps(low), (const __m64*)(lower + at)));
+    }
+
+    MATTER_AVX2_PART __m256i words(unsigned first, unsigned second) const {
+        const __m256i pairs = _mm256_shuffle_epi8(both(bytes(first), bytes(second)), order);
+        return _mm256_maddubs_epi16(pairs, weights);
+    }
+};
+
+// What pairs() needs besides the row: see Resampler.
+struct Pairs {
+    const unsigned* first;
+    const short* weights;
+    int steps, width, bias;
+};
+
+// Steps is `given.steps`, or 0 for any number.
+template <int Channels, int Steps, typename Row>
+MATTER_AVX2_PART void pairs(const Row& row, const Pairs& given, float* const* out) {
+    constexpr int kept = Channels < 3 ? Channels : 3;
+    float* const planes[3] = {out[0], out[kept > 1 ? 1 : 0], out[kept > 2 ? 2 : 0]};
+    const __m256i bias = _mm256_set1_epi32(given.bias);
+    const unsigned* first = given.first;
+    const short* weights = given.weights;
+    const int steps = Steps ? Steps : given.steps;
+    for (int d = 0; d < given.width; d += 8, first += 8) {
         __m256i sum[4];
 #pragma GCC unroll 4
         for (int k = 0; k < 4; ++k) {  // pixels d + k and d + 4 + k
-            const u16 *p = sums + first[k], *q = sums + first[4 + k];
-            __m256i total = _mm256_setzero_si256();
-#pragma GCC unroll 4
+            unsigned low = first[k], high = first[4 + k];
+            sum[k] = _mm256_setzero_si256();
+#pragma GCC unroll 3
             for (int s = 0; s < steps; ++s, weights += 16) {
-                __m256i words = _mm256_inserti128_si256(
-                    _mm256_castsi128_si256(_mm_loadu_si128((const __m128i*)p)),
-                    _mm_loadu_si128((const __m128i*)q), 1);
-                if (Channels > 1) words = _mm256_shuffle_epi8(words, shuffle);
-                const __m256i products = _mm256_madd_epi16(words, _mm256_loadu_si256((const __m256i*)weights));
-                total = s == 0 ? products : _mm256_add_epi32(total, products);
-                p += taps_of(Channels) * Channels;
-                q += taps_of(Channels) * Channels;
+                const __m256i w = _mm256_loadu_si256((const __m256i*)weights);
+                sum[k] = _mm256_add_epi32(sum[k], _mm256_madd_epi16(row.words(low, high), w));
+                low += taps_of(Channels) * Channels;
+                high += taps_of(Channels) * Channels;
             }
-            sum[k] = total;
         }
         // Transposed: one vector for each lane, with the pixels in their order.
         const __m256i a = _mm256_unpacklo_epi32(sum[0], sum[1]);
@@ -166,20 +216,27 @@ MATTER_AVX2 MATTER_PART void pairs_steps(const u16* sums, const unsigned* first,
             lane[1] = _mm256_add_epi32(lane[1], lane[3]);
         }
         if (Channels < 2) lane[0] = _mm256_add_epi32(lane[0], lane[1]);
-        _mm256_storeu_ps(o0 + d, _mm256_cvtepi32_ps(_mm256_sub_epi32(lane[0], below)));
-        if (Channels > 1) _mm256_storeu_ps(o1 + d, _mm256_cvtepi32_ps(_mm256_sub_epi32(lane[1], below)));
-        if (Channels > 2) _mm256_storeu_ps(o2 + d, _mm256_cvtepi32_ps(_mm256_sub_epi32(lane[2], below)));
+#pragma GCC unroll 3
+        for (int c = 0; c < kept; ++c)
+            _mm256_storeu_ps(planes[c] + d, _mm256_cvtepi32_ps(_mm256_sub_epi32(lane[c], bias)));
     }
 }
+
 template <int Channels>
-MATTER_AVX2 void pairs_row(const u16* sums, const unsigned* first, const short* weights, int steps,
-                           int width, int bias, float* const* out) {
- switch(steps){
-  case 1: pairs_steps<Channels,1>(sums,first,weights,steps,width,bias,out); break;
-  case 2: pairs_steps<Channels,2>(sums,first,weights,steps,width,bias,out); break;
-  case 3: pairs_steps<Channels,3>(sums,first,weights,steps,width,bias,out); break;
-  default: pairs_steps<Channels,0>(sums,first,weights,steps,width,bias,out); break;
+MATTER_AVX2 void pairs_of_sums(const u16* sums, const Pairs& given, float* const* out) {
+    const FromSums<Channels> row(sums);
+    switch (given.steps) {
+        case 1: pairs<Channels, 1>(row, given, out); break;
+        case 2: pairs<Channels, 2>(row, given, out); break;
+        case 3: pairs<Channels, 3>(row, given, out); break;
+        default: pairs<Channels, 0>(row, given, out);
+    }
 }
+
+template <int Channels>
+MATTER_AVX2 void pairs_of_rows(const u8* upper, const u8* lower, const int* w, const Pairs& given,
+                               float* const* out) {
+    pairs<Channels, 1>(FromRows<Channels>(upper, lower, w), given, out);
 }
 #else
 const bool has_pairs = false;
@@ -192,6 +249,9 @@ Resampler::Resampler(int height, int width, int channels, int out_height, int ou
     words_ = has_pairs && 255 * ys_.axis.total <= 32767 && xs_.axis.total <= 32767 &&
              fits_int(ys_.axis, xs_.axis);
     if (!words_) return;
+    // Where whole rows would be summed for less than half of their pixels; weights fit 8 bits.
+    sparse_ = channels >= 3 && linear && xs_.axis.output > 2 * xs_.axis.source &&
+              ys_.axis.total < 128 && width * channels >= 8;
     const int taps = taps_of(channels), lanes = lanes_of(channels), pixels = padded(out_width);
     steps_ = (xs_.most + taps - 1) / taps;
     first_.assign(pixels, 0);
@@ -220,39 +280,49 @@ Resampler::Buffer Resampler::buffer() const {
     return buffer;
 }
 
-void Resampler::row_of_words(const u16* sums, int bias, float* const* out) const {
 #if defined(__x86_64__)
-    const auto row = channels_ == 1   ? pairs_row<1>
-                     : channels_ == 2 ? pairs_row<2>
-                     : channels_ == 3 ? pairs_row<3>
-                                      : pairs_row<4>;
-    row(sums, first_.data(), pairs_.data(), steps_, int(xs_.taps.size()),
-        bias * ys_.axis.total * xs_.axis.total, out);
-#else
-    (void)sums, (void)bias, (void)out;
-#endif
-}
-
-void Resampler::row_of_ints(const int* sums, int bias, float* const* out) const {
-    if (fits_int(ys_.axis, xs_.axis))
-        ints_row(channels_, sums, xs_, bias * ys_.axis.total * xs_.axis.total, out);
-    else
-        wide_row(channels_, sums, xs_, bias * i64(ys_.axis.total) * xs_.axis.total, out);
-}
-
-void Resampler::row(const u8* pixels, i64 row_stride, int index, int bias, float* const* out,
-                    Buffer& buffer) const {
+bool Resampler::row_of_pairs(const u8* pixels, i64 row_stride, int index, int bias, float* const* out,
+                             u16* sums) const {
+    if (!words_) return false;
     const Taps& y = ys_.taps[index];
     const int* w = &ys_.weights[ys_.begin[index]];
     const u8* top = pixels + y.first * row_stride;
     const i64 values = i64(xs_.axis.length) * channels_;
-    if (words_) {
-        sum_rows(buffer.words.data(), top, row_stride, w, y.count, values);
-        row_of_words(buffer.words.data(), bias, out);
-    } else {
-        sum_rows(buffer.ints.data(), top, row_stride, w, y.count, values);
-        row_of_ints(buffer.ints.data(), bias, out);
+    const Pairs given = {first_.data(), pairs_.data(), steps_, int(xs_.taps.size()),
+                         bias * ys_.axis.total * xs_.axis.total};
+    // Rows with another row on both sides, one of which follows in memory.
+    const bool inside = y.first > 0 && y.first + y.count < ys_.axis.length &&
+                        (row_stride >= values || row_stride <= -values);
+    if (sparse_ && inside) {
+        const int two[2] = {w[0], y.count > 1 ? w[1] : 0};
+        const u8* bottom = y.count > 1 ? top + row_stride : top;
+        (channels_ == 3 ? pairs_of_rows<3> : pairs_of_rows<4>)(top, bottom, two, given, out);
+        return true;
     }
+    sum_rows(sums, top, row_stride, w, y.count, values);
+    switch (channels_) {
+        case 1: pairs_of_sums<1>(sums, given, out); break;
+        case 2: pairs_of_sums<2>(sums, given, out); break;
+        case 3: pairs_of_sums<3>(sums, given, out); break;
+        default: pairs_of_sums<4>(sums, given, out);
+    }
+    return true;
+}
+#else
+bool Resampler::row_of_pairs(const u8*, i64, int, int, float* const*, u16*) const { return false; }
+#endif
+
+void Resampler::row(const u8* pixels, i64 row_stride, int index, int bias, float* const* out,
+                    Buffer& buffer) const {
+    if (row_of_pairs(pixels, row_stride, index, bias, out, buffer.words.data())) return;
+    const Taps& y = ys_.taps[index];
+    int* sums = buffer.ints.data();
+    sum_rows(sums, pixels + y.first * row_stride, row_stride, &ys_.weights[ys_.begin[index]], y.count,
+             i64(xs_.axis.length) * channels_);
+    if (fits_int(ys_.axis, xs_.axis))
+        ints_row(channels_, sums, xs_, bias * ys_.axis.total * xs_.axis.total, out);
+    else
+        wide_row(channels_, sums, xs_, bias * i64(ys_.axis.total) * xs_.axis.total, out);
 }
 
 }  // namespace matter

@@ -42,16 +42,18 @@ public:
     const Axis& x() const { return xs_.axis; }
 
 private:
-    void row_of_words(const unsigned short* sums, int bias, float* const* out) const;
-    void row_of_ints(const int* sums, int bias, float* const* out) const;
+    // False where sums of 16 bits do not do.
+    bool row_of_pairs(const u8* pixels, i64 row_stride, int index, int bias, float* const* out,
+                      unsigned short* sums) const;
 
     Table ys_, xs_;
     int channels_;
-    bool words_;  // sums and weights fit 16 bits, and the processor multiplies such pairs
-    // For row_of_words: eight output pixels make a block.
-    int steps_ = 0;              // vectors of eight words that hold the taps of an output pixel
-    std::vector<unsigned> first_;     // word of the row where an output pixel's taps begin
-    std::vector<short> pairs_;   // weights by block, output pixel and step
+    // Where sums and weights fit 16 bits, and the processor multiplies pairs of such:
+    bool words_;
+    bool sparse_ = false;          // two source rows are summed where they are needed only
+    int steps_ = 0;                // vectors of eight words that hold the taps of an output pixel
+    std::vector<unsigned> first_;  // word of the row where an output pixel's taps begin
+    std::vector<short> pairs_;     // weights, by blocks of eight output pixels
 };
 
 }  // namespace matter
