@@ -31,11 +31,11 @@ def preprocess(
 ) -> Any:
     """Resize a frame to the network's size and bring it to the network's scale.
 
-    Each axis is resampled for itself. With "area", where it shrinks, every output pixel is the exact
-    average of its footprint (as ``cv2.INTER_AREA``: nothing aliases); where it grows, it is
+    Each axis is resampled for itself. With "area", where it shrinks, every output pixel is the
+    exact average of its footprint (as ``cv2.INTER_AREA``: nothing aliases); where it grows, it is
     interpolated between the nearest pixel centres (as ``cv2.INTER_LINEAR``: half-pixel centres,
-    edges repeated). "bilinear" interpolates where it shrinks too: for networks that were trained so,
-    and faster; what lies between the two centres is passed over.
+    edges repeated). "bilinear" interpolates where it shrinks too, for networks that were trained
+    so: it is faster, but what lies between the centres is passed over.
 
     The planes of a `YUV` are resampled to the network's size each for itself, then mixed to RGB,
     limited to 0..255 and not rounded. Colour is taken as of the middle of its 2×2 pixels. Along an
@@ -60,15 +60,17 @@ def preprocess(
 
     Returns:
         N×3×height×width, C-contiguous, ``(v - mean) / std`` with v in 0..255, computed in float32
-        and rounded to nearest for the other dtypes (float16: ties to even; uint8: halves up); N is 1
-        for a single frame. `out` itself if it was given.
+        and rounded to nearest for the other dtypes (float16: ties to even; uint8: halves up); N is
+        1 for a single frame. `out` itself if it was given.
 
     Raises:
         KernelError: a dtype, shape, order, size or interpolation other than these, an `order` for a
             `YUV`, uint8 with a mean or std, or arrays on two devices.
     """
     planar = isinstance(frame, YUV)
-    place = _arrays.target(stream, **(frame.named("frame") if planar else {"frame": frame}), out=out)
+    place = _arrays.target(
+        stream, **(frame.named("frame") if planar else {"frame": frame}), out=out
+    )
     if not isinstance(spec, InputSpec):
         raise KernelError(
             f"spec is {spec!r}, expected a kernels.InputSpec: InputSpec() is RGB in 0..255"

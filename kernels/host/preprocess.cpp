@@ -142,9 +142,10 @@ void run(const Job& job, void* out, bool plain) {
 
 // `planes` is one frame or batch, or the planes of YUV, luminance first; the latter come with
 // `colour`: the values of Matrix in their order.
-void preprocess(const std::vector<Bytes>& planes, nb::ndarray<nb::ndim<4>, nb::c_contig, nb::device::cpu> out,
-                bool linear, bool swap, std::optional<std::array<float, 6>> colour, Triple mean,
-                Triple inverse_std, bool plain) {
+void preprocess(const std::vector<Bytes>& planes,
+                nb::ndarray<nb::ndim<4>, nb::c_contig, nb::device::cpu> out, bool linear, bool swap,
+                std::optional<std::array<float, 6>> colour, Triple mean, Triple inverse_std,
+                bool plain) {
     Job job;
     if (colour) {
         const auto& c = *colour;

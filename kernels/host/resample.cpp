@@ -10,15 +10,14 @@ namespace matter {
 
 Table::Table(int source, int output, bool linear) : axis(make_axis(source, output, linear)), most(0) {
     taps.reserve(output);
-    begin.reserve(output);
-    weights.reserve(std::size_t(output) * (axis.area ? axis.output / axis.source + 2 : 2));
     for (int d = 0; d < output; ++d) {
         taps.push_back(axis_taps(axis, d));
-        begin.push_back(int(weights.size()));
-        for (int k = 0; k < taps.back().count; ++k)
-            weights.push_back(tap_weight(axis, taps.back(), k));
         most = std::max(most, taps.back().count);
     }
+    weights.assign(std::size_t(output) * most, 0);
+    for (int d = 0; d < output; ++d)
+        for (int k = 0; k < taps[d].count; ++k)
+            weights[std::size_t(d) * most + k] = tap_weight(axis, taps[d], k);
 }
 
 namespace {
@@ -69,20 +68,25 @@ MATTER_CLONES void sum_rows(int* sum, const u8* row, i64 stride, const int* w, i
 template <int Channels, typename Sum>
 MATTER_PART void ints(const int* sums, const Table& xs, Sum bias, float* const* out) {
     typedef int Ints __attribute__((vector_size(16)));
+    typedef float Floats __attribute__((vector_size(16)));
     typedef Sum Sums __attribute__((vector_size(4 * sizeof(Sum))));
     const int* w = xs.weights.data();
     const i64 width = i64(xs.taps.size());
+    const int most = xs.most;
+    float *o0 = out[0], *o1 = Channels > 1 ? out[1] : nullptr, *o2 = Channels > 2 ? out[2] : nullptr;
     for (i64 d = 0; d < width; ++d) {
         const int* p = sums + i64(xs.taps[d].first) * Channels;
-        const int count = xs.taps[d].count;
         Sums sum = {};
-        for (int k = 0; k < count; ++k) {
+        for (int k = 0; k < most; ++k) {
             Ints pixel;
             __builtin_memcpy(&pixel, p + k * Channels, sizeof pixel);
             sum += Sum(w[k]) * __builtin_convertvector(pixel, Sums);
         }
-        w += count;
-        for (int c = 0; c < (Channels < 3 ? Channels : 3); ++c) out[c][d] = float(sum[c] - bias);
+        w += most;
+        const Floats value = __builtin_convertvector(sum - bias, Floats);
+        o0[d] = value[0];
+        if (Channels > 1) o1[d] = value[1];
+        if (Channels > 2) o2[d] = value[2];
     }
 }
 
@@ -264,17 +268,17 @@ Resampler::Resampler(int height, int width, int channels, int out_height, int ou
             short* vector =
                 &pairs_[((std::size_t(place / 2) * steps_ + step) * 2 + place % 2) * 8];
             for (int c = 0; c < lanes; ++c)
-                vector[2 * (pair * lanes + c) + j % 2] = short(xs_.weights[xs_.begin[d] + j]);
+                vector[2 * (pair * lanes + c) + j % 2] = short(xs_.of(d)[j]);
         }
     }
 }
 
-// Beyond the last pixel whole vectors are read: of padding, with weights of zero.
+// Beyond the last pixel is padding, which is read with weights of zero.
 Resampler::Buffer Resampler::buffer() const {
-    const std::size_t values = std::size_t(xs_.axis.length) * channels_ + 8;
+    const std::size_t values = (std::size_t(xs_.axis.length) + xs_.most) * channels_ + 16;
     Buffer buffer;
     if (words_)
-        buffer.words.resize(values + std::size_t(steps_) * 8);
+        buffer.words.resize(values);
     else
         buffer.ints.resize(values);
     return buffer;
@@ -285,7 +289,7 @@ bool Resampler::row_of_pairs(const u8* pixels, i64 row_stride, int index, int bi
                              u16* sums) const {
     if (!words_) return false;
     const Taps& y = ys_.taps[index];
-    const int* w = &ys_.weights[ys_.begin[index]];
+    const int* w = ys_.of(index);
     const u8* top = pixels + y.first * row_stride;
     const i64 values = i64(xs_.axis.length) * channels_;
     const Pairs given = {first_.data(), pairs_.data(), steps_, int(xs_.taps.size()),
@@ -317,7 +321,7 @@ void Resampler::row(const u8* pixels, i64 row_stride, int index, int bias, float
     if (row_of_pairs(pixels, row_stride, index, bias, out, buffer.words.data())) return;
     const Taps& y = ys_.taps[index];
     int* sums = buffer.ints.data();
-    sum_rows(sums, pixels + y.first * row_stride, row_stride, &ys_.weights[ys_.begin[index]], y.count,
+    sum_rows(sums, pixels + y.first * row_stride, row_stride, ys_.of(index), y.count,
              i64(xs_.axis.length) * channels_);
     if (fits_int(ys_.axis, xs_.axis))
         ints_row(channels_, sums, xs_, bias * ys_.axis.total * xs_.axis.total, out);

@@ -12,11 +12,11 @@ namespace matter {
 struct Table {
     Axis axis;
     std::vector<Taps> taps;
-    std::vector<int> begin;  // where the weights of an output pixel begin
-    std::vector<int> weights;
-    int most;  // taps of the output pixel that has the most
+    int most;                  // taps of the output pixel that has the most
+    std::vector<int> weights;  // so many for each output pixel, with zeros after its last
 
     Table(int source, int output, bool linear);
+    const int* of(int index) const { return &weights[std::size_t(index) * most]; }
 };
 
 class Resampler {
