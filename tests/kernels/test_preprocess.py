@@ -179,7 +179,7 @@ def test_any_yuv_matches_the_definition_and_the_gpu_formula(
     frame = random_yuv(height, width, layout, matrix=matrix, full_range=full_range)
     arguments: Any = (frame, (out_height, out_width), InputSpec(colour, (9, 8, 7), (2, 3, 4)))
     result = preprocess(*arguments, interpolation=interpolation)
-    expected = yuv_reference(*arguments, interpolation=interpolation)
+    expected = yuv_reference(*arguments, interpolation)
     np.testing.assert_allclose(result[0], expected, atol=1e-4)
     np.testing.assert_array_equal(result, by_pixels(*arguments, interpolation=interpolation))
 
