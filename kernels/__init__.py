@@ -12,5 +12,6 @@ from kernels.blending import alpha_blend
 from kernels.fusion import collaborative_fusion
 from kernels.preprocessing import preprocess
 from kernels.spec import InputSpec, KernelError
+from kernels.yuv import YUV
 
-__all__ = ["InputSpec", "KernelError", "alpha_blend", "collaborative_fusion", "preprocess"]
+__all__ = ["YUV", "InputSpec", "KernelError", "alpha_blend", "collaborative_fusion", "preprocess"]

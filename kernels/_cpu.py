@@ -54,14 +54,16 @@ def colour_rows(colour: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np
 
 
 def preprocess(
-    frame: NDArray[np.uint8],
-    out: NDArray[np.float32],
+    planes: list[NDArray[np.uint8]],
+    out: NDArray[Any],
+    linear: bool,
     swap: bool,
+    colour: tuple[float, ...] | None,
     mean: tuple[float, float, float],
     inverse_std: tuple[float, float, float],
 ) -> None:
-    """`frame` N×H×W×C into `out` N×3×h×w."""
-    _host.preprocess(frame, out, swap, mean, inverse_std)
+    """`planes` N×H×W×C, whose channels together are colour, grey or YUV, into `out` N×3×h×w."""
+    _host.preprocess(planes, out, linear, swap, colour, mean, inverse_std)
 
 
 def fuse(glance: NDArray[Any], focus: NDArray[Any], alpha: NDArray[Any], rosta: str) -> None:

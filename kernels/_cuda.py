@@ -12,6 +12,7 @@ the arguments that this module gives them. Those with the marker `gpu` compare t
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -141,26 +142,42 @@ def _launch(module: str, kernel: str, pixels: int, planes: int, arguments: tuple
 
 
 def preprocess(
-    frame: Any,
+    planes: list[Any],
     out: Any,
+    linear: bool,
     swap: bool,
+    colour: tuple[float, ...] | None,
     mean: tuple[float, float, float],
     inverse_std: tuple[float, float, float],
 ) -> None:
-    """`frame` N×H×W×C into `out` N×3×h×w."""
-    count, height, width, channels = frame.shape
-    out_height, out_width = out.shape[2:]
-    sizes = tuple(np.int64(value) for value in (height, width, channels, *frame.strides[:2]))
+    """`planes` N×H×W×C, whose channels together are colour, grey or YUV, into `out` N×3×h×w."""
+    count, _, height, width = out.shape
+    # Red, green and blue in the frame's order, or luminance and both colours: one view for each.
+    channels = [plane[..., c : c + 1] for plane in planes for c in range(plane.shape[3])][:3]
+    sources: list[Any] = []
+    for channel in (channels * 3)[:3]:
+        sources.append(channel)
+        sources.extend(np.int64(stride) for stride in channel.strides[:3])
+    # The first and the last plane: those between are as the last.
+    sizes: list[np.int32] = []
+    for plane in (planes[0], planes[-1]):
+        for length, side in zip(plane.shape[1:3], (height, width), strict=True):
+            sizes.extend((np.int32(length), np.int32(math.gcd(length, side))))
+    black, *coefficients = colour if colour is not None else (0,) * 6
     arguments = (
-        frame,
+        *sources,
         *sizes,
         out,
-        np.int64(out_height),
-        np.int64(out_width),
+        np.int32(height),
+        np.int32(width),
+        np.int32(linear),
         np.int32(swap),
-        *(np.float32(value) for value in (*mean, *inverse_std)),
+        np.int32(colour is not None),
+        np.int32(black),
+        *(np.float32(value) for value in (*coefficients, *mean, *inverse_std)),
     )
-    _launch("preprocess", "matter_preprocess", out_height * out_width, 3 * count, arguments)
+    kernel = f"matter_preprocess_{out.dtype}"
+    _launch("preprocess", kernel, height * width, count, arguments)
 
 
 def fuse(glance: Any, focus: Any, alpha: Any, rosta: str) -> None:

@@ -1,12 +1,16 @@
+from typing import Any
+
 from numpy import float32, uint8, uint16
 from numpy.typing import NDArray
 
 openmp: bool
 
 def preprocess(
-    frame: NDArray[uint8],
-    out: NDArray[float32],
+    planes: list[NDArray[uint8]],
+    out: NDArray[Any],
+    linear: bool,
     swap: bool,
+    colour: tuple[float, ...] | None,
     mean: tuple[float, float, float],
     inverse_std: tuple[float, float, float],
     plain: bool = False,

@@ -33,27 +33,22 @@ MATTER_HD float to_float(Half half) {
     return result.value;
 }
 
-// Rounded to nearest, ties to even, as the hardware does.
+// Rounded to nearest, ties to even, as the hardware does. Every case is computed and one is chosen: a
+// loop over it vectorises.
 MATTER_HD Half to_half(float value) {
-    FloatBits input;
+    FloatBits input, tiny;
     input.value = value;
     const unsigned int sign = (input.bits >> 16) & 0x8000u;
     const unsigned int magnitude = input.bits & 0x7fffffffu;
-    unsigned int bits;
-    if (magnitude > 0x7f800000u) {
-        bits = 0x7e00u;  // NaN
-    } else if (magnitude >= 0x477ff000u) {
-        bits = 0x7c00u;  // 65520 and above round to infinity
-    } else if (magnitude >= 0x38800000u) {
-        const unsigned int odd = (magnitude >> 13) & 1u;
-        bits = (magnitude - 0x38000000u + 0xfffu + odd) >> 13;
-    } else {
-        // Subnormal: adding 0.5 makes float32 round at 2^-24, and leaves the fraction in the low bits.
-        FloatBits shifted;
-        shifted.bits = magnitude;
-        shifted.value += 0.5f;
-        bits = shifted.bits - 0x3f000000u;
-    }
+    const unsigned int odd = (magnitude >> 13) & 1u;
+    const unsigned int normal = (magnitude - 0x38000000u + 0xfffu + odd) >> 13;
+    // Subnormal: adding 0.5 makes float32 round at 2^-24, and leaves the fraction in the low bits.
+    tiny.bits = magnitude;
+    tiny.value += 0.5f;
+    const unsigned int subnormal = tiny.bits - 0x3f000000u;
+    unsigned int bits = magnitude >= 0x38800000u ? normal : subnormal;
+    bits = magnitude >= 0x477ff000u ? 0x7c00u : bits;  // 65520 and above round to infinity
+    bits = magnitude > 0x7f800000u ? 0x7e00u : bits;   // NaN
     Half half;
     half.bits = (unsigned short)(sign | bits);
     return half;

@@ -1,6 +1,7 @@
-// uint8 frame -> resized, normalised float32 plane.
+// Sums over a frame's pixels -> normalised values of the network's planes.
 #pragma once
 
+#include "half.h"
 #include "resample.h"
 
 namespace matter {
@@ -11,28 +12,38 @@ struct Norm {
     float inverse_std;
 };
 
-// `sum` is weighted by integers that sum to 1 / `scale`.
-MATTER_HD float normalise(float sum, float scale, Norm norm) {
-    return (sum * scale - norm.mean) * norm.inverse_std;
+MATTER_HD float normalise(float value, Norm norm) { return (value - norm.mean) * norm.inverse_std; }
+
+// For networks that take 0..255: rounded to nearest, halves up.
+template <>
+MATTER_HD u8 from_float<u8>(float value) {
+    return u8(int(value + 0.5f));
 }
 
-MATTER_HD float sum_scale(const Axis& y, const Axis& x) {
-    return float(1.0 / (double(y.total) * double(x.total)));
+// From planes of 8-bit samples to RGB in 0..255.
+struct Matrix {
+    int black;  // luminance of black
+    float gain;  // 255 over the luminances between black and white
+    float red_v, green_u, green_v, blue_u;
+};
+
+constexpr int GREY = 128;  // both colour planes of what has no colour
+
+struct Rgb {
+    float red, green, blue;
+};
+
+MATTER_HD float limited(float value) {
+    const float low = value > 0.0f ? value : 0.0f;
+    return low < 255.0f ? low : 255.0f;
 }
 
-// One output value of one channel: `pixels` points at that channel of the top left source pixel.
-// Columns are summed first, then the row of sums; the host's row-wise loops keep this order.
-MATTER_HD float resample(const u8* pixels, i64 row_stride, i64 pixel_stride, const Axis& axis_y,
-                         const Taps& y, const Axis& axis_x, const Taps& x) {
-    float sum = 0.0f;
-    for (int j = 0; j < x.count; ++j) {
-        const u8* column = pixels + (x.first + j) * pixel_stride;
-        float below = 0.0f;
-        for (int i = 0; i < y.count; ++i)
-            below += axis_weight(axis_y, y, i) * float(column[(y.first + i) * row_stride]);
-        sum += axis_weight(axis_x, x, j) * below;
-    }
-    return sum;
+// `y` is counted from black, `u` and `v` from grey.
+MATTER_HD Rgb to_rgb(float y, float u, float v, const Matrix& matrix) {
+    const float luma = y * matrix.gain;
+    return {limited(luma + matrix.red_v * v),
+            limited(luma - (matrix.green_u * u + matrix.green_v * v)),
+            limited(luma + matrix.blue_u * u)};
 }
 
 }  // namespace matter

@@ -5,6 +5,7 @@ A kernel with several results returns a tuple and takes a tuple as `out`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import kernels
-from kernels import InputSpec, KernelError, alpha_blend, collaborative_fusion, preprocess
+from kernels import YUV, InputSpec, KernelError, alpha_blend, collaborative_fusion, preprocess
 
 random = np.random.default_rng(0)
 
@@ -47,6 +48,18 @@ def assert_same(result: Any, expected: Any) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+def planar(kernel: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """`kernel` with the planes of its frame as arguments of their own: "frame.y" and so on."""
+
+    @functools.wraps(kernel)
+    def call(**arguments: Any) -> Any:
+        names = [name for name in arguments if name.startswith("frame.")]
+        planes = tuple(arguments.pop(name) for name in names)
+        return kernel(YUV(planes, **options), **arguments)
+
+    return call
+
+
 SPEC = InputSpec("rgb", mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 KERNELS = {
     "preprocess": Kernel(
@@ -59,6 +72,31 @@ KERNELS = {
     ),
     "preprocess gray": Kernel(
         preprocess, {"frame": bytes_of(45, 70)}, {"size": (64, 32), "spec": SPEC, "order": "gray"}
+    ),
+    "preprocess bilinear half": Kernel(
+        preprocess,
+        {"frame": bytes_of(2, 45, 70, 3)},
+        {"size": (20, 96), "spec": SPEC, "interpolation": "bilinear", "dtype": "float16"},
+    ),
+    "preprocess uint8": Kernel(
+        preprocess,
+        {"frame": bytes_of(45, 70, 3)},
+        {"size": (20, 96), "spec": InputSpec(), "dtype": "uint8"},
+    ),
+    "preprocess i420": Kernel(
+        planar(preprocess),
+        {"frame.y": bytes_of(45, 71), "frame.u": bytes_of(23, 36), "frame.v": bytes_of(23, 36)},
+        {"size": (32, 40), "spec": SPEC},
+    ),
+    "preprocess nv12 half": Kernel(
+        planar(preprocess, matrix="bt601", full_range=True),
+        {"frame.y": bytes_of(45, 70), "frame.uv": bytes_of(23, 35, 2)},
+        {
+            "size": (32, 40),
+            "spec": InputSpec("bgr", mean=(1, 2, 3), std=(7, 8, 9)),
+            "interpolation": "bilinear",
+            "dtype": "float16",
+        },
     ),
     **{
         f"collaborative_fusion {rosta}": Kernel(

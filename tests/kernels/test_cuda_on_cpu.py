@@ -216,6 +216,6 @@ def test_streams_of_other_libraries_and_what_is_none(cupy: Any) -> None:
 
 @needs_compiler
 def test_a_batch_beyond_the_grid_is_named(cupy: Any) -> None:
-    frames = DeviceArray(np.zeros((22000, 1, 1, 3), np.uint8))
+    frames = DeviceArray(np.zeros((66000, 1, 1, 3), np.uint8))
     with pytest.raises(kernels.KernelError, match=r"66000 planes, expected at most 65535"):
         kernels.preprocess(frames, (1, 1), kernels.InputSpec())
