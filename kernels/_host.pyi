@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 
-from numpy import float32, int32, uint8, uint16
+from numpy import float32, uint8, uint16
 from numpy.typing import NDArray
 
 openmp: bool
@@ -40,7 +40,7 @@ def alpha_blend_linear(
     alpha: NDArray[float32],
     out: NDArray[uint8],
     light: NDArray[float32],
-    codes: NDArray[int32],
+    codes: NDArray[uint8],
     steps: NDArray[float32],
 ) -> None: ...
 def alpha_blend_planes(

@@ -17,8 +17,8 @@ def light(code: NDArray[Any]) -> NDArray[np.float64]:
 
 
 @functools.cache
-def tables() -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
-    """Light of the 256 codes; codes of the light i / `BINS`; light where one code turns into the next.
+def tables() -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32]]:
+    """Light of the 256 codes; codes of light i / `BINS`; light where a code turns into the next.
 
     The first and the third are float64 values rounded once. A light v has the code
     ``c + (v >= steps[c])`` with ``c = codes[int(v * BINS)]``.
@@ -26,5 +26,5 @@ def tables() -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32
     code = np.arange(256)
     steps = light((code + 0.5) / 255).astype(np.float32)
     steps[255] = np.inf
-    codes = np.searchsorted(steps, np.arange(BINS + 1) / BINS, side="right").astype(np.int32)
+    codes = np.searchsorted(steps, np.arange(BINS + 1) / BINS, side="right").astype(np.uint8)
     return light(code / 255).astype(np.float32), codes, steps

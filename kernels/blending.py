@@ -44,7 +44,7 @@ def alpha_blend(
             another one of the same size, layout, matrix and range, or a colour as (blue, green,
             red) in 0..255, which is converted to the frame's matrix and range.
         alpha: float32 H×W (N×H×W), in 0..1. Colour samples of a `YUV` take the mean of the alphas
-            of their 2×2 pixels.
+            of their 2×2 pixels (within 0.508 of the real value).
         premultiplied: the foreground was multiplied by alpha before, as renderers give it; the
             result is ``foreground + (1 - alpha) * background``, saturated at 255 for uint8. Where
             alpha is 0 (or NaN) such a foreground is added in full.
@@ -133,6 +133,7 @@ def _blend_planes(foreground: YUV, background: Any, alpha: Any, out: Any, stream
         front = checked(place, foreground, "foreground")
         size = tuple(front[0].shape)
         _check_alpha(matte, size, "foreground.y", size)
+        back: Any
         if is_colour:
             colour = tuple(map(int, _colour(background, np.uint8)))
             back = _colour_in_yuv(colour, foreground.matrix, foreground.full_range)
@@ -244,8 +245,9 @@ def _colour(background: Any, dtype: Any) -> NDArray[Any]:
             f"background is the colour {background!r}, {expected}: "
             f"{'round them' if dtype is np.uint8 else 'convert them'}"
         ) from error
-    limits = (0, 255) if dtype is np.uint8 else (np.finfo(dtype).min, np.finfo(dtype).max)
-    if len(values) != 3 or not all(limits[0] <= value <= limits[1] for value in values):
+    limit = float(np.finfo(np.float32).max)
+    low, high = (0, 255) if dtype is np.uint8 else (-limit, limit)
+    if len(values) != 3 or not all(low <= value <= high for value in values):
         raise KernelError(f"background is the colour {background!r}, {expected}")
     return np.array(values, dtype=dtype)
 

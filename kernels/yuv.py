@@ -170,7 +170,7 @@ def checked(place: ModuleType, frame: YUV, name: str) -> tuple[Any, ...]:
     Raises:
         KernelError: a plane of another dtype, rank or size.
     """
-    views = []
+    views: list[Any] = []
     for part, plane in frame.named(name).items():
         view = place.view(plane)
         _arrays.check_dtype(part, view, np.uint8, remedy="planes hold 8 bits a sample")

@@ -141,7 +141,7 @@ extern "C" __global__ void matter_alpha_blend_linear(
     const u8* foreground, i64 foreground_frame, i64 foreground_row, const u8* background,
     i64 background_frame, i64 background_row, float colour0, float colour1, float colour2,
     const float* alpha, i64 alpha_frame, i64 alpha_row, u8* out, i64 height, i64 width,
-    const float* light, const int* codes, const float* steps) {
+    const float* light, const u8* codes, const float* steps) {
     const Images<u8> front = {foreground, foreground_frame, foreground_row};
     const Images<u8> back = {background, background_frame, background_row};
     const Images<float> matte = {alpha, alpha_frame, alpha_row};

@@ -105,7 +105,6 @@ struct Premultiplied {
         for (i64 i = 0; i < 3 * n; ++i) part[i] = background[i];
         for (i64 i = 0; i < 3 * n; ++i) part[i] = share(part[i], three[i]);
         for (i64 i = 0; i < 3 * n; ++i) part[i] = short(part[i] + background[i] + foreground[i]);
-#pragma GCC ivdep
         for (i64 i = 0; i < 3 * n; ++i) out[i] = u8(smaller(part[i], 255));
     }
 
@@ -204,7 +203,7 @@ void alpha_blend(Images<T> foreground, Images<T> background, Alphas alpha, OutIm
 }
 
 using Table = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Codes = nb::ndarray<const int, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Codes = nb::ndarray<const std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 void alpha_blend_linear(Bytes foreground, Bytes background, Alphas alpha, OutBytes out, Table light,
                         Codes codes, Table steps) {

@@ -48,7 +48,7 @@ MATTER_HD float blend_premultiplied(float foreground, float background, float al
 // The sRGB curve in tables, which kernels/_srgb.py makes.
 struct Curve {
     const float* light;  // of each of the 256 codes, 0..1
-    const int* codes;    // of light i / 4096, rounded; 4097 of them
+    const u8* codes;     // of light i / 4096, rounded; 4097 of them
     const float* steps;  // light from which on a code becomes the next one; 256, the last never
 };
 
@@ -64,7 +64,8 @@ MATTER_HD float blend_light(u8 foreground, u8 background, float alpha, Curve cur
     return below + alpha * (curve.light[foreground] - below);
 }
 
-// The weight of a colour sample that four pixels share.
+// The weight of a colour sample that four pixels share: rounded once more, so that the sample is within
+// 0.508 of the real value.
 MATTER_HD short mean(short a, short b, short c, short d) {
     return short((int(a) + b + c + d + 2) >> 2);
 }

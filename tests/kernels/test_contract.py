@@ -5,6 +5,7 @@ A kernel with several results returns a tuple and takes a tuple as `out`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import pytest
 
 import kernels
 from kernels import InputSpec, KernelError, alpha_blend, collaborative_fusion, preprocess
+from kernels.yuv import YUV
 
 random = np.random.default_rng(0)
 
@@ -45,6 +47,20 @@ def assert_same(result: Any, expected: Any) -> None:
     assert isinstance(result, tuple) == isinstance(expected, tuple)
     for one, other in zip(parts(result), parts(expected), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@functools.wraps(alpha_blend)
+def blend_planes(*, alpha: Any, out: Any = None, stream: Any = None, **arrays: Any) -> Any:
+    """`alpha_blend` of frames in planes, given one by one as ``foreground.y`` and so on."""
+    frames: dict[str, Any] = {name: value for name, value in arrays.items() if "." not in name}
+    for frame in ("foreground", "background"):
+        planes = [plane for name, plane in arrays.items() if name.startswith(f"{frame}.")]
+        if planes:
+            frames[frame] = YUV(tuple(planes))
+    result = alpha_blend(
+        **frames, alpha=alpha, out=YUV(out) if isinstance(out, tuple) else out, stream=stream
+    )
+    return result.planes
 
 
 SPEC = InputSpec("rgb", mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
@@ -89,6 +105,79 @@ KERNELS = {
         alpha_blend,
         {"foreground": bytes_of(9, 150, 3), "alpha": floats_of(9, 150)},
         {"background": (1, 2, 250)},
+    ),
+    "alpha_blend one background": Kernel(
+        alpha_blend,
+        {
+            "foreground": bytes_of(2, 5, 131, 3),
+            "background": bytes_of(5, 131, 3),
+            "alpha": floats_of(2, 5, 131),
+        },
+        {},
+    ),
+    "alpha_blend float": Kernel(
+        alpha_blend,
+        {
+            "foreground": floats_of(2, 5, 140, 3),
+            "background": floats_of(2, 5, 140, 3),
+            "alpha": floats_of(2, 5, 140),
+        },
+        {},
+    ),
+    **{
+        f"alpha_blend {option}{' float' if make is floats_of else ''}": Kernel(
+            alpha_blend,
+            {
+                "foreground": make(5, 135, 3),
+                "background": make(5, 135, 3),
+                "alpha": floats_of(5, 135),
+            },
+            {option: True},
+        )
+        for option, make in [
+            ("premultiplied", bytes_of),
+            ("premultiplied", floats_of),
+            ("linear", bytes_of),
+        ]
+    },
+    **{
+        f"alpha_blend {'i420' if len(chroma) == 2 else 'nv12'} {height}x{width}": Kernel(
+            blend_planes,
+            {
+                f"{frame}.{part}": bytes_of(*size)
+                for frame in ("foreground", "background")
+                for part, size in {
+                    "y": (height, width),
+                    **{
+                        name: ((height + 1) // 2, (width + 1) // 2, *(2,) * (name == "uv"))
+                        for name in chroma
+                    },
+                }.items()
+            }
+            | {"alpha": floats_of(height, width)},
+            {},
+        )
+        for chroma in (("u", "v"), ("uv",))
+        for height, width in ((6, 144), (7, 133))
+    },
+    "alpha_blend i420 colour": Kernel(
+        blend_planes,
+        {
+            "foreground.y": bytes_of(6, 30),
+            "foreground.u": bytes_of(3, 15),
+            "foreground.v": bytes_of(3, 15),
+            "alpha": floats_of(6, 30),
+        },
+        {"background": (200, 30, 90)},
+    ),
+    "alpha_blend nv12 colour": Kernel(
+        blend_planes,
+        {
+            "foreground.y": bytes_of(6, 30),
+            "foreground.uv": bytes_of(3, 15, 2),
+            "alpha": floats_of(6, 30),
+        },
+        {"background": (200, 30, 90)},
     ),
 }
 
