@@ -6,11 +6,14 @@ pixels, so the usual frame stays on the thread of its caller; the GIL is release
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kernels import _srgb
 
 if TYPE_CHECKING:
     from kernels import _host
@@ -47,12 +50,6 @@ def contiguous(array: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(array)
 
 
-def colour_rows(colour: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """A background of one colour: a single row in memory, repeated by strides of 0."""
-    row = np.tile(colour, (1, 1, shape[2], 1))
-    return np.broadcast_to(row, shape)
-
-
 def preprocess(
     planes: list[NDArray[np.uint8]],
     out: NDArray[Any],
@@ -75,14 +72,44 @@ def fuse(glance: NDArray[Any], focus: NDArray[Any], alpha: NDArray[Any], rosta: 
         _host.fuse_float(glance, focus, alpha, ROSTA[rosta])
 
 
+def _colour_rows(colour: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """An image …×W×C of one colour: a single row in memory, repeated by strides of 0."""
+    return np.broadcast_to(np.tile(colour, (shape[-2], 1)), shape)
+
+
 def alpha_blend(
-    foreground: NDArray[np.uint8],
-    background: NDArray[np.uint8],
+    foreground: NDArray[Any],
+    background: NDArray[Any],
     alpha: NDArray[np.float32],
-    out: NDArray[np.uint8],
+    out: NDArray[Any],
+    premultiplied: bool,
+    linear: bool,
 ) -> None:
-    """`foreground` and `background` N×H×W×3 by `alpha` N×H×W into `out`."""
-    _host.alpha_blend(foreground, background, alpha, out)
+    """`foreground` N×H×W×3 by `alpha` N×H×W over `background`, 1 or N×H×W×3 or a colour."""
+    if background.ndim == 1:
+        background = _colour_rows(background, (1, *foreground.shape[1:]))
+    if linear:
+        _host.alpha_blend_linear(foreground, background, alpha, out, *_srgb.tables())
+    elif foreground.dtype == np.float32:
+        _host.alpha_blend_floats(foreground, background, alpha, out, premultiplied)
+    else:
+        _host.alpha_blend_bytes(foreground, background, alpha, out, premultiplied)
+
+
+def alpha_blend_planes(
+    foreground: Sequence[NDArray[np.uint8]],
+    background: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+    alpha: NDArray[np.float32],
+    out: Sequence[NDArray[np.uint8]],
+) -> None:
+    """Planes H×W and ⌈H/2⌉×⌈W/2⌉, or ⌈H/2⌉×⌈W/2⌉×2, by `alpha` H×W; a colour is Y, U and V."""
+    front, view = ([p.reshape((*p.shape[:2], -1)) for p in planes] for planes in (foreground, out))
+    if isinstance(background, np.ndarray):
+        parts = np.split(background, [1, 2][: len(front) - 1])
+        back = [_colour_rows(part, p.shape) for part, p in zip(parts, front, strict=True)]
+    else:
+        back = [p.reshape((*p.shape[:2], -1)) for p in background]
+    _host.alpha_blend_planes(front, back, alpha[None], view)
 
 
 # ---- pooling

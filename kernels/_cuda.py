@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 import kernels
+from kernels import _srgb
 from kernels.spec import KernelError
 
 try:
@@ -54,11 +55,6 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Any:
 def contiguous(array: Any) -> Any:
     """A C-contiguous copy, or the array itself if it is one."""
     return cupy.ascontiguousarray(array)
-
-
-def colour_rows(colour: Any, shape: tuple[int, ...]) -> Any:
-    """A background of one colour: three bytes, repeated by strides of 0."""
-    return cupy.broadcast_to(cupy.asarray(colour), shape)
 
 
 def _file(name: str) -> Path | None:
@@ -141,6 +137,11 @@ def _launch(module: str, kernel: str, pixels: int, planes: int, arguments: tuple
     function(((pixels + BLOCK - 1) // BLOCK, planes), (BLOCK,), arguments)
 
 
+def _strides(array: Any, axes: int) -> tuple[np.int64, ...]:
+    """The strides of the first axes, in elements."""
+    return tuple(np.int64(stride // array.dtype.itemsize) for stride in array.strides[:axes])
+
+
 def preprocess(
     planes: list[Any],
     out: Any,
@@ -189,22 +190,59 @@ def fuse(glance: Any, focus: Any, alpha: Any, rosta: str) -> None:
     _launch("fusion", kernel, plane, count, arguments)
 
 
-def alpha_blend(foreground: Any, background: Any, alpha: Any, out: Any) -> None:
-    """`foreground` and `background` N×H×W×3 by `alpha` N×H×W into `out`."""
+@functools.cache
+def _curve(_device: int) -> tuple[Any, ...]:
+    """The tables of the sRGB curve on the current device: there for every stream on return."""
+    return tuple(cupy.asarray(table, blocking=True) for table in _srgb.tables())
+
+
+def _colour(background: Any) -> tuple[np.float32, ...]:
+    """A background of three values as the kernels take it; zeros where it is an image."""
+    return tuple(map(np.float32, background if isinstance(background, np.ndarray) else (0, 0, 0)))
+
+
+def alpha_blend(
+    foreground: Any, background: Any, alpha: Any, out: Any, premultiplied: bool, linear: bool
+) -> None:
+    """`foreground` N×H×W×3 by `alpha` N×H×W over `background`, 1 or N×H×W×3 or a colour.
+
+    A colour is a NumPy array, and goes along with the launch by value.
+    """
     count, height, width, _ = out.shape
-    itemsize = alpha.dtype.itemsize
+    back = (np.int64(0),) * 3
+    if not isinstance(background, np.ndarray):
+        frame, row = _strides(background, 2)
+        back = (background, frame if background.shape[0] == count else np.int64(0), row)
     arguments = (
-        foreground,
-        *(np.int64(stride) for stride in foreground.strides[:2]),
-        background,
-        *(np.int64(stride) for stride in background.strides[:3]),
-        alpha,
-        *(np.int64(stride // itemsize) for stride in alpha.strides[:2]),
-        out,
-        np.int64(height),
-        np.int64(width),
+        *(foreground, *_strides(foreground, 2)),
+        *back,
+        *_colour(background),
+        *(alpha, *_strides(alpha, 2)),
+        *(out, np.int64(height), np.int64(width)),
     )
-    _launch("blend", "matter_alpha_blend", height * width, count, arguments)
+    if linear:
+        kernel, options = "matter_alpha_blend_linear", _curve(cupy.cuda.Device().id)
+    else:
+        floats = foreground.dtype == np.float32
+        kernel = "matter_alpha_blend_float" if floats else "matter_alpha_blend"
+        options = (np.int32(premultiplied),)
+    _launch("blend", kernel, height * ((width + 3) // 4), count, (*arguments, *options))
+
+
+def alpha_blend_planes(foreground: Any, background: Any, alpha: Any, out: Any) -> None:
+    """Planes H×W and ⌈H/2⌉×⌈W/2⌉, or ⌈H/2⌉×⌈W/2⌉×2, by `alpha` H×W; a colour is Y, U and V."""
+    height, width = out[0].shape
+    none = np.int64(0)
+    arguments: list[Any] = []
+    for planes in (foreground, () if isinstance(background, np.ndarray) else background):
+        for plane in planes:
+            arguments += (plane, *_strides(plane, 1))
+        arguments += (none, none) * (3 - len(planes))
+    arguments += (*_colour(background), alpha, *_strides(alpha, 1), *out)
+    arguments += (none,) * (3 - len(out))
+    arguments += (np.int64(height), np.int64(width))
+    groups = ((height + 1) // 2) * ((width + 7) // 8)
+    _launch("blend", "matter_alpha_blend_planes", groups, 1, tuple(arguments))
 
 
 # ---- pooling

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any
 
 from numpy import float32, uint8, uint16
@@ -22,11 +23,34 @@ def fuse_half(
     glance: NDArray[uint16], focus: NDArray[uint16], alpha: NDArray[uint16], rosta: int
 ) -> None: ...
 def floats_to_halves(values: NDArray[float32], bits: NDArray[uint16]) -> None: ...
-def alpha_blend(
+def alpha_blend_bytes(
     foreground: NDArray[uint8],
     background: NDArray[uint8],
     alpha: NDArray[float32],
     out: NDArray[uint8],
+    premultiplied: bool,
+) -> None: ...
+def alpha_blend_floats(
+    foreground: NDArray[float32],
+    background: NDArray[float32],
+    alpha: NDArray[float32],
+    out: NDArray[float32],
+    premultiplied: bool,
+) -> None: ...
+def alpha_blend_linear(
+    foreground: NDArray[uint8],
+    background: NDArray[uint8],
+    alpha: NDArray[float32],
+    out: NDArray[uint8],
+    light: NDArray[float32],
+    codes: NDArray[uint8],
+    steps: NDArray[float32],
+) -> None: ...
+def alpha_blend_planes(
+    foreground: Sequence[NDArray[uint8]],
+    background: Sequence[NDArray[uint8]],
+    alpha: NDArray[float32],
+    out: Sequence[NDArray[uint8]],
 ) -> None: ...
 
 # ---- pooling

@@ -135,10 +135,9 @@ def _matrix(frame: YUV) -> tuple[float, ...]:
     """Black, and the gains of luminance and colour: as `Matrix` in include/preprocess.h."""
     red, blue = yuv.MATRICES[frame.matrix]
     green = 1 - red - blue
-    luma, chroma = (1.0, 1.0) if frame.full_range else (255 / 219, 255 / 224)
-    red_v, blue_u = 2 * (1 - red) * chroma, 2 * (1 - blue) * chroma
-    black = 0.0 if frame.full_range else 16.0
-    return black, luma, red_v, blue_u * blue / green, red_v * red / green, blue_u
+    black, luma, chroma = yuv.code_range(frame.full_range)
+    red_v, blue_u = 2 * (1 - red) / chroma, 2 * (1 - blue) / chroma
+    return black, 1 / luma, red_v, blue_u * blue / green, red_v * red / green, blue_u
 
 
 def _size(size: Any) -> tuple[int, int]:

@@ -50,6 +50,84 @@ class YUV:
         _arrays.check_choice("matrix", self.matrix, tuple(MATRICES))
         object.__setattr__(self, "planes", tuple(self.planes))
 
+    @classmethod
+    def from_bgr(
+        cls,
+        image: Any,
+        *,
+        layout: str = "i420",
+        matrix: str = "bt709",
+        full_range: bool = False,
+    ) -> YUV:
+        """An image as a frame in planes, rounded; colour is the mean of the pixels that share it.
+
+        For what is made once, such as a background; it is no kernel.
+
+        Args:
+            image: uint8 H×W×3 in blue, green, red; NumPy's or on a GPU (current CuPy stream).
+            layout: "i420" or "nv12".
+            matrix: see `YUV`.
+            full_range: see `YUV`.
+
+        Raises:
+            KernelError: an image, a layout or a matrix other than these.
+        """
+        _arrays.check_choice("layout", layout, tuple(LAYOUTS.values()))
+        _arrays.check_choice("matrix", matrix, tuple(MATRICES))
+        place = _arrays.target(None, image=image)
+        pixels = place.view(image)
+        _arrays.check_dtype("image", pixels, np.uint8, remedy="scale and round floats before")
+        if pixels.ndim != 3 or pixels.shape[-1] != 3:
+            raise KernelError(
+                f"image is {_arrays.text(pixels.shape)}, expected H×W×3: one image in BGR"
+            )
+        _arrays.check_not_empty("image", pixels)
+        of_red, of_blue = MATRICES[matrix]
+        offset, scale, chroma_scale = code_range(full_range)
+        with place.on(image, None):
+            blue, green, red = (pixels[..., c].astype(np.float32) for c in range(3))
+            luminance = of_red * red + (1 - of_red - of_blue) * green + of_blue * blue
+            y = _rounded(offset + scale * luminance)
+            u, v = (
+                _rounded(128 + chroma_scale / (2 - 2 * weight) * _block_means(part - luminance))
+                for part, weight in ((blue, of_blue), (red, of_red))
+            )
+            if layout == "i420":
+                return cls((y, u, v), matrix, full_range)
+            uv = place.empty((*u.shape, 2), np.uint8)
+            uv[..., 0], uv[..., 1] = u, v
+            return cls((y, uv), matrix, full_range)
+
+    def bgr(self) -> Any:
+        """The frame as an image: uint8 H×W×3 in blue, green, red, rounded and clipped.
+
+        A colour sample serves each pixel of its 2×2. For what is made once; it is no kernel.
+
+        Raises:
+            KernelError: planes that are not uint8 or do not fit each other.
+        """
+        place = _arrays.target(None, **self.named("frame"))
+        of_red, of_blue = MATRICES[self.matrix]
+        offset, scale, chroma_scale = code_range(self.full_range)
+        with place.on(self.planes[0], None):
+            y, *chroma = checked(place, self, "frame")
+            u, v = chroma if self.layout == "i420" else (chroma[0][..., 0], chroma[0][..., 1])
+            height, width = y.shape
+            luminance = (y.astype(np.float32) - offset) / scale
+            u, v = (
+                ((part.astype(np.float32) - 128) / chroma_scale)
+                .repeat(2, axis=0)[:height]
+                .repeat(2, axis=1)[:, :width]
+                for part in (u, v)
+            )
+            blue = luminance + (2 - 2 * of_blue) * u
+            red = luminance + (2 - 2 * of_red) * v
+            green = (luminance - of_red * red - of_blue * blue) / (1 - of_red - of_blue)
+            image = place.empty((height, width, 3), np.uint8)
+            for c, part in enumerate((blue, green, red)):
+                image[..., c] = _rounded(part)
+        return image
+
     @property
     def layout(self) -> str:
         """ "i420" or "nv12"."""
@@ -61,6 +139,29 @@ class YUV:
         return {f"{name}.{part}": plane for part, plane in zip(parts, self.planes, strict=True)}
 
 
+def code_range(full_range: bool) -> tuple[int, float, float]:
+    """Code of black, and codes for each of 255 levels of luminance and of colour difference."""
+    return (0, 1.0, 1.0) if full_range else (16, 219 / 255, 224 / 255)
+
+
+def _rounded(values: Any) -> Any:
+    return (values + 0.5).clip(0, 255).astype(np.uint8, order="C")
+
+
+def _block_means(values: Any) -> Any:
+    """Means of 2×2 blocks; at an odd edge, of the values that are there."""
+    return _pair_sums(_pair_sums(values).swapaxes(0, 1)).swapaxes(0, 1) / 4
+
+
+def _pair_sums(values: Any) -> Any:
+    """Sums of rows two by two; a last one without a partner counts twice."""
+    sums = values[::2].copy()
+    pairs = values.shape[0] // 2
+    sums[:pairs] += values[1::2]
+    sums[pairs:] *= 2
+    return sums
+
+
 def checked(place: ModuleType, frame: YUV, name: str) -> tuple[Any, ...]:
     """Views of the planes for the target `place`: uint8 of fitting shapes, values side by side.
 
@@ -69,7 +170,7 @@ def checked(place: ModuleType, frame: YUV, name: str) -> tuple[Any, ...]:
     Raises:
         KernelError: a plane of another dtype, rank or size.
     """
-    views = []
+    views: list[Any] = []
     for part, plane in frame.named(name).items():
         view = place.view(plane)
         _arrays.check_dtype(part, view, np.uint8, remedy="planes hold 8 bits a sample")

@@ -49,13 +49,19 @@ def assert_same(result: Any, expected: Any) -> None:
 
 
 def planar(kernel: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """`kernel` with the planes of its frame as arguments of their own: "frame.y" and so on."""
+    """`kernel` with the planes of its frames one by one, as arguments "frame.y" and so on."""
 
     @functools.wraps(kernel)
-    def call(**arguments: Any) -> Any:
-        names = [name for name in arguments if name.startswith("frame.")]
-        planes = tuple(arguments.pop(name) for name in names)
-        return kernel(YUV(planes, **options), **arguments)
+    def call(*, out: Any = None, **arguments: Any) -> Any:
+        frames: dict[str, Any] = {}
+        for name, value in arguments.items():
+            frame, _, part = name.partition(".")
+            frames[frame] = (*frames.get(frame, ()), value) if part else value
+        for frame, value in frames.items():
+            if f"{frame}.y" in arguments:
+                frames[frame] = YUV(value, **options)
+        result = kernel(**frames, out=YUV(out, **options) if isinstance(out, tuple) else out)
+        return result.planes if isinstance(result, YUV) else result
 
     return call
 
@@ -127,6 +133,79 @@ KERNELS = {
         alpha_blend,
         {"foreground": bytes_of(9, 150, 3), "alpha": floats_of(9, 150)},
         {"background": (1, 2, 250)},
+    ),
+    "alpha_blend one background": Kernel(
+        alpha_blend,
+        {
+            "foreground": bytes_of(2, 5, 131, 3),
+            "background": bytes_of(5, 131, 3),
+            "alpha": floats_of(2, 5, 131),
+        },
+        {},
+    ),
+    "alpha_blend float": Kernel(
+        alpha_blend,
+        {
+            "foreground": floats_of(2, 5, 140, 3),
+            "background": floats_of(2, 5, 140, 3),
+            "alpha": floats_of(2, 5, 140),
+        },
+        {},
+    ),
+    **{
+        f"alpha_blend {option}{' float' if make is floats_of else ''}": Kernel(
+            alpha_blend,
+            {
+                "foreground": make(5, 135, 3),
+                "background": make(5, 135, 3),
+                "alpha": floats_of(5, 135),
+            },
+            {option: True},
+        )
+        for option, make in [
+            ("premultiplied", bytes_of),
+            ("premultiplied", floats_of),
+            ("linear", bytes_of),
+        ]
+    },
+    **{
+        f"alpha_blend {'i420' if len(chroma) == 2 else 'nv12'} {height}x{width}": Kernel(
+            planar(alpha_blend),
+            {
+                f"{frame}.{part}": bytes_of(*size)
+                for frame in ("foreground", "background")
+                for part, size in {
+                    "y": (height, width),
+                    **{
+                        name: ((height + 1) // 2, (width + 1) // 2, *(2,) * (name == "uv"))
+                        for name in chroma
+                    },
+                }.items()
+            }
+            | {"alpha": floats_of(height, width)},
+            {},
+        )
+        for chroma in (("u", "v"), ("uv",))
+        for height, width in ((6, 144), (7, 133))
+    },
+    "alpha_blend i420 colour": Kernel(
+        planar(alpha_blend),
+        {
+            "foreground.y": bytes_of(6, 30),
+            "foreground.u": bytes_of(3, 15),
+            "foreground.v": bytes_of(3, 15),
+            "alpha": floats_of(6, 30),
+        },
+        {"background": (200, 30, 90)},
+    ),
+    "alpha_blend nv12 colour": Kernel(
+        planar(alpha_blend),
+        {
+            "foreground.y": bytes_of(6, 30),
+            "foreground.uv": bytes_of(3, 15, 2),
+            "alpha": floats_of(6, 30),
+        },
+        {"background": (200, 30, 90)},
     ),
 }
 

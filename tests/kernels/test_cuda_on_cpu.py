@@ -143,7 +143,9 @@ def cupy(compiled: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     module.__dict__.update(
         ndarray=DeviceArray,
         RawModule=RawModule,
-        asarray=lambda value: value if isinstance(value, DeviceArray) else DeviceArray(value),
+        asarray=lambda value, blocking=False: (
+            value if isinstance(value, DeviceArray) else DeviceArray(value)
+        ),
         empty=lambda shape, dtype: DeviceArray(np.empty(shape, dtype)),
         ascontiguousarray=lambda value: DeviceArray(np.ascontiguousarray(value.array)),
         broadcast_to=lambda value, shape: DeviceArray(np.broadcast_to(value.array, shape)),
