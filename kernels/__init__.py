@@ -10,7 +10,16 @@ from __future__ import annotations
 
 from kernels.blending import alpha_blend
 from kernels.fusion import collaborative_fusion
+from kernels.pooling import max_pool_offsets, max_unpool
 from kernels.preprocessing import preprocess
 from kernels.spec import InputSpec, KernelError
 
-__all__ = ["InputSpec", "KernelError", "alpha_blend", "collaborative_fusion", "preprocess"]
+__all__ = [
+    "InputSpec",
+    "KernelError",
+    "alpha_blend",
+    "collaborative_fusion",
+    "max_pool_offsets",
+    "max_unpool",
+    "preprocess",
+]
