@@ -86,7 +86,9 @@ def alpha_blend(
 # ---- pooling
 
 
-def max_pool(x: NDArray[Any], values: NDArray[Any], offsets: NDArray[np.uint8], window: int) -> None:
+def max_pool(
+    x: NDArray[Any], values: NDArray[Any], offsets: NDArray[np.uint8], window: int
+) -> None:
     """`x` N×C×H×W into `values` and `offsets`, both N×C×h×w."""
     if x.dtype == np.float16:
         _host.max_pool_half(x.view(np.uint16), values.view(np.uint16), offsets, window)

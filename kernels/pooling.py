@@ -14,11 +14,11 @@ from kernels.spec import KernelError
 def max_pool_offsets(x: Any, *, window: int = 3, out: Any = None, stream: Any = None) -> Any:
     """Max-pool, and tell for each window the offset of its maximum.
 
-    Equal to PyTorch's ``max_pool2d(x, 3, stride=2, padding=1, return_indices=True)`` (`window` 3) or
-    ``max_pool2d(x, 2, return_indices=True)`` (`window` 2) bit for bit, but that one byte says where
-    the maximum was: its number within the window in row-major order, counting pixels outside of the
-    picture too. Of equals the first is taken (-0 equals 0), of NaNs the last; pixels outside are
-    never taken.
+    Equal to PyTorch's ``max_pool2d(x, 3, stride=2, padding=1, return_indices=True)`` (`window` 3)
+    or ``max_pool2d(x, 2, return_indices=True)`` (`window` 2) bit for bit, but that one byte says
+    where the maximum was: its number within the window in row-major order, counting pixels outside
+    of the picture too. Of equals the first is taken (-0 equals 0), of NaNs the last (PyTorch makes
+    a signalling NaN a quiet one, which is not done here); pixels outside are never taken.
 
     Args:
         x: float32 or float16 N×C×H×W, at least as large as `window` 2; copied where it is not
@@ -28,9 +28,9 @@ def max_pool_offsets(x: Any, *, window: int = 3, out: Any = None, stream: Any = 
         stream: for arrays on a GPU, the stream to run on; else None.
 
     Returns:
-        ``(values, offsets)``, both N×C×h×w with h = ⌈H/2⌉, w = ⌈W/2⌉ for `window` 3 and ⌊H/2⌋, ⌊W/2⌋
-        for 2: the maxima in the dtype of `x`, and uint8 offsets 0..8 (0..3). The arrays of `out` if
-        they were given.
+        ``(values, offsets)``, both N×C×h×w with h = ⌈H/2⌉, w = ⌈W/2⌉ for `window` 3 and ⌊H/2⌋,
+        ⌊W/2⌋ for 2: the maxima in the dtype of `x`, and uint8 offsets 0..8 (0..3). The arrays of
+        `out` if they were given.
 
     Raises:
         KernelError: a dtype, shape or window other than these, arrays on two devices.
@@ -66,11 +66,11 @@ def max_unpool(
 ) -> Any:
     """Put each value where the maximum of its window was, and 0 everywhere else.
 
-    Equal to PyTorch's ``max_unpool2d(x, indices, 2, stride=2, output_size=size)`` on the CPU with one
-    thread, bit for bit, `indices` being those of the pooling that gave `offsets`: where overlapping
-    windows had one maximum in common, the last of them in row-major order wins. (With more threads,
-    and on a GPU, PyTorch's own answer changes from run to run.) It is computed as a gather: each
-    output pixel looks at the windows that may point at it. With `window` 3:
+    Equal to PyTorch's ``max_unpool2d(x, indices, 2, stride=2, output_size=size)`` on the CPU with
+    one thread, bit for bit, `indices` being those of the pooling that gave `offsets`: where
+    overlapping windows had one maximum in common, the last of them in row-major order wins. (With
+    more threads, and on a GPU, PyTorch's own answer changes from run to run.) It is computed as a
+    gather: each output pixel looks at the windows that may point at it. With `window` 3:
 
         output pixel (2i, 2j)          window (i, j) if its offset is 4
         output pixel (2i, 2j+1)        (i, j+1):3, else (i, j):5

@@ -1,13 +1,14 @@
 """Max-pooling and max-unpooling in a form that every runtime takes, exact and deterministic.
 
-AIM (Deep Automatic Natural Image Matting, IJCAI 2021) pools with indices and unpools by them. TensorRT
-refuses a MaxPool with a second output and has no MaxUnpool, and PyTorch's exporter writes the latter
-as a ScatterND over 64-bit indices, which is slow elsewhere too. So here a plain max-pool is followed by
-comparisons that find, for each window, the offset of its first maximum; and unpooling is a gather:
-each output pixel looks at the windows that may point at it. Exported, that is MaxPool with one output,
-Pad, Slice, Equal, Where and DepthToSpace. Where overlapping windows share their maximum the last in
-row-major order wins: PyTorch's answer on the CPU with one thread, while with more, or on a GPU, its
-answer changes from run to run. `kernels.max_pool_offsets` and `kernels.max_unpool` give the same.
+AIM (Deep Automatic Natural Image Matting, IJCAI 2021) pools with indices and unpools by them.
+TensorRT refuses a MaxPool with a second output and has no MaxUnpool, and PyTorch's exporter writes
+the latter as a ScatterND over 64-bit indices, which is slow elsewhere too. So here a plain max-pool
+is followed by comparisons that find, for each window, the offset of its first maximum; and
+unpooling is a gather: each output pixel looks at the windows that may point at it. Exported, that
+is MaxPool with one output, Pad, Slice, Equal, Where and DepthToSpace. Where overlapping windows
+share their maximum the last in row-major order wins: PyTorch's answer on the CPU with one thread,
+while with more, or on a GPU, its answer changes from run to run. `kernels.max_pool_offsets` and
+`kernels.max_unpool` give the same.
 """
 
 from __future__ import annotations
@@ -70,7 +71,12 @@ def _gather(x: Tensor, offsets: Tensor, height: int, width: int) -> Tensor:
 
     def chosen(below: int, right: int, offset: int, otherwise: Tensor | float) -> Tensor:
         """The value of the window that lies so far below and right, where it has this offset."""
-        window = (slice(None), slice(None), slice(below, below + rows), slice(right, right + columns))
+        window = (
+            slice(None),
+            slice(None),
+            slice(below, below + rows),
+            slice(right, right + columns),
+        )
         return torch.where(places[window] == offset, values[window], otherwise)
 
     # The earliest window first: those after it take precedence.
