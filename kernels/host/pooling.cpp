@@ -122,6 +122,7 @@ template <int Window, typename T>
 MATTER_PART void pool_chunk(const PoolRoom<T>& room, const typename Ranked<T>::Index* first, i64 at,
                             T* __restrict values, u8* __restrict offsets) {
     const SplitRow<T> above = room.rows[0], middle = room.rows[1], below = room.rows[2];
+    typename Ranked<T>::Index chosen[chunk<T>];  // bytes in the same loop would make its vectors short
     for (i64 k = 0; k < chunk<T>; ++k) {
         const i64 j = at + k;
         Peak<T> peak = no_peak<T>(first[j]);
@@ -129,8 +130,9 @@ MATTER_PART void pool_chunk(const PoolRoom<T>& room, const typename Ranked<T>::I
         take_row<Window>(peak, middle, j, Window == 3 ? 3 : 0);
         take_row<Window>(peak, below, j, Window == 3 ? 6 : 2);
         values[k] = peak.value;
-        offsets[k] = u8(peak.offset);
+        chosen[k] = peak.offset;
     }
+    for (i64 k = 0; k < chunk<T>; ++k) offsets[k] = u8(chosen[k]);
 }
 
 template <int Window, typename T>
@@ -245,10 +247,9 @@ template <typename T>
 MATTER_PART void load_columns(const T* __restrict values, const u8* __restrict offsets, i64 n,
                               WindowRow<T>& to, i64 at) {
     T *__restrict own = to.values.data() + at, *__restrict wide = to.offsets.data() + at;
-    for (i64 k = 0; k < n; ++k) {
-        own[k] = values[at + k];
-        wide[k] = T(offsets[at + k]);
-    }
+    for (i64 k = 0; k < n; ++k) own[k] = values[at + k];
+    // Bytes in the same loop would make its vectors short.
+    for (i64 k = 0; k < n; ++k) wide[k] = T(offsets[at + k]);
 }
 
 template <typename T>
