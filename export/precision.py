@@ -49,6 +49,7 @@ _PROBABILITIES = ("Sigmoid", "Softmax", "HardSigmoid")
 _TRANSPARENT = (
     *_PROBABILITIES,
     *("Add", "Sub", "Mul", "Div", "Min", "Max", "Clip", "Where", "Identity", "Cast", "Pad"),
+    "MaxPool",  # and what it is compared with (training.networks.unpool) are then rounded alike
     *(
         "Concat",
         "Slice",

@@ -10,8 +10,18 @@ from __future__ import annotations
 
 from kernels.blending import alpha_blend
 from kernels.fusion import collaborative_fusion
+from kernels.pooling import max_pool_offsets, max_unpool
 from kernels.preprocessing import preprocess
 from kernels.spec import InputSpec, KernelError
 from kernels.yuv import YUV
 
-__all__ = ["YUV", "InputSpec", "KernelError", "alpha_blend", "collaborative_fusion", "preprocess"]
+__all__ = [
+    "YUV",
+    "InputSpec",
+    "KernelError",
+    "alpha_blend",
+    "collaborative_fusion",
+    "max_pool_offsets",
+    "max_unpool",
+    "preprocess",
+]

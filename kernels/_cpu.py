@@ -115,6 +115,24 @@ def alpha_blend_planes(
 # ---- pooling
 
 
+def max_pool(
+    x: NDArray[Any], values: NDArray[Any], offsets: NDArray[np.uint8], window: int
+) -> None:
+    """`x` N×C×H×W into `values` and `offsets`, both N×C×h×w."""
+    if x.dtype == np.float16:
+        _host.max_pool_half(x.view(np.uint16), values.view(np.uint16), offsets, window)
+    else:
+        _host.max_pool_float(x, values, offsets, window)
+
+
+def max_unpool(x: NDArray[Any], offsets: NDArray[np.uint8], out: NDArray[Any], window: int) -> None:
+    """`x` and `offsets` N×C×h×w into `out` N×C×H×W; only bits are moved."""
+    if x.dtype == np.float16:
+        _host.max_unpool_half(x.view(np.uint16), offsets, out.view(np.uint16), window)
+    else:
+        _host.max_unpool_float(x.view(np.uint32), offsets, out.view(np.uint32), window)
+
+
 # ---- foreground
 
 

@@ -248,6 +248,24 @@ def alpha_blend_planes(foreground: Any, background: Any, alpha: Any, out: Any) -
 # ---- pooling
 
 
+def max_pool(x: Any, values: Any, offsets: Any, window: int) -> None:
+    """`x` N×C×H×W into `values` and `offsets`, both N×C×h×w."""
+    sizes = tuple(np.int64(side) for side in (*x.shape[2:], *values.shape[2:]))
+    windows = values.shape[2] * values.shape[3]
+    kernel = f"matter_max_pool{window}_{'half' if x.dtype == np.float16 else 'float'}"
+    planes = x.shape[0] * x.shape[1]
+    _launch("pooling", kernel, windows, planes, (x, values, offsets, *sizes))
+
+
+def max_unpool(x: Any, offsets: Any, out: Any, window: int) -> None:
+    """`x` and `offsets` N×C×h×w into `out` N×C×H×W; only bits are moved."""
+    sizes = tuple(np.int64(side) for side in (*x.shape[2:], *out.shape[2:]))
+    squares = ((out.shape[2] + 1) // 2) * ((out.shape[3] + 1) // 2)
+    kernel = f"matter_max_unpool{window}_{'half' if x.dtype == np.float16 else 'float'}"
+    planes = x.shape[0] * x.shape[1]
+    _launch("pooling", kernel, squares, planes, (x, offsets, out, *sizes))
+
+
 # ---- foreground
 
 

@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from numpy import float32, uint8, uint16
+from numpy import float32, uint8, uint16, uint32
 from numpy.typing import NDArray
 
 openmp: bool
@@ -54,6 +54,27 @@ def alpha_blend_planes(
 ) -> None: ...
 
 # ---- pooling
+
+def max_pool_float(
+    x: NDArray[float32],
+    values: NDArray[float32],
+    offsets: NDArray[uint8],
+    window: int,
+    plain: bool = False,
+) -> None: ...
+def max_pool_half(
+    x: NDArray[uint16],
+    values: NDArray[uint16],
+    offsets: NDArray[uint8],
+    window: int,
+    plain: bool = False,
+) -> None: ...
+def max_unpool_float(
+    x: NDArray[uint32], offsets: NDArray[uint8], out: NDArray[uint32], window: int
+) -> None: ...
+def max_unpool_half(
+    x: NDArray[uint16], offsets: NDArray[uint8], out: NDArray[uint16], window: int
+) -> None: ...
 
 # ---- foreground
 

@@ -20,6 +20,8 @@ using Floats = nb::ndarray<float, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 using ConstFloats = nb::ndarray<const float, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 using Shorts = nb::ndarray<std::uint16_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 using ConstShorts = nb::ndarray<const std::uint16_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
+using Words = nb::ndarray<std::uint32_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
+using ConstWords = nb::ndarray<const std::uint32_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 using Triple = std::array<float, 3>;
 
 void bind_preprocess(nb::module_& m);

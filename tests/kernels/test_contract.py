@@ -13,7 +13,16 @@ import numpy as np
 import pytest
 
 import kernels
-from kernels import YUV, InputSpec, KernelError, alpha_blend, collaborative_fusion, preprocess
+from kernels import (
+    YUV,
+    InputSpec,
+    KernelError,
+    alpha_blend,
+    collaborative_fusion,
+    max_pool_offsets,
+    max_unpool,
+    preprocess,
+)
 
 random = np.random.default_rng(0)
 
@@ -207,6 +216,28 @@ KERNELS = {
         },
         {"background": (200, 30, 90)},
     ),
+    **{
+        f"max_pool_offsets {window} {dtype.__name__}": Kernel(
+            max_pool_offsets,
+            {"x": floats_of(2, 3, 9, 31).round(1).astype(dtype)},
+            {"window": window},
+        )
+        for window in (2, 3)
+        for dtype in (np.float32, np.float16)
+    },
+    **{
+        f"max_unpool {window} {dtype.__name__} {size}": Kernel(
+            max_unpool,
+            {
+                "x": floats_of(2, 3, 5, 17).astype(dtype),
+                "offsets": random.integers(0, 10, (2, 3, 5, 17), np.uint8),
+            },
+            {"window": window, "size": size},
+        )
+        for window, sizes in {2: (None, (11, 35)), 3: (None, (9, 33))}.items()
+        for size in sizes
+        for dtype in (np.float32, np.float16)
+    },
 }
 
 every = pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
