@@ -12,5 +12,13 @@ from kernels.blending import alpha_blend
 from kernels.fusion import collaborative_fusion
 from kernels.preprocessing import preprocess
 from kernels.spec import InputSpec, KernelError
+from kernels.temporal import temporal_filter
 
-__all__ = ["InputSpec", "KernelError", "alpha_blend", "collaborative_fusion", "preprocess"]
+__all__ = [
+    "InputSpec",
+    "KernelError",
+    "alpha_blend",
+    "collaborative_fusion",
+    "preprocess",
+    "temporal_filter",
+]

@@ -93,3 +93,13 @@ def alpha_blend(
 
 
 # ---- temporal
+
+
+def temporal_filter(
+    previous: NDArray[np.float32],
+    current: NDArray[np.float32],
+    delta: NDArray[np.uint8],
+    out: NDArray[np.float32],
+) -> None:
+    """`previous` and `current` h×w by `delta` h×w×C into `out`."""
+    _host.temporal_filter(previous, current, delta, out)

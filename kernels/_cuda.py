@@ -200,3 +200,37 @@ def alpha_blend(foreground: Any, background: Any, alpha: Any, out: Any) -> None:
 
 
 # ---- temporal
+
+STRIP = 64  # counts that one thread sums, as in include/temporal.h
+
+
+def temporal_filter(previous: Any, current: Any, delta: Any, out: Any) -> None:
+    """`previous` and `current` h×w by `delta` h×w×C into `out`."""
+    height, width, channels = delta.shape
+    sizes = (
+        np.int64(delta.strides[0]),
+        np.int32(channels),
+        np.int64(height),
+        np.int64(width),
+    )
+    length = height * -(-width // STRIP)
+    counts = empty((length,), np.int32)
+    _launch("temporal", "matter_count_moved", length, 1, (delta, *sizes, counts))
+    while length > STRIP:
+        shorter = -(-length // STRIP)
+        sums = empty((shorter,), np.int32)
+        _launch("temporal", "matter_sum_counts", shorter, 1, (counts, np.int64(length), sums))
+        counts, length = sums, shorter
+    itemsize = out.dtype.itemsize
+    arguments = (
+        previous,
+        np.int64(previous.strides[0] // itemsize),
+        current,
+        np.int64(current.strides[0] // itemsize),
+        delta,
+        *sizes,
+        counts,
+        np.int32(length),
+        out,
+    )
+    _launch("temporal", "matter_temporal_filter", height * width, 1, arguments)

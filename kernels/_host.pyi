@@ -32,3 +32,10 @@ def alpha_blend(
 # ---- composite
 
 # ---- temporal
+
+def temporal_filter(
+    previous: NDArray[float32],
+    current: NDArray[float32],
+    delta: NDArray[uint8],
+    out: NDArray[float32],
+) -> None: ...
