@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
@@ -93,6 +94,25 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
     raise KernelError(
         f"{name} is {value!r}, expected one of {', '.join(map(repr, choices))}: {hint}"
     )
+
+
+def check_size(size: Any, most: int, remedy: str) -> tuple[int, int]:
+    """`size` as height and width.
+
+    Raises:
+        KernelError: other than two whole numbers in 1..`most`.
+    """
+    try:
+        height, width = (operator.index(side) for side in size)
+    except (TypeError, ValueError) as error:
+        raise KernelError(
+            f"size is {size!r}, expected two whole numbers: (height, width)"
+        ) from error
+    if not (1 <= height <= most and 1 <= width <= most):
+        raise KernelError(
+            f"size is {height}×{width} (height×width), expected each side in 1..{most}: {remedy}"
+        )
+    return height, width
 
 
 def several(out: Any, count: int) -> Sequence[Any]:

@@ -65,12 +65,15 @@ def preprocess(
 
 
 def fuse(glance: NDArray[Any], focus: NDArray[Any], alpha: NDArray[Any], rosta: str) -> None:
-    """`glance` N×C×H×W and `focus` into `alpha`, both N×1×H×W, of one dtype."""
+    """`glance` N×C×H×W and `focus` into `alpha`, both N×1×H×W, of one dtype; sizes may differ."""
+    same = glance.shape[2:] == focus.shape[2:] == alpha.shape[2:]
     if alpha.dtype == np.float16:
         bits = [array.view(np.uint16) for array in (glance, focus, alpha)]
-        _host.fuse_half(bits[0], bits[1], bits[2], ROSTA[rosta])
+        half = _host.fuse_half if same else _host.fuse_half_at_size
+        half(bits[0], bits[1], bits[2], ROSTA[rosta])
     else:
-        _host.fuse_float(glance, focus, alpha, ROSTA[rosta])
+        single = _host.fuse_float if same else _host.fuse_float_at_size
+        single(glance, focus, alpha, ROSTA[rosta])
 
 
 def alpha_blend(

@@ -8,7 +8,7 @@ namespace matter {
 // In levels of 0..255 between two frames at the matte's size. Up to STILL the picture stands still, and
 // the matte keeps STRENGTH of what it was; from MOVED on, the new matte is taken as it is. Chosen so that
 // a camera's noise stays below STILL and a subject of little contrast comes above: kernels/temporal.py.
-constexpr int STILL = 5, MOVED = 10;
+constexpr int STILL = 4, MOVED = 8;
 constexpr float STRENGTH = 0.8f;
 
 // Counts are summed in groups of this many (on the GPU, by one thread each).

@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 
 import kernels
-from kernels import InputSpec, KernelError, alpha_blend, collaborative_fusion, preprocess
+from kernels import (
+    InputSpec,
+    KernelError,
+    alpha_blend,
+    collaborative_fusion,
+    preprocess,
+    temporal_filter,
+)
 
 random = np.random.default_rng(0)
 
@@ -76,6 +83,22 @@ KERNELS = {
         },
         {"rosta": "tt"},
     ),
+    **{
+        f"collaborative_fusion {rosta} hybrid": Kernel(
+            collaborative_fusion,
+            {"glance": floats_of(2, classes, 9, 14), "focus": floats_of(2, 1, 13, 33)},
+            {"rosta": rosta, "size": (26, 33)},
+        )
+        for rosta, classes in {"tt": 3, "ft": 2, "bt": 2}.items()
+    },
+    "collaborative_fusion hybrid half": Kernel(
+        collaborative_fusion,
+        {
+            "glance": floats_of(2, 3, 9, 31).astype(np.float16),
+            "focus": floats_of(2, 1, 12, 14).astype(np.float16),
+        },
+        {"rosta": "tt", "size": (8, 40)},
+    ),
     "alpha_blend": Kernel(
         alpha_blend,
         {
@@ -89,6 +112,34 @@ KERNELS = {
         alpha_blend,
         {"foreground": bytes_of(9, 150, 3), "alpha": floats_of(9, 150)},
         {"background": (1, 2, 250)},
+    ),
+    # On a GPU, more strips than one thread counts.
+    "temporal_filter": Kernel(
+        temporal_filter,
+        {
+            "previous": floats_of(45, 70),
+            "current": floats_of(45, 70),
+            "frame_delta": bytes_of(45, 70) // 20,
+        },
+        {},
+    ),
+    "temporal_filter colour": Kernel(
+        temporal_filter,
+        {
+            "previous": floats_of(9, 130),
+            "current": floats_of(9, 130),
+            "frame_delta": bytes_of(9, 130, 3) // 25,
+        },
+        {},
+    ),
+    "temporal_filter cut": Kernel(
+        temporal_filter,
+        {
+            "previous": floats_of(9, 130),
+            "current": floats_of(9, 130),
+            "frame_delta": bytes_of(9, 130) // 2,
+        },
+        {},
     ),
 }
 
