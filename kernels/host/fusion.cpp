@@ -172,14 +172,17 @@ MATTER_CLONES void add_met(const u8* row, int* met, i64 n) {
     for (i64 i = 0; i < n; ++i) met[i] |= row[i];
 }
 
-// One output row of a head: the mean of its rows into `sum`, then that of its columns into `out`.
+// One output row of a head: the mean of its rows into `sum`, then that of its columns into `out`. Where the
+// columns stay as they are, that is `sum`.
 template <typename T>
-void mean_row(const T* head, i64 width, const Axis& axis, const Taps& rows, const Columns& columns,
-              float* sum, float* out, i64 out_width) {
+const float* mean_row(const T* head, i64 width, const Axis& axis, const Taps& rows,
+                      const Columns& columns, float* sum, float* out, i64 out_width) {
     for (int k = 0; k < rows.count; ++k)
         add_row(head + (rows.first + k) * width, axis_weight(axis, rows, k), sum, width, k == 0);
-    divide(sum, float(axis.total), width);
+    if (axis.total > 1) divide(sum, float(axis.total), width);
+    if (columns.axis.total == 1) return sum;
     mean_columns(sum, columns, out, out_width);
+    return out;
 }
 
 template <typename T>
@@ -223,9 +226,10 @@ void planes_at_size(const T* glance, i64 classes, Size coarse, const T* focus, S
     const int threads = threads_for(count * size.height * size.width);
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
-        std::vector<float> sum(std::max(coarse.width, fine.width)), mask(size.width);
-        std::vector<float> detail(size.width);
+        std::vector<float> coarse_sum(coarse.width), coarse_row(size.width);
+        std::vector<float> sum(fine.width), row(size.width);
         std::vector<int> seen(coarse.width), met(size.width);
+        const float* mask = nullptr;
         i64 of_first = -1, of_last = -1;  // the rows of the map that `met` is made of
 #pragma omp for schedule(static)
         for (i64 line = 0; line < count * size.height; ++line) {
@@ -245,13 +249,13 @@ void planes_at_size(const T* glance, i64 classes, Size coarse, const T* focus, S
                     of_last = last;
                 }
             } else {
-                mean_row(plane, coarse.width, coarse_y, rows, coarse_x, sum.data(), mask.data(),
-                         size.width);
+                mask = mean_row(plane, coarse.width, coarse_y, rows, coarse_x, coarse_sum.data(),
+                                coarse_row.data(), size.width);
             }
-            mean_row(focus + n * fine.height * fine.width, fine.width, fine_y, axis_taps(fine_y, y),
-                     fine_x, sum.data(), detail.data(), size.width);
-            join_row(mask.data(), met.data(), detail.data(), alpha + line * size.width, size.width,
-                     rosta);
+            const float* detail =
+                mean_row(focus + n * fine.height * fine.width, fine.width, fine_y,
+                         axis_taps(fine_y, y), fine_x, sum.data(), row.data(), size.width);
+            join_row(mask, met.data(), detail, alpha + line * size.width, size.width, rosta);
         }
     }
 }
