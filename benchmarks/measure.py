@@ -135,9 +135,7 @@ def measure(case: Case, size: str, threads: int, budget: float) -> Row:
         return row
     row.moved = contest.moved
     calls, row.rivals = contenders(contest)
-    times = interleave(
-        {OURS: our_call(contest), **calls, COPY: copy_call(contest.moved)}, budget
-    )
+    times = interleave({OURS: our_call(contest), **calls, COPY: copy_call(contest.moved)}, budget)
     row.ours, row.copy = times[OURS], times[COPY]
     for rival in row.rivals:
         rival.times = times.get(f"{rival.library}: {rival.name}")

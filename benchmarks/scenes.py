@@ -21,7 +21,7 @@ def frame(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def matte(height: int, width: int) -> NDArray[np.float32]:
-    """A head over shoulders with a soft rim: float32 H×W, a tenth of it strictly between 0 and 1."""
+    """A head over shoulders, a tenth of it soft rim, strictly between 0 and 1: float32 H×W."""
     rows = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     columns = np.linspace(-1, 1, width, dtype=np.float32) * np.float32(width / height)
     head = np.hypot(columns, (rows + 0.25) / 1.3) - 0.4

@@ -29,9 +29,7 @@ def statistics_of(samples: Sequence[float]) -> Statistics:
         (only,) = samples
         return Statistics(1, only, only, only, only)
     tenths = statistics.quantiles(samples, n=10, method="inclusive")
-    return Statistics(
-        len(samples), statistics.median(samples), tenths[0], tenths[-1], min(samples)
-    )
+    return Statistics(len(samples), statistics.median(samples), tenths[0], tenths[-1], min(samples))
 
 
 def interleave(

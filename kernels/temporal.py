@@ -23,24 +23,24 @@ def temporal_filter(
     the gate keeps it from smearing a subject that moves: from 8 levels of change on, the result is
     exactly `current`. The neighbourhood lets the soft rim of a moving edge count as moving.
 
-    The constants were chosen on synthetic clips of 1280×720 at the network's 512×288; the bounds are
-    held by tests/kernels/test_temporal.py. Noise with a standard deviation of 1 and 2 levels in the
-    camera leaves the gate shut, of 3 it moves it a little on one pixel in ten, and the independent
-    errors of each frame tremble 6.4 and 5.8 times less. A rim of 16 levels of contrast that moves by
-    5 pixels of the camera's lags by 0.02 of alpha. What moves less than the camera's noise cannot be
-    told from it: a rim of 8 levels that moves by 2 pixels lags by 0.24.
+    The constants were chosen on synthetic clips of 1280×720 at the network's 512×288; the bounds
+    are held by tests/kernels/test_temporal.py. Noise with a standard deviation of 1 and 2 levels in
+    the camera leaves the gate shut, of 3 it moves it a little on one pixel in ten, and the
+    independent errors of each frame tremble 6.4 and 5.8 times less. A rim of 16 levels of contrast
+    that moves by 5 pixels of the camera's lags by 0.02 of alpha. What moves less than the camera's
+    noise cannot be told from it: a rim of 8 levels that moves by 2 pixels lags by 0.24.
 
-    The filter starts anew, with `current`, where `previous` is None or of another size, and on a cut:
-    more than half of all pixels changed by more than 8. A NaN in `previous` gives `current`; a NaN in
-    `current` gives 0, background, so that the result never holds one.
+    The filter starts anew, with `current`, where `previous` is None or of another size, and on a
+    cut: more than half of all pixels changed by more than 8. A NaN in `previous` gives `current`; a
+    NaN in `current` gives 0, background, so that the result never holds one.
 
     Args:
         previous: the last result, float32 h×w, or None for the first frame.
         current: the new alpha, float32 h×w.
-        frame_delta: uint8 h×w or h×w×3, how much the frame differs from the last one: ``cv2.absdiff``
-            of the two, reduced to the matte's size (averaged, as ``cv2.INTER_AREA``, which takes
-            the noise down too). Of three channels the largest difference counts. It is looked at
-            for the first frame as well; zeros will do there.
+        frame_delta: uint8 h×w or h×w×3, how much the frame differs from the last one:
+            ``cv2.absdiff`` of the two, reduced to the matte's size (averaged, as
+            ``cv2.INTER_AREA``, which takes the noise down too). Of three channels the largest
+            difference counts. It is looked at for the first frame as well; zeros will do there.
         out: a C-contiguous float32 array h×w to write into; may be `previous` or `current`.
         stream: for arrays on a GPU, the stream to run on; else None.
 
@@ -88,9 +88,7 @@ def temporal_filter(
 
 
 def _matte(view: Any, name: str) -> Any:
-    _arrays.check_dtype(
-        name, view, np.float32, remedy="convert it, dividing 8-bit mattes by 255"
-    )
+    _arrays.check_dtype(name, view, np.float32, remedy="convert it, dividing 8-bit mattes by 255")
     if view.ndim != 2:
         raise KernelError(
             f"{name} is {_arrays.text(view.shape)}, expected H×W: filter the mattes of a video "

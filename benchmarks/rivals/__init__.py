@@ -1,8 +1,8 @@
 """The best formulations that other libraries offer for what the kernels compute.
 
-A module for each library, a function for each kernel: it gets the kernel's arguments, makes whatever
-can be made beforehand (buffers, tables), and returns named calls without arguments that give the
-kernel's result. Only what has to happen for each frame is left in the calls.
+A module for each library, and in it a function with each kernel's name: it gets the kernel's
+arguments, makes whatever can be made beforehand (buffers, tables), and returns named calls without
+arguments that give the kernel's result. The calls hold only what has to happen for each frame.
 """
 
 from __future__ import annotations

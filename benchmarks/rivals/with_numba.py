@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numba
@@ -12,7 +13,9 @@ from benchmarks.rivals import Calls
 from benchmarks.rivals.curves import axis, decode, encode_65536, keep_of
 from kernels import InputSpec
 
-jit = numba.njit(parallel=numba.config.NUMBA_NUM_THREADS > 1, fastmath=True, error_model="numpy")
+jit = numba.njit(
+    parallel=int(os.environ.get("NUMBA_NUM_THREADS", "1")) > 1, fastmath=True, error_model="numpy"
+)
 
 
 def _taps(source: int, output: int, interpolation: str) -> tuple[Any, Any]:
@@ -25,8 +28,15 @@ def _taps(source: int, output: int, interpolation: str) -> tuple[Any, Any]:
 
 @jit
 def _resample(
-    frame: Any, rows: Any, row_weights: Any, columns: Any, weights: Any, order: Any, scale: Any,
-    shift: Any, out: Any,
+    frame: Any,
+    rows: Any,
+    row_weights: Any,
+    columns: Any,
+    weights: Any,
+    order: Any,
+    scale: Any,
+    shift: Any,
+    out: Any,
 ) -> None:
     width = frame.shape[1] * 3
     flat = frame.reshape(frame.shape[0], width)
@@ -49,9 +59,7 @@ def _resample(
 def preprocess(
     frame: Any, size: tuple[int, int], spec: InputSpec, interpolation: str = "area"
 ) -> Calls:
-    rows, columns = (
-        _taps(a, b, interpolation) for a, b in zip(frame.shape[:2], size, strict=True)
-    )
+    rows, columns = (_taps(a, b, interpolation) for a, b in zip(frame.shape[:2], size, strict=True))
     order = np.array([2, 1, 0] if spec.colour == "rgb" else [0, 1, 2])
     scale = (1 / np.array(spec.std)).astype(np.float32)
     shift = (-np.array(spec.mean) / np.array(spec.std)).astype(np.float32)
@@ -131,7 +139,13 @@ def alpha_blend(foreground: Any, background: Any, alpha: Any, linear: bool = Fal
 
 @jit
 def _enlarge_blend(
-    frame: Any, background: Any, alpha: Any, rows: Any, row_weights: Any, columns: Any, weights: Any,
+    frame: Any,
+    background: Any,
+    alpha: Any,
+    rows: Any,
+    row_weights: Any,
+    columns: Any,
+    weights: Any,
     out: Any,
 ) -> None:
     half = np.float32(0.5)

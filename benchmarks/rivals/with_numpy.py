@@ -14,9 +14,7 @@ from kernels import InputSpec
 def preprocess(
     frame: Any, size: tuple[int, int], spec: InputSpec, interpolation: str = "area"
 ) -> Calls:
-    rows, columns = (
-        axis(a, b, interpolation) for a, b in zip(frame.shape[:2], size, strict=True)
-    )
+    rows, columns = (axis(a, b, interpolation) for a, b in zip(frame.shape[:2], size, strict=True))
     mean, std = (np.array(value, np.float32)[:, None, None] for value in (spec.mean, spec.std))
     step = -1 if spec.colour == "rgb" else 1
 

@@ -67,7 +67,9 @@ def preprocess_yuv(y: Any, u: Any, v: Any, size: tuple[int, int], spec: InputSpe
 
         return call
 
-    return {f"cvtColor, {name}": through(call) for name, call in preprocess(frame, size, spec).items()}
+    return {
+        f"cvtColor, {name}": through(call) for name, call in preprocess(frame, size, spec).items()
+    }
 
 
 def collaborative_fusion(
@@ -223,7 +225,14 @@ def foreground(frame: Any, alpha: Any) -> Calls:
 
 def _clean(frame: Any, background: Any, alpha: Any) -> Any:
     estimate = foreground(frame, alpha)["blur"]
-    return lambda: alpha_blend(estimate(), background, alpha)["blendLinear"]()
+    inverse, out = np.empty_like(alpha), np.empty_like(frame)
+    one = np.ones_like(alpha)
+
+    def call() -> Any:
+        cv2.subtract(one, alpha, inverse)
+        return cv2.blendLinear(estimate(), background, alpha, inverse, out)
+
+    return call
 
 
 def temporal_filter(previous: Any, current: Any, frame_delta: Any) -> Calls:

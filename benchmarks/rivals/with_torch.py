@@ -113,4 +113,4 @@ def max_unpool(x: Any, offsets: Any, window: int) -> Calls:
     from benchmarks.rivals.indices import flat
 
     values, indices = torch.from_numpy(x), torch.from_numpy(flat(offsets, window))
-    return {"max_unpool2d": lambda: F.max_unpool2d(values, indices, 2, 2).numpy()}
+    return {"max_unpool2d": lambda: F.max_unpool2d(values, indices, [2, 2], [2, 2]).numpy()}

@@ -220,7 +220,9 @@ def test_two_sizes_match_the_definition(
         np.testing.assert_array_equal(alpha[plain], expected[plain])
 
 
-@given(sides=st.lists(st.integers(1, 24), min_size=6, max_size=6), rosta=st.sampled_from([*CLASSES]))
+@given(
+    sides=st.lists(st.integers(1, 24), min_size=6, max_size=6), rosta=st.sampled_from([*CLASSES])
+)
 @settings(max_examples=150, deadline=None)
 def test_any_sizes_match_the_definition_and_stay_in_range(sides: list[int], rosta: str) -> None:
     coarse, fine, size = ((sides[i], sides[i + 1]) for i in (0, 2, 4))

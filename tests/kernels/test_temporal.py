@@ -13,7 +13,7 @@ from kernels import KernelError, temporal_filter
 
 STILL, MOVED, STRENGTH = 4, 8, 0.8
 SIZE = (288, 512)  # the network's, from 720×1280
-ROWS, COLUMNS = np.mgrid[: 720 : 1.0, : 1280 : 1.0]
+ROWS, COLUMNS = np.mgrid[:720:1.0, :1280:1.0]
 ROOM = (128 + 60 * np.sin(COLUMNS / 90) + 40 * np.cos(ROWS / 70))[..., None] + [0, 10, -15]
 
 
@@ -233,7 +233,10 @@ def test_a_moving_subject_leaves_no_ghost() -> None:
     [
         ({"current": np.zeros((4, 6))}, r"current has dtype float64, expected float32"),
         ({"current": np.zeros((4, 6), np.uint8)}, r"current has dtype uint8.*by 255"),
-        ({"current": np.zeros((1, 4, 6), np.float32)}, r"current is 1×4×6, expected H×W.*one by one"),
+        (
+            {"current": np.zeros((1, 4, 6), np.float32)},
+            r"current is 1×4×6, expected H×W.*one by one",
+        ),
         ({"current": np.zeros((0, 6), np.float32)}, r"current is 0×6, expected every side"),
         ({"previous": np.zeros((4, 6))}, r"previous has dtype float64, expected float32"),
         ({"previous": np.zeros((4, 6, 1), np.float32)}, r"previous is 4×6×1, expected H×W"),
