@@ -203,7 +203,7 @@ def composite(size: Size, **options: bool) -> Contest | None:
     front, back = scenes.frame(*size), scenes.frame(*size, seed=1)
     alpha = scenes.matte(*scenes.NETWORK)
     # Filters and estimates of one kind, but not of one formula.
-    alike = Bound(mean=4) if options["guided"] or options["clean"] else Bound(most=1)
+    alike = Bound(mean=2) if options["guided"] or options["clean"] else Bound(most=1)
     return Contest(
         kernels.composite,  # type: ignore[attr-defined]
         {"frame": front, "background": back, "alpha": alpha},

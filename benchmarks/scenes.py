@@ -42,7 +42,7 @@ def heads(
     """Glance 1×3×h×w of the matte's trimap, and focus 1×1×h×w."""
     alpha = matte(*coarse)
     classes = (alpha > 0).astype(np.int64) + (alpha >= 1)
-    glance = np.random.default_rng(2).random((1, 3, *coarse), np.float32) / 2
+    glance = (np.random.default_rng(2).random((1, 3, *coarse)) / 2).astype(np.float32)
     glance[0] += classes == np.arange(3)[:, None, None]
     return glance, matte(*fine)[None, None]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -39,9 +40,9 @@ def interleave(
 ) -> dict[str, Statistics]:
     """Time `functions` in turns until `budget` seconds have gone by.
 
-    Every round calls each of them once, and begins with the next one, so that none always runs
-    after the same other. One warm-up call comes first. A function whose warm-up took a third of the
-    budget or more stays for a few rounds only.
+    Every round calls each of them once, in an order of its own, so that none always finds the
+    caches as the same other left them. Two calls come first, as a warm-up. A function that takes
+    more than a third of the budget by itself stays for a few rounds only.
     """
     names = list(functions)
     slow = set()
@@ -53,10 +54,10 @@ def interleave(
             slow.add(name)
     samples: dict[str, list[float]] = {name: [] for name in names}
     finish = clock() + budget
+    orders = random.Random(0)
     rounds = 0
     while rounds < FEWEST_ROUNDS or clock() < finish:
-        turn = rounds % len(names)
-        for name in names[turn:] + names[:turn]:
+        for name in orders.sample(names, len(names)):
             if name in slow and rounds >= SLOW_ROUNDS:
                 continue
             begin = clock()
