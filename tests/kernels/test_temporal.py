@@ -175,7 +175,7 @@ def test_a_camera_s_noise_does_not_open_the_gate(noise: float, beyond: float) ->
     frames = [seen(np.zeros(()), 0, noise, random) for _ in range(2)]
     motion = motion_of(cv2.absdiff(*frames))
     assert np.mean(motion > STILL) <= beyond
-    assert np.mean(motion >= MOVED) <= 1e-4
+    assert np.mean(motion >= MOVED) <= 5e-4
 
 
 def test_a_moving_subject_of_little_contrast_opens_it() -> None:
