@@ -1,7 +1,7 @@
 """The kernels on a GPU: CUDA events around each, beside a copy of the same bytes on the device.
 
-Python takes longer to launch a small kernel than the GPU to run it, so several calls are captured in
-a CUDA graph, and the events stand around that. Nothing in this module has run on a GPU yet.
+Python takes longer to launch a small kernel than the GPU to run it, so several calls are captured
+in a CUDA graph, and the events stand around that. Nothing in this module has run on a GPU yet.
 """
 
 from __future__ import annotations
