@@ -79,12 +79,11 @@ void classes_row(const Half* glance, i64 plane, u8* map, i64 n, bool three) {
     classes_of(glance, plane, map, n, three);
 }
 
-// The columns of an output row on an input row: two taps where it enlarges, of which the second counts
-// for nothing where there is one.
+// The columns of an output row on an input row: two where it enlarges, which may be one and the same.
 struct Columns {
     Axis axis;
     std::vector<int> first, second;
-    std::vector<float> weight, second_weight;
+    std::vector<float> share;
 
     Columns(i64 source, i64 output) : axis(make_axis(int(source), int(output))) {
         if (axis.area) return;
@@ -92,18 +91,16 @@ struct Columns {
             const Taps taps = axis_taps(axis, d);
             first.push_back(taps.first);
             second.push_back(taps.first + taps.count - 1);
-            weight.push_back(axis_weight(axis, taps, 0));
-            second_weight.push_back(taps.count == 2 ? axis_weight(axis, taps, 1) : 0.0f);
+            share.push_back(taps.count == 1 ? 0.0f : share_of(axis, taps));
         }
     }
 };
 
-MATTER_CLONES void enlarge(const float* row, const int* first, const int* second, const float* weight,
-                           const float* second_weight, float total, float* out, i64 n) {
+MATTER_CLONES void enlarge(const float* row, const int* first, const int* second, const float* share,
+                           float* out, i64 n) {
     for (i64 d = 0; d < n; ++d) {
-        const float one = weight[d] * row[first[d]];
-        const float two = one + second_weight[d] * row[second[d]];
-        out[d] = (second_weight[d] != 0.0f ? two : one) / total;
+        const float a = row[first[d]], mixed = between(a, row[second[d]], share[d]);
+        out[d] = share[d] > 0.0f ? mixed : a;
     }
 }
 
@@ -114,8 +111,7 @@ MATTER_CLONES void enlarge_met(const int* row, const int* first, const int* seco
 void mean_columns(const float* row, const Columns& columns, float* out, i64 n) {
     const Axis& axis = columns.axis;
     if (!axis.area) {
-        enlarge(row, columns.first.data(), columns.second.data(), columns.weight.data(),
-                columns.second_weight.data(), float(axis.total), out, n);
+        enlarge(row, columns.first.data(), columns.second.data(), columns.share.data(), out, n);
         return;
     }
     for (i64 d = 0; d < n; ++d) {
@@ -144,28 +140,37 @@ MATTER_PART float value_of(u8 mask) { return float(mask); }
 MATTER_PART float value_of(float focus) { return focus; }
 MATTER_PART float value_of(Half focus) { return to_float(focus); }
 
+// The mean of `rows` of a head whose first is `row`, in the order of mean_on().
 template <typename T>
-MATTER_PART void weighted(const T* row, float weight, float* sum, i64 n, bool begin) {
-    if (begin)
-        for (i64 i = 0; i < n; ++i) sum[i] = weight * value_of(row[i]);
-    else
-        for (i64 i = 0; i < n; ++i) sum[i] += weight * value_of(row[i]);
+MATTER_PART void mean_rows_of(const T* row, i64 n, const Axis& axis, const Taps& rows, float* mean) {
+    if (rows.count == 1) {
+        for (i64 i = 0; i < n; ++i) mean[i] = value_of(row[i]);
+        return;
+    }
+    if (!axis.area) {
+        const float share = share_of(axis, rows);
+        for (i64 i = 0; i < n; ++i) mean[i] = between(value_of(row[i]), value_of(row[n + i]), share);
+        return;
+    }
+    const float first = axis_weight(axis, rows, 0), total = float(axis.total);
+    for (i64 i = 0; i < n; ++i) mean[i] = first * value_of(row[i]);
+    for (int k = 1; k < rows.count; ++k) {
+        const float weight = axis_weight(axis, rows, k);
+        for (i64 i = 0; i < n; ++i) mean[i] += weight * value_of(row[k * n + i]);
+    }
+    for (i64 i = 0; i < n; ++i) mean[i] /= total;
 }
 
-MATTER_CLONES void add_row(const float* row, float weight, float* sum, i64 n, bool begin) {
-    weighted(row, weight, sum, n, begin);
+MATTER_CLONES void mean_rows(const float* row, i64 n, const Axis& axis, const Taps& rows, float* mean) {
+    mean_rows_of(row, n, axis, rows, mean);
 }
 
-MATTER_CLONES void add_row(const u8* row, float weight, float* sum, i64 n, bool begin) {
-    weighted(row, weight, sum, n, begin);
+MATTER_CLONES void mean_rows(const u8* row, i64 n, const Axis& axis, const Taps& rows, float* mean) {
+    mean_rows_of(row, n, axis, rows, mean);
 }
 
-void add_row(const Half* row, float weight, float* sum, i64 n, bool begin) {
-    weighted(row, weight, sum, n, begin);
-}
-
-MATTER_CLONES void divide(float* row, float total, i64 n) {
-    for (i64 i = 0; i < n; ++i) row[i] /= total;
+void mean_rows(const Half* row, i64 n, const Axis& axis, const Taps& rows, float* mean) {
+    mean_rows_of(row, n, axis, rows, mean);
 }
 
 MATTER_CLONES void add_met(const u8* row, int* met, i64 n) {
@@ -177,9 +182,7 @@ MATTER_CLONES void add_met(const u8* row, int* met, i64 n) {
 template <typename T>
 const float* mean_row(const T* head, i64 width, const Axis& axis, const Taps& rows,
                       const Columns& columns, float* sum, float* out, i64 out_width) {
-    for (int k = 0; k < rows.count; ++k)
-        add_row(head + (rows.first + k) * width, axis_weight(axis, rows, k), sum, width, k == 0);
-    if (axis.total > 1) divide(sum, float(axis.total), width);
+    mean_rows(head + i64(rows.first) * width, width, axis, rows, sum);
     if (columns.axis.total == 1) return sum;
     mean_columns(sum, columns, out, out_width);
     return out;

@@ -76,22 +76,43 @@ MATTER_HD Place place_of(int height, int width, int out_height, int out_width, i
     return place;
 }
 
-// The weighted mean of value(row, column). Columns first, as the host's loops do. Each axis is divided by
-// its total for itself: a mean of ones is then exactly 1 at every size, and none comes above.
+// Between two neighbours, `share` of the way, which is below 1: never outside of the two.
+MATTER_HD float between(float a, float b, float share) { return a + share * (b - a); }
+
+// How far the second of two taps counts.
+MATTER_HD float share_of(const Axis& axis, const Taps& taps) {
+    return float(taps.offset) / float(axis.total);
+}
+
+// The mean of value(0) .. value(count - 1). A mean of ones is exactly 1 at every size, and none comes above.
+template <typename Value>
+MATTER_HD float mean_on(const Axis& axis, const Taps& taps, const Value& value) {
+    if (!axis.area)
+        return taps.count == 1 ? value(0) : between(value(0), value(1), share_of(axis, taps));
+    float sum = axis_weight(axis, taps, 0) * value(0);
+    for (int k = 1; k < taps.count; ++k) sum += axis_weight(axis, taps, k) * value(k);
+    return sum / float(axis.total);
+}
+
+// The mean of a column of value(row, column), and that of all columns. Columns first, as the host's loops.
+template <typename Value>
+struct ColumnMean {
+    const Place& place;
+    const Value& value;
+    MATTER_HD float operator()(int j) const {
+        const OfColumn column = {place.rows.first, place.columns.first + j, value};
+        return mean_on(place.y, place.rows, column);
+    }
+    struct OfColumn {
+        i64 row, column;
+        const Value& value;
+        MATTER_HD float operator()(int i) const { return float(value(row + i, column)); }
+    };
+};
+
 template <typename Value>
 MATTER_HD float mean_of(const Place& place, const Value& value) {
-    float sum = 0.0f;
-    for (int j = 0; j < place.columns.count; ++j) {
-        float below = 0.0f;
-        for (int i = 0; i < place.rows.count; ++i) {
-            const float term = axis_weight(place.y, place.rows, i) *
-                               float(value(place.rows.first + i, place.columns.first + j));
-            below = i == 0 ? term : below + term;
-        }
-        const float term = axis_weight(place.x, place.columns, j) * (below / float(place.y.total));
-        sum = j == 0 ? term : sum + term;
-    }
-    return sum / float(place.x.total);
+    return mean_on(place.x, place.columns, ColumnMean<Value>{place, value});
 }
 
 template <typename T>
