@@ -13,6 +13,7 @@ from kernels.fusion import collaborative_fusion
 from kernels.pooling import max_pool_offsets, max_unpool
 from kernels.preprocessing import preprocess
 from kernels.spec import InputSpec, KernelError
+from kernels.temporal import temporal_filter
 from kernels.yuv import YUV
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "max_pool_offsets",
     "max_unpool",
     "preprocess",
+    "temporal_filter",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
@@ -13,6 +14,9 @@ from kernels.spec import KernelError
 
 # DLPack's device numbers: CUDA memory and CUDA managed memory. (Pinned host memory is the CPU's.)
 _CUDA_DEVICES = (2, 13)
+
+# Of what is resampled: products of lengths then fit 32 bits (include/resample.h).
+MAX_SIDE = 32768
 
 
 def is_on_cuda(array: Any) -> bool:
@@ -93,6 +97,45 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
     raise KernelError(
         f"{name} is {value!r}, expected one of {', '.join(map(repr, choices))}: {hint}"
     )
+
+
+def two_sides(size: Any) -> tuple[int, int]:
+    """`size` as height and width.
+
+    Raises:
+        KernelError: other than two whole numbers.
+    """
+    try:
+        height, width = (operator.index(side) for side in size)
+    except (TypeError, ValueError) as error:
+        raise KernelError(
+            f"size is {size!r}, expected two whole numbers: (height, width)"
+        ) from error
+    return height, width
+
+
+def check_size(size: Any, remedy: str) -> tuple[int, int]:
+    """`size` as height and width.
+
+    Raises:
+        KernelError: other than two whole numbers in 1..`MAX_SIDE`.
+    """
+    height, width = two_sides(size)
+    if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
+        raise KernelError(
+            f"size is {height}×{width} (height×width), expected each side in 1..{MAX_SIDE}: "
+            f"{remedy}"
+        )
+    return height, width
+
+
+def check_sides(name: str, sides: Sequence[int]) -> None:
+    """Raise KernelError if one of the `sides`, height and width of a picture, is above `MAX_SIDE`."""
+    if max(sides) > MAX_SIDE:
+        raise KernelError(
+            f"{name} is {text(sides)} (height×width), expected at most {MAX_SIDE} a side: "
+            "cut it into parts"
+        )
 
 
 def several(out: Any, count: int) -> Sequence[Any]:

@@ -64,12 +64,15 @@ def preprocess(
 
 
 def fuse(glance: NDArray[Any], focus: NDArray[Any], alpha: NDArray[Any], rosta: str) -> None:
-    """`glance` N×C×H×W and `focus` into `alpha`, both N×1×H×W, of one dtype."""
+    """`glance` N×C×H×W and `focus` into `alpha`, both N×1×H×W, of one dtype; sizes may differ."""
+    same = glance.shape[2:] == focus.shape[2:] == alpha.shape[2:]
     if alpha.dtype == np.float16:
         bits = [array.view(np.uint16) for array in (glance, focus, alpha)]
-        _host.fuse_half(bits[0], bits[1], bits[2], ROSTA[rosta])
+        half = _host.fuse_half if same else _host.fuse_half_at_size
+        half(bits[0], bits[1], bits[2], ROSTA[rosta])
     else:
-        _host.fuse_float(glance, focus, alpha, ROSTA[rosta])
+        single = _host.fuse_float if same else _host.fuse_float_at_size
+        single(glance, focus, alpha, ROSTA[rosta])
 
 
 def _colour_rows(colour: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
@@ -140,3 +143,13 @@ def max_unpool(x: NDArray[Any], offsets: NDArray[np.uint8], out: NDArray[Any], w
 
 
 # ---- temporal
+
+
+def temporal_filter(
+    previous: NDArray[np.float32],
+    current: NDArray[np.float32],
+    delta: NDArray[np.uint8],
+    out: NDArray[np.float32],
+) -> None:
+    """`previous` and `current` h×w by `delta` h×w×C into `out`."""
+    _host.temporal_filter(previous, current, delta, out)

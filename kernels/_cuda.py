@@ -182,11 +182,20 @@ def preprocess(
 
 
 def fuse(glance: Any, focus: Any, alpha: Any, rosta: str) -> None:
-    """`glance` N×C×H×W and `focus` into `alpha`, both N×1×H×W, of one dtype."""
-    count, classes, height, width = glance.shape
+    """`glance` N×C×H×W and `focus` into `alpha`, both N×1×H×W, of one dtype; sizes may differ."""
+    count, classes = glance.shape[:2]
     kernel = "matter_fuse_half" if alpha.dtype == np.float16 else "matter_fuse_float"
-    plane = height * width
-    arguments = (glance, focus, alpha, np.int64(classes), np.int64(plane), np.int32(ROSTA[rosta]))
+    plane = alpha.shape[2] * alpha.shape[3]
+    mode = np.int32(ROSTA[rosta])
+    arguments: tuple[Any, ...]
+    if glance.shape[2:] == focus.shape[2:] == alpha.shape[2:]:
+        arguments = (glance, focus, alpha, np.int64(classes), np.int64(plane), mode)
+    else:
+        kernel += "_at_size"
+        coarse, fine, size = (
+            tuple(np.int32(side) for side in array.shape[2:]) for array in (glance, focus, alpha)
+        )
+        arguments = (glance, np.int64(classes), *coarse, focus, *fine, alpha, *size, mode)
     _launch("fusion", kernel, plane, count, arguments)
 
 
@@ -273,3 +282,37 @@ def max_unpool(x: Any, offsets: Any, out: Any, window: int) -> None:
 
 
 # ---- temporal
+
+STRIP = 64  # counts that one thread sums, as in include/temporal.h
+
+
+def temporal_filter(previous: Any, current: Any, delta: Any, out: Any) -> None:
+    """`previous` and `current` h×w by `delta` h×w×C into `out`."""
+    height, width, channels = delta.shape
+    sizes = (
+        np.int64(delta.strides[0]),
+        np.int32(channels),
+        np.int64(height),
+        np.int64(width),
+    )
+    length = height * -(-width // STRIP)
+    counts = empty((length,), np.int32)
+    _launch("temporal", "matter_count_moved", length, 1, (delta, *sizes, counts))
+    while length > STRIP:
+        shorter = -(-length // STRIP)
+        sums = empty((shorter,), np.int32)
+        _launch("temporal", "matter_sum_counts", shorter, 1, (counts, np.int64(length), sums))
+        counts, length = sums, shorter
+    itemsize = out.dtype.itemsize
+    arguments = (
+        previous,
+        np.int64(previous.strides[0] // itemsize),
+        current,
+        np.int64(current.strides[0] // itemsize),
+        delta,
+        *sizes,
+        counts,
+        np.int32(length),
+        out,
+    )
+    _launch("temporal", "matter_temporal_filter", height * width, 1, arguments)

@@ -22,6 +22,12 @@ def fuse_float(
 def fuse_half(
     glance: NDArray[uint16], focus: NDArray[uint16], alpha: NDArray[uint16], rosta: int
 ) -> None: ...
+def fuse_float_at_size(
+    glance: NDArray[float32], focus: NDArray[float32], alpha: NDArray[float32], rosta: int
+) -> None: ...
+def fuse_half_at_size(
+    glance: NDArray[uint16], focus: NDArray[uint16], alpha: NDArray[uint16], rosta: int
+) -> None: ...
 def floats_to_halves(values: NDArray[float32], bits: NDArray[uint16]) -> None: ...
 def alpha_blend_bytes(
     foreground: NDArray[uint8],
@@ -81,3 +87,10 @@ def max_unpool_half(
 # ---- composite
 
 # ---- temporal
+
+def temporal_filter(
+    previous: NDArray[float32],
+    current: NDArray[float32],
+    delta: NDArray[uint8],
+    out: NDArray[float32],
+) -> None: ...

@@ -13,34 +13,51 @@ CLASSES = {"tt": 3, "unified": 3, "ft": 2, "bt": 2}
 
 
 def collaborative_fusion(
-    glance: Any, focus: Any, rosta: str, *, out: Any = None, stream: Any = None
+    glance: Any,
+    focus: Any,
+    rosta: str,
+    *,
+    size: tuple[int, int] | None = None,
+    out: Any = None,
+    stream: Any = None,
 ) -> Any:
     """Fuse the semantic answer (glance) with the detail (focus) to alpha.
 
     With the classes 0 background, 1 transition, 2 foreground, the rule for "tt" and "unified" is
     alpha = focus where the transition is the likeliest, 1 where the foreground is, 0 where the
-    background is. For "ft" (1 foreground) it is min(1, argmax + focus), for "bt" (0 background)
+    background is. For "ft" (class 1 the plain foreground) it is min(1, argmax + focus), for "bt"
+    (class 1 all but the plain background, and the focus 1 − alpha in the transition)
     max(0, argmax − focus). Ties go to the lowest class; a class whose probability is NaN never
     wins. A NaN in `focus` stays NaN where focus is taken (and `alpha_blend` shows the background
     there).
 
+    The heads may come from two passes at two scales (hybrid-resolution test). The arg-max is then
+    taken at the glance's own size, and both its map of classes and the focus are brought to the
+    output's: interpolated between pixel centres where an axis grows, averaged over the footprint
+    where it shrinks. For "tt" and "unified" alpha is 0 where the map is nothing but background, 1
+    where it is nothing but foreground, and the focus everywhere between; for "ft" and "bt" the
+    interpolated mask stands for the arg-max. A NaN in `focus` reaches the pixels that are made of
+    it. The result is the same on the CPU and on a GPU.
+
     Args:
-        glance: float32 or float16 N×C×H×W, probabilities (or logits, as only their order counts)
+        glance: float32 or float16 N×C×h₁×w₁, probabilities (or logits, as only their order counts)
             of C = 3 classes for "tt" and "unified", C = 2 for "ft" and "bt".
-        focus: N×1×H×W of the same dtype, in 0..1.
+        focus: N×1×h₂×w₂ of the same dtype, in 0..1.
         rosta: the representation of semantics and transition areas: "tt", "ft", "bt", "unified".
-        out: a C-contiguous array N×1×H×W of the same dtype to write into; may be `focus`.
+        size: height and width of the result; by default the focus's.
+        out: a C-contiguous array N×1×height×width of the same dtype to write into; may be `focus`.
         stream: for arrays on a GPU, the stream to run on; else None.
 
     Returns:
-        alpha N×1×H×W of the same dtype; `out` itself if it was given.
+        alpha N×1×height×width of the same dtype; `out` itself if it was given.
 
     Raises:
-        KernelError: an unknown rosta, a dtype or shape other than these, arrays on two devices.
+        KernelError: an unknown rosta, a dtype, shape or size other than these, arrays on two
+            devices.
 
     Papers: Bridging Composite and Real: Towards End-to-end Deep Image Matting, IJCV 2022,
-    section on collaborative matting; Deep Automatic Natural Image Matting, IJCAI 2021, for
-    "unified".
+    section 3.4 and "Hybrid-resolution Test" in the experiments; Deep Automatic Natural Image
+    Matting, IJCAI 2021, for "unified".
     """
     place = _arrays.target(stream, glance=glance, focus=focus, out=out)
     _arrays.check_choice("rosta", rosta, tuple(CLASSES))
@@ -61,13 +78,20 @@ def collaborative_fusion(
     _arrays.check_dtype(
         "focus", detail, classes.dtype.type, remedy="both heads have one dtype: convert one"
     )
-    shape = (classes.shape[0], 1, *classes.shape[2:])
-    if tuple(detail.shape) != shape:
+    count = classes.shape[0]
+    if detail.ndim != 4 or tuple(detail.shape[:2]) != (count, 1):
         raise KernelError(
-            f"focus is {_arrays.text(detail.shape)}, expected {_arrays.text(shape)} beside "
-            f"glance {_arrays.text(classes.shape)}: resize one to the other first"
+            f"focus is {_arrays.text(detail.shape)}, expected {count}×1×H×W beside "
+            f"glance {_arrays.text(classes.shape)}: pass both heads of the same frames"
         )
+    _arrays.check_not_empty("focus", detail)
+    for name, head in (("glance", classes), ("focus", detail)):
+        _arrays.check_sides(name, head.shape[2:])
+    if size is None:
+        height, width = detail.shape[2:]
+    else:
+        height, width = _arrays.check_size(size, "give the size that alpha is wanted at")
     with place.on(glance, stream):
-        result, view = _arrays.output(place, out, shape, classes.dtype)
+        result, view = _arrays.output(place, out, (count, 1, height, width), classes.dtype)
         place.fuse(place.contiguous(classes), place.contiguous(detail), view, rosta)
     return result

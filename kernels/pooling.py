@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
@@ -137,12 +136,7 @@ def _size(size: Any, pooled: tuple[int, int], window: int) -> tuple[int, int]:
     """The size of the unpooled picture, checked."""
     if size is None:
         return 2 * pooled[0], 2 * pooled[1]
-    try:
-        height, width = (operator.index(side) for side in size)
-    except (TypeError, ValueError) as error:
-        raise KernelError(
-            f"size is {size!r}, expected two whole numbers: (height, width)"
-        ) from error
+    height, width = _arrays.two_sides(size)
     lowest = -1 if window == 3 else 0
     for given, side in zip((height, width), pooled, strict=True):
         if not lowest <= given - 2 * side <= lowest + 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from types import ModuleType
 from typing import Any
 
@@ -15,7 +14,6 @@ from kernels.yuv import YUV
 ORDERS = {"bgr": 3, "rgb": 3, "bgra": 4, "gray": 1}
 INTERPOLATIONS = ("area", "bilinear")
 DTYPES = (np.float32, np.float16, np.uint8)
-MAX_SIDE = 32768
 
 
 def preprocess(
@@ -75,7 +73,7 @@ def preprocess(
         raise KernelError(
             f"spec is {spec!r}, expected a kernels.InputSpec: InputSpec() is RGB in 0..255"
         )
-    height, width = _size(size)
+    height, width = _arrays.check_size(size, "give the size that the network runs at")
     _arrays.check_choice("interpolation", interpolation, INTERPOLATIONS)
     kind = _dtype(dtype, None if out is None else place.view(out), spec)
     with place.on(frame.planes[0] if planar else frame, stream):
@@ -127,7 +125,7 @@ def _planes(place: ModuleType, frame: YUV, order: str | None) -> list[Any]:
             f"order is {order!r} for a YUV frame, expected None: its planes say what they are"
         )
     planes = yuv.checked(place, frame, "frame")
-    _check_side(planes[0].shape)
+    _arrays.check_sides("frame", planes[0].shape)
     return [plane[None, ..., None] if plane.ndim == 2 else plane[None] for plane in planes]
 
 
@@ -138,21 +136,6 @@ def _matrix(frame: YUV) -> tuple[float, ...]:
     black, luma, chroma = yuv.code_range(frame.full_range)
     red_v, blue_u = 2 * (1 - red) / chroma, 2 * (1 - blue) / chroma
     return black, 1 / luma, red_v, blue_u * blue / green, red_v * red / green, blue_u
-
-
-def _size(size: Any) -> tuple[int, int]:
-    try:
-        height, width = (operator.index(side) for side in size)
-    except (TypeError, ValueError) as error:
-        raise KernelError(
-            f"size is {size!r}, expected two whole numbers: (height, width)"
-        ) from error
-    if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
-        raise KernelError(
-            f"size is {height}×{width} (height×width), expected each side in 1..{MAX_SIDE}: "
-            "give the size that the network runs at"
-        )
-    return height, width
 
 
 def _frames(pixels: Any, order: str) -> Any:
@@ -183,15 +166,8 @@ def _frames(pixels: Any, order: str) -> Any:
         pixels = pixels[..., None]
     if pixels.ndim == 3:
         pixels = pixels[None]
-    _check_side(pixels.shape[1:3])
+    _arrays.check_sides("frame", pixels.shape[1:3])
     return pixels
-
-
-def _check_side(shape: tuple[int, ...]) -> None:
-    if max(shape) > MAX_SIDE:
-        raise KernelError(
-            f"frame is {_arrays.text(shape)}, expected at most {MAX_SIDE} a side: cut it into parts"
-        )
 
 
 def _advice(pixels: Any) -> str:

@@ -1,10 +1,18 @@
-"""What all tests share: those marked `gpu` are skipped where there is no GPU."""
+"""What all tests share.
+
+Those marked `gpu` are skipped where there is no GPU; where the CUDA kernels were compiled, what
+they take of one is told at the end.
+"""
 
 from __future__ import annotations
 
 import functools
 
 import pytest
+
+from benchmarks import resources
+
+USAGES = pytest.StashKey[list[resources.Usage]]()
 
 
 @functools.cache
@@ -24,3 +32,18 @@ def why_no_gpu() -> str:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu") is not None and why_no_gpu():
         pytest.skip(why_no_gpu())
+
+
+@pytest.fixture(scope="session")
+def cuda_usages(pytestconfig: pytest.Config) -> list[resources.Usage]:
+    """What compiled kernels take, for the table at the end."""
+    return pytestconfig.stash.setdefault(USAGES, [])
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    usages = config.stash.get(USAGES, [])
+    if usages:
+        terminalreporter.section("CUDA kernels: registers by architecture")
+        terminalreporter.write_line(resources.table(usages))

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "half.h"
+#include "resample.h"
 
 namespace matter {
 
@@ -24,15 +25,17 @@ MATTER_HD float fuse_tt(float g0, float g1, float g2, float focus) {
     return winner == 1 ? focus : (winner == 2 ? 1.0f : 0.0f);
 }
 
-// Class 1 is foreground, and focus is added outside of it. (ft: foreground and transition)
-MATTER_HD float fuse_ft(float g0, float g1, float focus) {
-    const float alpha = float(arg_max(g0, g1)) + focus;
+// Class 1 is the plain foreground, and focus is the alpha of the rest, to be added. (ft: foreground and
+// transition)
+MATTER_HD float add_focus(float foreground, float focus) {
+    const float alpha = foreground + focus;
     return alpha > 1.0f ? 1.0f : alpha;
 }
 
-// Class 0 is background, and focus is taken off the rest. (bt: background and transition)
-MATTER_HD float fuse_bt(float g0, float g1, float focus) {
-    const float alpha = float(arg_max(g0, g1)) - focus;
+// Class 1 is all but the plain background, and focus is what is to be taken off it in the transition:
+// 1 - alpha there. (bt: background and transition)
+MATTER_HD float take_focus(float visible, float focus) {
+    const float alpha = visible - focus;
     return alpha < 0.0f ? 0.0f : alpha;
 }
 
@@ -41,8 +44,113 @@ template <typename T>
 MATTER_HD T fuse(const T* glance, i64 plane, T focus, int rosta) {
     const float g0 = to_float(glance[0]), g1 = to_float(glance[plane]), f = to_float(focus);
     if (rosta == ROSTA_TT) return from_float<T>(fuse_tt(g0, g1, to_float(glance[2 * plane]), f));
-    if (rosta == ROSTA_FT) return from_float<T>(fuse_ft(g0, g1, f));
-    return from_float<T>(fuse_bt(g0, g1, f));
+    const float mask = float(arg_max(g0, g1));
+    return from_float<T>(rosta == ROSTA_FT ? add_focus(mask, f) : take_focus(mask, f));
+}
+
+// ---- heads of two sizes: GFM's hybrid-resolution test takes them from passes at two scales.
+//
+// The classes are told at the glance's own size, and their map is brought to the output's. For tt it is
+// enough to know which classes meet in an output pixel: only background is 0, only foreground is 1, and
+// all between takes the focus. Every tap has a weight above zero, so that is exact at every size.
+
+// A set of classes: bit c for class c.
+constexpr int BACKGROUND_ONLY = 1, FOREGROUND_ONLY = 4;
+
+MATTER_HD float fuse_met(int classes, float focus) {
+    return classes == BACKGROUND_ONLY ? 0.0f : (classes == FOREGROUND_ONLY ? 1.0f : focus);
+}
+
+// Where an output pixel lies on an input.
+struct Place {
+    Axis y, x;
+    Taps rows, columns;
+};
+
+MATTER_HD Place place_of(int height, int width, int out_height, int out_width, int y, int x) {
+    Place place;
+    place.y = make_axis(height, out_height);
+    place.x = make_axis(width, out_width);
+    place.rows = axis_taps(place.y, y);
+    place.columns = axis_taps(place.x, x);
+    return place;
+}
+
+// Between two neighbours, `share` of the way, which is below 1: never outside of the two.
+MATTER_HD float between(float a, float b, float share) { return a + share * (b - a); }
+
+// How far the second of two taps counts.
+MATTER_HD float share_of(const Axis& axis, const Taps& taps) {
+    return float(taps.offset) / float(axis.total);
+}
+
+// The mean of value(0) .. value(count - 1). A mean of ones is exactly 1 at every size, and none comes above.
+template <typename Value>
+MATTER_HD float mean_on(const Axis& axis, const Taps& taps, const Value& value) {
+    if (!axis.area)
+        return taps.count == 1 ? value(0) : between(value(0), value(1), share_of(axis, taps));
+    float sum = axis_weight(axis, taps, 0) * value(0);
+    for (int k = 1; k < taps.count; ++k) sum += axis_weight(axis, taps, k) * value(k);
+    return sum / float(axis.total);
+}
+
+// The mean of a column of value(row, column), and that of all columns. Columns first, as the host's loops.
+template <typename Value>
+struct ColumnMean {
+    const Place& place;
+    const Value& value;
+    MATTER_HD float operator()(int j) const {
+        const OfColumn column = {place.rows.first, place.columns.first + j, value};
+        return mean_on(place.y, place.rows, column);
+    }
+    struct OfColumn {
+        i64 row, column;
+        const Value& value;
+        MATTER_HD float operator()(int i) const { return float(value(row + i, column)); }
+    };
+};
+
+template <typename Value>
+MATTER_HD float mean_of(const Place& place, const Value& value) {
+    return mean_on(place.x, place.columns, ColumnMean<Value>{place, value});
+}
+
+template <typename T>
+struct FocusAt {
+    const T* focus;
+    i64 width;
+    MATTER_HD float operator()(i64 row, i64 column) const {
+        return to_float(focus[row * width + column]);
+    }
+};
+
+// The mask of a two-class glance, and the classes of one with three.
+template <typename T>
+struct ClassAt {
+    const T* glance;
+    i64 plane, width;
+    bool three;
+    MATTER_HD int operator()(i64 row, i64 column) const {
+        const T* at = glance + row * width + column;
+        const float g0 = to_float(at[0]), g1 = to_float(at[plane]);
+        return three ? arg_max(g0, g1, to_float(at[2 * plane])) : arg_max(g0, g1);
+    }
+};
+
+// One pixel of the output; `classes` and `detail` tell where it lies on the two heads.
+template <typename T>
+MATTER_HD T fuse_at_size(const ClassAt<T>& glance, const Place& classes, const FocusAt<T>& focus,
+                         const Place& detail, int rosta) {
+    const float f = mean_of(detail, focus);
+    if (rosta != ROSTA_TT) {
+        const float mask = mean_of(classes, glance);
+        return from_float<T>(rosta == ROSTA_FT ? add_focus(mask, f) : take_focus(mask, f));
+    }
+    int met = 0;
+    for (int i = 0; i < classes.rows.count; ++i)
+        for (int j = 0; j < classes.columns.count; ++j)
+            met |= 1 << glance(classes.rows.first + i, classes.columns.first + j);
+    return from_float<T>(fuse_met(met, f));
 }
 
 }  // namespace matter

@@ -22,6 +22,7 @@ from kernels import (
     max_pool_offsets,
     max_unpool,
     preprocess,
+    temporal_filter,
 )
 
 random = np.random.default_rng(0)
@@ -128,6 +129,22 @@ KERNELS = {
             "focus": floats_of(2, 1, 9, 31).astype(np.float16),
         },
         {"rosta": "tt"},
+    ),
+    **{
+        f"collaborative_fusion {rosta} hybrid": Kernel(
+            collaborative_fusion,
+            {"glance": floats_of(2, classes, 9, 14), "focus": floats_of(2, 1, 13, 33)},
+            {"rosta": rosta, "size": (26, 33)},
+        )
+        for rosta, classes in {"tt": 3, "ft": 2, "bt": 2}.items()
+    },
+    "collaborative_fusion hybrid half": Kernel(
+        collaborative_fusion,
+        {
+            "glance": floats_of(2, 3, 9, 31).astype(np.float16),
+            "focus": floats_of(2, 1, 12, 14).astype(np.float16),
+        },
+        {"rosta": "tt", "size": (8, 40)},
     ),
     "alpha_blend": Kernel(
         alpha_blend,
@@ -238,6 +255,34 @@ KERNELS = {
         for size in sizes
         for dtype in (np.float32, np.float16)
     },
+    # On a GPU, more strips than one thread counts.
+    "temporal_filter": Kernel(
+        temporal_filter,
+        {
+            "previous": floats_of(45, 70),
+            "current": floats_of(45, 70),
+            "frame_delta": bytes_of(45, 70) // 20,
+        },
+        {},
+    ),
+    "temporal_filter colour": Kernel(
+        temporal_filter,
+        {
+            "previous": floats_of(9, 130),
+            "current": floats_of(9, 130),
+            "frame_delta": bytes_of(9, 130, 3) // 25,
+        },
+        {},
+    ),
+    "temporal_filter cut": Kernel(
+        temporal_filter,
+        {
+            "previous": floats_of(9, 130),
+            "current": floats_of(9, 130),
+            "frame_delta": bytes_of(9, 130) // 2,
+        },
+        {},
+    ),
 }
 
 every = pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)

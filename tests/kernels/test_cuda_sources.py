@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-SOURCES = sorted((ROOT / "kernels" / "cuda").glob("*.cu"))
-
-
-def nvcc() -> str | None:
-    home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
-    return shutil.which("nvcc") or shutil.which("nvcc", path=f"{home}/bin")
+from benchmarks.resources import (
+    ROOT,
+    SOURCES,
+    Usage,
+    architectures,
+    compile_source,
+    nvcc,
+    parse,
+    unexpected,
+)
 
 
 def test_cmake_builds_every_source() -> None:
@@ -33,30 +34,24 @@ def test_headers_use_no_standard_library() -> None:
 
 @pytest.mark.skipif(nvcc() is None, reason="nvcc is not installed")
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
-def test_compiles_without_a_warning(source: Path, tmp_path: Path) -> None:
+def test_compiles_without_a_warning_and_spills_nothing(
+    source: Path, tmp_path: Path, cuda_usages: list[Usage]
+) -> None:
+    output = tmp_path / "kernel.fatbin"
+    try:
+        log = compile_source(source, output)
+    except subprocess.CalledProcessError as error:
+        pytest.fail(error.stderr)
+    assert unexpected(log) == []
+    assert output.stat().st_size > 1000
+    usages = parse(log)
+    cuda_usages += usages
+    kernels = set(re.findall(r"__global__ void (\w+)\(", source.read_text()))
     compiler = nvcc()
     assert compiler is not None
-    listed = re.search(
-        r'MATTER_CUDA_ARCHITECTURES "([\d;]+)"', (ROOT / "CMakeLists.txt").read_text()
-    )
-    assert listed is not None
-    known = subprocess.run(
-        [compiler, "--list-gpu-code"], capture_output=True, text=True, check=True
-    ).stdout.split()
-    wanted = [code for code in listed[1].split(";") if f"sm_{code}" in known]
-    assert wanted
-    output = tmp_path / "kernel.fatbin"
-    result = subprocess.run(
-        [
-            *(compiler, "-fatbin", "-std=c++17", "-O3", "--fmad=false"),
-            *("-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra"),
-            *(f"-gencode=arch=compute_{code},code=sm_{code}" for code in wanted),
-            *("-o", str(output), str(source)),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stderr == ""
-    assert output.stat().st_size > 1000
+    codes = architectures(compiler)
+    assert codes
+    assert {(usage.kernel, usage.architecture) for usage in usages} == {
+        (kernel, code) for kernel in kernels for code in codes
+    }
+    assert [usage for usage in usages if usage.spilled] == []

@@ -4,12 +4,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from kernels import KernelError, _host, collaborative_fusion
+from tests.kernels.test_preprocess import axis_matrix
 
 CLASSES = {"tt": 3, "unified": 3, "ft": 2, "bt": 2}
 
@@ -130,8 +132,12 @@ def test_floats_round_to_halves_as_numpy_does() -> None:
         ((1, 2, 4, 4), (1, 1, 4, 4), "tt", r"glance is 1×2×4×4, expected N×3×H×W for rosta 'tt'"),
         ((1, 3, 4, 4), (1, 1, 4, 4), "bt", r"glance is 1×3×4×4, expected N×2×H×W for rosta 'bt'"),
         ((3, 4, 4), (1, 1, 4, 4), "tt", r"glance is 3×4×4, expected N×3×H×W"),
-        ((1, 3, 4, 4), (1, 1, 4, 5), "tt", r"focus is 1×1×4×5, expected 1×1×4×4 beside glance"),
-        ((1, 3, 4, 4), (1, 4, 4), "tt", r"focus is 1×4×4, expected 1×1×4×4"),
+        ((1, 3, 4, 4), (2, 1, 4, 4), "tt", r"focus is 2×1×4×4, expected 1×1×H×W beside glance"),
+        ((1, 3, 4, 4), (1, 3, 4, 4), "tt", r"focus is 1×3×4×4, expected 1×1×H×W beside glance"),
+        ((1, 3, 4, 4), (1, 4, 4), "tt", r"focus is 1×4×4, expected 1×1×H×W"),
+        ((1, 3, 4, 4), (1, 1, 4, 0), "tt", r"focus is 1×1×4×0, expected every side"),
+        ((1, 2, 1, 32769), (1, 1, 4, 4), "ft", r"glance is 1×32769 .*expected at most 32768"),
+        ((1, 2, 4, 4), (1, 1, 32769, 1), "ft", r"focus is 32769×1 .*expected at most 32768"),
         ((1, 3, 0, 4), (1, 1, 0, 4), "tt", r"glance is 1×3×0×4, expected every side"),
     ],
 )
@@ -149,3 +155,151 @@ def test_dtypes_are_named() -> None:
         collaborative_fusion(
             np.zeros((1, 3, 2, 2), np.float32), np.zeros((1, 1, 2, 2), np.float16), "tt"
         )
+
+
+# ---- heads of two sizes
+
+
+def at_size(
+    glance: NDArray[Any], focus: NDArray[Any], rosta: str, size: tuple[int, int]
+) -> NDArray[np.float64]:
+    """The hybrid-resolution rule from its definition, in float64."""
+
+    def resized(image: NDArray[Any]) -> NDArray[np.float64]:
+        rows, columns = (
+            np.where(matrix > 1e-9, matrix, 0)  # where only rounding makes it more than 0
+            for matrix in (
+                axis_matrix(a, b, "area") for a, b in zip(image.shape[2:], size, strict=True)
+            )
+        )
+        return np.einsum("yi,ncij,xj->ncyx", rows, image.astype(np.float64), columns)
+
+    winner = glance.astype(np.float64).argmax(axis=1, keepdims=True)
+    detail = resized(focus)
+    if rosta == "ft":
+        return np.minimum(1, resized(winner) + detail)
+    if rosta == "bt":
+        return np.maximum(0, resized(winner) - detail)
+    only = [resized(winner != c) == 0 for c in (0, 2)]
+    return np.where(only[0], 0, np.where(only[1], 1, detail))
+
+
+def blocks(
+    rosta: str, coarse: tuple[int, int], fine: tuple[int, int], seed: int = 0
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Heads of two sizes; the classes come in patches, so that some windows hold one alone."""
+    random = np.random.default_rng(seed)
+    small = random.random((2, CLASSES[rosta], *(side // 3 + 1 for side in coarse)), np.float32)
+    glance = small.repeat(3, axis=2).repeat(3, axis=3)[..., : coarse[0], : coarse[1]]
+    return glance, random.random((2, 1, *fine), np.float32)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("rosta", CLASSES)
+@pytest.mark.parametrize(
+    ("coarse", "fine", "size"),
+    [
+        ((20, 30), (30, 45), None),  # GFM's third and half
+        ((20, 30), (30, 45), (60, 90)),
+        ((20, 30), (20, 30), (60, 90)),
+        ((7, 11), (13, 17), (31, 19)),
+        ((40, 60), (9, 300), (30, 45)),  # shrinks, and grows in one axis alone
+        ((1, 1), (1, 1), (3, 4)),
+        ((30, 45), (60, 90), (1, 1)),
+    ],
+)
+def test_two_sizes_match_the_definition(
+    rosta: str, dtype: Any, coarse: Any, fine: Any, size: Any
+) -> None:
+    glance, focus = (head.astype(dtype) for head in blocks(rosta, coarse, fine))
+    alpha = collaborative_fusion(glance, focus, rosta, size=size)
+    expected = at_size(glance, focus, rosta, size or fine)
+    assert alpha.shape == expected.shape
+    assert alpha.dtype == dtype
+    np.testing.assert_allclose(alpha, expected, rtol=0, atol=6e-4 if dtype == np.float16 else 5e-7)
+    plain = (expected == 0) | (expected == 1)
+    if rosta == "tt":
+        np.testing.assert_array_equal(alpha[plain], expected[plain])
+
+
+@given(
+    sides=st.lists(st.integers(1, 24), min_size=6, max_size=6), rosta=st.sampled_from([*CLASSES])
+)
+@settings(max_examples=150, deadline=None)
+def test_any_sizes_match_the_definition_and_stay_in_range(sides: list[int], rosta: str) -> None:
+    coarse, fine, size = ((sides[i], sides[i + 1]) for i in (0, 2, 4))
+    glance, focus = blocks(rosta, coarse, fine, seed=sum(sides))
+    alpha = collaborative_fusion(glance, focus, rosta, size=size)
+    np.testing.assert_allclose(alpha, at_size(glance, focus, rosta, size), rtol=0, atol=5e-7)
+    assert alpha.min() >= 0
+    assert alpha.max() <= 1
+
+
+def test_enlarging_is_torch_s_bilinear() -> None:
+    glance, focus = blocks("tt", (16, 24), (24, 36), seed=4)
+    classes = torch.from_numpy(glance).argmax(dim=1, keepdim=True).to(torch.float64)
+    mask, detail = (
+        torch.nn.functional.interpolate(
+            head.to(torch.float64), (72, 107), mode="bilinear", align_corners=False
+        ).numpy()
+        for head in (classes, torch.from_numpy(focus))
+    )
+    expected = np.where(mask == 0, 0, np.where(mask == 2, 1, detail))
+    alpha = collaborative_fusion(glance, focus, "tt", size=(72, 107))
+    np.testing.assert_allclose(alpha, expected, rtol=0, atol=5e-7)
+
+
+@pytest.mark.parametrize("rosta", CLASSES)
+def test_the_size_of_the_heads_changes_nothing(rosta: str) -> None:
+    glance, focus = heads(rosta)
+    expected = collaborative_fusion(glance, focus, rosta)
+    same = collaborative_fusion(glance, focus, rosta, size=(13, 37))
+    np.testing.assert_array_equal(same, expected)
+    # Each head by itself at the output's size: the other path, with the same answer.
+    doubled = glance.repeat(2, axis=2).repeat(2, axis=3)
+    result = collaborative_fusion(doubled, focus, rosta, size=(13, 37))
+    np.testing.assert_array_equal(result, expected)
+
+
+def test_plain_heads_give_exact_ends_at_awkward_sizes() -> None:
+    focus = np.ones((1, 1, 997, 3), np.float32)
+    for winner, alphas in {0: (0, 1, 0), 1: (1, 1, 0)}.items():
+        glance = np.zeros((1, 3, 1009, 7), np.float32)
+        glance[:, winner] = 1
+        for rosta, alpha in zip(("tt", "ft", "bt"), alphas, strict=True):
+            result = collaborative_fusion(
+                glance[:, : CLASSES[rosta]], focus, rosta, size=(4999, 31)
+            )
+            assert (result == alpha).all()
+
+
+def test_a_nan_in_the_focus_reaches_its_neighbours_alone() -> None:
+    glance, focus = np.zeros((1, 3, 4, 4), np.float32), np.full((1, 1, 8, 8), 0.5, np.float32)
+    glance[:, 1, :, :2] = 1  # transition on the left, background on the right
+    focus[0, 0, 2, 1] = focus[0, 0, 2, 6] = np.nan
+    alpha = collaborative_fusion(glance, focus, "tt", size=(16, 16))[0, 0]
+    assert np.isnan(alpha[3:7, 1:5]).all()
+    assert np.isnan(alpha).sum() == 16
+    assert (alpha[:, 10:] == 0).all()
+
+
+def test_large_outputs_on_several_threads_give_the_same_values() -> None:
+    glance, focus = blocks("tt", (40, 50), (60, 75))
+    result = collaborative_fusion(glance, focus, "tt", size=(1500, 1400))
+    for n in range(2):
+        one = collaborative_fusion(glance[n : n + 1], focus[n : n + 1], "tt", size=(1500, 1400))
+        np.testing.assert_array_equal(result[n : n + 1], one)
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        (8, r"size is 8, expected two whole numbers"),
+        ((8.5, 8), r"size is \(8.5, 8\), expected two whole numbers"),
+        ((0, 8), r"size is 0×8 .*expected each side in 1..32768: give the size that alpha"),
+        ((8, 40000), r"size is 8×40000 "),
+    ],
+)
+def test_a_bad_size_is_named(size: Any, message: str) -> None:
+    with pytest.raises(KernelError, match=message):
+        collaborative_fusion(*heads("tt"), "tt", size=size)

@@ -467,7 +467,7 @@ def test_a_read_only_frame_is_read() -> None:
         (np.zeros((8, 8, 3), np.uint8), {"size": 8}, r"size is 8, expected two whole numbers"),
         (np.zeros((8, 8, 3), np.uint8), {"size": (8.5, 8)}, r"expected two whole numbers"),
         (np.zeros((8, 8, 3), np.uint8), {"spec": "rgb"}, r"spec is 'rgb', expected a kernels.Inp"),
-        (np.zeros((1, 32769, 3), np.uint8), {}, r"1×32769, expected at most 32768"),
+        (np.zeros((1, 32769, 3), np.uint8), {}, r"1×32769 .*expected at most 32768"),
         (
             np.zeros((8, 8, 3), np.uint8),
             {"interpolation": "linear"},
@@ -491,7 +491,7 @@ def test_a_read_only_frame_is_read() -> None:
             r"out has dtype float16, expected float32",
         ),
         (random_yuv(8, 8), {"order": "bgr"}, r"order is 'bgr' for a YUV frame, expected None"),
-        (random_yuv(1, 32769), {}, r"1×32769, expected at most 32768"),
+        (random_yuv(1, 32769), {}, r"1×32769 .*expected at most 32768"),
         (
             YUV((np.zeros((8, 8), np.uint8), np.zeros((4, 5, 2), np.uint8))),
             {},

@@ -1,0 +1,1 @@
+"""Every kernel beside its rivals, in one run: ``python -m benchmarks``."""

@@ -1,0 +1,113 @@
+"""The command ``python -m benchmarks``: ``kernels`` or ``resources``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks import gpu, machine, report, resources, scenes
+from benchmarks.measure import VARIABLES, Row, chosen
+
+RESULTS = Path("benchmarks/results")
+BUDGET, QUICK = 3.0, 0.3  # seconds for each kernel and size
+
+
+def measured(threads: int, sizes: Sequence[str], only: str, budget: float) -> list[Row]:
+    """The rows of a run in a process of its own, with so many threads."""
+    command = [sys.executable, "-m", "benchmarks.measure", "--threads", str(threads)]
+    command += ["--sizes", *sizes, "--only", only, "--budget", str(budget)]
+    environment = os.environ | dict.fromkeys(VARIABLES, str(threads))
+    result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
+    return [report.row_from(row) for row in json.loads(result.stdout)]
+
+
+def kernels(args: argparse.Namespace) -> int:
+    """Time the kernels beside their rivals; write and print the report."""
+    facts = machine.describe()
+    facts["command"] = "python -m benchmarks " + " ".join(args.given)
+    facts["load_before"] = machine.load_average()
+    budget = QUICK if args.quick else BUDGET
+    rows = [
+        row for threads in args.threads for row in measured(threads, args.sizes, args.only, budget)
+    ]
+    missing = gpu.why_not()
+    device = missing or gpu.rows(chosen(args.only, args.sizes))
+    facts["load_after"] = machine.load_average()
+    kind = machine.kind(facts["cpu"], facts["cores"], "" if missing else gpu.name())
+    paths = report.write(args.output, f"kernels-{kind}", facts, rows, device)
+    print(report.markdown(facts, rows, device))
+    print(*paths, sep="\n")
+    return 0
+
+
+def resource_table(args: argparse.Namespace) -> int:
+    """Compile the CUDA kernels; print what they take."""
+    if resources.nvcc() is None:
+        print("nvcc is not installed: install the CUDA toolkit, or set CUDA_HOME", file=sys.stderr)
+        return 1
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            usages = resources.compile_all(Path(folder))
+        except subprocess.CalledProcessError as error:
+            print(error.stderr, file=sys.stderr)
+            return 1
+    text = resources.table(usages)
+    print(text)
+    if args.output is not None:
+        args.output.mkdir(parents=True, exist_ok=True)
+        path = args.output / "resources.md"
+        title = "# Registers of the CUDA kernels\n\n`python -m benchmarks resources`\n\n"
+        path.write_text(title + text + "\n", encoding="utf-8")
+        data = args.output / "resources.json"
+        data.write_text(json.dumps([asdict(usage) for usage in usages], indent=1) + "\n")
+        print(path, data, sep="\n")
+    return 0
+
+
+def numbers(text: str) -> list[int]:
+    """``1,2`` as numbers."""
+    values = [int(part) for part in text.split(",")]
+    if min(values) < 1:
+        raise ValueError(text)
+    return values
+
+
+def size_names(text: str) -> list[str]:
+    """``720p,1080p`` as a list, each known."""
+    names = text.split(",")
+    unknown = [name for name in names if name not in scenes.SIZES]
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"{unknown[0]!r} is no size, expected some of {','.join(scenes.SIZES)}"
+        )
+    return names
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """See the module's docstring."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    commands = parser.add_subparsers(required=True)
+    timing = commands.add_parser("kernels", help="every kernel beside its rivals")
+    timing.add_argument("--sizes", type=size_names, default=list(scenes.SIZES), metavar="720p,…")
+    timing.add_argument("--threads", type=numbers, default=[1], metavar="1,2")
+    timing.add_argument("--output", type=Path, default=RESULTS)
+    timing.add_argument("--only", default="", metavar="NAME", help="kernels whose name holds this")
+    timing.add_argument("--quick", action="store_true", help="a tenth of the time")
+    timing.set_defaults(run=kernels, given=given)
+    compiled = commands.add_parser("resources", help="registers and spills of the CUDA kernels")
+    compiled.add_argument("--output", type=Path, help="folder for resources.md and .json")
+    compiled.set_defaults(run=resource_table)
+    args = parser.parse_args(given)
+    return int(args.run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

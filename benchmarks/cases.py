@@ -1,0 +1,307 @@
+"""What is timed: each kernel on what it gets in practice, with its aim.
+
+A case makes, for a frame size, the kernel's call and arguments; the rivals are the functions of the
+same name in `benchmarks.rivals`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import kernels
+from benchmarks import scenes
+from kernels import InputSpec
+from kernels.yuv import YUV
+
+SPEC = InputSpec("rgb", mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+LEVEL = 1 / min(SPEC.std)  # one level of 0..255 on the network's scale
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """How far a rival's result may be from the kernel's: at most, or in the mean where given."""
+
+    most: float = np.inf
+    mean: float = np.inf
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What the kernel should reach: a ratio to the best OpenCV form, or milliseconds at 1080p."""
+
+    ratio: float | None = None
+    milliseconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A kernel's call and its rivals'.
+
+    Attributes:
+        call: the kernel; takes `arrays` and `options` by name, and `out` where `reuse`.
+        arrays: by argument; on a GPU, they are copied there.
+        options: what else both sides get.
+        moved: bytes that must be read and written once.
+        rivals: name of the functions in `benchmarks.rivals`.
+        bound: of the difference to each rival, in the result's units; by library where they differ.
+        reuse: the kernel writes into one `out` over and over.
+    """
+
+    call: Callable[..., Any]
+    arrays: dict[str, Any]
+    options: dict[str, Any]
+    moved: int
+    rivals: str
+    bound: Bound
+    bounds: dict[str, Bound] = field(default_factory=dict)
+    reuse: bool = True
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row of the table for each frame size, or a single one where `fixed` names its size."""
+
+    name: str
+    make: Callable[[Size], Contest | None]  # None: the kernel has no such form
+    aim: Aim = Aim()
+    fixed: str = ""
+
+
+def option(kernel: str, name: str) -> bool:
+    """True where `kernels` has the kernel and it takes the option."""
+    function = getattr(kernels, kernel, None)
+    return function is not None and name in inspect.signature(function).parameters
+
+
+def preprocess(size: Size, interpolation: str) -> Contest | None:
+    """A BGR frame for the network: resized, RGB, normalised."""
+    options: dict[str, Any] = {"size": scenes.NETWORK, "spec": SPEC}
+    if interpolation != "area":
+        if not option("preprocess", "interpolation"):
+            return None
+        options["interpolation"] = interpolation
+    frame = scenes.frame(*size)
+    area = scenes.NETWORK[0] * scenes.NETWORK[1]
+    touched = frame.nbytes if interpolation == "area" else min(frame.nbytes, 4 * 3 * area)
+    # OpenCV rounds to 8 bits in between, the others do not.
+    return Contest(
+        kernels.preprocess,
+        {"frame": frame},
+        options,
+        touched + 12 * area,
+        "preprocess",
+        Bound(most=1e-4),
+        {"OpenCV": Bound(most=1.01 * LEVEL)},
+    )
+
+
+def preprocess_yuv(size: Size) -> Contest | None:
+    """An I420 frame for the network, without a BGR frame in between."""
+    if not option("preprocess", "interpolation"):
+        return None
+    planes = i420(scenes.frame(*size))
+
+    def call(y: Any, u: Any, v: Any, **options: Any) -> Any:
+        return kernels.preprocess(YUV((y, u, v), matrix="bt601"), **options)
+
+    return Contest(
+        call,
+        planes,
+        {"size": scenes.NETWORK, "spec": SPEC},
+        sum(plane.nbytes for plane in planes.values()) + 12 * scenes.NETWORK[0] * scenes.NETWORK[1],
+        "preprocess_yuv",
+        # OpenCV repeats colours over 2×2 pixels and rounds in between.
+        Bound(mean=LEVEL),
+    )
+
+
+def i420(frame: Any) -> dict[str, Any]:
+    """The planes of a BGR frame by the names y, u, v (BT.601, limited range)."""
+    import cv2
+
+    height, width = frame.shape[:2]
+    flat = cv2.cvtColor(frame, cv2.COLOR_BGR2YUV_I420).reshape(-1)
+    area, quarter = height * width, height * width // 4
+    half = (height // 2, width // 2)
+    return {
+        "y": flat[:area].reshape(height, width).copy(),
+        "u": flat[area : area + quarter].reshape(half).copy(),
+        "v": flat[area + quarter :].reshape(half).copy(),
+    }
+
+
+def collaborative_fusion(fine: Size, size: Size | None) -> Contest:
+    """Trimap and focus to alpha; `size`: from heads of two sizes."""
+    glance, focus = scenes.heads(scenes.NETWORK, fine)
+    options: dict[str, Any] = {"rosta": "tt"} | ({} if size is None else {"size": size})
+    height, width = size or fine
+    return Contest(
+        kernels.collaborative_fusion,
+        {"glance": glance, "focus": focus},
+        options,
+        glance.nbytes + focus.nbytes + 4 * height * width,
+        "collaborative_fusion",
+        Bound(most=0 if size is None else 1e-3),
+        {"OpenCV": Bound(most=0 if size is None else 1e-3)},
+    )
+
+
+def hybrid_fusion(size: Size) -> Contest:
+    """Glance from a pass at the network's size, focus from one at half as much again."""
+    height, width = (3 * side // 2 for side in scenes.NETWORK)
+    return collaborative_fusion((height, width), size)
+
+
+def alpha_blend(size: Size, matte: Callable[..., Any], **options: bool) -> Contest | None:
+    """A frame over an image."""
+    if any(not option("alpha_blend", name) for name in options):
+        return None
+    front, back, alpha = scenes.frame(*size), scenes.frame(*size, seed=1), matte(*size)
+    return Contest(
+        kernels.alpha_blend,
+        {"foreground": front, "background": back, "alpha": alpha},
+        options,
+        3 * front.nbytes + alpha.nbytes,
+        "alpha_blend",
+        Bound(most=1),
+        {"NumPy": Bound(most=2)},  # its int16 form has 128 steps of alpha
+    )
+
+
+def alpha_blend_yuv(size: Size) -> Contest | None:
+    """Both images in planes, as decoders give them."""
+    if not option("alpha_blend", "linear"):
+        return None
+    front, back = i420(scenes.frame(*size)), i420(scenes.frame(*size, seed=1))
+    alpha = scenes.matte(*size)
+
+    def call(y: Any, u: Any, v: Any, back_y: Any, back_u: Any, back_v: Any, alpha: Any) -> Any:
+        return kernels.alpha_blend(YUV((y, u, v)), YUV((back_y, back_u, back_v)), alpha)
+
+    return Contest(
+        call,
+        front | {f"back_{name}": plane for name, plane in back.items()} | {"alpha": alpha},
+        {},
+        3 * sum(plane.nbytes for plane in front.values()) + alpha.nbytes,
+        "alpha_blend_yuv",
+        Bound(most=1),
+        reuse=False,
+    )
+
+
+def composite(size: Size, **options: bool) -> Contest | None:
+    """The network's matte brought to the frame, and the subject over an image, in one."""
+    if not option("composite", "guided"):
+        return None
+    front, back = scenes.frame(*size), scenes.frame(*size, seed=1)
+    alpha = scenes.matte(*scenes.NETWORK)
+    # Filters and estimates of one kind, but not of one formula.
+    alike = Bound(mean=2) if options["guided"] or options["clean"] else Bound(most=1)
+    return Contest(
+        kernels.composite,  # type: ignore[attr-defined]
+        {"frame": front, "background": back, "alpha": alpha},
+        options,
+        3 * front.nbytes + alpha.nbytes,
+        "composite",
+        alike,
+    )
+
+
+def foreground(size: Size) -> Contest | None:
+    """The subject's own colours."""
+    if not option("foreground", "alpha"):
+        return None
+    frame, alpha = scenes.frame(*size), scenes.matte(*size)
+    return Contest(
+        kernels.foreground,  # type: ignore[attr-defined]
+        {"frame": frame, "alpha": alpha},
+        {},
+        2 * frame.nbytes + alpha.nbytes,
+        "foreground",
+        Bound(),  # where alpha is 0 every method says something else
+    )
+
+
+def temporal_filter(size: Size) -> Contest:
+    """The network's matte steadied, with the difference of two noisy frames."""
+    random = np.random.default_rng(4)
+    alpha = scenes.matte(*size)
+    previous = np.clip(alpha + random.normal(0, 0.02, size), 0, 1).astype(np.float32)
+    delta = np.abs(random.normal(0, 2.5, (*size, 3))).astype(np.uint8)
+    return Contest(
+        kernels.temporal_filter,
+        {"previous": previous, "current": alpha, "frame_delta": delta},
+        {},
+        3 * alpha.nbytes + delta.nbytes,
+        "temporal_filter",
+        Bound(most=1e-6),
+    )
+
+
+POOLED = (1, 64, 400, 400)  # AIM's first pooling at 800×800
+
+
+def max_pool_offsets(_size: Size) -> Contest | None:
+    """Values, and where in its window each maximum was."""
+    if not option("max_pool_offsets", "window"):
+        return None
+    x = scenes.features(*POOLED)
+    return Contest(
+        kernels.max_pool_offsets,  # type: ignore[attr-defined]
+        {"x": x},
+        {"window": 3},
+        x.nbytes + x.nbytes // 4 + x.size // 4,
+        "max_pool_offsets",
+        Bound(most=0),
+    )
+
+
+def max_unpool(_size: Size) -> Contest | None:
+    """Back to where the maxima were."""
+    if not option("max_unpool", "window"):
+        return None
+    values, offsets = kernels.max_pool_offsets(  # type: ignore[attr-defined]
+        scenes.features(*POOLED), window=3
+    )
+    return Contest(
+        kernels.max_unpool,  # type: ignore[attr-defined]
+        {"x": values, "offsets": offsets},
+        {"window": 3},
+        values.nbytes + offsets.nbytes + 4 * values.nbytes,
+        "max_unpool",
+        Bound(most=0),
+    )
+
+
+_part = functools.partial
+NETWORK = "×".join(map(str, reversed(scenes.NETWORK)))
+CASES = [
+    Case("preprocess area", _part(preprocess, interpolation="area"), Aim(ratio=5)),
+    Case("preprocess bilinear", _part(preprocess, interpolation="bilinear"), Aim(ratio=1.5)),
+    Case("preprocess I420", preprocess_yuv),
+    Case("alpha_blend", _part(alpha_blend, matte=scenes.matte), Aim(ratio=6)),
+    Case("alpha_blend noise", _part(alpha_blend, matte=scenes.noise)),
+    Case("alpha_blend linear", _part(alpha_blend, matte=scenes.matte, linear=True)),
+    Case("alpha_blend I420", alpha_blend_yuv),
+    Case("composite", _part(composite, guided=False, clean=False), Aim(ratio=4, milliseconds=4)),
+    Case("composite guided", _part(composite, guided=True, clean=False), Aim(milliseconds=4)),
+    Case("composite clean", _part(composite, guided=False, clean=True), Aim(milliseconds=4)),
+    Case("composite guided clean", _part(composite, guided=True, clean=True), Aim(milliseconds=4)),
+    Case("foreground", foreground),
+    Case(
+        "collaborative_fusion",
+        lambda _size: collaborative_fusion(scenes.NETWORK, None),
+        fixed=NETWORK,
+    ),
+    Case("collaborative_fusion hybrid", hybrid_fusion),
+    Case("temporal_filter", lambda _size: temporal_filter(scenes.NETWORK), fixed=NETWORK),
+    Case("max_pool_offsets", max_pool_offsets, fixed="×".join(map(str, POOLED))),
+    Case("max_unpool", max_unpool, fixed="×".join(map(str, POOLED))),
+]
