@@ -7,7 +7,6 @@ same name in `benchmarks.rivals`.
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,13 +44,12 @@ class Contest:
     """A kernel's call and its rivals'.
 
     Attributes:
-        call: the kernel; takes `arrays` and `options` by name, and `out` where `reuse`.
+        call: the kernel; takes `arrays`, `options` and `out` by name.
         arrays: by argument; on a GPU, they are copied there.
         options: what else both sides get.
         moved: bytes that must be read and written once.
         rivals: name of the functions in `benchmarks.rivals`.
         bound: of the difference to each rival, in the result's units; by library where they differ.
-        reuse: the kernel writes into one `out` over and over.
     """
 
     call: Callable[..., Any]
@@ -61,7 +59,6 @@ class Contest:
     rivals: str
     bound: Bound
     bounds: dict[str, Bound] = field(default_factory=dict)
-    reuse: bool = True
 
 
 @dataclass(frozen=True)
@@ -69,24 +66,14 @@ class Case:
     """A row of the table for each frame size, or a single one where `fixed` names its size."""
 
     name: str
-    make: Callable[[Size], Contest | None]  # None: the kernel has no such form
+    make: Callable[[Size], Contest]
     aim: Aim = Aim()
     fixed: str = ""
 
 
-def option(kernel: str, name: str) -> bool:
-    """True where `kernels` has the kernel and it takes the option."""
-    function = getattr(kernels, kernel, None)
-    return function is not None and name in inspect.signature(function).parameters
-
-
-def preprocess(size: Size, interpolation: str) -> Contest | None:
+def preprocess(size: Size, interpolation: str) -> Contest:
     """A BGR frame for the network: resized, RGB, normalised."""
-    options: dict[str, Any] = {"size": scenes.NETWORK, "spec": SPEC}
-    if interpolation != "area":
-        if not option("preprocess", "interpolation"):
-            return None
-        options["interpolation"] = interpolation
+    options = {"size": scenes.NETWORK, "spec": SPEC, "interpolation": interpolation}
     frame = scenes.frame(*size)
     area = scenes.NETWORK[0] * scenes.NETWORK[1]
     touched = frame.nbytes if interpolation == "area" else min(frame.nbytes, 4 * 3 * area)
@@ -102,10 +89,8 @@ def preprocess(size: Size, interpolation: str) -> Contest | None:
     )
 
 
-def preprocess_yuv(size: Size) -> Contest | None:
+def preprocess_yuv(size: Size) -> Contest:
     """An I420 frame for the network, without a BGR frame in between."""
-    if not option("preprocess", "interpolation"):
-        return None
     planes = i420(scenes.frame(*size))
 
     def call(y: Any, u: Any, v: Any, **options: Any) -> Any:
@@ -159,10 +144,8 @@ def hybrid_fusion(size: Size) -> Contest:
     return collaborative_fusion((height, width), size)
 
 
-def alpha_blend(size: Size, matte: Callable[..., Any], **options: bool) -> Contest | None:
+def alpha_blend(size: Size, matte: Callable[..., Any], **options: bool) -> Contest:
     """A frame over an image."""
-    if any(not option("alpha_blend", name) for name in options):
-        return None
     front, back, alpha = scenes.frame(*size), scenes.frame(*size, seed=1), matte(*size)
     return Contest(
         kernels.alpha_blend,
@@ -175,15 +158,15 @@ def alpha_blend(size: Size, matte: Callable[..., Any], **options: bool) -> Conte
     )
 
 
-def alpha_blend_yuv(size: Size) -> Contest | None:
+def alpha_blend_yuv(size: Size) -> Contest:
     """Both images in planes, as decoders give them."""
-    if not option("alpha_blend", "linear"):
-        return None
     front, back = i420(scenes.frame(*size)), i420(scenes.frame(*size, seed=1))
     alpha = scenes.matte(*size)
 
-    def call(y: Any, u: Any, v: Any, back_y: Any, back_u: Any, back_v: Any, alpha: Any) -> Any:
-        return kernels.alpha_blend(YUV((y, u, v)), YUV((back_y, back_u, back_v)), alpha)
+    def call(
+        y: Any, u: Any, v: Any, back_y: Any, back_u: Any, back_v: Any, alpha: Any, out: Any = None
+    ) -> Any:
+        return kernels.alpha_blend(YUV((y, u, v)), YUV((back_y, back_u, back_v)), alpha, out=out)
 
     return Contest(
         call,
@@ -192,20 +175,17 @@ def alpha_blend_yuv(size: Size) -> Contest | None:
         3 * sum(plane.nbytes for plane in front.values()) + alpha.nbytes,
         "alpha_blend_yuv",
         Bound(most=1),
-        reuse=False,
     )
 
 
-def composite(size: Size, **options: bool) -> Contest | None:
+def composite(size: Size, **options: bool) -> Contest:
     """The network's matte brought to the frame, and the subject over an image, in one."""
-    if not option("composite", "guided"):
-        return None
     front, back = scenes.frame(*size), scenes.frame(*size, seed=1)
     alpha = scenes.matte(*scenes.NETWORK)
     # Filters and estimates of one kind, but not of one formula.
     alike = Bound(mean=2) if options["guided"] or options["clean"] else Bound(most=1)
     return Contest(
-        kernels.composite,  # type: ignore[attr-defined]
+        kernels.composite,
         {"frame": front, "background": back, "alpha": alpha},
         options,
         3 * front.nbytes + alpha.nbytes,
@@ -214,13 +194,11 @@ def composite(size: Size, **options: bool) -> Contest | None:
     )
 
 
-def foreground(size: Size) -> Contest | None:
+def foreground(size: Size) -> Contest:
     """The subject's own colours."""
-    if not option("foreground", "alpha"):
-        return None
     frame, alpha = scenes.frame(*size), scenes.matte(*size)
     return Contest(
-        kernels.foreground,  # type: ignore[attr-defined]
+        kernels.foreground,
         {"frame": frame, "alpha": alpha},
         {},
         2 * frame.nbytes + alpha.nbytes,
@@ -248,13 +226,11 @@ def temporal_filter(size: Size) -> Contest:
 POOLED = (1, 64, 400, 400)  # AIM's first pooling at 800×800
 
 
-def max_pool_offsets(_size: Size) -> Contest | None:
+def max_pool_offsets(_size: Size) -> Contest:
     """Values, and where in its window each maximum was."""
-    if not option("max_pool_offsets", "window"):
-        return None
     x = scenes.features(*POOLED)
     return Contest(
-        kernels.max_pool_offsets,  # type: ignore[attr-defined]
+        kernels.max_pool_offsets,
         {"x": x},
         {"window": 3},
         x.nbytes + x.nbytes // 4 + x.size // 4,
@@ -263,15 +239,11 @@ def max_pool_offsets(_size: Size) -> Contest | None:
     )
 
 
-def max_unpool(_size: Size) -> Contest | None:
+def max_unpool(_size: Size) -> Contest:
     """Back to where the maxima were."""
-    if not option("max_unpool", "window"):
-        return None
-    values, offsets = kernels.max_pool_offsets(  # type: ignore[attr-defined]
-        scenes.features(*POOLED), window=3
-    )
+    values, offsets = kernels.max_pool_offsets(scenes.features(*POOLED), window=3)
     return Contest(
-        kernels.max_unpool,  # type: ignore[attr-defined]
+        kernels.max_unpool,
         {"x": values, "offsets": offsets},
         {"window": 3},
         values.nbytes + offsets.nbytes + 4 * values.nbytes,

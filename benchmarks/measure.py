@@ -48,11 +48,10 @@ class Row:
     case: str
     size: str
     threads: int
-    moved: int = 0
-    ours: Statistics | None = None
-    copy: Statistics | None = None
+    moved: int
+    ours: Statistics
+    copy: Statistics
     rivals: list[Rival] = field(default_factory=list)
-    note: str = ""
 
     def best(self, library: str) -> Rival | None:
         """The library's fastest formulation."""
@@ -83,10 +82,8 @@ def difference(result: Any, other: Any) -> tuple[float, float]:
 
 
 def our_call(contest: Contest) -> Callable[[], Any]:
-    """The kernel as an application calls it in a loop: into the same `out` where it has one."""
+    """The kernel as an application calls it in a loop: into the same `out`."""
     first = contest.call(**contest.arrays, **contest.options)
-    if not contest.reuse:
-        return lambda: contest.call(**contest.arrays, **contest.options)
     return lambda: contest.call(**contest.arrays, **contest.options, out=first)
 
 
@@ -128,18 +125,14 @@ def why_not(gap: tuple[float, float], bound: Bound) -> str:
 
 def measure(case: Case, size: str, threads: int, budget: float) -> Row:
     """Time one case at one size."""
-    row = Row(case.name, case.fixed or size, threads)
     contest = case.make(scenes.SIZES[size])
-    if contest is None:
-        row.note = "not built"
-        return row
-    row.moved = contest.moved
-    calls, row.rivals = contenders(contest)
+    calls, found = contenders(contest)
     times = interleave({OURS: our_call(contest), **calls, COPY: copy_call(contest.moved)}, budget)
-    row.ours, row.copy = times[OURS], times[COPY]
-    for rival in row.rivals:
+    for rival in found:
         rival.times = times.get(f"{rival.library}: {rival.name}")
-    return row
+    return Row(
+        case.name, case.fixed or size, threads, contest.moved, times[OURS], times[COPY], found
+    )
 
 
 def chosen(only: str, sizes: Sequence[str]) -> list[tuple[Case, str]]:

@@ -33,7 +33,7 @@ def row_from(data: dict[str, Any]) -> Row:
 def ratio(row: Row, library: str) -> float | None:
     """How many times as long the library's best formulation takes."""
     best = row.best(library)
-    if best is None or best.times is None or row.ours is None:
+    if best is None or best.times is None:
         return None
     return best.times.median / row.ours.median
 
@@ -44,7 +44,7 @@ def aim_of(row: Row, aim: Aim) -> str:
     reached = ratio(row, "OpenCV")
     if aim.ratio is not None and reached is not None:
         parts.append(f"≥ {aim.ratio:g}× OpenCV: {'met' if reached >= aim.ratio else 'missed'}")
-    if aim.milliseconds is not None and row.size == "1080p" and row.ours is not None:
+    if aim.milliseconds is not None and row.size == "1080p":
         met = row.ours.median * 1e3 < aim.milliseconds
         parts.append(f"< {aim.milliseconds:g} ms: {'met' if met else 'missed'}")
     return "; ".join(parts)
@@ -60,9 +60,6 @@ def summary(rows: Sequence[Row]) -> str:
     head = ["kernel", "size", "ms (p10–p90)", "GB/s", "of copy", *rivals.LIBRARIES, "aim"]
     lines = []
     for row in rows:
-        if row.ours is None or row.copy is None:
-            lines.append([row.case, row.size, row.note, *[""] * (len(head) - 3)])
-            continue
         ratios = [ratio(row, library) for library in rivals.LIBRARIES]
         lines.append(
             [
@@ -84,7 +81,7 @@ def formulations(rows: Sequence[Row]) -> str:
     lines = []
     for row in rows:
         for rival in row.rivals:
-            if rival.times is None or row.ours is None:
+            if rival.times is None:
                 continue
             most, mean = rival.difference or (0.0, 0.0)
             lines.append(
@@ -104,8 +101,6 @@ def left_out(rows: Sequence[Row]) -> list[str]:
     """What was not measured, and why; each reason once."""
     said: dict[str, None] = {}
     for row in rows:
-        if row.note:
-            said[f"{row.case}: {row.note}"] = None
         for rival in row.rivals:
             if rival.note:
                 what = f"{row.case}, {rival.library}: {rival.name}: " if rival.name else ""
@@ -118,9 +113,6 @@ def gpu_table(rows: Sequence[GpuRow]) -> str:
     head = ["kernel", "size", "ms", "GB/s", "of copy", "launches", "torch max_unpool2d"]
     lines = []
     for row in rows:
-        if row.note:
-            lines.append([row.case, row.size, row.note, *[""] * (len(head) - 3)])
-            continue
         lines.append(
             [
                 row.case,
@@ -170,15 +162,14 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     from matplotlib.patches import Patch
 
     counts = sorted({row.threads for row in rows})
-    timed = [row for row in rows if row.ours is not None]
-    highest = max(sum(row.threads == threads for row in timed) for threads in counts) or 1
+    highest = max(sum(row.threads == threads for row in rows) for threads in counts) or 1
     height = 2.2 + 0.28 * highest
     figure, axes = pyplot.subplots(
         1, len(counts), figsize=(7.5 * len(counts), height), squeeze=False
     )
     shown = set()
     for axis, threads in zip(axes[0], counts, strict=True):
-        some = [row for row in timed if row.threads == threads]
+        some = [row for row in rows if row.threads == threads]
         for at, row in enumerate(some):
             found = {name: ratio(row, name) for name in rivals.LIBRARIES}
             best = min(((v, k) for k, v in found.items() if v is not None), default=None)

@@ -130,7 +130,7 @@ def check_size(size: Any, remedy: str) -> tuple[int, int]:
 
 
 def check_sides(name: str, sides: Sequence[int]) -> None:
-    """Raise KernelError if one of the `sides`, height and width of a picture, is above `MAX_SIDE`."""
+    """Raise KernelError if a height or width among `sides` is above `MAX_SIDE`."""
     if max(sides) > MAX_SIDE:
         raise KernelError(
             f"{name} is {text(sides)} (height×width), expected at most {MAX_SIDE} a side: "

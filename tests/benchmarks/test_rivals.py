@@ -19,16 +19,13 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cases, "POOLED", (1, 2, 12, 16))
 
 
-def built(case: Case) -> Contest:
-    contest = case.make(scenes.SIZES["tiny"])
-    if contest is None:
-        pytest.skip("not built")
-    return contest
+def contest_of(case: Case) -> Contest:
+    return case.make(scenes.SIZES["tiny"])
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_rival_gives_the_kernel_s_result(case: Case, tiny: None) -> None:
-    contest = built(case)
+    contest = contest_of(case)
     before = {name: array.copy() for name, array in contest.arrays.items()}
     calls, found = measure.contenders(contest)
     assert calls
@@ -41,7 +38,7 @@ def test_every_rival_gives_the_kernel_s_result(case: Case, tiny: None) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_kernel_s_call_gives_its_result_over_and_over(case: Case, tiny: None) -> None:
-    contest = built(case)
+    contest = contest_of(case)
     expected = contest.call(**contest.arrays, **contest.options)
     call = measure.our_call(contest)
     for _ in range(2):
@@ -69,7 +66,7 @@ def test_difference_looks_at_every_array() -> None:
 def test_a_library_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tiny: None) -> None:
     loaded = rivals.load
     monkeypatch.setattr(rivals, "load", lambda name: None if name == "numba" else loaded(name))
-    contest = built(CASES[0])
+    contest = contest_of(CASES[0])
     calls, found = measure.contenders(contest)
     notes = [rival.note for rival in found if rival.library == "numba"]
     assert notes == ["not measured: numba is not installed"]
@@ -92,12 +89,6 @@ def test_a_rival_with_another_result_is_not_timed(
     assert rival.note.startswith("not measured: another result (most difference")
     assert row.best("NumPy") is None
     assert row.best("OpenCV") is not None
-
-
-def test_a_kernel_that_is_not_there_is_not_built() -> None:
-    row = measure.measure(Case("later", lambda size: None), "720p", 1, budget=0.01)
-    assert row.note == "not built"
-    assert row.ours is None
 
 
 def test_the_matte_is_a_tenth_rim() -> None:
