@@ -9,8 +9,16 @@ form and one that writes into `out` and returns that very object. Wrong argument
 from __future__ import annotations
 
 from kernels.blending import alpha_blend
+from kernels.blur_fusion import foreground
 from kernels.fusion import collaborative_fusion
 from kernels.preprocessing import preprocess
 from kernels.spec import InputSpec, KernelError
 
-__all__ = ["InputSpec", "KernelError", "alpha_blend", "collaborative_fusion", "preprocess"]
+__all__ = [
+    "InputSpec",
+    "KernelError",
+    "alpha_blend",
+    "collaborative_fusion",
+    "foreground",
+    "preprocess",
+]

@@ -89,6 +89,13 @@ def alpha_blend(
 # ---- foreground
 
 
+def foreground(
+    frame: NDArray[np.uint8], alpha: NDArray[np.float32], out: NDArray[np.uint8]
+) -> None:
+    """`frame` H×W×3 and `alpha` H×W into `out`."""
+    _host.foreground(frame, alpha, out)
+
+
 # ---- composite
 
 

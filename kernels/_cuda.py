@@ -195,6 +195,40 @@ def alpha_blend(foreground: Any, background: Any, alpha: Any, out: Any) -> None:
 
 # ---- foreground
 
+SEGMENT = 32  # pixels of a column that one thread sums
+
+
+def foreground(frame: Any, alpha: Any, out: Any) -> None:
+    """`frame` H×W×3 and `alpha` H×W into `out`."""
+    picture, wide, sums = _blur_fusion(frame, alpha)
+    height, width = alpha.shape
+    arguments = (*picture, wide, sums, out)
+    _launch("foreground", "matter_foreground_finish", height * width, 1, arguments)
+
+
+def _blur_fusion(frame: Any, alpha: Any) -> tuple[tuple[Any, ...], Any, Any]:
+    """The arguments that stand for the picture, the wide estimate and the narrow window's sums."""
+    height, width = alpha.shape
+    sides = (np.int64(height), np.int64(width))
+    strides = np.int64(frame.strides[0]), np.int64(alpha.strides[0] // alpha.dtype.itemsize)
+    picture = (frame, strides[0], alpha, strides[1], *sides)
+    block = min(max((height + width + 128) // 256, 1), 32)  # make_windows()
+    rows, columns = -(-height // block), -(-width // block)
+    blocks = cupy.empty((rows, columns, 8), np.int32)
+    wide = cupy.empty((rows, columns, 8), np.float32)
+    products = cupy.empty((height, width, 4), np.uint16)
+    sums = cupy.empty((height, width, 4), np.int32)
+
+    def launch(kernel: str, count: int, *arguments: Any) -> None:
+        _launch("foreground", f"matter_foreground_{kernel}", count, 1, arguments)
+
+    launch("blocks", rows * columns, *picture, blocks)
+    launch("wide", rows * columns, blocks, *sides, wide)
+    launch("weigh", height * width, *picture, wide, products)
+    segments = -(-height // SEGMENT)
+    launch("columns", segments * width, products, *sides, np.int64(SEGMENT), sums)
+    return picture, wide, sums
+
 
 # ---- composite
 

@@ -29,6 +29,8 @@ def alpha_blend(
 
 # ---- foreground
 
+def foreground(frame: NDArray[uint8], alpha: NDArray[float32], out: NDArray[uint8]) -> None: ...
+
 # ---- composite
 
 # ---- temporal

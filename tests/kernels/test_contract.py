@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 
 import kernels
-from kernels import InputSpec, KernelError, alpha_blend, collaborative_fusion, preprocess
+from kernels import (
+    InputSpec,
+    KernelError,
+    alpha_blend,
+    collaborative_fusion,
+    foreground,
+    preprocess,
+)
 
 random = np.random.default_rng(0)
 
@@ -29,6 +36,12 @@ def bytes_of(*shape: int) -> Any:
 
 def floats_of(*shape: int) -> Any:
     return random.random(shape, np.float32)
+
+
+def matte_of(height: int, width: int) -> Any:
+    """A matte with plain areas of 0 and 1 and a transition between them."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    return (0.5 + (np.hypot(y - height / 3, x) - width / 2) / 9).clip(0, 1)
 
 
 def parts(result: Any) -> tuple[Any, ...]:
@@ -89,6 +102,12 @@ KERNELS = {
         alpha_blend,
         {"foreground": bytes_of(9, 150, 3), "alpha": floats_of(9, 150)},
         {"background": (1, 2, 250)},
+    ),
+    "foreground": Kernel(
+        foreground, {"frame": bytes_of(70, 330, 3), "alpha": matte_of(70, 330)}, {}
+    ),
+    "foreground noise": Kernel(
+        foreground, {"frame": bytes_of(41, 90, 3), "alpha": floats_of(41, 90)}, {}
     ),
 }
 
