@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from kernels.blending import alpha_blend
 from kernels.blur_fusion import foreground
+from kernels.compositing import composite
 from kernels.fusion import collaborative_fusion
 from kernels.preprocessing import preprocess
 from kernels.spec import InputSpec, KernelError
@@ -19,6 +20,7 @@ __all__ = [
     "KernelError",
     "alpha_blend",
     "collaborative_fusion",
+    "composite",
     "foreground",
     "preprocess",
 ]

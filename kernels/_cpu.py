@@ -99,4 +99,17 @@ def foreground(
 # ---- composite
 
 
+def composite(
+    frame: NDArray[np.uint8],
+    background: NDArray[np.uint8],
+    alpha: NDArray[np.float32],
+    guided: bool,
+    clean: bool,
+    out: NDArray[np.uint8],
+    alpha_out: NDArray[np.float32] | None,
+) -> None:
+    """`frame` and `background` H×W×3 by `alpha` h×w into `out`, and alpha H×W into `alpha_out`."""
+    _host.composite(frame, background, alpha, guided, clean, out, alpha_out)
+
+
 # ---- temporal

@@ -233,4 +233,43 @@ def _blur_fusion(frame: Any, alpha: Any) -> tuple[tuple[Any, ...], Any, Any]:
 # ---- composite
 
 
+def composite(
+    frame: Any, background: Any, alpha: Any, guided: bool, clean: bool, out: Any, alpha_out: Any
+) -> None:
+    """`frame` and `background` H×W×3 by `alpha` h×w into `out`, and alpha H×W into `alpha_out`."""
+    height, width = frame.shape[:2]
+    small = min(alpha.shape[0], height), min(alpha.shape[1], width)
+    guided = guided and small != (height, width)
+    sides, small_sides = tuple(map(np.int64, (height, width))), tuple(map(np.int64, small))
+    frame_row = np.int64(frame.strides[0])
+
+    def launch(kernel: str, count: int, *arguments: Any) -> None:
+        _launch("composite", f"matter_composite_{kernel}", count, 1, arguments)
+
+    matte = cupy.empty(small, np.float32)
+    alpha_row = np.int64(alpha.strides[0] // alpha.dtype.itemsize)
+    pixels = small[0] * small[1]
+    launch("matte", pixels, alpha, alpha_row, *map(np.int64, alpha.shape), *small_sides, matte)
+    guide, lanes, estimates = matte, 1, matte  # where there are no estimates, none are read
+    if guided or clean:
+        reduced = cupy.empty((*small, 3), np.uint8)
+        launch("reduce", pixels, frame, frame_row, *sides, *small_sides, reduced)
+    if clean:
+        picture, wide, sums = _blur_fusion(reduced, matte)
+        estimates = cupy.empty((*small, 8), np.uint8)
+        arguments = (*picture[:2], *small_sides, wide, sums, estimates)
+        _launch("foreground", "matter_foreground_estimates", pixels, 1, arguments)
+    if guided:
+        slopes = cupy.empty((*small, 3), np.float32)
+        launch("slopes", pixels, reduced, matte, *small_sides, slopes)
+        guide, lanes = cupy.empty((*small, 4), np.float32), 4
+        launch("guide", pixels, reduced, matte, slopes, *small_sides, guide)
+    blended = (
+        *(frame, frame_row, background, *(np.int64(step) for step in background.strides[:2])),
+        *(guide, np.int64(lanes), estimates, np.int32(clean), *small_sides, *sides, out),
+        *(matte if alpha_out is None else alpha_out, np.int32(alpha_out is not None)),
+    )
+    launch("blend", height * width, *blended)
+
+
 # ---- temporal

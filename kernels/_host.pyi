@@ -33,4 +33,14 @@ def foreground(frame: NDArray[uint8], alpha: NDArray[float32], out: NDArray[uint
 
 # ---- composite
 
+def composite(
+    frame: NDArray[uint8],
+    background: NDArray[uint8],
+    alpha: NDArray[float32],
+    guided: bool,
+    clean: bool,
+    out: NDArray[uint8],
+    alpha_out: NDArray[float32] | None,
+) -> None: ...
+
 # ---- temporal

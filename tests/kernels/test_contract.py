@@ -17,6 +17,7 @@ from kernels import (
     KernelError,
     alpha_blend,
     collaborative_fusion,
+    composite,
     foreground,
     preprocess,
 )
@@ -105,6 +106,47 @@ KERNELS = {
     ),
     "foreground": Kernel(
         foreground, {"frame": bytes_of(70, 330, 3), "alpha": matte_of(70, 330)}, {}
+    ),
+    "composite": Kernel(
+        composite,
+        {
+            "frame": bytes_of(120, 270, 3),
+            "background": bytes_of(120, 270, 3),
+            "alpha": matte_of(40, 96),
+        },
+        {},
+    ),
+    "composite colour": Kernel(
+        composite,
+        {"frame": bytes_of(45, 150, 3), "alpha": matte_of(12, 50)},
+        {"background": (1, 2, 250), "clean": False},
+    ),
+    "composite bilinear": Kernel(
+        composite,
+        {
+            "frame": bytes_of(45, 150, 3),
+            "background": bytes_of(45, 150, 3),
+            "alpha": floats_of(1, 1, 12, 50),
+        },
+        {"guided": False},
+    ),
+    "composite heads": Kernel(
+        composite,
+        {
+            "frame": bytes_of(45, 70, 3),
+            "glance": floats_of(1, 3, 18, 31),
+            "focus": floats_of(1, 1, 18, 31),
+        },
+        {"background": (1, 2, 250), "rosta": "tt"},
+    ),
+    "composite large matte": Kernel(
+        composite,
+        {
+            "frame": bytes_of(45, 70, 3),
+            "background": bytes_of(45, 70, 3),
+            "alpha": matte_of(90, 50),
+        },
+        {},
     ),
     "foreground noise": Kernel(
         foreground, {"frame": bytes_of(41, 90, 3), "alpha": floats_of(41, 90)}, {}
