@@ -20,12 +20,6 @@ MATTER_PART Int4 load_pixel(const u8* p) {
     return __builtin_convertvector(bytes, Int4);
 }
 
-MATTER_PART Int4 load4(const u8* p) {
-    Bytes4 bytes;
-    std::memcpy(&bytes, p, 4);
-    return __builtin_convertvector(bytes, Int4);
-}
-
 MATTER_PART void store_pixel(u8* p, Int4 values) {
     const Bytes4 bytes = __builtin_convertvector(values, Bytes4);
     std::memcpy(p, &bytes, 3);
@@ -47,8 +41,8 @@ struct Picture {
 // The subject's colours into `out`, height x width x 3.
 void blur_fusion(const Picture& picture, u8* out);
 
-// What the solution is made of, f in lanes 0..2 and b in 4..6 of height x width x 8: written where alpha
-// is neither 0 nor 1, and at the least 8 pixels around.
+// What the solution is made of, three planes of f and three of b: written where alpha is neither 0 nor 1,
+// and at the least 8 pixels around.
 void blur_estimates(const Picture& picture, u8* out);
 
 }  // namespace matter

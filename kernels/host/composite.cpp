@@ -81,6 +81,15 @@ MATTER_CLONES void slope_row(const Planes& planes, i64 stride, const int* column
     }
 }
 
+MATTER_CLONES void spread_row(const float* alpha, const u8* frame, short* out, i64 plane, i64 n) {
+    for (i64 x = 0; x < n; ++x) out[x] = short(level_of(alpha[x]));
+    for (i64 x = 0; x < n; ++x) {
+        out[plane + x] = frame[3 * x];
+        out[2 * plane + x] = frame[3 * x + 1];
+        out[3 * plane + x] = frame[3 * x + 2];
+    }
+}
+
 // mean_slope() for n pixels of a plane with an empty pixel around it.
 MATTER_PART void mean_row(const float* slopes, i64 stride, const int* columns, int rows, float* out,
                           int n) {
@@ -91,54 +100,147 @@ MATTER_PART void mean_row(const float* slopes, i64 stride, const int* columns, i
         out[x] = (sums[x] + sums[x + 1] + sums[x + 2]) / float(rows * columns[x]);
 }
 
-MATTER_CLONES void guide_row(const float* b, const float* g, const float* r, i64 stride,
-                             const int* columns, int rows, const float* alpha, const u8* frame,
-                             Float4* guide, int n) {
-    float means[3][strip];
-    mean_row(b, stride, columns, rows, means[0], n);
-    mean_row(g, stride, columns, rows, means[1], n);
-    mean_row(r, stride, columns, rows, means[2], n);
-    for (int x = 0; x < n; ++x)
-        guide[x] = Float4{means[0][x], means[1][x], means[2][x],
-                          rest_of(alpha[x], means[0][x], means[1][x], means[2][x], frame + 3 * x)};
+// Means of the slopes and the rest, each in its plane, `plane` values apart.
+MATTER_CLONES void guide_row(const float* slopes, i64 slope_plane, i64 stride, const int* columns,
+                             int rows, const float* alpha, const u8* frame, float* guide, i64 plane,
+                             int n) {
+    for (int c = 0; c < 3; ++c)
+        mean_row(slopes + c * slope_plane, stride, columns, rows, guide + c * plane, n);
+    const float *b = guide, *g = guide + plane, *r = guide + 2 * plane;
+    float* rest = guide + 3 * plane;
+    for (int x = 0; x < n; ++x) rest[x] = rest_of(alpha[x], b[x], g[x], r[x], frame + 3 * x);
+}
+
+// ---- plain areas
+
+enum : u8 { nothing, soft, whole };
+
+MATTER_CLONES void settle_row(const float* alpha, float* out, u8* kinds, i64 n) {
+    for (i64 x = 0; x < n; ++x) {
+        const float a = settled(alpha[x]);
+        out[x] = a;
+        kinds[x] = u8(1 + (a == 1.0f) - (a == 0.0f));
+    }
+}
+
+// What is not the same in all of five, `step` apart, becomes soft.
+MATTER_CLONES void spread_soft(const u8* kinds, i64 step, u8* out, i64 n) {
+    for (i64 x = 0; x < n; ++x) {
+        const u8 *at = kinds + x - 2 * step, kind = at[2 * step];
+        const bool same = at[0] == kind && at[step] == kind && at[3 * step] == kind &&
+                          at[4 * step] == kind;
+        out[x] = same ? kind : u8(soft);
+    }
 }
 
 // ---- the picture
 
-struct Both {
-    Float4 f, b;
+typedef float Float8 __attribute__((vector_size(32)));
+typedef int Int8 __attribute__((vector_size(32)));
+
+// The frame's columns between the matte's: those of eight pixels begin within eight of the matte's.
+struct Columns {
+    std::vector<Between> places;
+    std::vector<int> bases;    // for each eight, the first of the matte's columns
+    std::vector<int> offsets;  // from there
+    std::vector<float> parts;
+
+    Columns(int from, int to) {
+        const Axis axis = make_axis(from, to);
+        for (int x = 0; x < (to + strip - 1) / strip * strip; ++x) {
+            places.push_back(between_pixels(axis, smaller(x, to - 1)));
+            if (x % 8 == 0) bases.push_back(places.back().first);
+            offsets.push_back(places.back().first - bases.back());
+            parts.push_back(places.back().part);
+        }
+    }
 };
 
-MATTER_CLONES void enlarge_guide(const Float4* upper, const Float4* lower, float part, Float4* out,
-                                 int n) {
-    for (int x = 0; x < n; ++x) out[x] = mix(upper[x], lower[x], part);
-}
-
-MATTER_CLONES void enlarge_estimates(const u8* upper, const u8* lower, float part, Both* out, int n) {
-    for (int x = 0; x < n; ++x)
-        out[x] = {mix(floats(load4(upper + 8 * x)), floats(load4(lower + 8 * x)), part),
-                  mix(floats(load4(upper + 8 * x + 4)), floats(load4(lower + 8 * x + 4)), part)};
-}
-
-// Pixels of one row: `guide` and `estimates` (or null) are at its height.
-MATTER_CLONES void blend_row(const u8* frame, const u8* background, const Float4* guide,
-                             const Both* estimates, const Between* places, u8* out, float* alphas,
-                             int n) {
-    for (int x = 0; x < n; ++x) {
-        const Between at = places[x];
-        const Float4 pixel = floats(load_pixel(frame + 3 * x));
-        const Float4 terms = mix(guide[at.first], guide[at.next], at.part) * (pixel + Float4{0, 0, 0, 1});
-        const float alpha = unit(led(terms[0], terms[1], terms[2], terms[3]));
-        Float4 colour = pixel;
-        if (estimates != nullptr) {
-            const Both &first = estimates[at.first], &next = estimates[at.next];
-            colour = solve(mix(first.f, next.f, at.part), mix(first.b, next.b, at.part), alpha,
-                           share_of(alpha), pixel);
-        }
-        const Float4 behind = floats(load_pixel(background + 3 * x));
-        store_pixel(out + 3 * x, nearest4(over(colour, behind, alpha)));
-        if (alphas != nullptr) alphas[x] = alpha;
+// Values of the matte's columns at the frame's, for a strip that begins at pixel x. The last column is
+// there twice, and nine more may be read.
+MATTER_PART void enlarge(const float* values, const Columns& columns, i64 x, float* out) {
+    float first[strip], next[strip];
+    for (int i = 0; i < strip; i += 8) {
+        const float* at = values + columns.bases[(x + i) / 8];
+        Float8 low, high;
+        Int8 offsets;
+        std::memcpy(&low, at, sizeof low);
+        std::memcpy(&high, at + 1, sizeof high);
+        std::memcpy(&offsets, &columns.offsets[x + i], sizeof offsets);
+        low = __builtin_shuffle(low, offsets);
+        high = __builtin_shuffle(high, offsets);
+        std::memcpy(first + i, &low, sizeof low);
+        std::memcpy(next + i, &high, sizeof high);
     }
+    const float* parts = &columns.parts[x];
+    for (int i = 0; i < strip; ++i) out[i] = mix(first[i], next[i], parts[i]);
+}
+
+MATTER_PART void take_apart(const u8* pixels, int n, float (*channels)[strip]) {
+    u8 bytes[3 * strip] = {};
+    std::memcpy(bytes, pixels, 3 * n);
+    for (int i = 0; i < strip; ++i) {
+        channels[0][i] = float(bytes[3 * i]);
+        channels[1][i] = float(bytes[3 * i + 1]);
+        channels[2][i] = float(bytes[3 * i + 2]);
+    }
+}
+
+// The matte at the height of a row of the frame, plane after plane: alpha, or three of slopes and the rest;
+// for `clean` then three of f and three of b.
+struct Rows {
+    const float* values;
+    i64 stride;
+    bool guided, clean;
+};
+
+// n pixels of a strip that begins at pixel x.
+MATTER_CLONES void blend_strip(const u8* frame, const u8* background, const Rows& rows,
+                               const Columns& columns, i64 x, u8* out, float* alphas, int n) {
+    float pixel[3][strip], behind[3][strip], alpha[strip], values[3][strip], share[strip];
+    u8 bytes[3 * strip];
+    take_apart(frame, n, pixel);
+    take_apart(background, n, behind);
+    const float* row = rows.values;
+    if (rows.guided)
+        for (int c = 0; c < 3; ++c, row += rows.stride) enlarge(row, columns, x, values[c]);
+    enlarge(row, columns, x, alpha);
+    row += rows.stride;
+    if (rows.guided)
+        for (int i = 0; i < strip; ++i)
+            alpha[i] = led(values[0][i] * pixel[0][i], values[1][i] * pixel[1][i],
+                           values[2][i] * pixel[2][i], alpha[i]);
+    for (int i = 0; i < strip; ++i) alpha[i] = unit(alpha[i]);
+    if (rows.clean) {
+        float f[strip], b[strip];
+        for (int i = 0; i < strip; ++i) share[i] = share_of(alpha[i]);
+        for (int c = 0; c < 3; ++c) {
+            enlarge(row + c * rows.stride, columns, x, f);
+            enlarge(row + (3 + c) * rows.stride, columns, x, b);
+            for (int i = 0; i < strip; ++i)
+                pixel[c][i] = solve(f[i], b[i], alpha[i], share[i], pixel[c][i]);
+        }
+    }
+    for (int i = 0; i < strip; ++i) {
+        bytes[3 * i] = u8(nearest(over(pixel[0][i], behind[0][i], alpha[i])));
+        bytes[3 * i + 1] = u8(nearest(over(pixel[1][i], behind[1][i], alpha[i])));
+        bytes[3 * i + 2] = u8(nearest(over(pixel[2][i], behind[2][i], alpha[i])));
+    }
+    std::memcpy(out, bytes, 3 * n);
+    if (alphas != nullptr) std::memcpy(alphas, alpha, sizeof(float) * n);
+}
+
+template <typename T>
+MATTER_PART void mix_row(const T* upper, const T* lower, float part, float* out, i64 n) {
+    for (i64 x = 0; x < n; ++x) out[x] = mix(float(upper[x]), float(lower[x]), part);
+}
+
+MATTER_CLONES void mix_floats(const float* upper, const float* lower, float part, float* out, i64 n) {
+    mix_row(upper, lower, part, out, n);
+}
+
+MATTER_CLONES void mix_bytes(const u8* upper, const u8* lower, float part, float* out, i64 n) {
+    mix_row(upper, lower, part, out, n);
 }
 
 struct Job {
@@ -158,42 +260,40 @@ class Composite {
 public:
     explicit Composite(const Job& job)
         : job_(job), height_(std::min(job.height, job.alpha_height)),
-          width_(std::min(job.width, job.alpha_width)),
+          width_(std::min(job.width, job.alpha_width)), plane_(height_ * width_),
           guided_(job.guided && (height_ < job.height || width_ < job.width)),
-          threads_(threads_for(job.height * job.width)), alpha_(new float[height_ * width_]),
-          guide_(new Float4[height_ * width_]) {}
+          threads_(threads_for(job.height * job.width)), planes_(new float[4 * plane_]),
+          kinds_(new u8[plane_]), columns_(int(width_), int(job.width)) {}
 
     void run() {
         reduce_alpha();
         if (guided_ || job_.clean) reduce_frame();
         if (job_.clean) {
-            estimates_.reset(new u8[height_ * width_ * 8]);
-            blur_estimates({height_, width_, frame_.get(), 3 * width_, alpha_.get(), width_},
+            estimates_.reset(new u8[6 * plane_]);
+            blur_estimates({height_, width_, frame_.get(), 3 * width_, alpha(), width_},
                            estimates_.get());
         }
-        for (i64 i = 0; i < height_ * width_; ++i) guide_[i] = Float4{0, 0, 0, alpha_[i]};
         if (guided_) lead();
-        find_plain();
         blend();
     }
 
 private:
+    // The matte, of which the guide leaves the rest.
+    float* alpha() const { return &planes_[3 * plane_]; }
+
     void reduce_alpha() {
         const Axis ys = make_axis(int(job_.alpha_height), int(height_));
         const Axis xs = make_axis(int(job_.alpha_width), int(width_));
-        if (ys.output == ys.source && xs.output == xs.source) {
-            for (i64 y = 0; y < height_; ++y)
-                settle_row(job_.alpha + y * job_.alpha_row, &alpha_[y * width_], width_);
-            return;
+        const bool same = job_.alpha_height == height_ && job_.alpha_width == width_;
+        std::vector<float> row(width_);
+        for (i64 y = 0; y < height_; ++y) {
+            if (!same)
+                for (i64 x = 0; x < width_; ++x)
+                    row[x] = reduced_alpha(job_.alpha, job_.alpha_row, ys, axis_taps(ys, int(y)), xs,
+                                           axis_taps(xs, int(x)));
+            settle_row(same ? job_.alpha + y * job_.alpha_row : row.data(), alpha() + y * width_,
+                       &kinds_[y * width_], width_);
         }
-        for (i64 y = 0; y < height_; ++y)
-            for (i64 x = 0; x < width_; ++x)
-                alpha_[y * width_ + x] = reduced_alpha(job_.alpha, job_.alpha_row, ys,
-                                                       axis_taps(ys, int(y)), xs, axis_taps(xs, int(x)));
-    }
-
-    static void settle_row(const float* alpha, float* out, i64 n) {
-        for (i64 x = 0; x < n; ++x) out[x] = settled(alpha[x]);
     }
 
     static std::vector<Taps> taps_of(const Axis& axis, i64 length, std::vector<unsigned short>& weights,
@@ -213,7 +313,7 @@ private:
         std::vector<i64> begins_y, begins_x;
         const auto ys = taps_of(make_axis(int(job_.height), int(height_)), height_, weights_y, begins_y);
         const auto xs = taps_of(make_axis(int(job_.width), int(width_)), width_, weights_x, begins_x);
-        frame_.reset(new u8[height_ * width_ * 3]);
+        frame_.reset(new u8[3 * plane_]);
 #pragma omp parallel num_threads(threads_) if (threads_ > 1)
         {
             std::vector<unsigned short> sums(3 * job_.width + 1);  // four lanes at the last pixel
@@ -226,142 +326,131 @@ private:
         }
     }
 
-    // 1 for the strips of the small matte in which alpha is not plain, or is not as in those around.
-    std::vector<u8> busy_strips(i64 strips) const {
-        std::vector<u8> first(height_ * strips), busy(height_ * strips);
+    // Slopes are not 0 within two pixels of where alpha is not plain: `kinds_` become soft there.
+    void lead() {
+        const i64 stride = width_ + 4;
+        std::vector<u8> across((height_ + 4) * width_), row(stride);
+        for (i64 y = 0; y < height_; ++y) {
+            const u8* kinds = &kinds_[y * width_];
+            std::memcpy(&row[2], kinds, width_);
+            row[0] = row[1] = kinds[0];
+            row[width_ + 2] = row[width_ + 3] = kinds[width_ - 1];
+            spread_soft(&row[2], 1, &across[(y + 2) * width_], width_);
+        }
+        for (const i64 y : {0, 1}) {
+            std::memcpy(&across[y * width_], &across[2 * width_], width_);
+            std::memcpy(&across[(height_ + 2 + y) * width_], &across[(height_ + 1) * width_], width_);
+        }
         for (i64 y = 0; y < height_; ++y)
-            for (i64 s = 0; s < strips; ++s) {
-                const float* alpha = &alpha_[y * width_ + s * strip];
-                const i64 n = std::min<i64>(strip, width_ - s * strip);
-                int plain = alpha[0] == 0.0f || alpha[0] == 1.0f;
-                for (i64 x = 1; x < n; ++x) plain &= alpha[x] == alpha[0];
-                first[y * strips + s] = plain == 0 ? 1 : (alpha[0] == 0.0f ? 0 : 2);
-            }
-        for (i64 y = 0; y < height_; ++y)
-            for (i64 s = 0; s < strips; ++s) {
-                const u8 kind = first[y * strips + s];
-                bool plain = kind != 1;
-                for (i64 i = std::max<i64>(y - 2, 0); i <= std::min(y + 2, height_ - 1); ++i)
-                    for (i64 j = std::max<i64>(s - 1, 0); j <= std::min(s + 1, strips - 1); ++j)
-                        plain = plain && first[i * strips + j] == kind;
-                busy[y * strips + s] = !plain;
-            }
-        return busy;
+            spread_soft(&across[(y + 2) * width_], width_, &kinds_[y * width_], width_);
+        fit();
     }
 
-    void lead() {
-        const i64 strips = (width_ + strip - 1) / strip, stride = width_ + 2;
-        const i64 plane = (height_ + 2) * stride;
-        const std::vector<u8> busy = busy_strips(strips);
+    void fit() {
+        const i64 stride = width_ + 2, plane = (height_ + 2) * stride;
         std::vector<short> bytes(4 * plane, 0);  // l, b, g, r with an empty pixel around each
         std::vector<float> slopes(3 * plane, 0.0f);
         std::vector<int> columns;
         for (i64 x = 0; x < width_; ++x) columns.push_back(neighbours(x, width_));
-        for (i64 y = 0; y < height_; ++y) spread_row(y, &bytes[(y + 1) * stride + 1], plane);
-        const auto each_strip = [&](const auto& visit) {
+        for (i64 y = 0; y < height_; ++y)
+            spread_row(alpha() + y * width_, &frame_[y * width_ * 3], &bytes[(y + 1) * stride + 1],
+                       plane, width_);
+        std::fill_n(planes_.get(), 3 * plane_, 0.0f);
+        const auto each_soft = [&](const auto& visit) {
             for (i64 y = 0; y < height_; ++y)
-                for (i64 s = 0; s < strips; ++s)
-                    if (busy[y * strips + s])
-                        visit(y, s * strip, int(std::min<i64>(strip, width_ - s * strip)));
+                for (i64 x = 0; x < width_; x += strip) {
+                    const int n = int(std::min<i64>(strip, width_ - x));
+                    if (std::memchr(&kinds_[y * width_ + x], soft, n) != nullptr) visit(y, x, n);
+                }
         };
-        each_strip([&](i64 y, i64 x, int n) {
+        each_soft([&](i64 y, i64 x, int n) {
             const short* at = &bytes[y * stride + x];
             float* to = &slopes[(y + 1) * stride + x + 1];
             slope_row({at, at + plane, at + 2 * plane, at + 3 * plane}, stride, &columns[x],
                       neighbours(y, height_), to, to + plane, to + 2 * plane, n);
         });
-        each_strip([&](i64 y, i64 x, int n) {
-            const float* at = &slopes[y * stride + x];
-            const i64 pixel = y * width_ + x;
-            guide_row(at, at + plane, at + 2 * plane, stride, &columns[x], neighbours(y, height_),
-                      &alpha_[pixel], &frame_[3 * pixel], &guide_[pixel], n);
+        each_soft([&](i64 y, i64 x, int n) {
+            const i64 at = y * width_ + x;
+            guide_row(&slopes[y * stride + x], plane, stride, &columns[x], neighbours(y, height_),
+                      alpha() + at, &frame_[3 * at], &planes_[at], plane_, n);
         });
     }
 
-    void spread_row(i64 y, short* out, i64 plane) const {
-        const float* alpha = &alpha_[y * width_];
-        const u8* frame = &frame_[y * width_ * 3];
-        for (i64 x = 0; x < width_; ++x) out[x] = short(level_of(alpha[x]));
-        for (i64 x = 0; x < width_; ++x) {
-            out[plane + x] = frame[3 * x];
-            out[2 * plane + x] = frame[3 * x + 1];
-            out[3 * plane + x] = frame[3 * x + 2];
-        }
-    }
-
-    // For each row of the small matte and each strip of the frame: 0 where it comes to nothing but 0, 2
-    // where to nothing but 1, else 1.
-    void find_plain() {
-        const Axis xs = make_axis(int(width_), int(job_.width));
-        for (i64 x = 0; x < job_.width; ++x) places_.push_back(between_pixels(xs, int(x)));
-        strips_ = (job_.width + strip - 1) / strip;
-        kinds_.resize(height_ * strips_);
-        for (i64 y = 0; y < height_; ++y)
-            for (i64 s = 0; s < strips_; ++s) {
-                const Float4* guide = &guide_[y * width_];
-                const int first = places_[s * strip].first;
-                const int last = places_[std::min(s * strip + strip, job_.width) - 1].next;
-                const float value = guide[first][3];
-                int plain = value == 0.0f || value == 1.0f;
-                for (int x = first; x <= last; ++x)
-                    plain &= guide[x][0] == 0.0f && guide[x][1] == 0.0f && guide[x][2] == 0.0f &&
-                             guide[x][3] == value;
-                kinds_[y * strips_ + s] = plain == 0 ? 1 : (value == 0.0f ? 0 : 2);
-            }
+    // What a strip of the frame comes to between two rows of the matte.
+    u8 kind_of(i64 x, Between y) const {
+        const i64 first = columns_.places[x].first;
+        const i64 n = columns_.places[std::min(x + strip, job_.width) - 1].next + 1 - first;
+        const u8 *upper = &kinds_[y.first * width_ + first], *lower = &kinds_[y.next * width_ + first];
+        const u8 kind = upper[0];
+        int same = 1;
+        for (i64 i = 0; i < n; ++i) same &= upper[i] == kind && lower[i] == kind;
+        return same ? kind : u8(soft);
     }
 
     void blend() const {
         const Axis ys = make_axis(int(height_), int(job_.height));
+        const i64 strips = (job_.width + strip - 1) / strip;
 #pragma omp parallel num_threads(threads_) if (threads_ > 1)
         {
-            std::vector<Float4> guide(width_);
-            std::vector<Both> estimates(job_.clean ? width_ : 0);
+            std::vector<float> rows(10 * (width_ + 9));
+            std::vector<u8> kinds(strips + 1, 3);  // ends with one that is like none
+            Between last = {-1, -1, 0.0f};
 #pragma omp for schedule(static)
             for (i64 y = 0; y < job_.height; ++y) {
                 const Between at = between_pixels(ys, int(y));
-                const u8 *upper = &kinds_[at.first * strips_], *lower = &kinds_[at.next * strips_];
-                const auto kind = [&](i64 s) { return upper[s] == lower[s] ? upper[s] : u8(1); };
-                for (i64 begin = 0, end; begin < strips_; begin = end) {
-                    for (end = begin + 1; end < strips_ && kind(end) == kind(begin);) ++end;
-                    blend_run(y, at, begin * strip, std::min(end * strip, job_.width), kind(begin),
-                              guide, estimates);
+                if (at.first != last.first || at.next != last.next)
+                    for (i64 s = 0; s < strips; ++s) kinds[s] = kind_of(s * strip, at);
+                last = at;
+                for (i64 begin = 0, end; begin < strips; begin = end) {
+                    for (end = begin + 1; kinds[end] == kinds[begin];) ++end;
+                    blend_run(y, at, begin * strip, std::min(end * strip, job_.width), kinds[begin],
+                              rows);
                 }
             }
         }
     }
 
-    void blend_run(i64 y, Between at, i64 begin, i64 end, u8 kind, std::vector<Float4>& guide,
-                   std::vector<Both>& estimates) const {
+    void blend_run(i64 y, Between at, i64 begin, i64 end, u8 kind, std::vector<float>& values) const {
         const i64 n = end - begin, pixel = y * job_.width + begin;
         const u8* front = job_.frame + y * job_.frame_row + 3 * begin;
         const u8* back = job_.background + y * job_.background_row + 3 * begin;
         u8* out = job_.out + 3 * pixel;
         float* alphas = job_.alpha_out == nullptr ? nullptr : job_.alpha_out + pixel;
-        if (kind != 1) {
-            std::memmove(out, kind == 0 ? back : front, 3 * n);  // out may be one of them
-            if (alphas != nullptr) std::fill_n(alphas, n, kind == 0 ? 0.0f : 1.0f);
+        if (kind != soft) {
+            std::memmove(out, kind == nothing ? back : front, 3 * n);  // out may be one of them
+            if (alphas != nullptr) std::fill_n(alphas, n, kind == nothing ? 0.0f : 1.0f);
             return;
         }
-        const int first = places_[begin].first, count = places_[end - 1].next + 1 - first;
+        const i64 stride = width_ + 9, first = columns_.places[begin].first;
+        const i64 count = columns_.places[end - 1].next + 1 - first;
         const i64 upper = at.first * width_ + first, lower = at.next * width_ + first;
-        enlarge_guide(&guide_[upper], &guide_[lower], at.part, &guide[first], count);
-        if (job_.clean)
-            enlarge_estimates(&estimates_[8 * upper], &estimates_[8 * lower], at.part,
-                              &estimates[first], count);
-        blend_row(front, back, guide.data(), job_.clean ? estimates.data() : nullptr, &places_[begin],
-                  out, alphas, int(n));
+        float* row = values.data();
+        for (int c = guided_ ? 0 : 3; c < 4; ++c, row += stride) {
+            mix_floats(&planes_[c * plane_ + upper], &planes_[c * plane_ + lower], at.part, row + first,
+                       count);
+            row[width_] = row[width_ - 1];
+        }
+        for (int c = 0; job_.clean && c < 6; ++c, row += stride) {
+            mix_bytes(&estimates_[c * plane_ + upper], &estimates_[c * plane_ + lower], at.part,
+                      row + first, count);
+            row[width_] = row[width_ - 1];
+        }
+        const Rows rows = {values.data(), stride, guided_, job_.clean};
+        for (i64 x = 0; x < n; x += strip)
+            blend_strip(front + 3 * x, back + 3 * x, rows, columns_, begin + x, out + 3 * x,
+                        alphas == nullptr ? nullptr : alphas + x, int(std::min<i64>(strip, n - x)));
     }
 
     const Job& job_;
     const i64 height_, width_;  // of the matte, where it is not larger than the frame
+    const i64 plane_;
     const bool guided_;
     const int threads_;
-    std::unique_ptr<float[]> alpha_;
-    std::unique_ptr<u8[]> frame_, estimates_;
-    std::unique_ptr<Float4[]> guide_;  // slopes, and the rest of alpha
-    std::vector<Between> places_;      // of the frame's columns between the matte's
-    std::vector<u8> kinds_;
-    i64 strips_ = 0;
+    std::unique_ptr<float[]> planes_;  // three of slopes, and alpha or its rest
+    std::unique_ptr<u8[]> kinds_;      // of the small pixels: nothing, soft or whole
+    std::unique_ptr<u8[]> frame_;      // small
+    std::unique_ptr<u8[]> estimates_;  // three planes of f, three of b
+    const Columns columns_;
 };
 
 void composite(nb::ndarray<const std::uint8_t, nb::ndim<3>, nb::device::cpu> frame,

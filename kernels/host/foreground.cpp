@@ -165,7 +165,7 @@ MATTER_CLONES void finish_row(const u8* frame, const u8* levels, const Both* wid
 
 // estimate_value() along a row.
 MATTER_CLONES void estimate_row(const u8* frame, const Both* wide, const Place* places,
-                                const Int4* sums, int radius, u8* out, int n) {
+                                const Int4* sums, int radius, u8* out, i64 plane, int n) {
     Int4 total = {};
     for (int x = -radius - 1; x < radius; ++x) total += sums[x];
     for (int x = 0; x < n; ++x) {
@@ -173,8 +173,10 @@ MATTER_CLONES void estimate_row(const u8* frame, const Both* wide, const Place* 
         const Both &first = wide[places[x].first], &next = wide[places[x].first + 1];
         const Int4 f = total[3] == 0 ? load_pixel(frame + 3 * x) : nearest4(floats(total) / float(total[3]));
         const Int4 b = nearest4(mix(first.b, next.b, places[x].part));
-        store_pixel(out + 8 * x, f);
-        store_pixel(out + 8 * x + 4, b);
+        for (int c = 0; c < 3; ++c) {
+            out[c * plane + x] = u8(f[c]);
+            out[(3 + c) * plane + x] = u8(b[c]);
+        }
     }
 }
 
@@ -349,7 +351,7 @@ private:
             const int n = int(std::min(i64(end) * tile_width_, width) - x);
             if (work[begin] && estimates_)
                 estimate_row(pixels + 3 * x, wide.data(), &places_[x], sums + x, windows_.radius,
-                             out_ + 8 * at, n);
+                             out_ + at, picture_.height * width, n);
             else if (work[begin])
                 finish_row(pixels + 3 * x, &levels_[at], wide.data(), &places_[x], sums + x,
                            windows_.radius, out_ + 3 * at, n);
