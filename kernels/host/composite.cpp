@@ -156,24 +156,22 @@ struct Columns {
     }
 };
 
-// Values of the matte's columns at the frame's, for a strip that begins at pixel x. The last column is
-// there twice, and nine more may be read.
+// Values of the matte's columns at the frame's, for a strip that begins at pixel x: mix() of eight. The
+// last column is there twice, and nine more may be read.
 MATTER_PART void enlarge(const float* values, const Columns& columns, i64 x, float* out) {
-    float first[strip], next[strip];
     for (int i = 0; i < strip; i += 8) {
         const float* at = values + columns.bases[(x + i) / 8];
-        Float8 low, high;
+        Float8 first, next, parts;
         Int8 offsets;
-        std::memcpy(&low, at, sizeof low);
-        std::memcpy(&high, at + 1, sizeof high);
+        std::memcpy(&first, at, sizeof first);
+        std::memcpy(&next, at + 1, sizeof next);
+        std::memcpy(&parts, &columns.parts[x + i], sizeof parts);
         std::memcpy(&offsets, &columns.offsets[x + i], sizeof offsets);
-        low = __builtin_shuffle(low, offsets);
-        high = __builtin_shuffle(high, offsets);
-        std::memcpy(first + i, &low, sizeof low);
-        std::memcpy(next + i, &high, sizeof high);
+        first = __builtin_shuffle(first, offsets);
+        next = __builtin_shuffle(next, offsets);
+        first += (next - first) * parts;
+        std::memcpy(out + i, &first, sizeof first);
     }
-    const float* parts = &columns.parts[x];
-    for (int i = 0; i < strip; ++i) out[i] = mix(first[i], next[i], parts[i]);
 }
 
 MATTER_PART void take_apart(const u8* pixels, int n, float (*channels)[strip]) {
@@ -197,26 +195,25 @@ struct Rows {
 // n pixels of a strip that begins at pixel x.
 MATTER_CLONES void blend_strip(const u8* frame, const u8* background, const Rows& rows,
                                const Columns& columns, i64 x, u8* out, float* alphas, int n) {
-    float pixel[3][strip], behind[3][strip], alpha[strip], values[3][strip], share[strip];
+    // Everything is enlarged before anything is used: what is stored by eights and read at once by
+    // sixteens would wait for the stores.
+    float values[10][strip], pixel[3][strip], behind[3][strip];
     u8 bytes[3 * strip];
+    const int leading = rows.guided ? 3 : 0, count = leading + (rows.clean ? 7 : 1);
+    for (int c = 0; c < count; ++c) enlarge(rows.values + c * rows.stride, columns, x, values[c]);
     take_apart(frame, n, pixel);
     take_apart(background, n, behind);
-    const float* row = rows.values;
-    if (rows.guided)
-        for (int c = 0; c < 3; ++c, row += rows.stride) enlarge(row, columns, x, values[c]);
-    enlarge(row, columns, x, alpha);
-    row += rows.stride;
+    float* alpha = values[leading];
     if (rows.guided)
         for (int i = 0; i < strip; ++i)
             alpha[i] = led(values[0][i] * pixel[0][i], values[1][i] * pixel[1][i],
                            values[2][i] * pixel[2][i], alpha[i]);
     for (int i = 0; i < strip; ++i) alpha[i] = unit(alpha[i]);
     if (rows.clean) {
-        float f[strip], b[strip];
+        float share[strip];
         for (int i = 0; i < strip; ++i) share[i] = share_of(alpha[i]);
         for (int c = 0; c < 3; ++c) {
-            enlarge(row + c * rows.stride, columns, x, f);
-            enlarge(row + (3 + c) * rows.stride, columns, x, b);
+            const float *f = values[leading + 1 + c], *b = values[leading + 4 + c];
             for (int i = 0; i < strip; ++i)
                 pixel[c][i] = solve(f[i], b[i], alpha[i], share[i], pixel[c][i]);
         }
