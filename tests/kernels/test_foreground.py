@@ -176,7 +176,7 @@ def test_two_plain_colours_are_told_apart(
 ) -> None:
     """Between one colour and another the solution is the first, up to ridge and rounding."""
     random = np.random.default_rng(seed)
-    alpha = random.choice(np.float32([0, 0.2, 0.4, 0.6, 0.8, 1]), size)
+    alpha = random.choice(np.array([0, 0.2, 0.4, 0.6, 0.8, 1], np.float32), size)
     weight = alpha[..., None].astype(np.float64)
     frame = np.rint(weight * front + (1 - weight) * back).astype(np.uint8)
     error = np.abs(foreground(frame, alpha).astype(int) - front)
