@@ -32,19 +32,22 @@ MATTER_CLONES void weigh_rows(const u8* rows, i64 stride, const unsigned short* 
     }
 }
 
-typedef unsigned short Short4 __attribute__((vector_size(8)));
+MATTER_CLONES void to_floats(const unsigned short* values, float* out, i64 n) {
+    for (i64 i = 0; i < n; ++i) out[i] = float(values[i]);
+}
 
-MATTER_CLONES void weigh_columns(const unsigned short* sums, const Taps* taps,
-                                 const unsigned short* weights, u8* out, i64 n) {
+// In floats, which multiply faster than integers; below 2^24 they are exact.
+MATTER_CLONES void weigh_columns(const float* sums, const Taps* taps, const float* weights, u8* out,
+                                 i64 n) {
     for (i64 x = 0; x < n; ++x) {
-        const unsigned short* at = sums + 3 * i64(taps[x].first);
-        Int4 sum = {32768, 32768, 32768, 32768};
+        const float* at = sums + 3 * i64(taps[x].first);
+        Float4 sum = {32768.0f, 32768.0f, 32768.0f, 0.0f};
         for (int k = 0; k < taps[x].count; ++k) {
-            Short4 values;
+            Float4 values;
             std::memcpy(&values, at + 3 * k, sizeof values);
-            sum += int(*weights++) * __builtin_convertvector(values, Int4);
+            sum += *weights++ * values;
         }
-        store_pixel(out + 3 * x, sum >> 16);
+        store_pixel(out + 3 * x, __builtin_convertvector(sum, Int4) >> 16);
     }
 }
 
@@ -293,32 +296,40 @@ private:
         }
     }
 
-    static std::vector<Taps> taps_of(const Axis& axis, i64 length, std::vector<unsigned short>& weights,
-                                     std::vector<i64>& begins) {
+    // The pixels of the frame under each of the matte on an axis, with their weights.
+    template <typename T>
+    struct Footprints {
         std::vector<Taps> taps;
-        for (i64 d = 0; d < length; ++d) {
-            taps.push_back(axis_taps(axis, int(d)));
-            begins.push_back(i64(weights.size()));
-            for (int k = 0; k < taps.back().count; ++k)
-                weights.push_back((unsigned short)fine_weight(axis, taps.back(), k));
+        std::vector<i64> begins;  // of a footprint's weights
+        std::vector<T> weights;
+
+        Footprints(i64 from, i64 to) {
+            const Axis axis = make_axis(int(from), int(to));
+            for (int i = 0; i < to; ++i) {
+                taps.push_back(axis_taps(axis, i));
+                begins.push_back(i64(weights.size()));
+                for (int k = 0; k < taps.back().count; ++k)
+                    weights.push_back(T(fine_weight(axis, taps.back(), k)));
+            }
         }
-        return taps;
-    }
+    };
 
     void reduce_frame() {
-        std::vector<unsigned short> weights_y, weights_x;
-        std::vector<i64> begins_y, begins_x;
-        const auto ys = taps_of(make_axis(int(job_.height), int(height_)), height_, weights_y, begins_y);
-        const auto xs = taps_of(make_axis(int(job_.width), int(width_)), width_, weights_x, begins_x);
+        const Footprints<unsigned short> ys(job_.height, height_);
+        const Footprints<float> xs(job_.width, width_);
+        const i64 n = 3 * job_.width;
         frame_.reset(new u8[3 * plane_]);
 #pragma omp parallel num_threads(threads_) if (threads_ > 1)
         {
-            std::vector<unsigned short> sums(3 * job_.width + 1);  // four lanes at the last pixel
+            std::vector<unsigned short> sums(n);
+            std::vector<float> floats(n + 1);  // four lanes at the last pixel
 #pragma omp for schedule(static)
             for (i64 y = 0; y < height_; ++y) {
-                weigh_rows(job_.frame + ys[y].first * job_.frame_row, job_.frame_row,
-                           &weights_y[begins_y[y]], ys[y].count, sums.data(), 3 * job_.width);
-                weigh_columns(sums.data(), xs.data(), weights_x.data(), &frame_[y * width_ * 3], width_);
+                weigh_rows(job_.frame + ys.taps[y].first * job_.frame_row, job_.frame_row,
+                           &ys.weights[ys.begins[y]], ys.taps[y].count, sums.data(), n);
+                to_floats(sums.data(), floats.data(), n);
+                weigh_columns(floats.data(), xs.taps.data(), xs.weights.data(), &frame_[y * width_ * 3],
+                              width_);
             }
         }
     }
