@@ -35,7 +35,7 @@ def composite(
     1. `glance` and `focus`, if these are given, are fused to alpha.
     2. Alpha is enlarged to the frame. With `guided` it follows the frame's colours: in windows of
        3×3 pixels of the small frame (an average) alpha is fitted as a linear function of colour
-       (the guided filter, ε = 10⁻³); the mean of its slopes over the windows that hold a pixel and
+       (the guided filter, ε = 0.003); the mean of its slopes over the windows that hold a pixel and
        what they leave of alpha are interpolated, and meet the colours of the full frame. Where
        alpha is plain for two pixels around, slopes are 0 and nothing of the frame's texture shows.
        Without, alpha is interpolated between the nearest pixel centres (``cv2.INTER_LINEAR``). A
