@@ -9,6 +9,8 @@ form and one that writes into `out` and returns that very object. Wrong argument
 from __future__ import annotations
 
 from kernels.blending import alpha_blend
+from kernels.blur_fusion import foreground
+from kernels.compositing import composite
 from kernels.fusion import collaborative_fusion
 from kernels.pooling import max_pool_offsets, max_unpool
 from kernels.preprocessing import preprocess
@@ -22,6 +24,8 @@ __all__ = [
     "KernelError",
     "alpha_blend",
     "collaborative_fusion",
+    "composite",
+    "foreground",
     "max_pool_offsets",
     "max_unpool",
     "preprocess",

@@ -139,7 +139,29 @@ def max_unpool(x: NDArray[Any], offsets: NDArray[np.uint8], out: NDArray[Any], w
 # ---- foreground
 
 
+def foreground(
+    frame: NDArray[np.uint8], alpha: NDArray[np.float32], out: NDArray[np.uint8]
+) -> None:
+    """`frame` H×W×3 and `alpha` H×W into `out`."""
+    _host.foreground(frame, alpha, out)
+
+
 # ---- composite
+
+
+def composite(
+    frame: NDArray[np.uint8],
+    background: NDArray[np.uint8],
+    alpha: NDArray[np.float32],
+    guided: bool,
+    clean: bool,
+    out: NDArray[np.uint8],
+    alpha_out: NDArray[np.float32] | None,
+) -> None:
+    """`frame` by `alpha` h×w over `background`, H×W×3 or a colour; alpha H×W into `alpha_out`."""
+    if background.ndim == 1:
+        background = _colour_rows(background, frame.shape)
+    _host.composite(frame, background, alpha, guided, clean, out, alpha_out)
 
 
 # ---- temporal

@@ -47,14 +47,25 @@ def view(array: Any) -> Any:
     return cupy.from_dlpack(array)
 
 
+_captured: list[Any] = []
+
+
+def _lasting(array: Any) -> Any:
+    """`array`, for ever where a CUDA graph is being captured: it is written at every launch of that
+    graph, long after this call has let go of it."""
+    if cupy.cuda.get_current_stream().is_capturing():
+        _captured.append(array)
+    return array
+
+
 def empty(shape: tuple[int, ...], dtype: Any) -> Any:
     """A new array on the current device with whatever is in memory."""
-    return cupy.empty(shape, dtype)
+    return _lasting(cupy.empty(shape, dtype))
 
 
 def contiguous(array: Any) -> Any:
     """A C-contiguous copy, or the array itself if it is one."""
-    return cupy.ascontiguousarray(array)
+    return _lasting(cupy.ascontiguousarray(array))
 
 
 def _file(name: str) -> Path | None:
@@ -277,8 +288,85 @@ def max_unpool(x: Any, offsets: Any, out: Any, window: int) -> None:
 
 # ---- foreground
 
+SEGMENT = 32  # pixels of a column that one thread sums
+
+
+def foreground(frame: Any, alpha: Any, out: Any) -> None:
+    """`frame` H×W×3 and `alpha` H×W into `out`."""
+    picture, wide, sums = _blur_fusion(frame, alpha)
+    height, width = alpha.shape
+    arguments = (*picture, wide, sums, out)
+    _launch("foreground", "matter_foreground_finish", height * width, 1, arguments)
+
+
+def _blur_fusion(frame: Any, alpha: Any) -> tuple[tuple[Any, ...], Any, Any]:
+    """The arguments that stand for the picture, the wide estimate and the narrow window's sums."""
+    height, width = alpha.shape
+    sides = (np.int64(height), np.int64(width))
+    strides = np.int64(frame.strides[0]), np.int64(alpha.strides[0] // alpha.dtype.itemsize)
+    picture = (frame, strides[0], alpha, strides[1], *sides)
+    block = min(max((height + width + 128) // 256, 1), 32)  # make_windows()
+    rows, columns = -(-height // block), -(-width // block)
+    blocks = empty((rows, columns, 8), np.int32)
+    wide = empty((rows, columns, 8), np.float32)
+    products = empty((height, width, 4), np.uint16)
+    sums = empty((height, width, 4), np.int32)
+
+    def launch(kernel: str, count: int, *arguments: Any) -> None:
+        _launch("foreground", f"matter_foreground_{kernel}", count, 1, arguments)
+
+    launch("blocks", rows * columns, *picture, blocks)
+    launch("wide", rows * columns, blocks, *sides, wide)
+    launch("weigh", height * width, *picture, wide, products)
+    segments = -(-height // SEGMENT)
+    launch("columns", segments * width, products, *sides, np.int64(SEGMENT), sums)
+    return picture, wide, sums
+
 
 # ---- composite
+
+
+def composite(
+    frame: Any, background: Any, alpha: Any, guided: bool, clean: bool, out: Any, alpha_out: Any
+) -> None:
+    """`frame` by `alpha` h×w over `background`, H×W×3 or a colour; alpha H×W into `alpha_out`."""
+    height, width = frame.shape[:2]
+    small = min(alpha.shape[0], height), min(alpha.shape[1], width)
+    guided = guided and small != (height, width)
+    sides, small_sides = tuple(map(np.int64, (height, width))), tuple(map(np.int64, small))
+    frame_row = np.int64(frame.strides[0])
+
+    def launch(kernel: str, count: int, *arguments: Any) -> None:
+        _launch("composite", f"matter_composite_{kernel}", count, 1, arguments)
+
+    matte = empty(small, np.float32)
+    alpha_row = np.int64(alpha.strides[0] // alpha.dtype.itemsize)
+    pixels = small[0] * small[1]
+    launch("matte", pixels, alpha, alpha_row, *map(np.int64, alpha.shape), *small_sides, matte)
+    guide, lanes, estimates = matte, 1, matte  # where there are no estimates, none are read
+    if guided or clean:
+        reduced = empty((*small, 3), np.uint8)
+        launch("reduce", pixels, frame, frame_row, *sides, *small_sides, reduced)
+    if clean:
+        picture, wide, sums = _blur_fusion(reduced, matte)
+        estimates = empty((*small, 8), np.uint8)
+        arguments = (*picture[:2], *small_sides, wide, sums, estimates)
+        _launch("foreground", "matter_foreground_estimates", pixels, 1, arguments)
+    if guided:
+        slopes = empty((*small, 3), np.float32)
+        launch("slopes", pixels, reduced, matte, *small_sides, slopes)
+        guide, lanes = empty((*small, 4), np.float32), 4
+        launch("guide", pixels, reduced, matte, slopes, *small_sides, guide)
+    none = np.int64(0)
+    back = (none, none) if isinstance(background, np.ndarray) else (
+        background, *_strides(background, 1)
+    )  # fmt: skip
+    blended = (
+        *(frame, frame_row, *back, *_colour(background)),
+        *(guide, np.int64(lanes), estimates, np.int32(clean), *small_sides, *sides, out),
+        *(matte if alpha_out is None else alpha_out, np.int32(alpha_out is not None)),
+    )
+    launch("blend", height * width, *blended)
 
 
 # ---- temporal

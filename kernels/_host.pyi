@@ -84,7 +84,19 @@ def max_unpool_half(
 
 # ---- foreground
 
+def foreground(frame: NDArray[uint8], alpha: NDArray[float32], out: NDArray[uint8]) -> None: ...
+
 # ---- composite
+
+def composite(
+    frame: NDArray[uint8],
+    background: NDArray[uint8],
+    alpha: NDArray[float32],
+    guided: bool,
+    clean: bool,
+    out: NDArray[uint8],
+    alpha_out: NDArray[float32] | None,
+) -> None: ...
 
 # ---- temporal
 

@@ -69,8 +69,8 @@ def alpha_blend(
         raise KernelError(
             "background is a YUV behind an array, expected both of one kind: pass background.bgr()"
         )
-    is_colour = _is_colour(background)
-    image = None if is_colour else background
+    plain = is_colour(background)
+    image = None if plain else background
     place = _arrays.target(stream, foreground=foreground, background=image, alpha=alpha, out=out)
     front, matte = place.view(foreground), place.view(alpha)
     remedy = "convert other images to one of them, keeping their values"
@@ -86,8 +86,8 @@ def alpha_blend(
     _check_alpha(matte, shape[:-1], "foreground", shape)
     batch = shape if len(shape) == 4 else (1, *shape)
     with place.on(foreground, stream):
-        if is_colour:
-            back = _colour(background, dtype)
+        if plain:
+            back = colour_values(background, dtype)
         else:
             back = place.view(background)
             remedy = "convert it to the foreground's dtype and scale"
@@ -114,8 +114,8 @@ def alpha_blend(
 
 def _blend_planes(foreground: YUV, background: Any, alpha: Any, out: Any, stream: Any) -> YUV:
     frames = {"foreground": foreground}
-    is_colour = _is_colour(background)
-    if not is_colour:
+    plain = is_colour(background)
+    if not plain:
         frames["background"] = _alike(
             background,
             foreground,
@@ -134,8 +134,8 @@ def _blend_planes(foreground: YUV, background: Any, alpha: Any, out: Any, stream
         size = tuple(front[0].shape)
         _check_alpha(matte, size, "foreground.y", size)
         back: Any
-        if is_colour:
-            colour = tuple(map(int, _colour(background, np.uint8)))
+        if plain:
+            colour = tuple(map(int, colour_values(background, np.uint8)))
             back = _colour_in_yuv(colour, foreground.matrix, foreground.full_range)
         else:
             back = checked(place, background, "background")
@@ -224,7 +224,7 @@ def _alike(frame: Any, foreground: YUV, name: str, remedy: str) -> YUV:
     return frame
 
 
-def _is_colour(background: Any) -> bool:
+def is_colour(background: Any) -> bool:
     """Whether `background` is a colour, right or wrong, and no image."""
     if isinstance(background, (tuple, list)):
         # Pixels in a list are no colour: reported as no array.
@@ -232,8 +232,12 @@ def _is_colour(background: Any) -> bool:
     return getattr(background, "shape", None) == (3,)
 
 
-def _colour(background: Any, dtype: Any) -> NDArray[Any]:
-    """Three values of `dtype`."""
+def colour_values(background: Any, dtype: Any) -> NDArray[Any]:
+    """A background of one colour as three values of `dtype`.
+
+    Raises:
+        KernelError: other than three numbers, or numbers out of range.
+    """
     number = operator.index if dtype is np.uint8 else float
     expected = "expected three numbers on the foreground's scale, in its channel order"
     if dtype is np.uint8:

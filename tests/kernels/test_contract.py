@@ -19,6 +19,8 @@ from kernels import (
     KernelError,
     alpha_blend,
     collaborative_fusion,
+    composite,
+    foreground,
     max_pool_offsets,
     max_unpool,
     preprocess,
@@ -40,6 +42,12 @@ def bytes_of(*shape: int) -> Any:
 
 def floats_of(*shape: int) -> Any:
     return random.random(shape, np.float32)
+
+
+def matte_of(height: int, width: int) -> Any:
+    """A matte with plain areas of 0 and 1 and a transition between them."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    return (0.5 + (np.hypot(y - height / 3, x) - width / 2) / 9).clip(0, 1)
 
 
 def parts(result: Any) -> tuple[Any, ...]:
@@ -282,6 +290,62 @@ KERNELS = {
             "frame_delta": bytes_of(9, 130) // 2,
         },
         {},
+    ),
+    "foreground": Kernel(
+        foreground, {"frame": bytes_of(70, 330, 3), "alpha": matte_of(70, 330)}, {}
+    ),
+    "composite": Kernel(
+        composite,
+        {
+            "frame": bytes_of(120, 270, 3),
+            "background": bytes_of(120, 270, 3),
+            "alpha": matte_of(40, 96),
+        },
+        {},
+    ),
+    "composite colour": Kernel(
+        composite,
+        {"frame": bytes_of(45, 150, 3), "alpha": matte_of(12, 50)},
+        {"background": (1, 2, 250), "clean": False},
+    ),
+    "composite bilinear": Kernel(
+        composite,
+        {
+            "frame": bytes_of(45, 150, 3),
+            "background": bytes_of(45, 150, 3),
+            "alpha": floats_of(1, 1, 12, 50),
+        },
+        {"guided": False},
+    ),
+    "composite heads": Kernel(
+        composite,
+        {
+            "frame": bytes_of(45, 70, 3),
+            "glance": floats_of(1, 3, 18, 31),
+            "focus": floats_of(1, 1, 18, 31),
+        },
+        {"background": (1, 2, 250), "rosta": "tt"},
+    ),
+    "composite half heads": Kernel(
+        composite,
+        {
+            "frame": bytes_of(45, 70, 3),
+            "glance": floats_of(1, 3, 18, 31).astype(np.float16),
+            "focus": floats_of(1, 1, 18, 31).astype(np.float16),
+        },
+        {"background": (1, 2, 250), "rosta": "tt"},
+    ),
+    "composite large matte": Kernel(
+        composite,
+        {
+            "frame": bytes_of(45, 70, 3),
+            "background": bytes_of(45, 70, 3),
+            "alpha": matte_of(90, 50),
+        },
+        {},
+    ),
+    "foreground noise": Kernel(
+        foreground, {"frame": bytes_of(41, 90, 3), "alpha": floats_of(41, 90)}, {}
     ),
 }
 

@@ -56,15 +56,22 @@ class DeviceArray:
     def __getitem__(self, key: Any) -> DeviceArray:
         return DeviceArray(self.array[key])
 
+    def __setitem__(self, key: Any, value: DeviceArray) -> None:
+        self.array[key] = value.array
+
 
 def on_host(array: DeviceArray) -> Any:
     return array.array
+
+
+launched: list[DeviceArray] = []  # the arrays of every launch
 
 
 def function(library: ctypes.CDLL, name: str) -> Any:
     kernel = library[name]
 
     def launch(grid: tuple[int, int], block: tuple[int], arguments: tuple[Any, ...]) -> None:
+        launched.extend(value for value in arguments if isinstance(value, DeviceArray))
         kernel.argtypes = [
             ctypes.c_void_p if isinstance(value, DeviceArray) else C_TYPES[type(value)]
             for value in arguments
@@ -132,6 +139,10 @@ def cupy(compiled: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     class Stream:
         entered = 0
+        capturing = False
+
+        def is_capturing(self) -> bool:
+            return Stream.capturing
 
         def __enter__(self) -> None:
             Stream.entered += 1
@@ -148,10 +159,10 @@ def cupy(compiled: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         ),
         empty=lambda shape, dtype: DeviceArray(np.empty(shape, dtype)),
         ascontiguousarray=lambda value: DeviceArray(np.ascontiguousarray(value.array)),
-        broadcast_to=lambda value, shape: DeviceArray(np.broadcast_to(value.array, shape)),
         cuda=types.SimpleNamespace(
             Device=Device,
             Stream=Stream,
+            get_current_stream=Stream,
             ExternalStream=contextlib.nullcontext,
             compiler=types.SimpleNamespace(CompileException=RuntimeError),
             driver=types.SimpleNamespace(CUDADriverError=RuntimeError),
@@ -202,6 +213,25 @@ def test_a_launch_takes_crops_in_place(kernel: Kernel, cupy: Any) -> None:
         view[...] = array
         arrays[name] = DeviceArray(view)
     assert_same(alike(kernel.call(**arrays, **kernel.options), on_host), expected)
+
+
+@needs_compiler
+@every
+def test_a_captured_graph_keeps_what_it_works_in(kernel: Kernel, cupy: Any) -> None:
+    arrays = {name: DeviceArray(array) for name, array in kernel.arrays.items()}
+    out = alike(kernel.call(**kernel.arrays, **kernel.options), DeviceArray)
+    kernel.call(**arrays, **kernel.options, out=out)  # uploads what stays on the device
+    launched.clear()
+    cupy.cuda.Stream.capturing = True
+    kernel.call(**arrays, **kernel.options, out=out)
+
+    module = sys.modules["kernels._cuda"]
+    lasting = [*arrays.values(), *parts(out), *module._captured]
+    if "linear" in kernel.options:
+        lasting += module._curve(0)
+    assert launched
+    for array in launched:
+        assert any(np.may_share_memory(array.array, other.array) for other in lasting)
 
 
 @needs_compiler
