@@ -27,8 +27,9 @@ extern "C" __global__ void matter_composite_reduce(const u8* frame, i64 frame_ro
     const Axis xs = make_axis(int(width), int(small_width));
     for (int c = 0; c < 3; ++c)
         small[3 * at + c] =
-            reduced_value(frame + c, frame_row, ys, axis_taps(ys, int(at / small_width)), xs,
-                          axis_taps(xs, int(at % small_width)));
+            reduced_value(resample(frame + c, frame_row, 3, ys, axis_taps(ys, int(at / small_width)), xs,
+                                   axis_taps(xs, int(at % small_width)), 0),
+                          sum_scale(ys, xs));
 }
 
 // One thread for one pixel of the small frame: `slopes` is height x width x 3.

@@ -5,6 +5,7 @@
 
 #include "../include/foreground.h"
 #include "rows.h"
+#include "scratch.h"
 
 namespace matter {
 

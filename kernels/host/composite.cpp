@@ -1,13 +1,13 @@
 // CPU wrapper of include/composite.h: by rows, with the matte's plain areas copied.
 #include <nanobind/stl/optional.h>
 
-#include <memory>
 #include <optional>
 #include <vector>
 
 #include "../include/composite.h"
 #include "blur_fusion.h"
 #include "host.h"
+#include "resample.h"
 
 namespace matter {
 namespace {
@@ -16,38 +16,12 @@ constexpr int strip = 32;  // pixels of a row that are looked at together
 
 // ---- the frame at the matte's size
 
-// Weighted sums of rows; the weights sum to 256.
-MATTER_CLONES void weigh_rows(const u8* rows, i64 stride, const unsigned short* weights, int count,
-                              unsigned short* sums, i64 n) {
-    for (i64 i = 0; i < n; ++i) sums[i] = (unsigned short)(weights[0] * rows[i]);
-    int k = 1;
-    for (; k + 1 < count; k += 2) {
-        const u8 *one = rows + k * stride, *two = one + stride;
-        for (i64 i = 0; i < n; ++i)
-            sums[i] = (unsigned short)(sums[i] + weights[k] * one[i] + weights[k + 1] * two[i]);
-    }
-    if (k < count) {
-        const u8* one = rows + k * stride;
-        for (i64 i = 0; i < n; ++i) sums[i] = (unsigned short)(sums[i] + weights[k] * one[i]);
-    }
-}
-
-MATTER_CLONES void to_floats(const unsigned short* values, float* out, i64 n) {
-    for (i64 i = 0; i < n; ++i) out[i] = float(values[i]);
-}
-
-// In floats, which multiply faster than integers; below 2^24 they are exact.
-MATTER_CLONES void weigh_columns(const float* sums, const Taps* taps, const float* weights, u8* out,
-                                 i64 n) {
+MATTER_CLONES void round_row(const float* blue, const float* green, const float* red, float scale, u8* out,
+                             i64 n) {
     for (i64 x = 0; x < n; ++x) {
-        const float* at = sums + 3 * i64(taps[x].first);
-        Float4 sum = {32768.0f, 32768.0f, 32768.0f, 0.0f};
-        for (int k = 0; k < taps[x].count; ++k) {
-            Float4 values;
-            std::memcpy(&values, at + 3 * k, sizeof values);
-            sum += *weights++ * values;
-        }
-        store_pixel(out + 3 * x, __builtin_convertvector(sum, Int4) >> 16);
+        out[3 * x] = reduced_value(blue[x], scale);
+        out[3 * x + 1] = reduced_value(green[x], scale);
+        out[3 * x + 2] = reduced_value(red[x], scale);
     }
 }
 
@@ -262,16 +236,15 @@ public:
         : job_(job), height_(std::min(job.height, job.alpha_height)),
           width_(std::min(job.width, job.alpha_width)), plane_(height_ * width_),
           guided_(job.guided && (height_ < job.height || width_ < job.width)),
-          threads_(threads_for(job.height * job.width)), planes_(new float[4 * plane_]),
-          kinds_(new u8[plane_]), columns_(int(width_), int(job.width)) {}
+          threads_(threads_for(job.height * job.width)), planes_(scratch_.take<float>(4 * plane_)),
+          kinds_(scratch_.take<u8>(plane_)), columns_(int(width_), int(job.width)) {}
 
     void run() {
         reduce_alpha();
         if (guided_ || job_.clean) reduce_frame();
         if (job_.clean) {
-            estimates_.reset(new u8[6 * plane_]);
-            blur_estimates({height_, width_, frame_.get(), 3 * width_, alpha(), width_},
-                           estimates_.get());
+            estimates_ = scratch_.take<u8>(6 * plane_);
+            blur_estimates({height_, width_, frame_, 3 * width_, alpha(), width_}, estimates_);
         }
         if (guided_) lead();
         blend();
@@ -296,40 +269,19 @@ private:
         }
     }
 
-    // The pixels of the frame under each of the matte on an axis, with their weights.
-    template <typename T>
-    struct Footprints {
-        std::vector<Taps> taps;
-        std::vector<i64> begins;  // of a footprint's weights
-        std::vector<T> weights;
-
-        Footprints(i64 from, i64 to) {
-            const Axis axis = make_axis(int(from), int(to));
-            for (int i = 0; i < to; ++i) {
-                taps.push_back(axis_taps(axis, i));
-                begins.push_back(i64(weights.size()));
-                for (int k = 0; k < taps.back().count; ++k)
-                    weights.push_back(T(fine_weight(axis, taps.back(), k)));
-            }
-        }
-    };
-
     void reduce_frame() {
-        const Footprints<unsigned short> ys(job_.height, height_);
-        const Footprints<float> xs(job_.width, width_);
-        const i64 n = 3 * job_.width;
-        frame_.reset(new u8[3 * plane_]);
+        const Resampler resampler(int(job_.height), int(job_.width), 3, int(height_), int(width_), false);
+        const i64 padded = Resampler::padded(int(width_));
+        frame_ = scratch_.take<u8>(3 * plane_);
 #pragma omp parallel num_threads(threads_) if (threads_ > 1)
         {
-            std::vector<unsigned short> sums(n);
-            std::vector<float> floats(n + 1);  // four lanes at the last pixel
+            Resampler::Buffer buffer = resampler.buffer();
+            std::vector<float> room(3 * padded);
+            float* const sums[3] = {&room[0], &room[padded], &room[2 * padded]};
 #pragma omp for schedule(static)
             for (i64 y = 0; y < height_; ++y) {
-                weigh_rows(job_.frame + ys.taps[y].first * job_.frame_row, job_.frame_row,
-                           &ys.weights[ys.begins[y]], ys.taps[y].count, sums.data(), n);
-                to_floats(sums.data(), floats.data(), n);
-                weigh_columns(floats.data(), xs.taps.data(), xs.weights.data(), &frame_[y * width_ * 3],
-                              width_);
+                resampler.row(job_.frame, job_.frame_row, int(y), 0, sums, buffer);
+                round_row(sums[0], sums[1], sums[2], resampler.scale(), &frame_[y * width_ * 3], width_);
             }
         }
     }
@@ -337,7 +289,8 @@ private:
     // Slopes are not 0 within two pixels of where alpha is not plain: `kinds_` become soft there.
     void lead() {
         const i64 stride = width_ + 4;
-        std::vector<u8> across((height_ + 4) * width_), row(stride);
+        u8* across = scratch_.take<u8>((height_ + 4) * width_);
+        std::vector<u8> row(stride);
         for (i64 y = 0; y < height_; ++y) {
             const u8* kinds = &kinds_[y * width_];
             std::memcpy(&row[2], kinds, width_);
@@ -356,14 +309,16 @@ private:
 
     void fit() {
         const i64 stride = width_ + 2, plane = (height_ + 2) * stride;
-        std::vector<short> bytes(4 * plane, 0);  // l, b, g, r with an empty pixel around each
-        std::vector<float> slopes(3 * plane, 0.0f);
+        short* bytes = scratch_.take<short>(4 * plane);  // l, b, g, r with an empty pixel around each
+        std::fill_n(bytes, 4 * plane, short(0));
+        float* slopes = scratch_.take<float>(3 * plane);
+        std::fill_n(slopes, 3 * plane, 0.0f);
         std::vector<int> columns;
         for (i64 x = 0; x < width_; ++x) columns.push_back(neighbours(x, width_));
         for (i64 y = 0; y < height_; ++y)
             spread_row(alpha() + y * width_, &frame_[y * width_ * 3], &bytes[(y + 1) * stride + 1],
                        plane, width_);
-        std::fill_n(planes_.get(), 3 * plane_, 0.0f);
+        std::fill_n(planes_, 3 * plane_, 0.0f);
         const auto each_soft = [&](const auto& visit) {
             for (i64 y = 0; y < height_; ++y)
                 for (i64 x = 0; x < width_; x += strip) {
@@ -454,10 +409,11 @@ private:
     const i64 plane_;
     const bool guided_;
     const int threads_;
-    std::unique_ptr<float[]> planes_;  // three of slopes, and alpha or its rest
-    std::unique_ptr<u8[]> kinds_;      // of the small pixels: nothing, soft or whole
-    std::unique_ptr<u8[]> frame_;      // small
-    std::unique_ptr<u8[]> estimates_;  // three planes of f, three of b
+    Scratch scratch_;
+    float* const planes_;      // three of slopes, and alpha or its rest
+    u8* const kinds_;          // of the small pixels: nothing, soft or whole
+    u8* frame_ = nullptr;      // small
+    u8* estimates_ = nullptr;  // three planes of f, three of b
     const Columns columns_;
 };
 

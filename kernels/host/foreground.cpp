@@ -195,9 +195,9 @@ public:
           tile_rows_(int((picture.height + tile_height_ - 1) / tile_height_)),
           tile_columns_(int((picture.width + tile_width_ - 1) / tile_width_)),
           kinds_(tile_rows_ * tile_columns_), work_(kinds_.size()), near_(kinds_.size()),
-          levels_(new u8[picture.height * picture.width]),
-          sums_(new Sums[windows_.rows * windows_.columns]),
-          wide_(new Both[windows_.rows * (windows_.columns + 1)]) {
+          levels_(scratch_.take<u8>(picture.height * picture.width)),
+          sums_(scratch_.take<Sums>(windows_.rows * windows_.columns)),
+          wide_(scratch_.take<Both>(windows_.rows * (windows_.columns + 1))) {
         for (i64 x = 0; x < picture.width; ++x) {
             const Between at = between_blocks(int(x), block_, windows_.columns);
             places_.push_back({at.first, at.part});
@@ -368,10 +368,11 @@ private:
     std::vector<u8> kinds_;  // of each tile
     std::vector<u8> work_;   // 1: its results are wanted
     std::vector<u8> near_;   // 1: its products are needed
-    std::unique_ptr<u8[]> levels_;
-    std::unique_ptr<Sums[]> sums_;
-    std::unique_ptr<Both[]> wide_;  // rows x (columns + 1), the last of a row doubled
-    std::vector<Place> places_;     // of each column of pixels
+    Scratch scratch_;
+    u8* const levels_;
+    Sums* const sums_;
+    Both* const wide_;  // rows x (columns + 1), the last of a row doubled
+    std::vector<Place> places_;  // of each column of pixels
 };
 
 void foreground(nb::ndarray<const std::uint8_t, nb::ndim<3>, nb::device::cpu> frame,

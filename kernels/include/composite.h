@@ -19,26 +19,8 @@ constexpr float guide_epsilon = 3e-3f;  // of colours in 0..1: contrasts below 5
 
 // ---- the frame at the matte's size
 
-// The weight of a pixel in the average of its axis, in 1/256: the sums of a row fit 16 bits. Rounding
-// where a pixel begins and ends, and not its length, makes the weights sum to 256.
-MATTER_HD int fine_weight(const Axis& axis, const Taps& taps, int k) {
-    const int begin = larger((taps.first + k) * axis.source - taps.offset, 0);
-    const int end = smaller((taps.first + k + 1) * axis.source - taps.offset, axis.output);
-    const int half = axis.output / 2;
-    return (end * 256 + half) / axis.output - (begin * 256 + half) / axis.output;
-}
-
-MATTER_HD u8 reduced_value(const u8* frame, i64 row, const Axis& axis_y, const Taps& y,
-                           const Axis& axis_x, const Taps& x) {
-    int sum = 32768;
-    for (int i = 0; i < y.count; ++i) {
-        int across = 0;
-        for (int j = 0; j < x.count; ++j)
-            across += fine_weight(axis_x, x, j) * frame[(y.first + i) * row + 3 * (x.first + j)];
-        sum += fine_weight(axis_y, y, i) * across;
-    }
-    return u8(sum >> 16);
-}
+// A sum over a pixel's footprint (resample.h), rounded to a byte.
+MATTER_HD u8 reduced_value(float sum, float scale) { return u8(nearest(sum * scale)); }
 
 // ---- the matte
 
