@@ -1,4 +1,4 @@
-"""The command ``python -m benchmarks``: ``kernels`` or ``resources``."""
+"""The command ``python -m benchmarks``: ``kernels``, ``resources`` or ``pictures``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import gpu, machine, report, resources, scenes
+from benchmarks import gpu, machine, pictures, report, resources, scenes
 from benchmarks.measure import VARIABLES, Row, chosen
 
 RESULTS = Path("benchmarks/results")
@@ -71,6 +71,14 @@ def resource_table(args: argparse.Namespace) -> int:
     return 0
 
 
+def draw(args: argparse.Namespace) -> int:
+    """Draw what `composite` makes of hair; print the table beside it."""
+    picture, text = pictures.draw(args.output)
+    print(text.read_text(encoding="utf-8"))
+    print(picture, text, sep="\n")
+    return 0
+
+
 def numbers(text: str) -> list[int]:
     """``1,2`` as numbers."""
     values = [int(part) for part in text.split(",")]
@@ -105,6 +113,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     compiled = commands.add_parser("resources", help="registers and spills of the CUDA kernels")
     compiled.add_argument("--output", type=Path, help="folder for resources.md and .json")
     compiled.set_defaults(run=resource_table)
+    drawn = commands.add_parser("pictures", help="what composite makes of hair")
+    drawn.add_argument("--output", type=Path, default=RESULTS)
+    drawn.set_defaults(run=draw)
     args = parser.parse_args(given)
     return int(args.run(args))
 

@@ -11,12 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from kernels import alpha_blend
+from kernels import alpha_blend, foreground
 from sdk.background import Background, Image
-
-# Radii of the two passes at the published setting (pixels, for pictures of about a megapixel).
-_PASSES = (90, 6)
-_EPSILON = np.float32(1e-5)
 
 
 class Matte:
@@ -37,9 +33,9 @@ class Matte:
         ``background`` is anything that ``Background.open`` takes; a file is read once and kept, a
         video wants an opened ``Background`` and the ``index`` of the frame.
 
-        By default the frame's own colours are blended, which is fast enough for video but lets a
-        trace of the old background shine through hair and soft edges. ``clean=True`` estimates the
-        subject's true colours there first (see ``foreground``): for stills.
+        By default the frame's own colours are blended, which lets a trace of the old background
+        shine through hair and soft edges. ``clean=True`` estimates the subject's true colours
+        there first (see ``foreground``), which takes several times as long.
 
         Raises:
             BackgroundError: for a background that is not known or cannot be read.
@@ -63,11 +59,8 @@ class Matte:
     def foreground(self) -> Image:
         """The subject's colours without the background that shines through: uint8 H×W×3 BGR.
 
-        Blur fusion (M. Forte, "Approximate Fast Foreground Colour Estimation", ICIP 2021): with
-        I = αF + (1-α)B, smooth estimates F̂ = blur(αF) / blur(α) and likewise B̂ are made first,
-        then F = F̂ + α (I - αF̂ - (1-α)B̂), once with a wide window from F = B = I and once more with
-        a narrow one. Where α is 1 this is the frame itself. Too slow for live video; the result is
-        kept.
+        What ``kernels.foreground`` estimates (blur fusion); where alpha is 1 this is the frame
+        itself. The result is kept.
         """
         return self._foreground
 
@@ -93,24 +86,7 @@ class Matte:
 
     @functools.cached_property
     def _foreground(self) -> Image:
-        colours = self._colours()
-        image = colours.astype(np.float32)
-        alpha = self.alpha[..., None]
-        inverse = 1 - alpha
-        fore = behind = image
-        for radius in _PASSES:
-            blurred = _blur(self.alpha, radius)[..., None]
-            f = _blur(fore * alpha, radius) / (blurred + _EPSILON)
-            b = _blur(behind * inverse, radius) / (1 - blurred + _EPSILON)
-            fore, behind = f + alpha * (image - alpha * f - inverse * b), b
-            np.clip(fore, 0, 255, out=fore)
-        # Where alpha is 1 the formula gives the frame up to rounding: take the frame itself.
-        result = np.rint(fore).astype(np.uint8)
-        return cast(Image, np.where(alpha >= 1, colours, result))
-
-
-def _blur(array: NDArray[np.float32], radius: int) -> NDArray[np.float32]:
-    return cast("NDArray[np.float32]", cv2.blur(array, (radius, radius)))
+        return cast(Image, foreground(self._colours(), self.alpha))
 
 
 def _opened(background: object) -> Background:
