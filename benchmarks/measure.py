@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks import rivals, scenes
 from benchmarks.cases import CASES, Bound, Case, Contest
-from benchmarks.timing import Statistics, interleave
+from benchmarks.timing import Times, interleave
 from kernels.yuv import YUV
 
 VARIABLES = (
@@ -36,7 +36,7 @@ class Rival:
 
     library: str
     name: str
-    times: Statistics | None = None
+    times: Times | None = None
     difference: tuple[float, float] | None = None  # to ours: at most, in the mean
     note: str = ""
 
@@ -49,14 +49,14 @@ class Row:
     size: str
     threads: int
     moved: int
-    ours: Statistics
-    copy: Statistics
+    ours: Times
+    copy: Times
     rivals: list[Rival] = field(default_factory=list)
 
     def best(self, library: str) -> Rival | None:
         """The library's fastest formulation."""
         timed = [r for r in self.rivals if r.library == library and r.times is not None]
-        return min(timed, key=lambda rival: rival.times.median, default=None)  # type: ignore[union-attr]
+        return min(timed, key=lambda rival: rival.times.steady.median, default=None)  # type: ignore[union-attr]
 
 
 def arrays_of(result: Any) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from benchmarks.cases import CASES, Aim
 from benchmarks.gpu import GpuRow
 from benchmarks.measure import Rival, Row
 from benchmarks.tables import table
-from benchmarks.timing import Statistics
+from benchmarks.timing import TURN, Statistics, Times
 
 AIMS = {case.name: case.aim for case in CASES}
 COLOURS = dict(zip(rivals.LIBRARIES, ("C0", "C2", "C1", "C3", "C4"), strict=True))
@@ -22,20 +22,22 @@ COLOURS = dict(zip(rivals.LIBRARIES, ("C0", "C2", "C1", "C3", "C4"), strict=True
 def row_from(data: dict[str, Any]) -> Row:
     """A row as `benchmarks.measure` wrote it."""
 
-    def times(value: dict[str, Any] | None) -> Statistics | None:
-        return None if value is None else Statistics(**value)
+    def times(value: dict[str, Any] | None) -> Times | None:
+        if value is None:
+            return None
+        return Times(**{call: Statistics(**part) for call, part in value.items()})
 
     listed = [Rival(**(rival | {"times": times(rival["times"])})) for rival in data["rivals"]]
     timed = {"ours": times(data["ours"]), "copy": times(data["copy"])}
     return Row(**(data | timed | {"rivals": listed}))
 
 
-def ratio(row: Row, library: str) -> float | None:
-    """How many times as long the library's best formulation takes."""
+def ratio(row: Row, library: str, call: str = "steady") -> float | None:
+    """How many times as long the library's best formulation takes; `call`: of `Times`."""
     best = row.best(library)
     if best is None or best.times is None:
         return None
-    return best.times.median / row.ours.median
+    return float(getattr(best.times, call).median / getattr(row.ours, call).median)
 
 
 def aim_of(row: Row, aim: Aim) -> str:
@@ -45,7 +47,7 @@ def aim_of(row: Row, aim: Aim) -> str:
     if aim.ratio is not None and reached is not None:
         parts.append(f"≥ {aim.ratio:g}× OpenCV: {'met' if reached >= aim.ratio else 'missed'}")
     if aim.milliseconds is not None and row.size == "1080p":
-        met = row.ours.median * 1e3 < aim.milliseconds
+        met = row.ours.steady.median * 1e3 < aim.milliseconds
         parts.append(f"< {aim.milliseconds:g} ms: {'met' if met else 'missed'}")
     return "; ".join(parts)
 
@@ -57,18 +59,22 @@ def milliseconds(times: Statistics) -> str:
 
 def summary(rows: Sequence[Row]) -> str:
     """One line for each kernel and size: times, speed, and each library's best as a ratio."""
-    head = ["kernel", "size", "ms (p10–p90)", "GB/s", "of copy", *rivals.LIBRARIES, "aim"]
+    head = ["kernel", "size", "ms (p10–p90)", "GB/s", "of copy", *rivals.LIBRARIES]
+    head += ["first: ms", "OpenCV", "aim"]
     lines = []
     for row in rows:
         ratios = [ratio(row, library) for library in rivals.LIBRARIES]
+        first = ratio(row, "OpenCV", "first")
         lines.append(
             [
                 row.case,
                 row.size,
-                milliseconds(row.ours),
-                f"{row.moved / row.ours.median / 1e9:.1f}",
-                f"{row.copy.median / row.ours.median:.0%}",
+                milliseconds(row.ours.steady),
+                f"{row.moved / row.ours.steady.median / 1e9:.1f}",
+                f"{row.copy.steady.median / row.ours.steady.median:.0%}",
                 *("" if value is None else f"{value:.2g}×" for value in ratios),
+                f"{row.ours.first.median * 1e3:.3g}",
+                "" if first is None else f"{first:.2g}×",
                 aim_of(row, AIMS.get(row.case, Aim())),
             ]
         )
@@ -89,8 +95,8 @@ def formulations(rows: Sequence[Row]) -> str:
                     row.case,
                     row.size,
                     f"{rival.library}: {rival.name}",
-                    milliseconds(rival.times),
-                    f"{rival.times.median / row.ours.median:.2f}×",
+                    milliseconds(rival.times.steady),
+                    f"{rival.times.steady.median / row.ours.steady.median:.2f}×",
                     f"{most:.2g}, {mean:.2g}",
                 ]
             )
@@ -136,11 +142,14 @@ def markdown(facts: dict[str, Any], rows: Sequence[Row], gpu: Sequence[GpuRow] |
         f"`{facts['command']}`, {facts['date']}, commit {facts['commit']}.",
         f"{facts['cpu']}, {facts['cores']} cores, {facts['system']}; load average before "
         f"{before}, after {after}. {versions}.",
-        "Kernel, rivals and a copy take turns within each round; times are medians with the tenth "
-        "and ninetieth percentile. GB/s counts what must be read and written once; *of copy* is "
-        "the time of `np.copyto` for as many bytes, in the same rounds, as a share of the "
-        "kernel's. A library's figure is its best formulation's median by the kernel's: above 1 "
-        "the kernel is faster.",
+        f"Kernel, rivals and a copy take turns within each round, of {TURN} calls each. Times are "
+        "medians of the last calls, which find caches and memory as the ones before left them, "
+        "with the tenth and ninetieth percentile; *first* stands for the first calls, which find "
+        "what the others left. GB/s counts what must be read and written once; *of copy* is the "
+        "time of `np.copyto` for as many bytes as a share of the kernel's. A library's figure is its best "
+        "formulation's median by the kernel's: above 1 the kernel is faster. Kernels use a second "
+        "thread only above about three million pixels, so that the stages beside them keep their "
+        "cores.",
     ]
     for threads in sorted({row.threads for row in rows}):
         some = [row for row in rows if row.threads == threads]

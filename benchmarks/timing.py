@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+TURN = 5  # calls of a turn: after four, times no longer fall
 FEWEST_ROUNDS = 5  # even where one round is longer than the budget
 SLOW_ROUNDS = 3  # for a function that would use up the budget by itself
 
@@ -33,35 +34,52 @@ def statistics_of(samples: Sequence[float]) -> Statistics:
     return Statistics(len(samples), statistics.median(samples), tenths[0], tenths[-1], min(samples))
 
 
+@dataclass(frozen=True)
+class Times:
+    """Of one function, called several times in each of its turns.
+
+    Attributes:
+        first: of the first call: the caches and the memory are as the others left them.
+        steady: of the last one: they are as the same function left them.
+    """
+
+    first: Statistics
+    steady: Statistics
+
+
 def interleave(
     functions: Mapping[str, Callable[[], Any]],
     budget: float,
     clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, Statistics]:
+) -> dict[str, Times]:
     """Time `functions` in turns until `budget` seconds have gone by.
 
-    Every round calls each of them once, in an order of its own, so that none always finds the
-    caches as the same other left them. Two calls come first, as a warm-up. A function that takes
-    more than a third of the budget by itself stays for a few rounds only.
+    In every round each of them has one turn of `TURN` calls, in an order of its own, so that none
+    always comes after the same other. Two calls come first, as a warm-up. A function of which a
+    turn takes more than a third of the budget stays for a few rounds, with two calls each.
     """
+
+    def timed(name: str) -> float:
+        begin = clock()
+        functions[name]()
+        return clock() - begin
+
     names = list(functions)
     slow = set()
     for name in names:
-        functions[name]()  # compiles, fills pools and caches
-        begin = clock()
-        functions[name]()
-        if clock() - begin > budget / SLOW_ROUNDS:
+        timed(name)  # compiles, fills pools and caches
+        if TURN * timed(name) > budget / SLOW_ROUNDS:
             slow.add(name)
-    samples: dict[str, list[float]] = {name: [] for name in names}
+    first: dict[str, list[float]] = {name: [] for name in names}
+    steady: dict[str, list[float]] = {name: [] for name in names}
     finish = clock() + budget
     orders = random.Random(0)
     rounds = 0
     while rounds < FEWEST_ROUNDS or clock() < finish:
         for name in orders.sample(names, len(names)):
-            if name in slow and rounds >= SLOW_ROUNDS:
-                continue
-            begin = clock()
-            functions[name]()
-            samples[name].append(clock() - begin)
+            if name not in slow or rounds < SLOW_ROUNDS:
+                turn = [timed(name) for _ in range(2 if name in slow else TURN)]
+                first[name].append(turn[0])
+                steady[name].append(turn[-1])
         rounds += 1
-    return {name: statistics_of(times) for name, times in samples.items()}
+    return {name: Times(statistics_of(first[name]), statistics_of(steady[name])) for name in names}

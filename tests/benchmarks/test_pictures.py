@@ -12,6 +12,7 @@ from benchmarks import pictures
 def test_hair_is_drawn_beside_the_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["pictures", "--output", str(tmp_path)]) == 0
     picture = cv2.imread(str(tmp_path / "hair.png"))
+    assert picture is not None
     height, width = (side * pictures.ZOOM for side in pictures.CROP)
     assert picture.shape[0] > 2 * height
     assert picture.shape[1] == (len(pictures.WAYS) + 2) * width

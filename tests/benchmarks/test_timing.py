@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from benchmarks.timing import FEWEST_ROUNDS, SLOW_ROUNDS, interleave, statistics_of
+from benchmarks.timing import FEWEST_ROUNDS, SLOW_ROUNDS, TURN, interleave, statistics_of
 
 
 class Clock:
@@ -35,39 +35,43 @@ def test_statistics_of_known_samples() -> None:
     assert (one.count, one.median, one.p10, one.p90, one.minimum) == (1, 2.5, 2.5, 2.5, 2.5)
 
 
-def test_every_round_calls_each_once_after_each_other_one() -> None:
+def test_every_round_gives_each_a_turn_of_some_calls() -> None:
     clock = Clock()
     functions = {name: clock.function(name, 1) for name in "abc"}
-    result = interleave(functions, budget=90, clock=clock)
+    result = interleave(functions, budget=30 * 3 * TURN, clock=clock)
     warm_up, calls = clock.calls[:6], clock.calls[6:]
     assert warm_up == ["a", "a", "b", "b", "c", "c"]
-    rounds = [calls[at : at + 3] for at in range(0, len(calls), 3)]
+    turns = calls[::TURN]
+    assert calls == [name for name in turns for _ in range(TURN)]
+    rounds = [turns[at : at + 3] for at in range(0, len(turns), 3)]
     assert len(rounds) == 30
     assert all(sorted(turn) == ["a", "b", "c"] for turn in rounds)
     assert len(set(map(tuple, rounds))) == 6  # every order occurs
-    assert all(times.count == 30 for times in result.values())
+    assert all(times.first.count == times.steady.count == 30 for times in result.values())
 
 
 def test_times_are_each_function_s_own() -> None:
     clock = Clock()
-    functions = {"fast": clock.function("fast", 1, 3), "slow": clock.function("slow", 10)}
-    result = interleave(functions, budget=120, clock=clock)
-    assert result["slow"].median == result["slow"].minimum == 10
-    assert (result["fast"].minimum, result["fast"].median) == (1, 2)
+    fast = clock.function("fast", 9, 9, *(3, *(2,) * (TURN - 2), 1) * 99)  # after the warm-up
+    functions = {"fast": fast, "slow": clock.function("slow", 10)}
+    result = interleave(functions, budget=20 * 15 * TURN, clock=clock)
+    assert result["slow"].first.median == result["slow"].steady.minimum == 10
+    assert (result["fast"].first.median, result["fast"].steady.median) == (3, 1)
 
 
 def test_a_short_budget_still_gives_some_rounds() -> None:
     clock = Clock()
-    result = interleave({"a": clock.function("a", 0.001)}, budget=0.004, clock=clock)
-    assert result["a"].count == FEWEST_ROUNDS
+    result = interleave({"a": clock.function("a", 1)}, budget=16, clock=clock)
+    assert result["a"].steady.count == FEWEST_ROUNDS
 
 
 def test_a_slow_rival_leaves_after_a_few_rounds() -> None:
     clock = Clock()
     functions = {"fast": clock.function("fast", 1), "slow": clock.function("slow", 50)}
     result = interleave(functions, budget=100, clock=clock)
-    assert result["slow"].count == SLOW_ROUNDS
-    assert result["fast"].count == FEWEST_ROUNDS
+    assert result["slow"].steady.count == SLOW_ROUNDS
+    assert clock.calls.count("slow") == 2 + 2 * SLOW_ROUNDS
+    assert result["fast"].steady.count == FEWEST_ROUNDS
 
 
 def test_an_error_of_a_function_is_not_swallowed() -> None:
