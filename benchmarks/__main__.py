@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks import gpu, machine, pictures, report, resources, scenes
@@ -65,9 +64,7 @@ def resource_table(args: argparse.Namespace) -> int:
         path = args.output / "resources.md"
         title = "# Registers of the CUDA kernels\n\n`python -m benchmarks resources`\n\n"
         path.write_text(title + text + "\n", encoding="utf-8")
-        data = args.output / "resources.json"
-        data.write_text(json.dumps([asdict(usage) for usage in usages], indent=1) + "\n")
-        print(path, data, sep="\n")
+        print(path)
     return 0
 
 
@@ -111,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     timing.add_argument("--quick", action="store_true", help="a tenth of the time")
     timing.set_defaults(run=kernels, given=given)
     compiled = commands.add_parser("resources", help="registers and spills of the CUDA kernels")
-    compiled.add_argument("--output", type=Path, help="folder for resources.md and .json")
+    compiled.add_argument("--output", type=Path, help="folder for resources.md")
     compiled.set_defaults(run=resource_table)
     drawn = commands.add_parser("pictures", help="what composite makes of hair")
     drawn.add_argument("--output", type=Path, default=RESULTS)

@@ -40,6 +40,11 @@ def ratio(row: Row, library: str, call: str = "steady") -> float | None:
     return float(getattr(best.times, call).median / getattr(row.ours, call).median)
 
 
+def times_as(value: float) -> str:
+    """A ratio with two digits: ``0.83×``, ``6.2×``, ``140×``."""
+    return f"{value:.2g}×" if value < 9.95 else f"{value:.0f}×"
+
+
 def aim_of(row: Row, aim: Aim) -> str:
     """The aim beside what came out: ``≥ 6×: 5.8, missed``."""
     parts = []
@@ -72,9 +77,9 @@ def summary(rows: Sequence[Row]) -> str:
                 milliseconds(row.ours.steady),
                 f"{row.moved / row.ours.steady.median / 1e9:.1f}",
                 f"{row.copy.steady.median / row.ours.steady.median:.0%}",
-                *("" if value is None else f"{value:.2g}×" for value in ratios),
+                *("" if value is None else times_as(value) for value in ratios),
                 f"{row.ours.first.median * 1e3:.3g}",
-                "" if first is None else f"{first:.2g}×",
+                "" if first is None else times_as(first),
                 aim_of(row, AIMS.get(row.case, Aim())),
             ]
         )
@@ -96,7 +101,7 @@ def formulations(rows: Sequence[Row]) -> str:
                     row.size,
                     f"{rival.library}: {rival.name}",
                     milliseconds(rival.times.steady),
-                    f"{rival.times.steady.median / row.ours.steady.median:.2f}×",
+                    times_as(rival.times.steady.median / row.ours.steady.median),
                     f"{most:.2g}, {mean:.2g}",
                 ]
             )
@@ -127,7 +132,7 @@ def gpu_table(rows: Sequence[GpuRow]) -> str:
                 f"{row.moved / row.ours / 1e9:.0f}",
                 f"{row.copy / row.ours:.0%}",
                 str(row.launches),
-                "" if row.torch is None else f"{row.torch / row.ours:.2g}×",
+                "" if row.torch is None else times_as(row.torch / row.ours),
             ]
         )
     return table(head, lines)
@@ -146,10 +151,10 @@ def markdown(facts: dict[str, Any], rows: Sequence[Row], gpu: Sequence[GpuRow] |
         "medians of the last calls, which find caches and memory as the ones before left them, "
         "with the tenth and ninetieth percentile; *first* stands for the first calls, which find "
         "what the others left. GB/s counts what must be read and written once; *of copy* is the "
-        "time of `np.copyto` for as many bytes as a share of the kernel's. A library's figure is its best "
-        "formulation's median by the kernel's: above 1 the kernel is faster. Kernels use a second "
-        "thread only above about three million pixels, so that the stages beside them keep their "
-        "cores.",
+        "time of `np.copyto` for as many bytes as a share of the kernel's. A library's figure is "
+        "its best formulation's median by the kernel's: above 1 the kernel is faster. Kernels use "
+        "a second thread only above about three million pixels, so that the stages beside them "
+        "keep their cores.",
     ]
     for threads in sorted({row.threads for row in rows}):
         some = [row for row in rows if row.threads == threads]
@@ -185,7 +190,8 @@ def plot(rows: Sequence[Row], path: Path) -> None:
             if best is not None:
                 shown.add(best[1])
                 axis.barh(at, best[0] - 1, left=1, color=COLOURS[best[1]])
-                axis.text(max(best[0], 1) * 1.03, at, f"{best[0]:.2g}×", va="center", fontsize=8)
+                ends = (best[0], found["OpenCV"] or 0, AIMS.get(row.case, Aim()).ratio or 0, 1)
+                axis.text(max(ends) * 1.1, at, times_as(best[0]), va="center", fontsize=8)
             opencv = found["OpenCV"]
             if opencv is not None:
                 axis.plot(opencv, at, "|", color="C0", markersize=11, markeredgewidth=2)
@@ -195,10 +201,10 @@ def plot(rows: Sequence[Row], path: Path) -> None:
         axis.set_yticks(range(len(some)), [f"{row.case}  {row.size}" for row in some], fontsize=8)
         axis.set_ylim(len(some) - 0.4, -0.6)
         axis.set_xscale("log")
-        ticks = [0.5, 1, 2, 3, 5, 10, 20, 50]
+        ticks = [0.5, 1, 2, 5, 10, 20, 50, 100, 200]
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axis.minorticks_off()
-        axis.set_xlim(0.4, 60)
+        axis.set_xlim(0.25, 400)
         axis.axvline(1, color="black", linewidth=0.8)
         axis.grid(axis="x", alpha=0.3)
         axis.set_title(f"{threads} thread{'s' if threads > 1 else ''}", fontsize=10)

@@ -310,7 +310,12 @@ private:
     void fit() {
         const i64 stride = width_ + 2, plane = (height_ + 2) * stride;
         short* bytes = scratch_.take<short>(4 * plane);  // l, b, g, r with an empty pixel around each
-        std::fill_n(bytes, 4 * plane, short(0));
+        for (int c = 0; c < 4; ++c) {
+            short* of = bytes + c * plane;
+            std::fill_n(of, stride, short(0));
+            for (i64 y = 1; y <= height_; ++y) of[y * stride] = of[(y + 1) * stride - 1] = 0;
+            std::fill_n(of + (height_ + 1) * stride, stride, short(0));
+        }
         float* slopes = scratch_.take<float>(3 * plane);
         std::fill_n(slopes, 3 * plane, 0.0f);
         std::vector<int> columns;
