@@ -153,8 +153,8 @@ def markdown(facts: dict[str, Any], rows: Sequence[Row], gpu: Sequence[GpuRow] |
         "what the others left. GB/s counts what must be read and written once; *of copy* is the "
         "time of `np.copyto` for as many bytes as a share of the kernel's. A library's figure is "
         "its best formulation's median by the kernel's: above 1 the kernel is faster. Kernels use "
-        "a second thread only above about three million pixels, so that the stages beside them "
-        "keep their cores.",
+        "a second thread only above about three million pixels (one million where colours are "
+        "estimated), so that the stages beside them keep their cores.",
     ]
     for threads in sorted({row.threads for row in rows}):
         some = [row for row in rows if row.threads == threads]

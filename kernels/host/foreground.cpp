@@ -205,7 +205,7 @@ public:
     }
 
     void run() {
-        const int threads = smaller(threads_for(picture_.height * picture_.width), tile_rows_);
+        const int threads = smaller(threads_for(colour_work * picture_.height * picture_.width), tile_rows_);
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
         for (int row = 0; row < tile_rows_; ++row) sum_blocks(row);
         estimate();

@@ -22,8 +22,12 @@
 
 namespace matter {
 
-// Threads for `pixels` of work. A frame up to 1080p stays on the caller's thread: it takes about a
-// millisecond, and threads that wake and spin for it take cores from the stages that run beside it.
+// How many times the work of a blended pixel it is to estimate its colour.
+constexpr int colour_work = 3;
+
+// Threads for `pixels` of work. A frame up to 1080p whose colours are not estimated stays on the caller's
+// thread: it takes about a millisecond, and threads that wake and spin for it take cores from the stages
+// that run beside it.
 inline int threads_for(long long pixels) {
 #ifdef _OPENMP
     const long long share = 1 << 21;
