@@ -63,24 +63,23 @@ __device__ void unpool_at(const T* x, const u8* offsets, T* out, i64 height, i64
               square.bottom_right);
 }
 
-#define MATTER_POOLING(window, name, T)                                                               \
-    extern "C" __global__ void matter_max_pool##window##_##name(                                      \
-        const T* x, T* values, u8* offsets, i64 height, i64 width, i64 out_height, i64 out_width) {   \
+#define MATTER_POOLING(name, window, T)                                                               \
+    extern "C" __global__ void name(const T* x, T* values, u8* offsets, i64 height, i64 width,        \
+                                    i64 out_height, i64 out_width) {                                  \
         pool_at<window>(x, values, offsets, height, width, out_height, out_width);                    \
     }
-#define MATTER_UNPOOLING(window, name, T)                                                             \
-    extern "C" __global__ void matter_max_unpool##window##_##name(                                    \
-        const T* x, const u8* offsets, T* out, i64 height, i64 width, i64 out_height,                 \
-        i64 out_width) {                                                                              \
+#define MATTER_UNPOOLING(name, window, T)                                                             \
+    extern "C" __global__ void name(const T* x, const u8* offsets, T* out, i64 height, i64 width,     \
+                                    i64 out_height, i64 out_width) {                                  \
         unpool_at<window>(x, offsets, out, height, width, out_height, out_width);                     \
     }
 
-MATTER_POOLING(2, float, float)
-MATTER_POOLING(2, half, u16)
-MATTER_POOLING(3, float, float)
-MATTER_POOLING(3, half, u16)
+MATTER_POOLING(matter_max_pool2_float, 2, float)
+MATTER_POOLING(matter_max_pool2_half, 2, u16)
+MATTER_POOLING(matter_max_pool3_float, 3, float)
+MATTER_POOLING(matter_max_pool3_half, 3, u16)
 // No number is computed: floats are moved as 32 bits.
-MATTER_UNPOOLING(2, float, u32)
-MATTER_UNPOOLING(2, half, u16)
-MATTER_UNPOOLING(3, float, u32)
-MATTER_UNPOOLING(3, half, u16)
+MATTER_UNPOOLING(matter_max_unpool2_float, 2, u32)
+MATTER_UNPOOLING(matter_max_unpool2_half, 2, u16)
+MATTER_UNPOOLING(matter_max_unpool3_float, 3, u32)
+MATTER_UNPOOLING(matter_max_unpool3_half, 3, u16)
