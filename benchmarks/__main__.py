@@ -15,7 +15,7 @@ from benchmarks import gpu, machine, pictures, report, resources, scenes
 from benchmarks.measure import VARIABLES, Row, chosen
 
 RESULTS = Path("benchmarks/results")
-BUDGET, QUICK = 5.0, 0.5  # seconds for each kernel and size
+BUDGET, QUICK = 3.0, 0.3  # seconds for each kernel and size
 
 
 def measured(threads: int, sizes: Sequence[str], only: str, budget: float) -> list[Row]:
