@@ -134,7 +134,6 @@ def collaborative_fusion(fine: Size, size: Size | None) -> Contest:
         glance.nbytes + focus.nbytes + 4 * height * width,
         "collaborative_fusion",
         Bound(most=0 if size is None else 1e-3),
-        {"OpenCV": Bound(most=0 if size is None else 1e-3)},
     )
 
 

@@ -79,6 +79,21 @@ def check_dtype(name: str, array: Any, *expected: type, remedy: str) -> None:
         raise KernelError(f"{name} has dtype {array.dtype}, expected {names}: {remedy}")
 
 
+def check_matte(name: str, matte: Any) -> None:
+    """Raise KernelError unless `matte` is float32."""
+    check_dtype(name, matte, np.float32, remedy="convert it, dividing 8-bit mattes by 255")
+
+
+def check_alpha(matte: Any, size: tuple[int, ...], beside: str, shape: tuple[int, ...]) -> None:
+    """Raise KernelError unless `matte` is float32 of `size`; `beside` names an array of `shape`."""
+    check_matte("alpha", matte)
+    if tuple(matte.shape) != size:
+        raise KernelError(
+            f"alpha is {text(matte.shape)}, expected {text(size)} beside {beside} {text(shape)}: "
+            "resize it, or drop its channel: alpha[..., 0]"
+        )
+
+
 def check_not_empty(name: str, array: Any) -> None:
     """Raise KernelError if a side of `array` is 0."""
     if 0 in array.shape:

@@ -83,7 +83,7 @@ def alpha_blend(
     _arrays.check_not_empty("foreground", front)
     shape, dtype = tuple(front.shape), front.dtype.type
     _check_linear(linear, premultiplied, dtype)
-    _check_alpha(matte, shape[:-1], "foreground", shape)
+    _arrays.check_alpha(matte, shape[:-1], "foreground", shape)
     batch = shape if len(shape) == 4 else (1, *shape)
     with place.on(foreground, stream):
         if plain:
@@ -132,7 +132,7 @@ def _blend_planes(foreground: YUV, background: Any, alpha: Any, out: Any, stream
     with place.on(foreground.planes[0], stream):
         front = checked(place, foreground, "foreground")
         size = tuple(front[0].shape)
-        _check_alpha(matte, size, "foreground.y", size)
+        _arrays.check_alpha(matte, size, "foreground.y", size)
         back: Any
         if plain:
             colour = tuple(map(int, colour_values(background, np.uint8)))
@@ -185,17 +185,6 @@ def _check_linear(linear: bool, premultiplied: bool, dtype: Any) -> None:
         raise KernelError(
             "linear=True with premultiplied=True, expected one of them: multiply the foreground by "
             "alpha in linear light, and blend float32 images with premultiplied=True"
-        )
-
-
-def _check_alpha(matte: Any, size: tuple[int, ...], beside: str, shape: tuple[int, ...]) -> None:
-    _arrays.check_dtype(
-        "alpha", matte, np.float32, remedy="convert it, dividing 8-bit mattes by 255"
-    )
-    if tuple(matte.shape) != size:
-        raise KernelError(
-            f"alpha is {_arrays.text(matte.shape)}, expected {_arrays.text(size)} beside "
-            f"{beside} {_arrays.text(shape)}: resize it, or drop its channel: alpha[..., 0]"
         )
 
 

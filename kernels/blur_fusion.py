@@ -44,15 +44,8 @@ def foreground(frame: Any, alpha: Any, *, out: Any = None, stream: Any = None) -
     """
     place = _arrays.target(stream, frame=frame, alpha=alpha, out=out)
     pixels, matte = checked_frame(place.view(frame)), place.view(alpha)
-    _arrays.check_dtype(
-        "alpha", matte, np.float32, remedy="convert it, dividing 8-bit mattes by 255"
-    )
     shape = tuple(pixels.shape)
-    if tuple(matte.shape) != shape[:2]:
-        raise KernelError(
-            f"alpha is {_arrays.text(matte.shape)}, expected {_arrays.text(shape[:2])} beside "
-            f"frame {_arrays.text(shape)}: resize it, or drop its channel: alpha[..., 0]"
-        )
+    _arrays.check_alpha(matte, shape[:2], "frame", shape)
     if out is frame:
         raise KernelError(
             "out is the frame itself, expected another array: a result depends on its neighbours, "

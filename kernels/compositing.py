@@ -101,9 +101,7 @@ def composite(
             matte[...] = fused
         else:
             matte = place.view(alpha)
-            _arrays.check_dtype(
-                "alpha", matte, np.float32, remedy="convert it, dividing 8-bit mattes by 255"
-            )
+            _arrays.check_matte("alpha", matte)
         matte = _matte(matte)
         if plain:
             back = colour_values(background, np.uint8)

@@ -88,7 +88,7 @@ def temporal_filter(
 
 
 def _matte(view: Any, name: str) -> Any:
-    _arrays.check_dtype(name, view, np.float32, remedy="convert it, dividing 8-bit mattes by 255")
+    _arrays.check_matte(name, view)
     if view.ndim != 2:
         raise KernelError(
             f"{name} is {_arrays.text(view.shape)}, expected H×W: filter the mattes of a video "

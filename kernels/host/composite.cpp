@@ -237,7 +237,8 @@ public:
           width_(std::min(job.width, job.alpha_width)), plane_(height_ * width_),
           guided_(job.guided && (height_ < job.height || width_ < job.width)),
           threads_(threads_for((job.clean ? colour_work : 1) * job.height * job.width)),
-          planes_(scratch_.take<float>(4 * plane_)), kinds_(scratch_.take<u8>(plane_)), columns_(int(width_), int(job.width)) {}
+          planes_(scratch_.take<float>(4 * plane_)), kinds_(scratch_.take<u8>(plane_)),
+          columns_(int(width_), int(job.width)) {}
 
     void run() {
         reduce_alpha();

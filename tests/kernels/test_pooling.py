@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -34,14 +33,7 @@ both = pytest.mark.parametrize("window", POOLINGS)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """With several threads PyTorch's max-unpool has no one answer."""
-    torch = pytest.importorskip("torch")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def bits(array: NDArray[Any]) -> NDArray[Any]:
