@@ -162,7 +162,7 @@ def _settle(network: nn.Module, size: tuple[int, int]) -> None:
             module.momentum = None  # the plain average
     with torch.no_grad():
         tensors = verify.reference(network.eval(), verify.pictures(size)[:2], size, 2).tensors
-        network.train()(torch.from_numpy(tensors[0]))
+        network.train()(*map(torch.from_numpy, tensors[0]))
 
 
 def _check_sizes(checked: Checked, network: nn.Module) -> None:
@@ -270,9 +270,9 @@ def _ranges(model: ir.Model, truth: verify.Reference, folder: Path) -> dict[str,
     graph.save(measured, path)
     run = verify.session(path)
     worst = np.zeros(len(names))
-    for tensor in truth.tensors:
+    for inputs in truth.tensors:
         # maximum(), unlike max(), lets a NaN through: it must count as too large
-        worst = np.maximum(worst, [float(value) for value in run(tensor).values()])
+        worst = np.maximum(worst, [float(value) for value in run(*inputs).values()])
     _discard(path)
     return dict(zip(names, worst.tolist(), strict=True))
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sdk.engine import EngineFile
     from sdk.manifest import ModelEntry
 
-    Run = Callable[[NDArray[np.float32]], Mapping[str, Any]]
+    Run = Callable[..., Mapping[str, Any]]  # the network's inputs in their order → heads by name
 
 # Bounds are on the mean absolute difference of alpha. Its largest difference is shown, but judges
 # nothing: where two glance classes are equally probable to the last bits, the arg-max may fall on
@@ -74,13 +74,13 @@ _TIMING_ROUNDS, _TIMING_SECONDS = 15, 6.0
 class Reference:
     """What the PyTorch network says.
 
-    ``tensors``: batch×3×H×W, network input. ``heads``: by name, batch×C×H×W. ``alphas``:
-    batch×1×H×W. One entry a run.
+    ``tensors``: the network's inputs in their order, batch×C×H×W each. ``heads``: by name,
+    batch×C×H×W. ``alphas``: batch×1×H×W. One entry a run.
     """
 
     size: tuple[int, int]
     fusion: str
-    tensors: tuple[NDArray[np.float32], ...]
+    tensors: tuple[tuple[NDArray[np.float32], ...], ...]
     heads: tuple[Mapping[str, NDArray[np.float32]], ...]
     alphas: tuple[NDArray[np.float32], ...]
     ties: float = 0.0  # share of the pixels where two glance classes are as good as equal
@@ -113,14 +113,14 @@ def reference(
     single = [preprocess(image, size, spec, order="rgb")[0] for image in images]
     runs = -(-len(single) // batch)
     tensors = tuple(
-        np.stack([single[(run * batch + index) % len(single)] for index in range(batch)])
+        (np.stack([single[(run * batch + index) % len(single)] for index in range(batch)]),)
         for run in range(runs)
     )
     names: Any = network.heads
     heads, alphas, ties = [], [], []
     with torch.inference_mode():
-        for tensor in tensors:
-            outputs = network(torch.from_numpy(tensor))
+        for inputs in tensors:
+            outputs = network(*map(torch.from_numpy, inputs))
             heads.append({name: outputs[name].numpy() for name in names})
             alphas.append(outputs["alpha"].numpy())
             glances = [value.numpy() for name, value in outputs.items() if "glance" in name]
@@ -137,7 +137,7 @@ def compare(
     Args:
         artefact: its name in the table.
         precision: a key of ``MAD_BOUND``.
-        run: batch×3×H×W to the heads by name.
+        run: the network's inputs to the heads by name.
         truth: the PyTorch network's answers.
         steady: False for random weights, see ``RANDOM_FACTOR``.
     """
@@ -153,8 +153,8 @@ def compare(
     elif precision == "float32" and truth.fusion != "alpha":  # a fused head jumps, see above
         bound["heads"] = HEADS_BOUND
     shown = _ARITHMETIC.get(precision, precision)
-    for tensor, heads, alpha in zip(truth.tensors, truth.heads, truth.alphas, strict=True):
-        received = {name: np.asarray(value) for name, value in run(tensor).items()}
+    for inputs, heads, alpha in zip(truth.tensors, truth.heads, truth.alphas, strict=True):
+        received = {name: np.asarray(value) for name, value in run(*inputs).items()}
         for name, expected in heads.items():
             if not np.isfinite(received[name]).all():
                 return Verification(
@@ -221,8 +221,9 @@ def session(path: Path) -> Run:
     options.log_severity_level = 3
     loaded = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in loaded.get_outputs()]
-    return lambda tensor: dict(
-        zip(names, loaded.run(None, {loaded.get_inputs()[0].name: tensor}), strict=True)
+    feeds = [entry.name for entry in loaded.get_inputs()]
+    return lambda *inputs: dict(
+        zip(names, loaded.run(None, dict(zip(feeds, inputs, strict=True))), strict=True)
     )
 
 
@@ -288,14 +289,16 @@ def cpu_bfloat16(
     return dataclasses.replace(entry, reason=reason), use
 
 
-def _interleaved(first: Run, second: Run, tensor: NDArray[np.float32]) -> tuple[float, float]:
+def _interleaved(
+    first: Run, second: Run, inputs: tuple[NDArray[np.float32], ...]
+) -> tuple[float, float]:
     """Median seconds of each, taken in turn so that a busy machine slows both alike."""
     times: tuple[list[float], list[float]] = ([], [])
     stop = time.perf_counter() + _TIMING_SECONDS
     for round_ in range(_TIMING_ROUNDS):
         for run, kept in zip((first, second), times, strict=True):
             start = time.perf_counter()
-            run(tensor)
+            run(*inputs)
             kept.append(time.perf_counter() - start)
         if round_ >= 2 and time.perf_counter() > stop:
             break
@@ -309,8 +312,8 @@ def _wants_gpu(name: str) -> bool:
 def _on_host(opened: Any) -> Run:
     """A backend's run with results in host memory; those of a GPU backend lie in CuPy arrays."""
 
-    def run(tensor: NDArray[np.float32]) -> dict[str, Any]:
-        heads = opened.run(tensor)
+    def run(*inputs: NDArray[np.float32]) -> dict[str, Any]:
+        heads = opened.run(*inputs)
         return {
             name: value.get() if hasattr(value, "get") else value for name, value in heads.items()
         }

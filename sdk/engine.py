@@ -103,6 +103,26 @@ class EngineFile:
         start, length = self._spans[member]
         return memoryview(self._map)[start : start + length]
 
+    def part(self, name: str) -> EngineFile:
+        """A further network of this engine: the same file, seen through the part's manifest.
+
+        Close the engine itself; its parts end with it.
+
+        Raises:
+            EngineError: if the engine holds no such part.
+            ClosedError: after ``close``.
+        """
+        if self._map is None:
+            raise ClosedError(
+                f"{self.path}: the engine file is closed; open it again to read from it"
+            )
+        if name not in self.manifest.parts:
+            raise EngineError(
+                f"{self.path}: no part {name!r}; the engine holds: "
+                f"{', '.join(sorted(self.manifest.parts)) or 'none'}"
+            )
+        return EngineFile(self.path, self.manifest.parts[name], self._map, self._spans)
+
     def unpack(self, member: str, folder: str | os.PathLike[str]) -> Path:
         """Write one member under a folder (with its own sub-folders) and return where it is."""
         target = Path(folder) / member

@@ -25,7 +25,7 @@ from sdk.errors import EngineError
 if TYPE_CHECKING:
     from kernels import InputSpec
 
-SCHEMA = 1
+SCHEMA = 2
 """The schema that this package writes; every schema from 1 up to it is read."""
 
 MAX_SIDE = 8192
@@ -41,6 +41,7 @@ FUSIONS: dict[str, dict[str, int]] = {
     "bt": {"glance": 2, "focus": 1},
     "unified": {"glance": 3, "focus": 1},
     "alpha": {"alpha": 1},
+    "cam": {"cam": 20},  # a classifier's class activation maps: no matte of its own
 }
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 CPU_PRECISIONS = ("float32", "bfloat16")
@@ -62,6 +63,7 @@ class NetworkInfo:
     rosta: str
     parameters: int = 0
     macs: Mapping[str, int] = field(default_factory=dict)  # "HxW" -> multiply-accumulates
+    without: tuple[str, ...] = ()  # parts left out, as in the papers' ablation studies
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,23 @@ class InputInfo:
 
 
 @dataclass(frozen=True)
-class Head:
-    """One output of the graph: float32 N×channels×H×W, probabilities."""
+class ExtraInput:
+    """An input of the graph beside the image: float32 N×channels×H×W."""
 
     name: str
     channels: int
+
+
+@dataclass(frozen=True)
+class Head:
+    """One output of the graph: float32 N×channels×⌈H/stride⌉×⌈W/stride⌉.
+
+    Probabilities, but for a classifier's ``cam``.
+    """
+
+    name: str
+    channels: int
+    stride: int = 1
 
 
 @dataclass(frozen=True)
@@ -97,12 +111,15 @@ class ModelEntry:
 
     ``data`` is the member that holds external weights, or None. ``cpu_precision`` is what a CPU
     backend computes in: "bfloat16" only where the export verified it within its bound.
+    ``float32`` names the operators that plans of half precision compute in float32, since their
+    values were measured to pass what float16 holds.
     """
 
     size: tuple[int, int]
     onnx: str
     data: str | None = None
     cpu_precision: str = "float32"
+    float32: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,13 +134,29 @@ class PlanEntry:
 
 
 @dataclass(frozen=True)
+class WeightsFile:
+    """One more checkpoint of a network that is made of several."""
+
+    source: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class WeightsInfo:
-    """The checkpoint that the engine was built from; ``random`` weights are for timing only."""
+    """The checkpoint that the engine was built from; ``random`` weights are for timing only.
+
+    ``more``: the others of an ensemble, in its order.
+    """
 
     source: str
     sha256: str
     random: bool
     licence: str
+    more: tuple[WeightsFile, ...] = ()
+
+    def sources(self) -> tuple[str, ...]:
+        """The files' names, in order."""
+        return (self.source, *(file.source for file in self.more))
 
 
 @dataclass(frozen=True)
@@ -154,7 +187,12 @@ class Verification:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything about an engine but its weights. See the module docstring."""
+    """Everything about an engine but its weights. See the module docstring.
+
+    ``extra_inputs``: what the graph takes beside the image, in order. ``parts``: further networks
+    that travel in the same file, each with a manifest of its own whose members stand in this one's
+    checksums (SIM's patch classifier is the part ``classifier``).
+    """
 
     network: NetworkInfo
     input: InputInfo
@@ -168,6 +206,8 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
     members: Mapping[str, Member] = field(default_factory=dict)
     verification: tuple[Verification, ...] = ()
+    extra_inputs: tuple[ExtraInput, ...] = ()
+    parts: Mapping[str, Manifest] = field(default_factory=dict)
     matter: str = ""
     created: str = "1980-01-01T00:00:00Z"
     schema: int = SCHEMA
@@ -183,25 +223,35 @@ class Manifest:
 
     def to_json(self, *, brief: bool = False) -> str:
         """As JSON; ``brief`` leaves out checksums and verification (for ONNX metadata)."""
-        values = dataclasses.asdict(self)
-        order = ["schema", "matter", "created"]
-        order += [f.name for f in dataclasses.fields(self) if f.name not in order]
-        if brief:
-            order = [name for name in order if name not in ("members", "verification")]
         return json.dumps(
-            {name: values[name] for name in order},
+            self._values(brief),
             indent=None if brief else 2,
             ensure_ascii=False,
             allow_nan=False,
         )
 
+    def _values(self, brief: bool) -> dict[str, Any]:
+        left_out = ("members", "verification") if brief else ()
+        order = ["schema", "matter", "created"]
+        order += [f.name for f in dataclasses.fields(self) if f.name not in (*order, *left_out)]
+        values = dataclasses.asdict(dataclasses.replace(self, parts={}))
+        values["parts"] = {name: part._values(brief) for name, part in self.parts.items()}
+        return {name: values[name] for name in order}
+
     def files(self) -> list[str]:
-        """The members that ``models`` and ``plans`` name, each once."""
+        """The members that ``models``, ``plans`` and those of ``parts`` name, each once."""
         names: list[str] = []
         for model in self.models:
             names += [model.onnx] + ([model.data] if model.data else [])
         names += [plan.file for plan in self.plans]
+        for part in self.parts.values():
+            names += part.files()
         return list(dict.fromkeys(names))
+
+    @property
+    def inputs(self) -> dict[str, int]:
+        """All inputs of the graph in their order: name -> channels."""
+        return {self.input.name: 3} | {extra.name: extra.channels for extra in self.extra_inputs}
 
     def demo_weights(self) -> str:
         """The name of the demo checkpoint for this network, which the export finds by itself."""
@@ -212,10 +262,15 @@ class Manifest:
         network = self.network
         words = ["python", "-m", "export.build", "--model", network.name]
         words += ["--backbone", network.backbone, "--rosta", network.rosta]
+        for name in network.without:
+            words += ["--without", name]
         if self.weights.random:
             words.append("--random-weights")
         elif self.weights.source != self.demo_weights():
-            words += ["--weights", self.weights.source]
+            for source in self.weights.sources():
+                words += ["--weights", source]
+            for name, part in self.parts.items():
+                words += [f"--{name}", part.weights.source]
         if self.precision != "fp32":
             words.append(f"--{self.precision}")
         for model in self.models:
@@ -312,6 +367,18 @@ class _Fields:
         value = self.text(name)
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", value):
             raise _wrong(self.path(name), value, "a name of letters, digits, '_', '.' and '-'")
+        return value
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        value = self.values.get(name, [])
+        if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+            raise _wrong(self.path(name), value, "a list of strings")
+        return tuple(value)
+
+    def digest(self, name: str) -> str:
+        value = self.text(name)
+        if not _SHA256.fullmatch(value):
+            raise _wrong(self.path(name), value, "64 hexadecimal digits")
         return value
 
     def integer(self, name: str, low: int, high: int, default: int = 0) -> int:
@@ -416,7 +483,16 @@ def _manifest(fields: _Fields) -> Manifest:
             "models",
             "weights",
         ),
-        ("matter", "created", "plans", "versions", "members", "verification"),
+        (
+            "matter",
+            "created",
+            "plans",
+            "versions",
+            "members",
+            "verification",
+            "extra_inputs",
+            "parts",
+        ),
     )
     fields.integer("schema", 1, SCHEMA)
     created = fields.text("created", Manifest.created)
@@ -441,6 +517,8 @@ def _manifest(fields: _Fields) -> Manifest:
         verification=tuple(
             _verification(entry, input_info.multiple) for entry in fields.objects("verification")
         ),
+        extra_inputs=tuple(_extra_input(entry) for entry in fields.objects("extra_inputs")),
+        parts=_parts(fields.object("parts")),
     )
     _check_together(manifest)
     return manifest
@@ -453,6 +531,11 @@ def _check_together(manifest: Manifest) -> None:
         raise EngineError(
             f"manifest field 'heads' names a head twice: {[h.name for h in manifest.heads]}; "
             f"expected each once"
+        )
+    if len(manifest.inputs) != 1 + len(manifest.extra_inputs):
+        raise EngineError(
+            f"manifest field 'extra_inputs' names an input twice: "
+            f"{[manifest.input.name, *(x.name for x in manifest.extra_inputs)]}; expected each once"
         )
     for name, channels in FUSIONS[manifest.fusion].items():
         if heads.get(name) != channels:
@@ -477,8 +560,20 @@ def _check_together(manifest: Manifest) -> None:
         )
 
 
+def _parts(fields: _Fields) -> dict[str, Manifest]:
+    parts = {}
+    for name in fields.values:
+        part = fields.object(name)
+        inner = ("members", "parts")  # members are the whole file's; a part has no parts
+        for forbidden in inner:
+            if part.values.get(forbidden):
+                raise _wrong(part.path(forbidden), "not empty", "nothing there in a part")
+        parts[name] = _manifest(part)
+    return parts
+
+
 def _network(fields: _Fields) -> NetworkInfo:
-    fields.names(("name", "backbone", "rosta"), ("parameters", "macs"))
+    fields.names(("name", "backbone", "rosta"), ("parameters", "macs", "without"))
     macs = fields.object("macs")
     return NetworkInfo(
         name=fields.word("name"),
@@ -486,6 +581,7 @@ def _network(fields: _Fields) -> NetworkInfo:
         rosta=fields.word("rosta"),
         parameters=fields.integer("parameters", 0, 10**12),
         macs={name: macs.integer(name, 0, 10**18) for name in macs.values},
+        without=fields.texts("without"),
     )
 
 
@@ -502,18 +598,28 @@ def _input(fields: _Fields) -> InputInfo:
     )
 
 
-def _head(fields: _Fields) -> Head:
+def _extra_input(fields: _Fields) -> ExtraInput:
     fields.names(("name", "channels"))
-    return Head(name=fields.word("name"), channels=fields.integer("channels", 1, 1024))
+    return ExtraInput(name=fields.word("name"), channels=fields.integer("channels", 1, 1024))
+
+
+def _head(fields: _Fields) -> Head:
+    fields.names(("name", "channels"), ("stride",))
+    return Head(
+        name=fields.word("name"),
+        channels=fields.integer("channels", 1, 1024),
+        stride=fields.integer("stride", 1, 1024, 1),
+    )
 
 
 def _model(fields: _Fields, multiple: int) -> ModelEntry:
-    fields.names(("size", "onnx"), ("data", "cpu_precision"))
+    fields.names(("size", "onnx"), ("data", "cpu_precision", "float32"))
     return ModelEntry(
         size=fields.size("size", multiple),
         onnx=fields.member("onnx"),
         data=None if fields.values.get("data") is None else fields.member("data"),
         cpu_precision=fields.text("cpu_precision", "float32", CPU_PRECISIONS),
+        float32=fields.texts("float32"),
     )
 
 
@@ -532,13 +638,18 @@ def _plan(fields: _Fields, multiple: int) -> PlanEntry:
 
 
 def _weights(fields: _Fields) -> WeightsInfo:
-    fields.names(("source", "sha256", "random", "licence"))
+    fields.names(("source", "sha256", "random", "licence"), ("more",))
     random = fields.boolean("random")
-    digest = fields.text("sha256")
-    if not _SHA256.fullmatch(digest) and not (random and not digest):
-        raise _wrong(fields.path("sha256"), digest, "64 hexadecimal digits")
+    more = []
+    for entry in fields.objects("more"):
+        entry.names(("source", "sha256"))
+        more.append(WeightsFile(entry.text("source"), entry.digest("sha256")))
     return WeightsInfo(
-        source=fields.text("source"), sha256=digest, random=random, licence=fields.text("licence")
+        source=fields.text("source"),
+        sha256="" if random and not fields.text("sha256") else fields.digest("sha256"),
+        random=random,
+        licence=fields.text("licence"),
+        more=tuple(more),
     )
 
 
@@ -546,10 +657,7 @@ def _member(name: str, fields: _Fields) -> Member:
     check_member_name(name)
     entry = _Fields(fields.values["members"][name], f"members.{name}")
     entry.names(("sha256", "bytes"))
-    digest = entry.text("sha256")
-    if not _SHA256.fullmatch(digest):
-        raise _wrong(entry.path("sha256"), digest, "64 hexadecimal digits")
-    return Member(sha256=digest, bytes=entry.integer("bytes", 0, 1 << 50))
+    return Member(sha256=entry.digest("sha256"), bytes=entry.integer("bytes", 0, 1 << 50))
 
 
 def _verification(fields: _Fields, multiple: int) -> Verification:

@@ -41,11 +41,12 @@ class Backend(ABC):
     """Whether ``run`` takes CuPy arrays without a copy and returns CuPy arrays."""
 
     @abstractmethod
-    def run(self, image: Any) -> Mapping[str, Any]:
+    def run(self, *inputs: Any) -> Mapping[str, Any]:
         """Run the network.
 
-        ``image`` is float32 batch×3×H×W, C-contiguous, of the manifest's batch and the model's
-        size. Returns the heads by name, float32 batch×channels×H×W. The arrays are valid until the
+        ``inputs`` are those of the manifest in its order, the image first: float32
+        batch×channels×H×W, C-contiguous, of the manifest's batch and the model's size. Returns the
+        heads by name, float32 batch×channels×⌈H/stride⌉×⌈W/stride⌉. The arrays are valid until the
         next run: a backend may use the same memory again.
         """
 
@@ -148,14 +149,15 @@ def check_graph(
     Raises:
         BackendError: names the tensor, its shape and the expected one.
     """
-    image = (manifest.batch, 3, *model.size)
-    if set(inputs) != {manifest.input.name} or tuple(inputs[manifest.input.name]) != image:
+    wanted = {name: (manifest.batch, n, *model.size) for name, n in manifest.inputs.items()}
+    if {name: tuple(shape) for name, shape in inputs.items()} != wanted:
         raise BackendError(
-            f"the graph's inputs are {_shapes(inputs)}; expected "
-            f"{manifest.input.name}{list(image)} as in the manifest. Build the engine again"
+            f"the graph's inputs are {_shapes(inputs)}; expected {_shapes(wanted)} as in the "
+            f"manifest. Build the engine again"
         )
     for head in manifest.heads:
-        expected = (manifest.batch, head.channels, *model.size)
+        sides = (-(-side // head.stride) for side in model.size)
+        expected = (manifest.batch, head.channels, *sides)
         if head.name not in outputs or tuple(outputs[head.name]) != expected:
             raise BackendError(
                 f"the graph's outputs are {_shapes(outputs)}; expected {head.name}{list(expected)} "
@@ -200,7 +202,8 @@ def _load(name: str, engine: EngineFile, model: ModelEntry, number: int, threads
     try:
         # A first image: what cannot run is found here, and the first frame need not wait for
         # whatever the runtime leaves until then.
-        backend.run(np.zeros((engine.manifest.batch, 3, *model.size), np.float32))
+        batch, channels = engine.manifest.batch, engine.manifest.inputs.values()
+        backend.run(*(np.zeros((batch, count, *model.size), np.float32) for count in channels))
     except BaseException:
         backend.close()
         raise

@@ -73,19 +73,22 @@ class OpenVino(Backend):
             {port.any_name: _shape(port) for port in compiled.outputs},
         )
         self._request: Any = compiled.create_infer_request()
+        self._inputs = [compiled.input(name) for name in engine.manifest.inputs]
         self._heads = {head.name: compiled.output(head.name) for head in engine.manifest.heads}
         version = openvino.__version__.split("-")[0]
         plural = "s" if threads > 1 else ""
         self.detail = f"OpenVINO {version}, {precision}, {threads} thread{plural}"
 
-    def run(self, image: Any) -> Mapping[str, Any]:
+    def run(self, *inputs: Any) -> Mapping[str, Any]:
         """See ``Backend.run``."""
-        results = self._request.infer({0: image}, share_inputs=True, share_outputs=True)
+        feeds = dict(zip(self._inputs, inputs, strict=True))
+        results = self._request.infer(feeds, share_inputs=True, share_outputs=True)
         return {name: results[port] for name, port in self._heads.items()}
 
     def close(self) -> None:
         """See ``Backend.close``."""
         self._request = None
+        self._inputs = []
         self._heads = {}
 
 

@@ -90,7 +90,7 @@ class OnnxRuntime(Backend):
             {tensor.name: tensor.shape for tensor in self._session.get_inputs()},
             {tensor.name: tensor.shape for tensor in self._session.get_outputs()},
         )
-        self._input = engine.manifest.input.name
+        self._inputs = list(engine.manifest.inputs)
         self._heads = [head.name for head in engine.manifest.heads]
         self.name = "onnxruntime-cuda" if option == "cuda" else "onnxruntime"
         self.device = f"cuda:{number}" if option == "cuda" else "cpu"
@@ -98,11 +98,10 @@ class OnnxRuntime(Backend):
         if option != "cuda":
             self.detail += f", {threads} thread{'s' if threads > 1 else ''}"
 
-    def run(self, image: Any) -> Mapping[str, Any]:
+    def run(self, *inputs: Any) -> Mapping[str, Any]:
         """See ``Backend.run``."""
-        return dict(
-            zip(self._heads, self._session.run(self._heads, {self._input: image}), strict=True)
-        )
+        feeds = dict(zip(self._inputs, inputs, strict=True))
+        return dict(zip(self._heads, self._session.run(self._heads, feeds), strict=True))
 
     def close(self) -> None:
         """See ``Backend.close``."""

@@ -149,7 +149,7 @@ class TensorRt(Backend):
                 if not self._context.set_tensor_address(name, buffer.data.ptr):
                     raise BackendError(f"{_LABELS[option]} refused the address of tensor {name!r}")
             cupy.cuda.Device().synchronize()  # the zeros are written on another stream
-            self._input = self._buffers[manifest.input.name]
+            self._inputs = [self._buffers[name] for name in manifest.inputs]
             self._heads = {head.name: self._buffers[head.name] for head in manifest.heads}
             self._graph = self._capture()
         self.name = option
@@ -192,17 +192,18 @@ class TensorRt(Backend):
         if not self._context.execute_async_v3(self._stream.ptr):
             raise BackendError("TensorRT could not start the network; its log holds the reason")
 
-    def run(self, image: Any) -> Mapping[str, Any]:
+    def run(self, *inputs: Any) -> Mapping[str, Any]:
         """See ``Backend.run``."""
         cupy = self._cupy
-        if isinstance(image, cupy.ndarray):
+        if any(isinstance(array, cupy.ndarray) for array in inputs):
             # Written on the caller's stream: let that finish before this one reads.
             cupy.cuda.get_current_stream().synchronize()
         with self._device, self._stream:
-            if isinstance(image, cupy.ndarray):
-                cupy.copyto(self._input, image)
-            else:
-                self._input.set(image, stream=self._stream)
+            for buffer, array in zip(self._inputs, inputs, strict=True):
+                if isinstance(array, cupy.ndarray):
+                    cupy.copyto(buffer, array)
+                else:
+                    buffer.set(array, stream=self._stream)
             if self._graph is not None:
                 self._graph.launch(self._stream)
             else:
@@ -215,6 +216,7 @@ class TensorRt(Backend):
         # In reverse order of their making.
         self._graph = self._context = self._engine = self._runtime = None
         self._buffers = {}
+        self._inputs = []
         self._heads = {}
 
 

@@ -18,7 +18,8 @@ from export.build import BuildOptions, build
 from kernels import preprocess
 from sdk.engine import EngineFile
 from tests.training.released import NETWORKS, key_list
-from training import checkpoints, networks
+from training import networks
+from training import released as released_layouts
 
 SIZE = (96, 160)
 
@@ -58,9 +59,7 @@ def settled_weights(backbone: str, rosta: str) -> dict[str, Tensor]:
         network.eval()(x)
     own = network.state_dict()
     named = {
-        name: own[key]
-        for key, names in checkpoints.released_names(network).items()
-        for name in names
+        name: own[key] for key, names in released_layouts.names(network).items() for name in names
     }
     state: dict[str, Tensor] = {}
     for name, shape, dtype, alias in key_list(backbone, rosta)["keys"]:

@@ -121,7 +121,7 @@ def test_cpu_precision_is_read() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("schema", "1", r"'schema' is \"1\"; expected a whole number from 1 to 1"),
+        ("schema", "1", r"'schema' is \"1\"; expected a whole number from 1 to 2"),
         ("schema", 0, r"'schema' is 0; expected"),
         ("created", "yesterday", r"'created' is \"yesterday\"; expected a UTC time such as"),
         ("created", "2026-13-01T00:00:00Z", r"'created' is .* expected a UTC time"),
@@ -200,7 +200,7 @@ def test_size_twice() -> None:
 def test_future_schema_names_both_and_the_remedy() -> None:
     # Whatever else such a manifest holds cannot be judged.
     with pytest.raises(
-        EngineError, match=r"schema 7, .* reads schema 1 to 1; .*pip install -U|upgrade"
+        EngineError, match=r"schema 7, .* reads schema 1 to 2; .*pip install -U|upgrade"
     ):
         Manifest.from_json('{"schema": 7, "novelty": []}')
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tests.training import released, released_forward
 from training import checkpoints, networks
+from training import released as released_layouts
 from training.networks.blocks import collaborative_fusion
 from training.networks.gfm import GFM
 
@@ -74,7 +75,7 @@ def test_parameters_and_multiply_accumulates(backbone: str) -> None:
     for rosta in released.ROSTAS:
         network = meta(backbone, rosta).eval()
         listed = released.key_list(backbone, rosta)
-        names = checkpoints.released_names(network)
+        names = released_layouts.names(network)
         used = {name for aliases in names.values() for name in aliases}
         unused = sum(
             torch.Size(shape).numel()

@@ -11,19 +11,33 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from torch import nn
 
-# Network -> (backbones, representations of semantics and transition areas). The first of each is
-# the default.
-_NETWORKS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "gfm": (
+
+class _Options(NamedTuple):
+    """The first of ``backbones`` and ``rostas`` is the default; ``parts`` may be left out."""
+
+    backbones: tuple[str, ...]
+    rostas: tuple[str, ...] = ("none",)
+    parts: tuple[str, ...] = ()
+
+
+# The matting networks. RoSTa: representation of semantics and transition areas.
+_NETWORKS = {
+    "gfm": _Options(
         ("mobilenetv3", "resnet34", "resnet34_2b", "resnet101", "densenet121"),
-        ("tt", "ft", "bt", "rim"),
+        ("tt", "ft", "bt", "rim", "en-median"),
     ),
+    "aim": _Options(("resnet34",), ("unified",), ("se", "attention")),
+    "msia": _Options(("resnext101",), parts=("ini", "sed", "adaptive")),
+    "sim": _Options(("resnet50",)),
 }
+# Networks that serve another: the one that makes SIM's semantic trimap, the one that judges its
+# mattes in training.
+_HELPERS = {"sim_classifier": _Options(("resnet50",)), "sim_discriminator": _Options(("resnet50",))}
 
 
 class UnknownNetwork(ValueError):
@@ -31,38 +45,80 @@ class UnknownNetwork(ValueError):
 
 
 def names() -> tuple[str, ...]:
-    """Names that :func:`create` knows."""
+    """The matting networks. :func:`create` knows ``sim_classifier`` and ``sim_discriminator``
+    too, which serve ``sim``."""
     return tuple(_NETWORKS)
 
 
 def backbones(name: str) -> tuple[str, ...]:
     """Backbones of a network, the default first."""
-    return _NETWORKS[_known("network", name, names())][0]
+    return _options(name).backbones
 
 
 def rostas(name: str) -> tuple[str, ...]:
     """Representations of semantics and transition areas of a network, the default first."""
-    return _NETWORKS[_known("network", name, names())][1]
+    return _options(name).rostas
 
 
-def create(name: str, *, backbone: str | None = None, rosta: str | None = None) -> nn.Module:
+def parts(name: str) -> tuple[str, ...]:
+    """Parts of a network that ``without`` may name."""
+    return _options(name).parts
+
+
+def create(
+    name: str,
+    *,
+    backbone: str | None = None,
+    rosta: str | None = None,
+    without: Sequence[str] = (),
+) -> nn.Module:
     """Build a network with fresh weights.
 
     Args:
         name: one of :func:`names`.
         backbone: one of :func:`backbones`; the first of them by default.
         rosta: representation of semantics and transition areas, one of :func:`rostas`.
+        without: parts to leave out, of :func:`parts`, as the papers' ablation studies do.
 
     Returns:
-        A module whose ``forward`` takes float32 N×3×H×W on the scale that ``input_spec`` tells
-        (H and W multiples of ``size_multiple``) and returns a dict with at least ``alpha``,
-        N×1×H×W in 0..1.
+        A module whose ``forward`` takes the tensors that ``inputs`` names (name -> channels; the
+        image first, on the scale that ``input_spec`` tells), float32 N×channels×H×W with H and W
+        multiples of ``size_multiple``, and returns a dict: the matting networks' holds at least
+        ``alpha``, N×1×H×W in 0..1. ``heads`` names the results that an engine holds (name ->
+        channels) and ``fusion`` the rule that joins them.
 
     Raises:
         UnknownNetwork: an option that does not exist.
     """
     backbone = _known(f"backbone of {name}", backbone or backbones(name)[0], backbones(name))
     rosta = _known(f"RoSTa of {name}", rosta or rostas(name)[0], rostas(name))
+    for part in without:
+        _known(f"part of {name}", part, parts(name))
+    left_out = tuple(part for part in parts(name) if part in without)
+    if name == "aim":
+        from training.networks.aim import AIM
+
+        return AIM(left_out)
+    if name == "msia":
+        from training.networks.msia import MSIA
+
+        return MSIA(left_out)
+    if name == "sim":
+        from training.networks.sim import SIM
+
+        return SIM()
+    if name == "sim_classifier":
+        from training.networks.sim_classifier import PatchClassifier
+
+        return PatchClassifier()
+    if name == "sim_discriminator":
+        from training.networks.sim_classifier import AlphaDiscriminator
+
+        return AlphaDiscriminator()
+    if rosta == "en-median":
+        from training.networks.gfm_ensemble import GFMEnsemble
+
+        return GFMEnsemble(backbone)
     if backbone == "mobilenetv3":
         from training.networks.gfm_light import GFMLight
 
@@ -72,9 +128,15 @@ def create(name: str, *, backbone: str | None = None, rosta: str | None = None) 
     return GFM(backbone, rosta)
 
 
+def _options(name: str) -> _Options:
+    every = _NETWORKS | _HELPERS
+    return every[_known("network", name, tuple(every))]
+
+
 def _known(kind: str, value: str, options: Sequence[str]) -> str:
     if value in options:
         return value
     near = difflib.get_close_matches(value, options, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise UnknownNetwork(f"unknown {kind}: {value!r}; expected one of {', '.join(options)}.{hint}")
+    expected = f"one of {', '.join(options)}" if options else "none"
+    raise UnknownNetwork(f"unknown {kind}: {value!r}; expected {expected}.{hint}")

@@ -54,6 +54,87 @@ class PyramidPooling(nn.Module):
         return functional.relu(self.bottleneck(torch.cat([*context, x], 1)))
 
 
+class StandardisedConv2d(nn.Conv2d):
+    """Convolution whose kernels are standardised: (w − mean) / (√(variance + 1e-12) + 1e-5).
+
+    Mean and unbiased variance are those of one output channel's kernel (Qiao et al., *Micro-Batch
+    Training with Batch-Channel Normalization and Weight Standardization*, 2019).
+    """
+
+    def standardised(self) -> Tensor:
+        """The kernels that the convolution uses, of the weight's shape."""
+        variance, mean = torch.var_mean(self.weight, (1, 2, 3), keepdim=True)
+        return (self.weight - mean) / (torch.sqrt(variance + 1e-12) + 1e-5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N×C×H×W → N×outside×H/stride×W/stride."""
+        return self._conv_forward(x, self.standardised(), self.bias)
+
+    def plain(self) -> nn.Conv2d:
+        """An ordinary convolution that gives the same: what an exported graph holds."""
+        with torch.device("meta"):
+            conv = nn.Conv2d(
+                self.in_channels,
+                self.out_channels,
+                self.kernel_size,  # type: ignore[arg-type]
+                self.stride,  # type: ignore[arg-type]
+                self.padding,  # type: ignore[arg-type]
+                self.dilation,  # type: ignore[arg-type]
+                self.groups,
+                bias=False,
+            )
+        conv.weight = nn.Parameter(self.standardised().detach(), requires_grad=False)
+        conv.bias = self.bias
+        return conv
+
+
+class AtrousPyramidPooling(nn.Module):
+    """Atrous spatial pyramid pooling, ASPP (Chen et al., *DeepLabv3*, 2017, section 3.3).
+
+    A 1×1 convolution, one dilated 3×3 for each rate and the image's mean beside each other, then a
+    1×1 over all; each with batch norm and ReLU.
+
+    Args:
+        inside, outside: channels; each branch has ``outside`` of them.
+        rates: dilations of the 3×3 convolutions.
+        convolution: its class; SIM's kernels are standardised.
+    """
+
+    def __init__(
+        self,
+        inside: int,
+        outside: int,
+        rates: tuple[int, ...],
+        *,
+        convolution: type[nn.Conv2d] = nn.Conv2d,
+    ) -> None:
+        super().__init__()
+
+        def branch(channels: int, kernel: int, rate: int = 1) -> nn.Sequential:
+            padding = rate * (kernel // 2)
+            return nn.Sequential(
+                OrderedDict(
+                    conv=convolution(
+                        channels, outside, kernel, padding=padding, dilation=rate, bias=False
+                    ),
+                    bn=nn.BatchNorm2d(outside),
+                    relu=nn.ReLU(inplace=True),
+                )
+            )
+
+        self.branches = nn.ModuleList([branch(inside, 1), *(branch(inside, 3, r) for r in rates)])
+        self.image = branch(inside, 1)
+        self.project = branch((len(rates) + 2) * outside, 1)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N×inside×H×W → N×outside×H×W."""
+        context = self.image(functional.adaptive_avg_pool2d(x, 1))  # N×outside×1×1
+        everywhere = context.expand(-1, -1, *x.shape[2:])
+        branches = [branch(x) for branch in self.branches]
+        return self.dropout(self.project(torch.cat([*branches, everywhere], 1)))
+
+
 class SqueezeExcitation(nn.Module):
     """Channel attention (Hu et al., CVPR 2018): x · sigmoid(W₂ relu(W₁ mean(x))), no biases."""
 

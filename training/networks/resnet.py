@@ -1,4 +1,4 @@
-"""ResNet encoders (He et al., CVPR 2016), as GFM uses them.
+"""ResNet encoders (He et al., CVPR 2016), as the matting networks use them.
 
 Module names are torchvision's (``conv1``, ``bn1``, ``layer1.0.conv1`` …), so ImageNet weights in
 that format load as a backbone; the classifier ``fc`` is left out.
@@ -7,6 +7,7 @@ that format load as a backbone; the classifier ``fc`` is left out.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -33,18 +34,32 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1×1, 3×3 (which carries the stride, as in torchvision), 1×1 to four times the width."""
+    """1×1, 3×3 (which carries the stride, as in torchvision), 1×1 to four times the width.
+
+    ``groups`` groups of ``width · base / 64`` channels each make it a block of ResNeXt (Xie et al.,
+    CVPR 2017); ``dilation`` is the 3×3 convolution's.
+    """
 
     expansion = 4
 
-    def __init__(self, inside: int, width: int, stride: int = 1) -> None:
+    def __init__(
+        self,
+        inside: int,
+        width: int,
+        stride: int = 1,
+        *,
+        dilation: int = 1,
+        groups: int = 1,
+        base: int = 64,
+    ) -> None:
         super().__init__()
         outside = width * self.expansion
-        self.conv1 = nn.Conv2d(inside, width, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, outside, 1, bias=False)
+        inner = width * base // 64 * groups
+        self.conv1 = nn.Conv2d(inside, inner, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, dilation, dilation, groups, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, outside, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(outside)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = _shortcut(inside, outside, stride)
@@ -63,11 +78,12 @@ def _shortcut(inside: int, outside: int, stride: int) -> nn.Sequential | None:
     return nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
 
 
-def _layer(
-    block: type[BasicBlock | Bottleneck], inside: int, width: int, blocks: int, stride: int = 1
+def layer(
+    block: Callable[..., nn.Module], inside: int, width: int, blocks: int, stride: int = 1
 ) -> nn.Sequential:
-    outside = width * block.expansion
+    """A stage of a ResNet: ``blocks`` blocks, the first with the stride and a shortcut."""
     first = block(inside, width, stride)
+    outside = width * type(first).expansion
     return nn.Sequential(first, *(block(outside, width) for _ in range(blocks - 1)))
 
 
@@ -87,10 +103,10 @@ class ResNetEncoder(nn.Module):
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        self.layer1 = _layer(block, 64, 64, blocks[0])
-        self.layer2 = _layer(block, 64 * wide, 128, blocks[1], 2)
-        self.layer3 = _layer(block, 128 * wide, 256, blocks[2], 2)
-        self.layer4 = _layer(block, 256 * wide, 512, blocks[3], 2)
+        self.layer1 = layer(block, 64, 64, blocks[0])
+        self.layer2 = layer(block, 64 * wide, 128, blocks[1], 2)
+        self.layer3 = layer(block, 128 * wide, 256, blocks[2], 2)
+        self.layer4 = layer(block, 256 * wide, 512, blocks[3], 2)
         initialise(self)
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -123,13 +139,13 @@ class ResNet34DeepEncoder(nn.Module):
                 relu=nn.ReLU(inplace=True),
             )
         )
-        self.layer1 = _layer(BasicBlock, 64, 64, 3)
-        self.layer2 = _layer(BasicBlock, 64, 128, 4, 2)
-        self.layer3 = _layer(BasicBlock, 128, 256, 6, 2)
-        self.layer4 = _layer(BasicBlock, 256, 512, 3, 2)
+        self.layer1 = layer(BasicBlock, 64, 64, 3)
+        self.layer2 = layer(BasicBlock, 64, 128, 4, 2)
+        self.layer3 = layer(BasicBlock, 128, 256, 6, 2)
+        self.layer4 = layer(BasicBlock, 256, 512, 3, 2)
         self.pool = nn.MaxPool2d(2, 2, ceil_mode=True)
-        self.layer5 = _layer(BasicBlock, 512, 512, 3)
-        self.layer6 = _layer(BasicBlock, 512, 512, 3)
+        self.layer5 = layer(BasicBlock, 512, 512, 3)
+        self.layer6 = layer(BasicBlock, 512, 512, 3)
         initialise(self)
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -1,0 +1,125 @@
+"""Names of the released checkpoints: which of theirs is which of ours.
+
+Our module names are ours to choose; these tables translate. A released GFM checkpoint holds each
+tensor of the encoder twice, under the torchvision network (``resnet.layer2.0.conv1.weight``) and
+under the stage (``encoder2.0.conv1.weight``).
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+# Our prefix -> the prefixes of the released checkpoint, each of which holds the same tensor.
+Table = dict[str, tuple[str, ...]]
+
+_RESNET: Table = {
+    "encoder.conv1.": ("resnet.conv1.", "encoder0.0."),
+    "encoder.bn1.": ("resnet.bn1.", "encoder0.1."),
+    "encoder.layer1.": ("resnet.layer1.", "encoder1.1."),
+    "encoder.layer2.": ("resnet.layer2.", "encoder2."),
+    "encoder.layer3.": ("resnet.layer3.", "encoder3."),
+    "encoder.layer4.": ("resnet.layer4.", "encoder4."),
+}
+_RESNET_DEEP: Table = {
+    "encoder.stem.conv.": ("encoder0.0.",),
+    "encoder.stem.bn.": ("encoder0.1.",),
+    "encoder.layer1.": ("resnet.layer1.", "encoder1."),
+    "encoder.layer2.": ("resnet.layer2.", "encoder2."),
+    "encoder.layer3.": ("resnet.layer3.", "encoder3."),
+    "encoder.layer4.": ("resnet.layer4.", "encoder4."),
+    # The released stages count their pooling layer: their blocks are 1, 2, 3.
+    **{f"encoder.layer{i}.{j}.": (f"encoder{i}.{j + 1}.",) for i in (5, 6) for j in range(3)},
+}
+_DENSENET: Table = {
+    "encoder.features.conv0.": ("densenet.features.conv0.", "encoder0.0."),
+    "encoder.features.norm0.": ("densenet.features.norm0.", "encoder0.1."),
+    **{
+        f"encoder.features.denseblock{i}.": (f"densenet.features.denseblock{i}.", f"encoder{i}.0.")
+        for i in (1, 2, 3, 4)
+    },
+    **{
+        f"encoder.features.transition{i}.": (f"densenet.features.transition{i}.", f"encoder{i}.1.")
+        for i in (1, 2, 3)
+    },
+    "encoder.reduce.conv.": ("encoder4.1.",),
+    "encoder.reduce.bn.": ("encoder4.2.",),
+}
+_ENCODERS: dict[str, Table] = {
+    "resnet34": _RESNET,
+    "resnet34_2b": _RESNET_DEEP,
+    "resnet101": _RESNET,
+    "densenet121": _DENSENET,
+}
+# Entries of a released checkpoint that its network never reads.
+_UNUSED = {
+    "resnet34": ("resnet.fc.",),
+    "resnet34_2b": ("resnet.conv1.", "resnet.bn1.", "resnet.fc.", "psp1."),
+    "resnet101": ("resnet.fc.",),
+    "densenet121": ("densenet.features.norm5.", "densenet.classifier."),
+}
+
+
+def _convolutions(ours: str, released: str, count: int) -> Table:
+    """`count` times convolution, batch norm, ReLU: a flat sequence in the released code."""
+    return {
+        f"{ours}{i}.{part}.": (f"{released}{3 * i + offset}.",)
+        for i in range(count)
+        for offset, part in enumerate(("conv", "bn"))
+    }
+
+
+def _decoders(deep: bool, parts: tuple[str, ...], integrated: bool) -> Table:
+    levels = range(1, 7 if deep else 5)
+    table: Table = {
+        "glance.pyramid.bottleneck.": ("psp_module.bottleneck.",),
+        **{f"glance.pyramid.stages.{i}.": (f"psp_module.stages.{i}.1.",) for i in range(3)},
+        **_convolutions("focus.bridge.", "bridge_block.", 3),
+    }
+    for i in levels:
+        table |= _convolutions(f"glance.blocks.{i}.", f"decoder{i}_g.", 3)
+        table |= _convolutions(f"focus.blocks.{i}.", f"decoder{i}_f.", 3)
+        # The pyramid features that the block below reads; deep networks have no psp1.
+        table[f"glance.context.{i - 1}.conv."] = (f"psp{i}.0.",)
+        table[f"glance.context.{i - 1}.bn."] = (f"psp{i}.1.",)
+    for part in parts:
+        suffix = f"_{part}" if integrated else ""
+        for heads, letter in (("glance_heads", "g"), ("focus_heads", "f")):
+            ours, released = f"{heads}.{part}.", f"decoder0_{letter}{suffix}."
+            table |= _convolutions(f"{ours}refine.", released, 2)
+            table[f"{ours}predict."] = (f"{released}{0 if deep else 6}.",)
+    if integrated:
+        table |= {
+            "rim.expand.": ("rim.0.",),
+            "rim.attention.squeeze.": ("rim.1.fc.0.",),
+            "rim.attention.excite.": ("rim.1.fc.2.",),
+            "rim.predict.": ("rim.2.",),
+        }
+    return table
+
+
+def names(network: nn.Module) -> Table:
+    """Key of `network` -> the names that a released checkpoint gives to that tensor.
+
+    Empty for a network that was never released (our light GFM).
+    """
+    backbone, rosta = str(getattr(network, "backbone", "")), str(getattr(network, "rosta", ""))
+    if getattr(network, "name", None) != "gfm" or backbone not in _ENCODERS:
+        return {}
+    integrated = rosta == "rim"
+    parts = ("tt", "ft", "bt") if integrated else (rosta,)
+    table = _ENCODERS[backbone] | _decoders(backbone == "resnet34_2b", parts, integrated)
+    return _spelt_out(network, table)
+
+
+def unused(network: nn.Module) -> tuple[str, ...]:
+    """Prefixes of the entries of a released checkpoint that its network never reads."""
+    return _UNUSED[str(network.backbone)]
+
+
+def _spelt_out(network: nn.Module, table: Table) -> Table:
+    """A table of prefixes as one of whole keys."""
+    spelt = {}
+    for key in network.state_dict():
+        prefix = next(prefix for prefix in table if key.startswith(prefix))
+        spelt[key] = tuple(released + key[len(prefix) :] for released in table[prefix])
+    return spelt
