@@ -34,7 +34,9 @@ def part(name: str, network: Network) -> list[Line]:
     manifest = network.manifest
     sizes = ", ".join(f"{model.size[0]}×{model.size[1]}" for model in network.models)
     lines = [(name, title(manifest)), ("", f"{sizes}, {manifest.precision} stored")]
-    return [*lines, *_listed("", _weights(manifest.weights)), ("", running(network))]
+    lines += [("", weights) for weights in _weights(manifest.weights)]
+    lines.append(("", running(network)))
+    return lines + [("", line) for line in _verified(network) or ["never verified"]]
 
 
 def hybrid(scales: Scales) -> Line:
@@ -56,8 +58,7 @@ def trimap(source: Network | None) -> Line:
 
 def verified(network: Network) -> list[Line]:
     """The verification report of the sizes that may run."""
-    sizes = [model.size for model in network.models]
-    shown = [_verification(e) for e in network.manifest.verification if e.size in sizes]
+    shown = _verified(network)
     return _listed("verified", shown or ["never: the engine holds no verification report"])
 
 
@@ -97,6 +98,11 @@ def _size(manifest: Manifest, model: ModelEntry) -> str:
     macs = manifest.network.macs.get(f"{model.size[0]}x{model.size[1]}")
     cost = f", {macs / 1e9:.2f} G multiply-accumulates" if macs else ""
     return f"{model.size[0]}×{model.size[1]}{cost}"
+
+
+def _verified(network: Network) -> list[str]:
+    sizes = [model.size for model in network.models]
+    return [_verification(e) for e in network.manifest.verification if e.size in sizes]
 
 
 def _verification(entry: Verification) -> str:

@@ -34,7 +34,7 @@ CLASSIFIER = "classifier"
 """The part of an engine whose class activation maps make the semantic trimap."""
 
 BACKGROUND, UNKNOWN, FOREGROUND = 0, 128, 255
-_INPUTS = {"trimap": 2, "clicks": 6, "semantic": 20}  # what a pass can make -> channels
+_INPUTS = {"trimap": 2, "clicks": 6, "semantic": 20}  # beside the image: name -> channels
 _WANTED = "uint8 H×W of the frame's size: 0 background, 128 unknown, 255 foreground"
 _SOURCES = (
     "Paint one in an image editor, or let another network make it: "
@@ -46,7 +46,7 @@ class GuidedInput(NamedTuple):
     """``GuidedPass.prepare``'s result; every tensor at the size of the guided network."""
 
     image: Any  # float32 N×3×h×w on the network's scale
-    patches: Any  # the same frames on the classifier's scale; None without a classifier
+    patches: NDArray[np.float32]  # the same frames on the classifier's scale
     trimaps: list[Trimap] | None  # one uint8 h×w for each frame; None: they come from `source`
     source: Any  # what the trimap source's `prepare` gave, or None
 
@@ -55,10 +55,10 @@ class GuidedPass(Pass):
     """One pass of a network that reads a trimap beside the image (SIM, CVPR 2021).
 
     Args:
-        network: the guided network; its manifest's extra inputs are "trimap", "clicks" (distance
-            maps) and "semantic", or some of these.
+        network: the guided network; its extra inputs are the trimap, its distance maps ("clicks")
+            and the semantic trimap.
         choose: gives the size for a frame's shape.
-        classifier: the network that makes the semantic trimap; None if it is no input.
+        classifier: the network that makes the semantic trimap.
         source: where trimaps come from if none is given.
     """
 
@@ -66,7 +66,7 @@ class GuidedPass(Pass):
         self,
         network: Network,
         choose: Choice,
-        classifier: Network | None = None,
+        classifier: Network,
         source: GlancePass | None = None,
     ) -> None:
         self.network = network
@@ -106,12 +106,8 @@ class GuidedPass(Pass):
         size = self._choose(frames[0].shape).size
         return GuidedInput(
             image=tensor_of(frames, size, self.network.spec),
-            patches=None
-            if self.classifier is None
-            else host(tensor_of(frames, size, self.classifier.spec)),
-            trimaps=None
-            if trimaps is None
-            else [resize_trimap(trimap, size) for trimap in trimaps],
+            patches=host(tensor_of(frames, size, self.classifier.spec)),
+            trimaps=None if trimaps is None else [resize_trimap(t, size) for t in trimaps],
             source=self.source.prepare(frames) if trimaps is None and self.source else None,
         )
 
@@ -151,8 +147,9 @@ class GuidedPass(Pass):
 
     def _cam(self, image: NDArray[np.float32], trimap: NDArray[np.float32]) -> NDArray[np.float32]:
         """The classifier's activation maps of one window."""
-        classifier = cast("Network", self.classifier)
-        maps = classifier.run(image, trimap, read=lambda heads: host(heads["cam"]).copy())
+        maps: NDArray[np.float32] = self.classifier.run(
+            image, trimap, read=lambda heads: host(heads["cam"]).copy()
+        )
         if not np.isfinite(maps).all():
             raise BackendError(
                 "the classifier's activation maps hold NaN or infinity, expected finite numbers; "
@@ -218,26 +215,19 @@ def missing_trimap(manifest: Manifest, where: str) -> FrameError:
     )
 
 
-def check_inputs(path: Path, manifest: Manifest) -> None:
-    """Refuse an engine whose extra inputs this package cannot make.
+def check_engine(path: Path, manifest: Manifest, sizes: Sequence[tuple[int, int]]) -> None:
+    """Refuse an engine that ``GuidedPass`` cannot run at these sizes.
 
     Raises:
-        EngineError: names the inputs, and what is known.
+        EngineError: for other inputs than are known here, or a classifier that is missing, is none,
+            or lacks a size that the windows of the semantic trimap need.
     """
     extras = {extra.name: extra.channels for extra in manifest.extra_inputs}
-    if not extras.items() <= _INPUTS.items() or "trimap" not in extras:
+    if extras != _INPUTS:
         raise EngineError(
-            f"{path}: the network reads {extras} beside the image; this package makes {_INPUTS}, "
-            f"of which 'trimap' is always there. Upgrade it: pip install --upgrade matter-sdk"
+            f"{path}: the network reads {extras} beside the image; expected {_INPUTS}, which is "
+            f"all that this package makes. Upgrade it: pip install --upgrade matter-sdk"
         )
-
-
-def check_classifier(path: Path, manifest: Manifest, sizes: Sequence[tuple[int, int]]) -> None:
-    """Refuse an engine without the classifier that its semantic trimap needs at these sizes.
-
-    Raises:
-        EngineError: says what is missing, with the build command.
-    """
     build = f"Build it again: {manifest.build_command(path.name)}"
     part = manifest.parts.get(CLASSIFIER)
     if part is None:

@@ -186,8 +186,7 @@ class Matter:
         if self._scales is not None:
             lines.append(description.hybrid(self._scales))
         if isinstance(self._pass, guidance.GuidedPass):
-            if self._pass.classifier is not None:
-                lines += description.part(guidance.CLASSIFIER, self._pass.classifier)
+            lines += description.part(guidance.CLASSIFIER, self._pass.classifier)
             lines.append(description.trimap(self._source._network if self._source else None))
         return description.text(lines + description.verified(self._network))
 
@@ -252,21 +251,16 @@ class Matter:
                 return HybridPass(network, self._scales)
             scale = self._scales[0]
             return SinglePass(network, lambda f: sizes.nearest_scale(network.models, f, scale))
-        guidance.check_inputs(self._path, manifest)
         if self._scales is not None:
             raise EngineError(
                 f"hybrid was given and {self._path} holds {name}, which reads a trimap; expected a "
                 f"network with the heads glance and focus. Leave it out"
             )
-        classifier = None
-        if any(extra.name == "semantic" for extra in manifest.extra_inputs):
-            guidance.check_classifier(self._path, manifest, [m.size for m in network.models])
-            part = file.part(guidance.CLASSIFIER)
-            classifier = Network(part, part.manifest.models, **self._options)
-            opened.callback(classifier.close)
-        source = None
-        if trimap_from is not None:
-            source = self._glance_of(trimap_from, opened)
+        guidance.check_engine(self._path, manifest, [model.size for model in network.models])
+        part = file.part(guidance.CLASSIFIER)
+        classifier = Network(part, part.manifest.models, **self._options)
+        opened.callback(classifier.close)
+        source = None if trimap_from is None else self._glance_of(trimap_from, opened)
         return guidance.GuidedPass(network, choose, classifier, source)
 
     def _glance_of(self, trimap_from: Any, opened: contextlib.ExitStack) -> GlancePass:
