@@ -64,7 +64,7 @@ def test_closed_form(tiny: Any, name: str, batch: int) -> None:
 
 
 def two_inputs(size: tuple[int, int], batch: int = 1) -> onnx.ModelProto:
-    """cam = (trimap, image) at every 32nd pixel: the inputs in another order than the manifest's."""
+    """cam = (trimap, image) at every 32nd pixel, the inputs not in the manifest's order."""
     nodes = [
         helper.make_node("Concat", ["trimap", "image"], ["both"], axis=1),
         helper.make_node("Conv", ["both", "weight"], ["cam"], strides=[32, 32]),

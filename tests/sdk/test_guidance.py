@@ -206,6 +206,9 @@ def test_a_trimap_that_is_given_goes_first(sim: Path, gfm: Path) -> None:
         given = matter(frame, trimap=trimap).alpha
         same(given, tiny_sim.alpha(frame, trimap))
         assert not np.allclose(given, matter(frame).alpha, atol=1e-3)
+        # The source has no work with such a frame.
+        assert matter.prepare(frame, trimap=trimap).source is None
+        assert matter.prepare(frame).source is not None
 
 
 @pytest.mark.parametrize(("batch", "source_batch"), [(1, 2), (3, 1), (2, 4)])
@@ -232,6 +235,18 @@ def test_an_open_matter_is_a_source_and_stays_open(sim: Path, gfm: Path) -> None
                 matter(frame)
     with pytest.raises(ClosedError, match=r"gfm.engine is closed"):
         Matter(sim, trimap_from=source, **OPTIONS)
+
+
+def test_close_releases_every_network(
+    sim: Path, gfm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = []
+    monkeypatch.setattr("sdk.backends.ort.OnnxRuntime.close", lambda it: closed.append(it._inputs))
+    with Matter(sim, trimap_from=gfm, **OPTIONS) as matter:
+        frame = coloured()
+        matter(frame)
+        assert closed == []
+    assert sorted(map(len, closed)) == [1, 2, 4]  # inputs of gfm, the classifier, sim
 
 
 def test_a_source_that_was_opened_from_a_path_is_closed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,23 @@ def test_batches_and_streams_equal_one_by_one(tmp_path: Path, batch: int) -> Non
             np.testing.assert_allclose(one.alpha, matter(frame).alpha, atol=1e-6)
         for matte in matter.stream(clip):
             np.testing.assert_allclose(matte.alpha, matter(matte.frame).alpha, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_threads_give_what_one_thread_gives(tmp_path: Path, backend: str) -> None:
+    """OpenVINO hands out its own memory, which the next frame's run overwrites."""
+    pytest.importorskip(backend)
+    frames = [smooth_frame(seed=seed) for seed in range(4)]
+    path = Tiny(tmp_path).build(sizes=SIZES)
+    with Matter(path, hybrid=THIRD_AND_HALF, backend=backend, threads=1) as matter:
+        expected = [matter(frame).alpha for frame in frames]
+        prepared = [matter.prepare(frame) for frame in frames]
+        inferred = [matter.infer(each) for each in prepared]
+        with ThreadPoolExecutor(6) as pool:
+            for at, matte in enumerate(pool.map(matter, frames * 6)):
+                np.testing.assert_allclose(matte.alpha, expected[at % 4], atol=1e-6)
+            for at, alpha in enumerate(pool.map(matter.infer, prepared * 40)):
+                np.testing.assert_allclose(alpha, inferred[at % 4], atol=1e-6)
 
 
 @pytest.mark.parametrize(
