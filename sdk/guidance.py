@@ -23,17 +23,17 @@ from kernels import (
     two_channel,
     windows,
 )
+from kernels.trimap import BACKGROUND, FOREGROUND, UNKNOWN, Trimap
 from sdk.errors import BackendError, EngineError, FrameError
 from sdk.frames import host, tensor_of
 from sdk.manifest import Manifest
 from sdk.network import Network
-from sdk.passes import Alphas, Choice, GlancePass, Pass, Trimap, alpha_head, check_prepared
+from sdk.passes import Alphas, Choice, GlancePass, Pass, alpha_head, check_prepared
 from sdk.sizes import held
 
 CLASSIFIER = "classifier"
 """The part of an engine whose class activation maps make the semantic trimap."""
 
-BACKGROUND, UNKNOWN, FOREGROUND = 0, 128, 255
 _INPUTS = {"trimap": 2, "clicks": 6, "semantic": 20}  # beside the image: name -> channels
 _WANTED = "uint8 H×W of the frame's size: 0 background, 128 unknown, 255 foreground"
 _SOURCES = (

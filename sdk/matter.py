@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.trimap import Trimap
 from sdk import description, guidance, sizes
 from sdk.engine import EngineFile
 from sdk.errors import EngineError
@@ -23,7 +24,7 @@ from sdk.frames import as_batch, as_frame, host
 from sdk.manifest import Manifest
 from sdk.matte import Matte
 from sdk.network import Network
-from sdk.passes import GlancePass, HybridPass, Pass, SinglePass, Trimap
+from sdk.passes import GlancePass, HybridPass, Pass, SinglePass
 
 log = logging.getLogger("matter")
 

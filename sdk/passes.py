@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import collaborative_fusion
+from kernels.trimap import Trimap
 from sdk.errors import FrameError
 from sdk.frames import host, tensor_of
 from sdk.manifest import ModelEntry
@@ -21,7 +22,6 @@ from sdk.network import Network
 from sdk.sizes import Scales, nearest_pair, pairs_of
 
 Alphas = NDArray[np.float32]
-Trimap = NDArray[np.uint8]
 Choice = Callable[[Sequence[int]], ModelEntry]  # a frame's shape -> the size that it runs at
 
 
