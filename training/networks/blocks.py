@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -156,6 +157,34 @@ def upsample(x: Tensor, factor: int) -> Tensor:
     return functional.interpolate(
         x, scale_factor=float(factor), mode="bilinear", align_corners=False
     )
+
+
+def check_inputs(inputs: Mapping[str, int], given: Sequence[Tensor], multiple: int = 1) -> None:
+    """Refuse inputs that a network cannot take.
+
+    Args:
+        inputs: name -> channels, in the order of `given`.
+        multiple: what height and width are a multiple of.
+
+    Raises:
+        ValueError: an input that is not N×channels×H×W, has another N, H or W than the first, or
+            is empty.
+    """
+    first, *_ = zip(inputs, given, strict=True)
+    for (name, channels), x in zip(inputs.items(), given, strict=True):
+        fits = x.ndim == 4 and x.shape[1] == channels and x.numel() > 0
+        if not fits or x.shape[2] % multiple or x.shape[3] % multiple:
+            sides = "any" if multiple == 1 else f"multiples of {multiple}"
+            raise ValueError(
+                f"{name} of shape {tuple(x.shape)}; expected N×{channels}×H×W with H and W {sides}"
+                ": resize or pad it first"
+            )
+        if x.shape[::2] != first[1].shape[::2] or x.shape[3] != first[1].shape[3]:
+            raise ValueError(
+                f"{name} of shape {tuple(x.shape)} beside {first[0]} of shape "
+                f"{tuple(first[1].shape)}; expected the same N, H and W: resize it to the "
+                f"{first[0]}"
+            )
 
 
 def collaborative_fusion(glance: Tensor, focus: Tensor, rosta: str) -> Tensor:
