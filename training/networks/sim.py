@@ -148,7 +148,8 @@ class SIM(nn.Module):
         """Matte an image by its trimap.
 
         Args:
-            image: N×3×H×W, RGB in 0..1; H and W multiples of 8.
+            image: N×3×H×W, RGB in 0..1; H and W multiples of 8. While training, N is 2 or more:
+                ASPP has a batch norm over the image's mean.
             trimap: N×2×H×W, 1 where background and where foreground is known
                 (`kernels.two_channel`).
             clicks: N×6×H×W, how near these are (`kernels.distance_maps`).
