@@ -82,7 +82,7 @@ def _shortcut(inside: int, outside: int, stride: int) -> nn.Sequential | None:
 
 
 def layer(
-    block: Callable[..., nn.Module],
+    block: Callable[..., BasicBlock | Bottleneck],
     inside: int,
     width: int,
     blocks: int,
