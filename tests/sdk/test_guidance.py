@@ -74,7 +74,7 @@ def classes(frame: Frame) -> Frame:
 
 
 def same(one: Any, other: Any) -> None:
-    """Equal but for the last bit: NumPy's exp may round another way in other places in memory."""
+    """Equal but for the rounding of float32."""
     np.testing.assert_allclose(one, other, atol=1e-6)
 
 
