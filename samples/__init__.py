@@ -1,13 +1,15 @@
 """Short programs to copy from: ``image``, ``video``, ``webcam``, each one idea.
 
-All end the same way, which is the only thing that they share: ``run``.
+They share how they end (``run``) and how the two scales of ``--hybrid`` are read (``scales``).
 """
 
 from __future__ import annotations
 
+import argparse
 import signal
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from typing import NoReturn
 
 from sdk import MatterError
@@ -25,3 +27,14 @@ def run(main: Callable[[], int]) -> NoReturn:
         print("interrupted", file=sys.stderr)
         status = 130
     sys.exit(status)
+
+
+def scales(text: str) -> tuple[float, float]:
+    """The scales of a hybrid-resolution test, as argparse takes them: ``1/3,1/2``."""
+    try:
+        glance, focus = (float(Fraction(part)) for part in text.split(","))
+    except (ValueError, ZeroDivisionError) as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}, expected two scales of the frame such as 1/3,1/2"
+        ) from error
+    return glance, focus

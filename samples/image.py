@@ -4,6 +4,11 @@
 
 writes for each picture NAME-matte.png (the alpha matte), NAME-cutout.png (the subject with
 transparency) and NAME-composite.png (the subject over the background).
+
+    python -m samples.image cat.jpg --engine sim.engine --trimap cat-trimap.png
+
+A network that takes a trimap reads it from a grey picture of the same size: 0 background, 128
+unknown, 255 foreground. Or another engine makes it: --trimap-from gfm.engine.
 """
 
 from __future__ import annotations
@@ -16,8 +21,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from samples import run
-from sdk import Matter, VideoError
+from samples import run, scales
+from sdk import FrameError, Matter, VideoError
 from sdk.background import Background
 
 
@@ -28,6 +33,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("images", nargs="+", type=Path, metavar="IN", help="pictures to read")
     parser.add_argument("--engine", default="gfm.engine", help="engine file (default: gfm.engine)")
+    parser.add_argument(
+        "--trimap",
+        action="append",
+        metavar="FILE",
+        help="trimap, for networks that take one (sim); once for each picture, in their order",
+    )
+    parser.add_argument(
+        "--trimap-from",
+        metavar="ENGINE",
+        help="engine that makes the trimaps, for networks that take one (sim)",
+    )
+    parser.add_argument(
+        "--hybrid",
+        type=scales,
+        metavar="GLANCE,FOCUS",
+        help="two scales of the frame, as 1/3,1/2: glance and focus in passes of their own",
+    )
     parser.add_argument(
         "--background",
         default="green",
@@ -41,16 +63,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(set(names)) < len(names):
         parser.error("two pictures have the same name, and would overwrite each other's results")
 
+    trimaps = args.trimap or [None] * len(args.images)
+    if len(trimaps) != len(args.images):
+        parser.error(f"{len(trimaps)} trimaps for {len(args.images)} pictures: give one for each")
+
     background = Background.open(args.background)
     failed = 0
-    with Matter(args.engine) as matter:
-        for path in args.images:
+    with Matter(args.engine, trimap_from=args.trimap_from, hybrid=args.hybrid) as matter:
+        for path, trimap in zip(args.images, trimaps, strict=True):
             image = cv2.imread(str(path))
             if image is None:
                 print(f"error: {path} is not a picture that OpenCV reads", file=sys.stderr)
                 failed += 1
                 continue
-            matte = matter(image)
+            matte = matter(image, trimap=trimap and read_trimap(trimap))
             results = {
                 "matte": np.rint(matte.alpha * 255).astype(np.uint8),
                 "cutout": matte.cutout(),
@@ -60,6 +86,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             for name, picture in results.items():
                 print(save(args.output / f"{path.stem}-{name}.png", picture))
     return 1 if failed else 0
+
+
+def read_trimap(path: str) -> np.ndarray:
+    """A trimap as grey values; whether they are right is for ``Matter`` to say."""
+    trimap = cv2.imread(path, cv2.IMREAD_GRAYSCALE)
+    if trimap is None:
+        raise FrameError(f"{path} is not a picture that OpenCV reads; expected a trimap")
+    return trimap
 
 
 def save(path: Path, picture: np.ndarray) -> Path:

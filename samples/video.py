@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from samples import run
+from samples import run, scales
 from sdk import Matter
 from sdk.video import VideoInterrupted, check_output, matte_video
 
@@ -33,6 +33,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--engine", default="gfm.engine", help="engine file (default: gfm.engine)")
     parser.add_argument(
+        "--trimap-from",
+        metavar="ENGINE",
+        help="engine that makes the trimaps, for networks that take one (sim)",
+    )
+    parser.add_argument(
+        "--hybrid",
+        type=scales,
+        metavar="GLANCE,FOCUS",
+        help="two scales of the frame, as 1/3,1/2: glance and focus in passes of their own",
+    )
+    parser.add_argument(
         "--background",
         default="green",
         help="colour name, #rrggbb, image file, video file (looped), blur or blur:25",
@@ -43,7 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     check_output(args.output, alpha=args.alpha, inputs=[args.source])  # before the engine loads
-    with Matter(args.engine) as matter, tqdm(unit=" frames", dynamic_ncols=True) as bar:
+    with (
+        Matter(args.engine, trimap_from=args.trimap_from, hybrid=args.hybrid) as matter,
+        tqdm(unit=" frames", dynamic_ncols=True) as bar,
+    ):
 
         def progress(done: int, total: int | None) -> None:
             bar.total = total

@@ -24,7 +24,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from samples import run
+from samples import run, scales
 from sdk import Matter, VideoError
 from sdk.background import Background
 from sdk.stream import fail_safe
@@ -123,6 +123,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("source", help="camera index, video file or stream address")
     parser.add_argument("--engine", default="gfm.engine", help="engine file (default: gfm.engine)")
     parser.add_argument(
+        "--trimap-from",
+        metavar="ENGINE",
+        help="engine that makes the trimaps, for networks that take one (sim)",
+    )
+    parser.add_argument(
+        "--hybrid",
+        type=scales,
+        metavar="GLANCE,FOCUS",
+        help="two scales of the frame, as 1/3,1/2: glance and focus in passes of their own",
+    )
+    parser.add_argument(
         "--background",
         action="append",
         help="colour, image, video or blur; several to cycle through with b (default: green)",
@@ -149,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     times: deque[float] = deque(maxlen=30)
     shown = 0
-    with Matter(args.engine) as matter:
+    with Matter(args.engine, trimap_from=args.trimap_from, hybrid=args.hybrid) as matter:
         try:
             for picture, latency in fail_safe(matter, source, look.draw, look.alone):
                 if shown == 0 and args.output is not None:

@@ -8,6 +8,9 @@
     matte.over("beach.jpg")          # uint8 H×W×3
     matte.cutout()                   # uint8 H×W×4, straight alpha
 
+    Matter("sim.engine")(frame, trimap=trimap)            # or Matter(…, trimap_from="gfm.engine")
+    Matter("gfm.engine", hybrid=(1/3, 1/2))               # glance and focus at scales of their own
+
 This file is the map: everything that an application needs is named here. ``Matter`` and ``Matte``
 are loaded at their first use, so that ``import sdk`` costs nothing and pulls in no runtime.
 """

@@ -435,14 +435,14 @@ def _wrong(where: str, value: object, expected: str) -> EngineError:
     return EngineError(f"{place} is {shown}; expected {expected}")
 
 
-def _check_time(created: str) -> None:
+def _check_time(where: str, created: str) -> None:
     expected = "a UTC time such as '2026-01-31T12:00:00Z' in the years 1980 to 2107"
     try:
         year = datetime.strptime(created, CREATED_FORMAT).year
     except ValueError as error:
-        raise _wrong("created", created, expected) from error
+        raise _wrong(where, created, expected) from error
     if not 1980 <= year <= 2107:  # what a ZIP's time stamp can say
-        raise _wrong("created", created, expected)
+        raise _wrong(where, created, expected)
 
 
 def _integer(where: str, value: object, low: int, high: int) -> int:
@@ -496,7 +496,7 @@ def _manifest(fields: _Fields) -> Manifest:
     )
     fields.integer("schema", 1, SCHEMA)
     created = fields.text("created", Manifest.created)
-    _check_time(created)
+    _check_time(fields.path("created"), created)
     input_info = _input(fields.object("input"))
     versions = fields.object("versions")
     manifest = Manifest(
@@ -520,39 +520,40 @@ def _manifest(fields: _Fields) -> Manifest:
         extra_inputs=tuple(_extra_input(entry) for entry in fields.objects("extra_inputs")),
         parts=_parts(fields.object("parts")),
     )
-    _check_together(manifest)
+    _check_together(manifest, fields)
     return manifest
 
 
-def _check_together(manifest: Manifest) -> None:
+def _check_together(manifest: Manifest, fields: _Fields) -> None:
     """What no field shows by itself: heads that fit the fusion, sizes and files that agree."""
     heads = {head.name: head.channels for head in manifest.heads}
     if len(heads) != len(manifest.heads):
         raise EngineError(
-            f"manifest field 'heads' names a head twice: {[h.name for h in manifest.heads]}; "
-            f"expected each once"
+            f"manifest field {fields.path('heads')!r} names a head twice: "
+            f"{[h.name for h in manifest.heads]}; expected each once"
         )
     if len(manifest.inputs) != 1 + len(manifest.extra_inputs):
         raise EngineError(
-            f"manifest field 'extra_inputs' names an input twice: "
+            f"manifest field {fields.path('extra_inputs')!r} names an input twice: "
             f"{[manifest.input.name, *(x.name for x in manifest.extra_inputs)]}; expected each once"
         )
     for name, channels in FUSIONS[manifest.fusion].items():
         if heads.get(name) != channels:
             raise EngineError(
-                f"manifest field 'heads' is {heads}; the fusion {manifest.fusion!r} expects "
-                f"{FUSIONS[manifest.fusion]}"
+                f"manifest field {fields.path('heads')!r} is {heads}; the fusion "
+                f"{manifest.fusion!r} expects {FUSIONS[manifest.fusion]}"
             )
     sizes = [model.size for model in manifest.models]
+    models = fields.path("models")
     if not sizes:
-        raise EngineError("manifest field 'models' is empty; expected at least one network size")
+        raise EngineError(f"manifest field {models!r} is empty; expected at least one network size")
     if len(set(sizes)) != len(sizes):
-        raise EngineError(f"manifest field 'models' has a size twice: {sizes}")
+        raise EngineError(f"manifest field {models!r} has a size twice: {sizes}")
     for index, plan in enumerate(manifest.plans):
         if plan.size not in sizes:
             raise EngineError(
-                f"manifest field 'plans[{index}].size' is {list(plan.size)}; expected one of the "
-                f"models' sizes: {[list(size) for size in sizes]}"
+                f"manifest field '{fields.path('plans')}[{index}].size' is {list(plan.size)}; "
+                f"expected one of the models' sizes: {[list(size) for size in sizes]}"
             )
     if MANIFEST in manifest.files():
         raise EngineError(
@@ -564,10 +565,9 @@ def _parts(fields: _Fields) -> dict[str, Manifest]:
     parts = {}
     for name in fields.values:
         part = fields.object(name)
-        inner = ("members", "parts")  # members are the whole file's; a part has no parts
-        for forbidden in inner:
+        for forbidden in ("members", "parts"):  # members are the whole file's
             if part.values.get(forbidden):
-                raise _wrong(part.path(forbidden), "not empty", "nothing there in a part")
+                raise _wrong(part.path(forbidden), part.values[forbidden], "nothing in a part")
         parts[name] = _manifest(part)
     return parts
 

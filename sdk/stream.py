@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sdk.matte import Matte
 
 T = TypeVar("T")
-log = logging.getLogger("sdk.stream")
+log = logging.getLogger("matter")
 
 
 class Ahead(Generic[T]):
@@ -139,6 +139,13 @@ def checked(alpha: np.ndarray) -> np.ndarray:
     return alpha
 
 
+def check_streamable(matter: Any) -> None:
+    """Raise what ``matter`` itself says against a video, such as a trimap that nothing makes."""
+    check = getattr(matter, "check_streamable", None)  # not all that stands in for a Matter has it
+    if check is not None:
+        check()
+
+
 class _Inferred(NamedTuple):
     frame: np.ndarray
     alpha: np.ndarray
@@ -156,6 +163,7 @@ class Stream(Iterator["Matte"]):
     def __init__(
         self, matter: Any, source: Any, *, live: bool = False, timeout: float | None = None
     ) -> None:
+        check_streamable(matter)
         self._matter = matter
         self._timeout = timeout
         self._first = True
@@ -244,8 +252,9 @@ def stream(matter: Any, source: Any, live: bool = False, *, timeout: float | Non
     matte never lags behind; a file is then played at its own speed. Otherwise no frame is lost.
     ``timeout``: seconds without a matte after which VideoError is raised; None waits for ever.
 
-    Raises VideoError where the source cannot be opened (at once) or breaks (after its last good
-    frame), and whatever ``matter`` raises for a frame.
+    Raises FrameError (at once) for a ``matter`` that needs a trimap and has no ``trimap_from``,
+    VideoError where the source cannot be opened (at once) or breaks (after its last good frame),
+    and whatever ``matter`` raises for a frame.
     """
     return Stream(matter, source, live=live, timeout=timeout)
 
@@ -268,8 +277,10 @@ def fail_safe(
     25 pictures a second, so that a window stays alive and a recording in time. A source that
     gives nothing for ``timeout`` seconds has failed; one that ends, ends this.
 
-    ``alone`` must not fail: what it raises is raised here. Takes ``source`` as ``stream`` does.
+    ``alone`` must not fail: what it raises is raised here. Takes ``source`` as ``stream`` does. A
+    ``matter`` that can never work on a video is refused at once: FrameError.
     """
+    check_streamable(matter)
     blank = np.zeros((720, 1280, 3), np.uint8)
     while True:
         try:

@@ -23,7 +23,7 @@ import numpy as np
 
 from sdk.background import Background, cover
 from sdk.errors import BackgroundError, VideoError
-from sdk.stream import Ahead, checked
+from sdk.stream import Ahead, check_streamable, checked
 from sdk.video_reader import TimedFrame, VideoReader
 from sdk.video_writer import VideoWriter, check_output
 
@@ -224,6 +224,7 @@ def matte_video(
     frame, and VideoInterrupted (a KeyboardInterrupt) is raised with the report. On any error
     the output is removed and the error raised: VideoError, BackgroundError, or the matter's.
     """
+    check_streamable(matter)
     check_output(output, alpha=alpha, inputs=[source, background])
     clock = _Clock()
     with VideoReader(source) as reader:

@@ -19,7 +19,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 
 from sdk.errors import VideoError
 
-log = logging.getLogger("sdk.video")
+log = logging.getLogger("matter")
 
 # AVColorSpace numbers (ITU-T H.273, table 4): RGB, BT.709, FCC, BT.601 (625 and 525 lines), SMPTE
 # 240M, BT.2020. Any other (unspecified, reserved) is guessed from the height, as players do.

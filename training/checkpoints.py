@@ -5,7 +5,7 @@ fits, and whatever does not fit is named.
 
 A released GFM or AIM checkpoint holds each tensor of the encoder twice, under the torchvision
 network (``resnet.layer2.0.conv1.weight``) and under the stage (``encoder2.0.conv1.weight``). Both
-must be there and agree.
+must be there and agree. In that of SIM's classifier one more component stands before every name.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from kernels.trimap import CLASSES
 from training import released
 from training.networks.blocks import ROSTAS
 from training.networks.gfm_ensemble import GFMEnsemble
@@ -33,6 +35,14 @@ _LISTED = 4
 
 # The remedy for wrong files of an ensemble.
 _IN_ORDER = "expected the files of tt, ft and bt, in this order"
+
+# Names that only one network's files hold, released or ours -> its name, backbone and rosta.
+_SIGNATURES = {
+    "decoder_final_g.weight": ("aim", "resnet34", "unified"),
+    "semantic.final.weight": ("aim", "resnet34", "unified"),
+    "decoder.conv_up4_alpha.0.weight": ("sim", "resnet50", "none"),
+    "encoder.conv1_side.weight": ("sim", "resnet50", "none"),
+}
 
 # ``network``, ``backbone`` and ``rosta`` as `training.networks.create` calls them, and ``without``,
 # joined by commas, where parts are left out: what the metadata of a file say.
@@ -238,7 +248,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         mapped = zipfile.is_zipfile(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickles of other protocols
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+            with torch.serialization.safe_globals(_NUMBERS):
+                content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         # PyTorch's own text is left out: it recommends to load without weights_only.
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -279,6 +290,25 @@ def _damaged(path: Path, error: Exception) -> CheckpointError:
     )
 
 
+class _Number:
+    """What a NumPy number beside the weights is read as (SIM's ``best_sad``).
+
+    PyTorch refuses those, and with them the whole file. Nothing of NumPy is run for it.
+    """
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
+_NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    (_Number, f"numpy.{name}")
+    for name in ("dtype", "core.multiarray.scalar", "_core.multiarray.scalar")
+]
+
+
 def _tensors(content: object, path: Path) -> dict[str, Tensor]:
     """The state dict in `content`: bare or under ``state_dict``; ``module.`` prefixes go."""
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
@@ -301,6 +331,15 @@ def _tensors(content: object, path: Path) -> dict[str, Tensor]:
     return state
 
 
+def _bare(state: Mapping[str, Tensor], known: Set[str]) -> Mapping[str, Tensor]:
+    """The state without the one component before all its names, where only the rest is known."""
+    components = {key.partition(".")[0] for key in state}
+    if len(components) != 1 or known & state.keys():
+        return state
+    bare = {key.partition(".")[2]: tensor for key, tensor in state.items()}
+    return bare if known & bare.keys() else state
+
+
 # ── Fitting ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -311,6 +350,7 @@ def _matched(
     names_there = released.names(network)
     own = network.state_dict()
     names = {name for aliases in names_there.values() for name in aliases}
+    state = _bare(state, names | own.keys())
     if names_there and len(names & state.keys()) > len(own.keys() & state.keys()):
         layout, aliases, unused = "released", names_there, released.unused(network)
     else:
@@ -459,8 +499,6 @@ def _remedy(network: nn.Module, state: Mapping[str, Tensor], metadata: Mapping[s
         if isinstance(network, GFMEnsemble) and candidates[0]["rosta"] in ROSTAS:
             return f"{looks}, one network of the three; {_IN_ORDER}"
         return f"{looks}; pass {' or '.join(_options(other, mine) for other in candidates)}"
-    if "decoder.conv_up4_alpha.0.weight" in state:
-        return f"This looks like the matting network sim, not {mine.get('network', 'this one')}"
     if "fc.weight" in state or "classifier.weight" in state or "classifier.0.weight" in state:
         return (
             "This looks like an image classifier: it can only start an encoder "
@@ -471,6 +509,10 @@ def _remedy(network: nn.Module, state: Mapping[str, Tensor], metadata: Mapping[s
 
 def _options(other: Identity, mine: Identity) -> str:
     """What to pass to `create` or on a command line for another network than mine."""
+    if other["network"] == "sim_classifier":
+        return "it as --classifier" + ("" if mine.get("network") == "sim" else " of --model sim")
+    if other["network"] == "sim" and mine.get("network") == "sim_classifier":
+        return "it as --weights"
     words = []
     if other["network"] != mine.get("network"):
         words.append(f"--model {other['network']}")
@@ -488,12 +530,23 @@ def _candidates(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> lis
     recorded = _recorded(metadata)
     if recorded:
         return [recorded]
-    if any(key in state for key in ("decoder_final_g.weight", "semantic.final.weight")):
-        return [{"network": "aim", "backbone": "resnet34", "rosta": "unified"}]
+    state = _bare(state, {*_SIGNATURES, "fc.weight"})
+    found = {identity for key, identity in _SIGNATURES.items() if key in state}
+    if _is_patch_classifier(state):
+        found = {("sim_classifier", "resnet50", "none")}
     return [
         {"network": network, "backbone": backbone, "rosta": rosta}
-        for network, backbone, rosta in _gfm_candidates(state)
+        for network, backbone, rosta in found or _gfm_candidates(state)
     ]
+
+
+def _is_patch_classifier(state: Mapping[str, Tensor]) -> bool:
+    """A ResNet that takes an image and its trimap, and knows the 20 matting classes."""
+    stem = state.get("conv1.weight", state.get("encoder.conv1.weight"))
+    last = state.get("fc.weight")
+    if stem is None or last is None:
+        return False
+    return tuple(stem.shape[1:2]) == (4,) and tuple(last.shape[:1]) == (len(CLASSES),)
 
 
 def _gfm_candidates(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str]]:

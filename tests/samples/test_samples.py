@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from samples import image, run, video, webcam
-from sdk import Matter, MatterError, VideoError
+from sdk import EngineError, FrameError, Matter, MatterError, VideoError
+from tests.sdk import tiny_sim
 from tests.sdk.clips import decode, read_image, write_clip
 from tests.sdk.conftest import Tiny
 
@@ -98,6 +99,83 @@ def test_image_goes_on_after_a_bad_picture(
     assert len(list((tmp_path / "out").iterdir())) == 3
 
 
+@pytest.fixture(scope="module")
+def sim(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A network that takes a trimap, and whose alpha is never 0 or 1 where that is unknown."""
+    return str(tiny_sim.build(tmp_path_factory.mktemp("sim") / "sim.engine"))
+
+
+def write_trimap(path: Path, *, foreground: int = 255, colour: bool = False) -> Path:
+    trimap = np.full((48, 96), 128, np.uint8)
+    trimap[:, :30], trimap[:, 60:] = foreground, 0
+    cv2.imwrite(str(path), cv2.merge([trimap] * 3) if colour else trimap)
+    return path
+
+
+def test_image_with_trimaps_from_files(tmp_path: Path, sim: str) -> None:
+    pictures, options = [], ["--engine", sim, "--output", str(tmp_path)]
+    for name, colour in (("cat", False), ("dog", True)):  # as image editors write it, grey in RGB
+        cv2.imwrite(str(tmp_path / f"{name}.png"), picture())
+        write_trimap(tmp_path / f"{name}-t.png", colour=colour)
+        pictures.append(str(tmp_path / f"{name}.png"))
+        options += ["--trimap", str(tmp_path / f"{name}-t.png")]
+    assert image.main([*pictures, *options]) == 0
+    for name in ("cat", "dog"):
+        matte = read_image(tmp_path / f"{name}-matte.png")
+        assert (matte[:, :30] == 255).all()
+        assert (matte[:, 60:] == 0).all()
+        assert ((matte[:, 32:58] > 0) & (matte[:, 32:58] < 255)).all()
+
+
+def test_image_with_wrong_trimaps(tmp_path: Path, sim: str, engine: str) -> None:
+    cv2.imwrite(str(tmp_path / "cat.png"), picture())
+    good = str(write_trimap(tmp_path / "good.png"))
+    grey = str(write_trimap(tmp_path / "grey.png", foreground=254))
+    cv2.imwrite(str(tmp_path / "small.png"), cv2.imread(good)[:24])
+    arguments = [str(tmp_path / "cat.png"), "--output", str(tmp_path)]
+    for options, message in (
+        (["--engine", sim], "no trimap was given and sim needs one"),
+        (["--engine", sim, "--trimap", grey], "the trimap holds the values 254; expected 0"),
+        (["--engine", sim, "--trimap", str(tmp_path / "small.png")], "is 24×96 and its frame 48×"),
+        (["--engine", sim, "--trimap", "no.png"], "no.png is not a picture that OpenCV reads"),
+        (["--engine", engine, "--trimap", good], "a trimap was given and gfm takes none"),
+    ):
+        with pytest.raises(FrameError, match=message):
+            image.main([*arguments, *options])
+    with pytest.raises(SystemExit) as caught:
+        image.main([*arguments, "--engine", sim, "--trimap", good, "--trimap", good])
+    assert caught.value.code == 2
+
+
+def test_image_with_a_trimap_from_another_engine(tmp_path: Path, sim: str, engine: str) -> None:
+    cv2.imwrite(str(tmp_path / "cat.png"), picture())
+    arguments = [str(tmp_path / "cat.png"), "--engine", sim, "--output", str(tmp_path)]
+    assert image.main([*arguments, "--trimap-from", engine]) == 0
+    matte = read_image(tmp_path / "cat-matte.png")
+    assert (matte[:, :40] == 255).all()
+    assert (matte[:, 56:] == 0).all()
+
+
+def test_image_hybrid(tmp_path: Path) -> None:
+    path = str(Tiny(tmp_path).build(sizes=((32, 64), (64, 96))))
+    cv2.imwrite(str(tmp_path / "cat.png"), picture())
+    arguments = [str(tmp_path / "cat.png"), "--engine", path, "--output", str(tmp_path)]
+    assert image.main([*arguments, "--hybrid", "1/3,0.5"]) == 0
+    matte = read_image(tmp_path / "cat-matte.png")
+    assert (matte[:, :40] == 255).all()
+    assert (matte[:, 56:] == 0).all()
+    with pytest.raises(EngineError, match="expected two scales of the frame above 0 and up to 1"):
+        image.main([*arguments, "--hybrid", "1/2,1/3"])
+
+
+@pytest.mark.parametrize("text", ["1/3", "1/3,1/2,1", "a,b", "1/0,1", "", "1/3;1/2"])
+def test_scales_that_are_none(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        image.main(["cat.png", "--hybrid", text])
+    assert caught.value.code == 2
+    assert f"{text!r}, expected two scales of the frame such as 1/3,1/2" in capsys.readouterr().err
+
+
 def test_image_refuses_names_that_would_collide(engine: str) -> None:
     with pytest.raises(SystemExit) as caught:
         image.main(["a/cat.png", "b/cat.png", "--engine", engine])
@@ -118,6 +196,20 @@ def test_video(tmp_path: Path, engine: str, clip: str, capsys: pytest.CaptureFix
     assert times == decode(Path(clip))[1]
     assert all(near(frame[8:-8, 8:40], BLUE) for frame in images)
     assert all(near(frame[8:-8, 56:-8], GREEN) for frame in images)
+
+
+def test_video_with_trimaps_from_another_engine(
+    tmp_path: Path, engine: str, sim: str, clip: str
+) -> None:
+    out = tmp_path / "out.mp4"
+    assert video.main([clip, str(out), "--engine", sim, "--trimap-from", engine]) == 0
+    images, _ = decode(out)
+    assert len(images) == 10
+    assert all(near(frame[8:-8, 8:40], BLUE) for frame in images)
+    assert all(near(frame[8:-8, 56:-8], GREEN) for frame in images)
+    with pytest.raises(FrameError, match="sim needs one with each frame of a video"):
+        video.main([clip, str(tmp_path / "other.mp4"), "--engine", sim])
+    assert not (tmp_path / "other.mp4").exists()
 
 
 def test_video_checks_its_output_before_the_engine(clip: str) -> None:
@@ -152,6 +244,17 @@ def test_webcam_records_a_file_without_a_window(
     assert times == sorted(set(times))
     assert all(near(frame[8:-8, 8:40], BLUE) for frame in images)
     assert all(near(frame[8:-8, 56:-8], GREEN) for frame in images)
+
+
+def test_webcam_with_trimaps_from_another_engine(
+    tmp_path: Path, engine: str, sim: str, clip: str
+) -> None:
+    out = tmp_path / "out.mp4"
+    arguments = [clip, "--engine", sim, "--no-window", "--output", str(out), "--frames", "2"]
+    assert webcam.main([*arguments, "--trimap-from", engine]) == 0
+    assert all(near(frame[8:-8, 8:40], BLUE) for frame in decode(out)[0])
+    with pytest.raises(FrameError, match="needs one with each frame of a video"):
+        webcam.main(arguments)  # ends, where a camera's failure would be tried again for ever
 
 
 def test_webcam_stops_after_frames(tmp_path: Path, engine: str, clip: str) -> None:

@@ -22,7 +22,8 @@ from sdk.backends import ORDER, Backend, gpu, graphs, open_backend, ort, tensorr
 from sdk.backends.graphs import external_locations
 from sdk.engine import EngineFile
 from sdk.errors import BackendError, EngineError
-from sdk.manifest import ModelEntry, PlanEntry
+from sdk.manifest import Head, ModelEntry, PlanEntry
+from tests.sdk import tiny_sim
 
 INSTALLED = ["onnxruntime"]
 try:
@@ -60,6 +61,73 @@ def test_closed_form(tiny: Any, name: str, batch: int) -> None:
     assert "float32, 1 thread" in backend.detail
     backend.close()
     backend.close()
+
+
+def two_inputs(size: tuple[int, int], batch: int = 1) -> onnx.ModelProto:
+    """cam = (trimap, image) at every 32nd pixel, the inputs not in the manifest's order."""
+    nodes = [
+        helper.make_node("Concat", ["trimap", "image"], ["both"], axis=1),
+        helper.make_node("Conv", ["both", "weight"], ["cam"], strides=[32, 32]),
+    ]
+    ends = {"trimap": (1, *size), "image": (3, *size), "cam": (20, 2, 2)}
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, *shape])
+        for name, shape in ends.items()
+    ]
+    weight = numpy_helper.from_array(np.eye(20, 4, dtype=np.float32)[..., None, None], "weight")
+    graph = helper.make_graph(nodes, "two", values[:2], values[2:], [weight])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def build_two_inputs(path: Path, batch: int, **changes: Any) -> Path:
+    size = (40, 64)  # 40 = 32 + 8: the last value of the head stands for less than its stride
+    manifest = tiny_sim.classifier_manifest((size,), batch)
+    graph = two_inputs(size, batch).SerializeToString()
+    engine.write(path, replace(manifest, **changes), {"classifier/40x64.onnx": graph})
+    return path
+
+
+@each_backend
+@pytest.mark.parametrize("batch", [1, 3])
+def test_two_inputs_and_a_strided_head(tmp_path: Path, name: str, batch: int) -> None:
+    backend, _ = opened(build_two_inputs(tmp_path / "a.engine", batch), backend=name)
+    rng = np.random.default_rng(5)
+    image = rng.standard_normal((batch, 3, 40, 64)).astype(np.float32)
+    trimap = rng.random((batch, 1, 40, 64), np.float32)
+    cam = backend.run(image, trimap)["cam"]  # the manifest's order, not the graph's
+    assert cam.shape == (batch, 20, 2, 2)
+    np.testing.assert_allclose(cam[:, :1], trimap[:, :, ::32, ::32], rtol=1e-6)
+    np.testing.assert_allclose(cam[:, 1:4], image[:, :, ::32, ::32], rtol=1e-6)
+    assert not cam[:, 4:].any()
+    with pytest.raises(ValueError, match=r"argument 2 is shorter"):
+        backend.run(image)  # never with an input of the run before
+    backend.close()
+
+
+@each_backend
+def test_inputs_and_strides_that_are_not_what_the_manifest_says(tmp_path: Path, name: str) -> None:
+    path = build_two_inputs(tmp_path / "a.engine", 1, extra_inputs=())
+    with pytest.raises(
+        BackendError,
+        match=r"inputs are .*trimap\[1, 1, 40, 64\].*; expected image\[1, 3, 40, 64\] as in the",
+    ):
+        opened(path, backend=name)
+    path = build_two_inputs(tmp_path / "b.engine", 1, heads=(Head("cam", 20, 16),))
+    with pytest.raises(
+        BackendError, match=r"cam\[1, 20, 2, 2\]; expected cam\[1, 20, 3, 4\] as in the manifest"
+    ):
+        opened(path, backend=name)
+
+
+@each_backend
+def test_a_part_loads_as_if_it_were_an_engine(tmp_path: Path, name: str) -> None:
+    with EngineFile.open(tiny_sim.build(tmp_path / "sim.engine")) as file:
+        part = file.part("classifier")
+        backend, _ = open_backend(part, part.manifest.models[0], backend=name, threads=1)
+    rng = np.random.default_rng(6)
+    inputs = [rng.random((1, channels, 64, 96), np.float32) for channels in (3, 1)]
+    expected = tiny_sim.classify(*inputs)
+    np.testing.assert_allclose(backend.run(*inputs)["cam"], expected, atol=1e-6)
 
 
 @each_backend

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from sdk import engine as engine_module
 from sdk.engine import ALIGNMENT, EngineFile, write
 from sdk.errors import ClosedError, EngineError
+from tests.sdk import tiny_sim
 
 COMMAND = (
     "python -m export.build --model gfm --backbone mobilenetv3 --rosta tt --fp16 --size 32x64 "
@@ -132,6 +133,37 @@ def test_member_that_is_not_there(engine_path: Path, tmp_path: Path) -> None:
             engine.read("modell.onnx")
         with pytest.raises(EngineError, match=r"no member '\.\./x'"):
             engine.unpack("../x", tmp_path / "in")
+
+
+def test_a_part_is_the_same_file_through_its_own_manifest(tmp_path: Path) -> None:
+    path = tiny_sim.build(tmp_path / "sim.engine")
+    with EngineFile.open(path) as file:
+        part = file.part("classifier")
+        assert part.path == path
+        assert part.manifest == file.manifest.parts["classifier"]
+        model = part.manifest.models[0]
+        assert bytes(part.read(model.onnx)) == zipfile.ZipFile(path).read(model.onnx)
+        with pytest.raises(EngineError, match=r"no part 'discriminator'; the engine holds: class"):
+            file.part("discriminator")
+        with pytest.raises(EngineError, match=r"no part 'classifier'; the engine holds: none"):
+            part.part("classifier")
+    with pytest.raises(ClosedError, match="the engine file is closed"):
+        file.part("classifier")
+
+
+def test_members_of_a_part_are_checked_like_the_others(tmp_path: Path) -> None:
+    about = tiny_sim.manifest()
+    graph = tiny_sim.guided_graph((64, 96), 1).SerializeToString()
+    with pytest.raises(EngineError, match=r"manifest names classifier/64x96.onnx; expected amo"):
+        write(tmp_path / "a.engine", about, {"model-64x96.onnx": graph})
+    path = tiny_sim.build(tmp_path / "sim.engine")
+    content = bytearray(path.read_bytes())
+    at = content.index(zipfile.ZipFile(path).read("classifier/64x96.onnx"))
+    content[at + 100] ^= 1
+    path.write_bytes(content)
+    text = refusal(path)
+    assert "member 'classifier/64x96.onnx' is damaged" in text
+    assert "--model sim --backbone resnet50" in text
 
 
 def test_unpack_into_what_is_no_folder(engine_path: Path, tmp_path: Path) -> None:

@@ -11,11 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdk.errors import EngineError
-from sdk.manifest import Manifest, Member, ModelEntry, PlanEntry, check_member_name
+from sdk.manifest import (
+    Head,
+    Manifest,
+    Member,
+    ModelEntry,
+    PlanEntry,
+    WeightsFile,
+    check_member_name,
+)
 
 # The schema's example, written out by hand: independent of to_json.
 EXAMPLE: dict[str, Any] = {
-    "schema": 1,
+    "schema": 2,
     "matter": "0.1.0",
     "created": "2026-11-21T04:00:00Z",
     "network": {
@@ -24,6 +32,7 @@ EXAMPLE: dict[str, Any] = {
         "rosta": "tt",
         "parameters": 1,
         "macs": {"288x512": 1},
+        "without": ["se"],
     },
     "input": {
         "name": "image",
@@ -34,11 +43,22 @@ EXAMPLE: dict[str, Any] = {
         "std": [1, 1, 1],
         "multiple": 32,
     },
-    "heads": [{"name": "glance", "channels": 3}, {"name": "focus", "channels": 1}],
+    "heads": [
+        {"name": "glance", "channels": 3, "stride": 1},
+        {"name": "focus", "channels": 1, "stride": 1},
+    ],
     "fusion": "tt",
     "batch": 1,
     "precision": "fp16",
-    "models": [{"size": [288, 512], "onnx": "model.onnx", "data": None}],
+    "models": [
+        {
+            "size": [288, 512],
+            "onnx": "model.onnx",
+            "data": None,
+            "cpu_precision": "float32",
+            "float32": ["/decoder/Add_3", "/psp/Conv"],
+        }
+    ],
     "plans": [
         {
             "runtime": "tensorrt-rtx",
@@ -53,6 +73,7 @@ EXAMPLE: dict[str, Any] = {
         "sha256": "ab" * 32,
         "random": False,
         "licence": "MIT",
+        "more": [{"source": "gfm-mobilenetv3-ft.safetensors", "sha256": "ba" * 32}],
     },
     "versions": {"torch": "2.13.0", "onnx": "1.23.2"},
     "members": {"model.onnx": {"sha256": "cd" * 32, "bytes": 123}},
@@ -72,7 +93,23 @@ EXAMPLE: dict[str, Any] = {
             "bound": {"mad": 1e-4},
         }
     ],
+    "extra_inputs": [{"name": "trimap", "channels": 2}, {"name": "clicks", "channels": 6}],
+    "parts": {},
 }
+# A part is a manifest too, without members and parts of its own.
+PART: dict[str, Any] = {
+    "schema": 2,
+    "network": {"name": "sim_classifier", "backbone": "resnet50", "rosta": "none"},
+    "input": EXAMPLE["input"] | {"multiple": 8},
+    "heads": [{"name": "cam", "channels": 20, "stride": 32}],
+    "fusion": "cam",
+    "batch": 1,
+    "precision": "fp16",
+    "models": [{"size": [40, 64], "onnx": "classifier/model.onnx"}],
+    "weights": {"source": "c.pth", "sha256": "ab" * 32, "random": False, "licence": "none"},
+    "extra_inputs": [{"name": "trimap", "channels": 1}],
+}
+EXAMPLE["parts"]["classifier"] = PART
 
 
 def changed(path: str, value: Any) -> str:
@@ -88,13 +125,36 @@ def changed(path: str, value: Any) -> str:
 
 def test_example_is_read() -> None:
     manifest = Manifest.from_json(json.dumps(EXAMPLE))
-    assert manifest.models == (ModelEntry((288, 512), "model.onnx", None, "float32"),)
+    kept = ("/decoder/Add_3", "/psp/Conv")
+    assert manifest.models == (ModelEntry((288, 512), "model.onnx", None, "float32", kept),)
     assert manifest.plans == (
         PlanEntry("tensorrt-rtx", "1.7", None, (288, 512), "plans/tensorrt-rtx-1.7.plan"),
     )
     assert manifest.members == {"model.onnx": Member("cd" * 32, 123)}
     assert manifest.verification[0].bound == {"mad": 1e-4}
     assert manifest.input.spec().mean == (0.0, 0.0, 0.0)
+    assert manifest.network.without == ("se",)
+    assert manifest.inputs == {"image": 3, "trimap": 2, "clicks": 6}
+    assert list(manifest.inputs) == ["image", "trimap", "clicks"]
+    assert manifest.weights.more == (WeightsFile("gfm-mobilenetv3-ft.safetensors", "ba" * 32),)
+    assert manifest.weights.sources() == (
+        "gfm-mobilenetv3-tt.safetensors",
+        "gfm-mobilenetv3-ft.safetensors",
+    )
+
+
+def test_a_part_is_read() -> None:
+    manifest = Manifest.from_json(json.dumps(EXAMPLE))
+    part = manifest.parts["classifier"]
+    assert part.network.name == "sim_classifier"
+    assert part.inputs == {"image": 3, "trimap": 1}
+    assert part.heads == (Head("cam", 20, 32),)
+    assert part.models[0].size == (40, 64)  # in its own multiple
+    assert manifest.files() == [
+        "model.onnx",
+        "plans/tensorrt-rtx-1.7.plan",
+        "classifier/model.onnx",
+    ]
 
 
 def test_round_trip() -> None:
@@ -102,8 +162,29 @@ def test_round_trip() -> None:
     assert Manifest.from_json(manifest.to_json()) == manifest
     written = json.loads(manifest.to_json())
     assert list(written) == list(EXAMPLE)
-    assert written["models"][0].pop("cpu_precision") == "float32"
-    assert written == EXAMPLE
+    part = written["parts"].pop("classifier")
+    assert written == EXAMPLE | {"parts": {}}
+    # What the example left out of its part is written with the values that it then has.
+    assert part.pop("heads") == PART["heads"]
+    assert part["models"] == [
+        PART["models"][0] | {"data": None, "cpu_precision": "float32", "float32": []}
+    ]
+    assert part["members"] == part["parts"] == {}
+
+
+def test_schema_1_is_read() -> None:
+    """An engine of the first version: none of the later fields, and the same meaning."""
+    old = json.loads(json.dumps(EXAMPLE))
+    old["schema"] = 1
+    del old["extra_inputs"], old["parts"], old["network"]["without"], old["weights"]["more"]
+    old["heads"] = [{"name": "glance", "channels": 3}, {"name": "focus", "channels": 1}]
+    old["models"] = [{"size": [288, 512], "onnx": "model.onnx"}]
+    manifest = Manifest.from_json(json.dumps(old))
+    assert manifest.inputs == {"image": 3}
+    assert [head.stride for head in manifest.heads] == [1, 1]
+    assert (manifest.parts, manifest.network.without, manifest.weights.more) == ({}, (), ())
+    assert (manifest.models[0].cpu_precision, manifest.models[0].float32) == ("float32", ())
+    assert json.loads(manifest.to_json())["schema"] == 2  # written anew, it is of today
 
 
 def test_brief_leaves_out_checksums_and_verification() -> None:
@@ -175,6 +256,37 @@ def test_cpu_precision_is_read() -> None:
         ("verification.0.status", "ok", r"status' is \"ok\"; expected one of 'passed'"),
         ("verification.0.sad", "low", r"'verification\[0\].sad' is \"low\"; expected a number"),
         ("verification.0.bound", {"mad": None}, r"bound.mad' is null; expected a number"),
+        ("network.without", "se", r"'network.without' is \"se\"; expected a list of strings"),
+        ("network.without", [1], r"'network.without' is \[1\]; expected a list of strings"),
+        ("heads.0.stride", 0, r"'heads\[0\].stride' is 0; expected a whole number from 1 to 1024"),
+        ("heads.0.strides", 2, r"'heads\[0\].strides' is not known; did you mean 'stride'\?"),
+        ("models.0.float32", [None], r"'models\[0\].float32' is \[null\]; expected a list of str"),
+        ("weights.more", [{"source": "a"}], r"'weights.more\[0\].sha256' is missing"),
+        ("weights.more", [{"source": "a", "sha256": "0"}], r"more\[0\].sha256' is \"0\"; expected"),
+        ("extra_inputs.0.channels", 0, r"'extra_inputs\[0\].channels' is 0; expected a whole"),
+        ("extra_inputs.0.name", "a b", r"'extra_inputs\[0\].name' is \"a b\"; expected a name"),
+        ("extra_inputs.0.name", "clicks", r"'extra_inputs' names an input twice: \['image', 'cli"),
+        ("extra_inputs.0.name", "image", r"'extra_inputs' names an input twice: \['image', 'ima"),
+        ("parts", [], r"'parts' is \[\]; expected an object"),
+        ("parts.classifier.fusion", "tt", r"'parts.classifier.heads' is .*; the fusion 'tt' expe"),
+        ("parts.classifier.batch", 0, r"'parts.classifier.batch' is 0; expected"),
+        ("parts.classifier.models", [], r"'parts.classifier.models' is empty; expected at least"),
+        (
+            "parts.classifier.created",
+            "now",
+            r"'parts.classifier.created' is \"now\"; expected a UTC",
+        ),
+        (
+            "parts.classifier.models.0.size",
+            [42, 64],
+            r"parts.classifier.models\[0\].size' is .* 8 ",
+        ),
+        (
+            "parts.classifier.parts",
+            {"x": PART},
+            r"'parts.classifier.parts' is \{\"x\": .*nothing in a",
+        ),
+        ("parts.classifier.members", {"a": {}}, r"'parts.classifier.members' is \{\"a\""),
         ("fussion", "tt", r"'fussion' is not known; did you mean 'fusion'\?"),
     ],
 )
@@ -231,6 +343,9 @@ JSON = st.recursive(
 PATHS = [
     *EXAMPLE,
     "input.mean",
+    "parts.classifier",
+    "parts.classifier.heads",
+    "extra_inputs.1.channels",
     "models.0",
     "models.0.size",
     "plans.0.file",
@@ -282,7 +397,7 @@ def test_plain_member_names(name: str) -> None:
 def test_build_command() -> None:
     manifest = Manifest.from_json(json.dumps(EXAMPLE))
     assert manifest.build_command() == (
-        "python -m export.build --model gfm --backbone mobilenetv3 --rosta tt --fp16 "
+        "python -m export.build --model gfm --backbone mobilenetv3 --rosta tt --without se --fp16 "
         "--size 288x512 --output gfm.engine"
     )
     other = replace(
@@ -291,7 +406,10 @@ def test_build_command() -> None:
         batch=4,
         weights=replace(manifest.weights, source="my weights.pth"),
     )
-    assert "--weights 'my weights.pth' --size 288x512 --batch 4" in other.build_command()
+    assert (
+        "--weights 'my weights.pth' --weights gfm-mobilenetv3-ft.safetensors --classifier c.pth "
+        "--size 288x512 --batch 4"
+    ) in other.build_command()
     random = replace(manifest, weights=replace(manifest.weights, random=True))
     assert "--random-weights --fp16" in random.build_command()
 

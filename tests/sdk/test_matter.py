@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sdk import BackendError, ClosedError, EngineError, FrameError, Matte, Matter
+from sdk.manifest import Manifest, NetworkInfo, WeightsFile
 
 Frame = NDArray[np.uint8]
 
@@ -387,6 +388,18 @@ def test_describe(engine_path: Path) -> None:
     ):
         assert part in text
     assert "RANDOM" not in text
+
+
+def test_describe_says_what_was_left_out_and_every_file_of_an_ensemble(tiny: Any) -> None:
+    def change(manifest: Manifest) -> Manifest:
+        network = NetworkInfo("msia", "resnext101", "none", without=("ini", "sed"))
+        more = (WeightsFile("second.pth", "6" * 64),)
+        return replace(manifest, network=network, weights=replace(manifest.weights, more=more))
+
+    with Matter(tiny.build(change=change), threads=1) as matter:
+        lines = matter.describe().splitlines()
+    assert "network     msia resnext101, without ini and sed" in lines
+    assert f"{'':12}second.pth (SHA-256 666666666666…)" in lines
 
 
 def test_random_weights_are_said_loudly(tiny: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -87,11 +87,11 @@ def _draw(name: str, shape: list[int], gain: float) -> np.ndarray:
     return 0.1 * normal  # biases and running means
 
 
-def drawn_weights(backbone: str, rosta: str) -> dict[str, Tensor]:
+def drawn_state(listed: dict[str, Any]) -> dict[str, Tensor]:
     """Random weights in the released layout that keep every layer's output near unit size."""
     generator = torch.Generator().manual_seed(0)
     state: dict[str, Tensor] = {}
-    for name, shape, dtype, alias in key_list(backbone, rosta)["keys"]:
+    for name, shape, dtype, alias in listed["keys"]:
         if alias:
             state[name] = state[alias]
         elif "int" in dtype:
@@ -106,6 +106,11 @@ def drawn_weights(backbone: str, rosta: str) -> dict[str, Tensor]:
                 value = 0.1 * value + (1.0 if name.endswith("weight") else 0.0)
             state[name] = value
     return state
+
+
+def drawn_weights(backbone: str, rosta: str) -> dict[str, Tensor]:
+    """`drawn_state` of a GFM."""
+    return drawn_state(key_list(backbone, rosta))
 
 
 # ── Comparing ───────────────────────────────────────────────────────────────────────────────────

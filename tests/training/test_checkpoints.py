@@ -203,7 +203,10 @@ def test_checkpoint_of_another_gfm(
             ["decoder_final_g.weight", "psp_module.bottleneck.weight"],
             "looks like aim resnet34 unified; pass --model aim --backbone resnet34 --rosta unified",
         ),
-        (["decoder.conv_up4_alpha.0.weight"], "matting network sim"),
+        (
+            ["decoder.conv_up4_alpha.0.weight"],
+            "looks like sim resnet50; pass --model sim --backbone resnet50",
+        ),
         (["conv1.weight", "fc.weight"], "image classifier"),
         (["unet.down.0"], "not look like any network that is known here"),
     ],

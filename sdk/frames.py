@@ -1,0 +1,146 @@
+"""Frames as ``Matter`` takes them: what is accepted, and one clear error for everything else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels import InputSpec, preprocess
+from sdk.errors import FrameError
+
+_ORDERS = {3: "bgr", 4: "bgra"}
+_WANTED = "uint8 H×W×3 (BGR), H×W×4 (BGRA) or H×W (grey), or a batch of such"
+
+
+def as_frame(value: Any, what: str = "the frame", *, on_gpu: bool = False) -> Any:
+    """One frame, checked: the same memory as a NumPy array, or with ``on_gpu`` also a CuPy array.
+
+    ``what`` is what messages call it.
+
+    Raises:
+        FrameError: for another type, dtype, rank, channels or size, or a place that is not taken.
+    """
+    image = as_array(value, what, on_gpu=on_gpu)
+    if image.dtype != np.uint8:
+        raise FrameError(_wrong_dtype(image, what))
+    shape = tuple(image.shape)
+    if image.ndim not in (2, 3):
+        raise FrameError(f"{what} has rank {image.ndim}, shape {shape}; expected {_WANTED}")
+    if image.ndim == 3 and shape[2] not in _ORDERS:
+        advice = ""
+        if shape[2] == 1:
+            advice = ". For a grey picture: frame[:, :, 0]"
+        elif shape[0] in (3, 4):
+            advice = ". For channels first: np.moveaxis(frame, 0, -1)"
+        raise FrameError(
+            f"{what} has {shape[2]} channels, shape {shape}; expected {_WANTED}{advice}"
+        )
+    if 0 in shape:
+        raise FrameError(f"{what} has no pixels, shape {shape}; expected {_WANTED}")
+    return image
+
+
+def as_batch(value: Any, *, on_gpu: bool = False) -> list[Any] | None:
+    """The frames of a batch, checked and of one size; None if ``value`` is a single frame.
+
+    Raises:
+        FrameError: names the frame that is wrong, or the one whose size is another.
+    """
+    if isinstance(value, (list, tuple)):
+        entries: Sequence[Any] = value
+    elif getattr(value, "ndim", 0) == 4:
+        entries = as_array(value, "the batch", on_gpu=on_gpu)
+    else:
+        return None
+    frames = [
+        as_frame(entries[at], f"frame {at} of the batch", on_gpu=on_gpu)
+        for at in range(len(entries))
+    ]
+    if not frames:
+        raise FrameError("the batch is empty; expected at least one frame")
+    for at, entry in enumerate(frames):
+        if entry.shape != frames[0].shape:
+            raise FrameError(
+                f"frame {at} of the batch has shape {entry.shape}, frame 0 has "
+                f"{frames[0].shape}; expected frames of one size. Call Matter for each size"
+            )
+    return frames
+
+
+def as_array(value: Any, what: str, *, on_gpu: bool = False) -> Any:
+    """A NumPy array (or, with ``on_gpu``, a CuPy array) over the same memory.
+
+    Raises:
+        FrameError: for what is no array, or lies in a GPU's memory where that is not taken.
+    """
+    if isinstance(value, np.ndarray):
+        return value
+    if value is None:
+        raise FrameError(
+            f"{what} is None, which is what cv2.imread gives for a file that it cannot read; "
+            f"expected {_WANTED}. Check the path"
+        )
+    if not hasattr(value, "__dlpack_device__"):
+        advice = ""
+        if hasattr(value, "convert") and hasattr(value, "mode"):  # a PIL image: RGB order
+            advice = ". For a PIL image: np.asarray(image.convert('RGB'))[..., ::-1]"
+        elif isinstance(value, (str, os.PathLike)):
+            advice = ". For a file: cv2.imread(path)"
+        raise FrameError(f"{what} is a {type(value).__name__}; expected {_WANTED}{advice}")
+    kind, number = value.__dlpack_device__()
+    if int(kind) == 1:  # kDLCPU
+        return np.from_dlpack(value)
+    if not on_gpu:
+        raise FrameError(
+            f"{what} is in a GPU's memory and the network runs on the CPU; expected an array in "
+            f"the CPU's memory. Copy it: cupy.asnumpy(frame), or frame.cpu().numpy() for torch"
+        )
+    import cupy  # there, since the backend uses it
+
+    with cupy.cuda.Device(number):
+        return cupy.from_dlpack(value)
+
+
+def tensor_of(images: Sequence[Any], size: tuple[int, int], spec: InputSpec) -> Any:
+    """Checked frames of one size as a network's input: float32 N×3×h×w.
+
+    A single frame in a GPU's memory gives a CuPy array there, everything else NumPy.
+    """
+    if len(images) == 1:
+        return preprocess(images[0], size, spec, order=_order(images[0]))
+    tensor = np.empty((len(images), 3, *size), np.float32)
+    for at, image in enumerate(images):
+        preprocess(host(image), size, spec, order=_order(image), out=tensor[at : at + 1])
+    return tensor
+
+
+def host(array: Any) -> NDArray[Any]:
+    """A CuPy array copied to the CPU's memory; a NumPy array as it is."""
+    return cast("NDArray[Any]", array if isinstance(array, np.ndarray) else array.get())
+
+
+def _order(image: Any) -> str:
+    return "gray" if image.ndim == 2 else _ORDERS[image.shape[2]]
+
+
+def _wrong_dtype(image: Any, what: str) -> str:
+    text = f"{what} is {image.dtype}, shape {tuple(image.shape)}"
+    if image.dtype.kind == "f":
+        if bool((image != image).any()):  # the array may be CuPy's
+            text += ", with NaN in it"
+            return f"{text}; expected {_WANTED}. Find where the NaN comes from"
+        if image.size and float(image.max()) > 2:
+            advice = "frame.clip(0, 255).round().astype(np.uint8), for values in 0..255"
+        else:
+            advice = "(frame * 255).round().astype(np.uint8), for values in 0..1"
+    elif image.dtype == np.uint16:
+        advice = "(frame / 257).round().astype(np.uint8), for the full range of 16 bits"
+    elif image.dtype == np.bool_:
+        advice = "frame.astype(np.uint8) * 255"
+    else:
+        advice = "frame.clip(0, 255).astype(np.uint8), for values in 0..255"
+    return f"{text}; expected {_WANTED}. Convert it: {advice}"

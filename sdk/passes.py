@@ -1,0 +1,165 @@
+"""The ways from frames to alphas: one pass of the network, or two at two scales.
+
+``sdk.guidance`` has the third, for networks that take a trimap. Each way has two stages:
+``prepare``, which is pure and may run in any thread, and ``alphas``, where the networks run.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels import collaborative_fusion
+from kernels.trimap import Trimap
+from sdk.errors import FrameError
+from sdk.frames import host, tensor_of
+from sdk.manifest import ModelEntry
+from sdk.network import Network
+from sdk.sizes import Scales, nearest_pair, pairs_of
+
+Alphas = NDArray[np.float32]
+Choice = Callable[[Sequence[int]], ModelEntry]  # a frame's shape -> the size that it runs at
+
+
+class Pass(ABC):
+    """One way from frames of one size to their alphas."""
+
+    network: Network
+
+    def trimaps(self, given: Any, frames: Sequence[Any], *, batch: bool) -> list[Trimap] | None:
+        """The trimap of each frame, checked; None where there are none.
+
+        ``given`` is what the caller passed: for a ``batch`` one for each frame.
+
+        Raises:
+            FrameError: for a trimap that the network does not take, or takes and is not right.
+        """
+        del frames, batch
+        if given is not None:
+            raise FrameError(
+                f"a trimap was given and {self.network.manifest.network.name} takes none; expected "
+                f"the frame alone. Leave trimap out, or open an engine of sim"
+            )
+        return None
+
+    @abstractmethod
+    def prepare(self, frames: Sequence[Any], trimaps: Sequence[Trimap] | None = None) -> Any:
+        """The networks' input for checked frames of one size. Pure."""
+
+    @abstractmethod
+    def check(self, prepared: Any) -> None:
+        """Raise FrameError unless this is what ``prepare`` gave for one frame."""
+
+    @abstractmethod
+    def alphas(self, prepared: Any) -> Alphas:
+        """The alphas at the network's size, float32 N×h×w in 0..1, a fresh array."""
+
+
+class GlancePass(Pass):
+    """A way whose network may have a glance head."""
+
+    @abstractmethod
+    def glance(self, prepared: Any) -> Any:
+        """The glance head alone, float32 N×classes×h×w, a fresh array."""
+
+
+class SinglePass(GlancePass):
+    """One pass; ``choose`` gives the size for a frame's shape."""
+
+    def __init__(self, network: Network, choose: Choice) -> None:
+        self.network = network
+        self._choose = choose
+
+    def prepare(self, frames: Sequence[Any], trimaps: Sequence[Trimap] | None = None) -> Any:
+        """Float32 N×3×h×w."""
+        del trimaps
+        return tensor_of(frames, self._choose(frames[0].shape).size, self.network.spec)
+
+    def check(self, prepared: Any) -> None:
+        """See ``Pass.check``."""
+        shape = tuple(getattr(prepared, "shape", ()))
+        sizes = [model.size for model in self.network.models]
+        if len(shape) != 4 or shape[:2] != (1, 3) or shape[2:] not in sizes:
+            raise FrameError(
+                f"the tensor has shape {shape}; expected 1×3×h×w with (h, w) one of {sizes}. Give "
+                f"what prepare(frame) returned"
+            )
+
+    def alphas(self, prepared: Any) -> Alphas:
+        """See ``Pass.alphas``."""
+        return self.network.run(prepared, read=self._alphas)
+
+    def glance(self, prepared: Any) -> Any:
+        """See ``GlancePass.glance``."""
+        return self.network.run(prepared, read=lambda heads: heads["glance"].copy())
+
+    def _alphas(self, heads: Mapping[str, Any]) -> Alphas:
+        fusion = self.network.manifest.fusion
+        if fusion == "alpha":
+            return alpha_head(heads)
+        return _fused(heads["glance"], heads["focus"], fusion)
+
+
+class HybridInput(NamedTuple):
+    """The same frames at two sizes, float32 N×3×h×w each."""
+
+    glance: Any
+    focus: Any
+
+
+class HybridPass(GlancePass):
+    """Hybrid-resolution test: glance from a coarse pass, focus from a finer one.
+
+    ``scales`` are those of the frame at which the two passes should run; for each frame the pair of
+    built sizes that comes nearest is taken. Papers: GFM, IJCV 2022, section "Hybrid-resolution
+    Test" and Table 6 (1/3 and 1/2); AIM, IJCAI 2021 (1/4 and 1/2 in the released code).
+    """
+
+    def __init__(self, network: Network, scales: Scales) -> None:
+        self.network = network
+        self._scales = scales
+        self._pairs = pairs_of(network.models)
+
+    def prepare(
+        self, frames: Sequence[Any], trimaps: Sequence[Trimap] | None = None
+    ) -> HybridInput:
+        """See ``Pass.prepare``."""
+        del trimaps
+        pair = nearest_pair(self._pairs, frames[0].shape, self._scales)
+        return HybridInput(*(tensor_of(frames, model.size, self.network.spec) for model in pair))
+
+    def check(self, prepared: Any) -> None:
+        """See ``Pass.check``."""
+        check_prepared(prepared, HybridInput)
+
+    def alphas(self, prepared: HybridInput) -> Alphas:
+        """The fusion at the focus's size; see ``kernels.collaborative_fusion``."""
+        glance = self.glance(prepared)
+        focus = self.network.run(prepared.focus, read=lambda heads: heads["focus"].copy())
+        return _fused(glance, focus, self.network.manifest.fusion)
+
+    def glance(self, prepared: HybridInput) -> Any:
+        """See ``GlancePass.glance``."""
+        return self.network.run(prepared.glance, read=lambda heads: heads["glance"].copy())
+
+
+def alpha_head(heads: Mapping[str, Any]) -> Alphas:
+    """The head ``alpha`` as N×h×w, clipped to 0..1: not every network's is bounded."""
+    return cast("Alphas", host(heads["alpha"]).clip(0, 1)[:, 0])
+
+
+def check_prepared(prepared: Any, kind: type) -> None:
+    """Raise FrameError unless ``prepared`` is a ``kind`` whose first tensor holds one frame."""
+    if not isinstance(prepared, kind) or len(prepared[0]) != 1:  # type: ignore[index]
+        raise FrameError(
+            f"infer was given a {type(prepared).__name__}; expected the input of one frame. Give "
+            f"what prepare(frame) returned"
+        )
+
+
+def _fused(glance: Any, focus: Any, fusion: str) -> Alphas:
+    return cast("Alphas", host(collaborative_fusion(glance, focus, fusion))[:, 0])
