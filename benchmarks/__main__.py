@@ -1,4 +1,4 @@
-"""The command ``python -m benchmarks``: ``kernels``, ``resources`` or ``pictures``."""
+"""The command ``python -m benchmarks``: ``kernels``, ``exports``, ``resources`` or ``pictures``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import gpu, machine, pictures, report, resources, scenes
+from benchmarks import exports, gpu, machine, pictures, report, resources, scenes
 from benchmarks.measure import VARIABLES, Row, chosen
 
 RESULTS = Path("benchmarks/results")
@@ -43,6 +43,18 @@ def kernels(args: argparse.Namespace) -> int:
     paths = report.write(args.output, f"kernels-{kind}", facts, rows, device)
     print(report.markdown(facts, rows, device))
     print(*paths, sep="\n")
+    return 0
+
+
+def export_table(args: argparse.Namespace) -> int:
+    """Build every network; write and print what it costs and how exact it is."""
+    cases = [case for case in exports.CASES if args.only in str(case)]
+    if not cases:
+        known = ", ".join(map(str, exports.CASES))
+        print(f"--only {args.only!r} fits no network; expected a part of: {known}", file=sys.stderr)
+        return 2
+    command = " ".join(["python -m benchmarks", *args.given])
+    print(*exports.report(cases, args.size, args.output, command), sep="\n")
     return 0
 
 
@@ -95,6 +107,12 @@ def size_names(text: str) -> list[str]:
     return names
 
 
+def network_size(text: str) -> tuple[int, int]:
+    """``288x512`` as height and width."""
+    height, width = text.split("x")
+    return int(height), int(width)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
     given = list(sys.argv[1:] if argv is None else argv)
@@ -107,6 +125,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     timing.add_argument("--only", default="", metavar="NAME", help="kernels whose name holds this")
     timing.add_argument("--quick", action="store_true", help="a tenth of the time")
     timing.set_defaults(run=kernels, given=given)
+    exported = commands.add_parser("exports", help="every network's cost, and its export's drift")
+    exported.add_argument("--size", type=network_size, default=exports.SIZE, metavar="HxW")
+    exported.add_argument("--only", default="", metavar="NAME", help="networks that hold this")
+    exported.add_argument("--output", type=Path, default=RESULTS)
+    exported.set_defaults(run=export_table, given=given)
     compiled = commands.add_parser("resources", help="registers and spills of the CUDA kernels")
     compiled.add_argument("--output", type=Path, help="folder for resources.md")
     compiled.set_defaults(run=resource_table)

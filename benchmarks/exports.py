@@ -1,0 +1,256 @@
+"""What every network costs and how exactly it is exported.
+
+Each is built in float32 and in float16 by the code of ``python -m export.build``; the figures are
+those of the engines' own manifests. Weights are the demo checkpoint's where there is one, those of
+a reference output (``tests/data/reference``) where there is one, and random ones elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine, tables
+
+Size = tuple[int, int]
+SIZE: Size = (288, 512)
+GLANCE_FOCUS = ("glance", "focus")
+SIDES = (512, 800)  # of the square images whose multiply-accumulates are counted
+
+# Millions of parameters and 10⁹ multiply-accumulates of 800×800 as the papers print them: GFM,
+# "Model Complexity Analysis"; AIM's supplement, 1.1; SIM's table of results.
+PAPER: dict[tuple[str, str, str], tuple[str, str]] = {
+    ("gfm", "resnet34", "tt"): ("", "132.28"),
+    ("aim", "resnet34", "unified"): ("55.3", "191.52"),
+    ("sim", "resnet50", "none"): ("70.16", ""),
+}
+
+NOTES = """\
+* **weights**: *reference* ones are drawn as for the reference output. *random* ones are fresh, with
+  batch norms and heads fitted to the pictures: the mattes mean nothing, the differences do.
+* **parameters**: those that the network reads. Released files of GFM and AIM hold 0.5 to 2 M more
+  in a classifier that nothing reads. SIM's are the network's and its patch classifier's.
+* **GMac**: 10⁹ multiply-accumulates of convolutions and matrix products for one square image, by
+  PyTorch's FlopCounterMode. The papers' counters add batch norms and more. SIM: without its
+  classifier, with its heads for foreground and background, which the paper's test leaves out.
+* **reference**: largest difference of glance and focus from the output of the published code.
+* **nodes**: operators of the float32 ONNX graph. **RTX plan**: TensorRT for RTX, seconds to build
+  and size, over all of an engine's plans.
+* **SAD**, in thousands: alpha against the PyTorch network's, mean over the verification pictures.
+  fp32 is ONNX Runtime; fp16 the graph of the GPU plans, every result rounded to float16.
+  **MAD** is the latter's mean absolute difference, beside its bound.
+"""
+
+HEAD = (
+    *("network", "weights", "M parameters", "paper", "GMac 512²", "GMac 800²", "paper"),
+    *("reference", "nodes", "RTX plan fp32", "RTX plan fp16", "SAD fp32", "SAD fp16", "MAD fp16"),
+    *("bound", "kept in float32"),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network. ``reference``: the published output that it is compared with."""
+
+    name: str
+    backbone: str
+    rosta: str = "none"
+    reference: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(word for word in (self.name, self.backbone, self.rosta) if word != "none")
+
+
+CASES = (
+    Case("gfm", "mobilenetv3", "tt"),
+    Case("gfm", "resnet34", "tt", reference="gfm_r34_tt"),
+    Case("gfm", "resnet34", "ft"),
+    Case("gfm", "resnet34", "bt"),
+    Case("gfm", "resnet34", "rim"),
+    Case("gfm", "resnet34", "en-median"),
+    Case("gfm", "resnet34_2b", "tt"),
+    Case("gfm", "densenet121", "tt"),
+    Case("gfm", "resnet101", "tt"),
+    Case("aim", "resnet34", "unified", reference="aim"),
+    Case("msia", "resnext101"),
+    Case("sim", "resnet50"),
+)
+
+
+@dataclass
+class Row:
+    """One line of the table: counts, seconds, bytes, and differences of values in 0..1."""
+
+    network: str
+    backbone: str
+    rosta: str
+    weights: str = ""
+    parameters: int = 0
+    macs: dict[str, int] = field(default_factory=dict)  # "HxW" -> multiply-accumulates
+    reference: float | None = None
+    engines: dict[str, dict[str, Any]] = field(default_factory=dict)  # precision -> figures
+    failed: str = ""
+
+
+def measure(case: Case, size: Size, folder: Path) -> Row:
+    """Count, compare and build one network, its engines in `folder` one after the other."""
+    from export.errors import BuildError
+
+    row = Row(case.name, case.backbone, case.rosta)
+    row.parameters, row.macs = cost(case)
+    weights: tuple[Path, ...] = ()
+    if case.reference:
+        weights = (folder / f"{case.reference}.pth",)
+        row.reference = against_reference(case, weights[0])
+    for precision in ("fp32", "fp16"):
+        try:
+            row.weights, row.engines[precision] = built(
+                case, size, precision, weights, folder / "network.engine"
+            )
+        except BuildError as error:
+            row.failed = str(error).splitlines()[0]
+    for path in weights:
+        path.unlink()
+    return row
+
+
+def cost(case: Case) -> tuple[int, dict[str, int]]:
+    """Parameters, SIM's classifier included, and multiply-accumulates; nothing is computed."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from training import networks
+
+    def create(name: str, **options: str) -> Any:
+        with torch.device("meta"):
+            return networks.create(name, **options).eval()
+
+    network = create(case.name, backbone=case.backbone, rosta=case.rosta)
+    every = [network, *([create("sim_classifier")] if case.name == "sim" else [])]
+    parameters = sum(parameter.numel() for one in every for parameter in one.parameters())
+    channels = getattr(network, "inputs", {"image": 3}).values()
+    macs = {}
+    for side in SIDES:
+        with FlopCounterMode(display=False) as counter:
+            network(*(torch.empty(1, count, side, side, device="meta") for count in channels))
+        macs[f"{side}x{side}"] = counter.get_total_flops() // 2
+    return parameters, macs
+
+
+def against_reference(case: Case, path: Path) -> float:
+    """Write the reference's weights to `path`; the largest difference of glance and focus."""
+    import numpy as np
+    import torch
+
+    from tests.training import released
+    from training import checkpoints, networks
+
+    torch.save(released.reference_weights(case.reference), path)
+    with torch.device("meta"):
+        network = networks.create(case.name, backbone=case.backbone, rosta=case.rosta).eval()
+    checkpoints.load(network, path)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the reference was made
+    with torch.inference_mode():
+        found = network(released.reference_image(case.reference))
+    torch.set_num_threads(threads)
+    expected = np.load(released.REFERENCE / f"{case.reference}_1x3x96x128_every3.npz")
+    differences = (found[head][..., ::3, ::3].numpy() - expected[head] for head in GLANCE_FOCUS)
+    return max(float(np.abs(difference).max()) for difference in differences)
+
+
+def built(
+    case: Case, size: Size, precision: str, weights: tuple[Path, ...], output: Path
+) -> tuple[str, dict[str, Any]]:
+    """Build an engine; which weights it has, and its figures."""
+    import onnx
+
+    from export.options import BuildOptions, check, demo_checkpoint
+    from export.pipeline import run
+    from export.report import Report
+    from sdk.engine import EngineFile
+
+    demo = not weights and demo_checkpoint(case.name, case.backbone, case.rosta) is not None
+    random = not weights and not demo
+    options = BuildOptions(
+        case.name,
+        backbone=case.backbone,
+        rosta=case.rosta,
+        weights=weights,
+        random_weights=random,
+        sizes=(size,),
+        precision=precision,
+        output=output,
+    )
+    report = Report(io.StringIO())
+    with contextlib.closing(EngineFile.open(run(check(options), report=report))) as engine:
+        manifest = engine.manifest
+        with engine.read(manifest.models[0].onnx) as graph:
+            nodes = len(onnx.load_model_from_string(bytes(graph)).graph.node)
+    networks = (manifest, *manifest.parts.values())
+    plans = [plan.file for one in networks for plan in one.plans if plan.runtime == "tensorrt-rtx"]
+    seconds = [one.seconds for one in report.stages if one.name.startswith("plan tensorrt-rtx")]
+    artefact = {"fp32": "onnxruntime", "fp16": "float16 graph"}[precision]
+    entry = next(entry for entry in manifest.verification if entry.artefact == artefact)
+    output.unlink()
+    return (
+        "demo" if demo else "random" if random else "reference",
+        {
+            "nodes": nodes,
+            "plan_seconds": sum(seconds) if plans else None,
+            "plan_bytes": sum(manifest.members[file].bytes for file in plans) if plans else None,
+            "verification": asdict(entry),
+            "float32": [name for model in manifest.models for name in model.float32],
+        },
+    )
+
+
+def text(row: Row) -> list[str]:
+    """The cells of one line, as in :data:`HEAD`."""
+    printed = PAPER.get((row.network, row.backbone, row.rosta), ("", ""))
+    cells = [" ".join(word for word in (row.network, row.backbone, row.rosta) if word != "none")]
+    cells += [row.weights, f"{row.parameters / 1e6:.2f}", printed[0]]
+    cells += [f"{row.macs[f'{side}x{side}'] / 1e9:.2f}" for side in SIDES] + [printed[1]]
+    cells += ["" if row.reference is None else f"{row.reference:.1e}"]
+    if row.failed:
+        return [*cells, row.failed, *[""] * (len(HEAD) - len(cells) - 1)]
+    plain, half = row.engines["fp32"], row.engines["fp16"]
+    cells.append(str(plain["nodes"]))
+    for engine in (plain, half):
+        built_ = engine["plan_seconds"] is not None
+        cells.append(
+            f"{engine['plan_seconds']:.1f} s, {engine['plan_bytes'] / 1e6:.0f} MB" if built_ else ""
+        )
+    entry = half["verification"]
+    (measured_of, bound), *_ = entry["bound"].items()
+    cells += [f"{plain['verification']['sad']:.4f}", f"{entry['sad']:.4f}", f"{entry['mad']:.1e}"]
+    cells += [f"{measured_of} {bound:.0e}", str(len(half["float32"]))]
+    return cells
+
+
+def report(cases: Sequence[Case], size: Size, output: Path, command: str) -> list[Path]:
+    """Measure all, print the table, and write it to `output` as Markdown and JSON."""
+    facts = machine.describe() | {"command": command, "load_before": machine.load_average()}
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for at, case in enumerate(cases, 1):
+            print(f"{at}/{len(cases)} {case}", file=sys.stderr, flush=True)
+            rows.append(measure(case, size, Path(folder)))
+    facts["load_after"] = machine.load_average()
+    table = tables.table(HEAD, [text(row) for row in rows])
+    print(table)
+    output.mkdir(parents=True, exist_ok=True)
+    cores = f"{facts['cpu']}, {facts['cores']} cores"
+    markdown = f"# Exports\n\n`{command}` at {size[0]}×{size[1]}, {cores}, {facts['date'][:10]}\n\n"
+    paths = [output / "exports.md", output / "exports.json"]
+    paths[0].write_text(f"{markdown}{table}\n\n{NOTES}", encoding="utf-8")
+    everything = {"machine": facts, "size": size, "rows": [asdict(row) for row in rows]}
+    paths[1].write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
+    return paths
