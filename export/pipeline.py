@@ -26,7 +26,7 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from export import graph, plans, precision, verify
+from export import cost, graph, plans, precision, verify
 from export.errors import BuildError, UsageError
 from export.options import Checked
 from export.report import Report, count_text, size_text, stages_table, verification_table
@@ -192,8 +192,8 @@ def _size(
         stage.note = f"{len(images)} verification images"
     with report.stage(f"export ONNX{label}") as stage:
         model = graph.export_onnx(network, heads, size, batch=checked.batch, opset=checked.opset)
-        macs = graph.count_macs(model)
-        stage.bytes = graph.weight_bytes(model)
+        macs = cost.count_macs(model)
+        stage.bytes = cost.weight_bytes(model)
         stage.note = f"opset {checked.opset}, {len(model.graph)} operators, {count_text(macs)} MACs"
     name = "model.onnx" if index == 0 else f"model-{_text(size)}.onnx"
     with report.stage(f"write {name}") as stage:
@@ -258,7 +258,7 @@ def _for_gpu(
             graph.save(typed, source)
         emulation = folder / f"emulated-{_text(truth.size)}.onnx"
         graph.save(precision.emulated(typed, half), emulation)
-        stage.bytes = graph.weight_bytes(typed)
+        stage.bytes = cost.weight_bytes(typed)
         stage.note = f"{len(keep | large)} of {len(model.graph)} operators stay float32"
     return source, emulation
 

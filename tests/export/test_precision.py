@@ -12,7 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from export import graph, plans, precision
+from export import cost, graph, plans, precision
 from export.errors import BuildError
 from export.verify import session
 
@@ -72,7 +72,7 @@ def test_a_weight_beyond_float16_stays_float32(model: ir.Model) -> None:
     )
     assert name not in precision.store_half(model).graph.initializers
     other = model.clone()
-    shape = graph.dims(weight)
+    shape = cost.dims(weight)
     other.graph.initializers[name].const_value = ir.tensor(
         np.full(shape, 7e4, np.float32), name=name
     )
