@@ -44,7 +44,7 @@ def test_an_engine_of_two_sizes_in_float16(
     path = build(
         options(
             tmp_path / "x.engine",
-            weights=checkpoint,
+            weights=(checkpoint,),
             random_weights=False,
             precision="fp16",
             sizes=((64, 96), (96, 64)),
@@ -94,7 +94,7 @@ def test_the_engine_mattes_as_pytorch_does(
 
     from sdk import Matter
 
-    path = build(options(tmp_path / "x.engine", weights=checkpoint, random_weights=False, batch=2))
+    path = build(options(tmp_path / "x.engine", weights=(checkpoint,), random_weights=False, batch=2))
     frame = np.random.default_rng(3).integers(0, 255, (64, 96, 3), np.uint8)
     with Matter(path, backend="onnxruntime") as matter:
         alpha = matter(frame).alpha
@@ -185,7 +185,7 @@ def test_a_wrong_operator_is_found(
 
     monkeypatch.setattr(graph, "export_onnx", slip)
     with pytest.raises(BuildError, match=r"heads .* is over 1e-03"):
-        build(options(tmp_path / "x.engine", weights=checkpoint, random_weights=False))
+        build(options(tmp_path / "x.engine", weights=(checkpoint,), random_weights=False))
     assert not (tmp_path / "x.engine").exists()
 
 
