@@ -4,6 +4,9 @@ Every kernel takes NumPy arrays, or arrays on a CUDA device (CuPy, torch; anythi
 ``__cuda_array_interface__`` or DLPack), and answers in kind: NumPy or CuPy. Each has an allocating
 form and one that writes into `out` and returns that very object. Wrong arguments raise
 `KernelError`.
+
+What SIM reads beside the image is prepared by the functions of `kernels.trimap`: of NumPy arrays
+alone, once for a trimap.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from kernels.pooling import max_pool_offsets, max_unpool
 from kernels.preprocessing import preprocess
 from kernels.spec import InputSpec, KernelError
 from kernels.temporal import temporal_filter
+from kernels.trimap import distance_maps, resize_trimap, semantic_trimap, two_channel, windows
 from kernels.yuv import YUV
 
 __all__ = [
@@ -25,9 +29,14 @@ __all__ = [
     "alpha_blend",
     "collaborative_fusion",
     "composite",
+    "distance_maps",
     "foreground",
     "max_pool_offsets",
     "max_unpool",
     "preprocess",
+    "resize_trimap",
+    "semantic_trimap",
     "temporal_filter",
+    "two_channel",
+    "windows",
 ]

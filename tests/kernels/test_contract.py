@@ -373,6 +373,8 @@ class Elsewhere:
 
 def test_every_public_kernel_is_here() -> None:
     functions = {name for name in kernels.__all__ if name[0].islower()}
+    # Those of trimap.py take NumPy arrays alone and have no out: test_trimap.py.
+    functions -= {n for n in functions if getattr(kernels, n).__module__ == "kernels.trimap"}
     assert functions == {kernel.call.__name__ for kernel in KERNELS.values()}
 
 
