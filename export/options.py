@@ -184,13 +184,13 @@ def demo_checkpoint(
 
 
 def _no_demo(options: BuildOptions, backbone: str, rosta: str) -> str:
-    command = (
-        f"python -m export.build --model {options.model} --backbone {backbone} --rosta {rosta}"
-    )
-    network = f"--model {options.model} --backbone {backbone} --rosta {rosta}"
-    for part in options.without:
-        command += f" --without {part}"
-        network += f" --without {part}"
+    network = f"--model {options.model}"
+    if len(networks.backbones(options.model)) > 1:
+        network += f" --backbone {backbone}"
+    if len(networks.rostas(options.model)) > 1:
+        network += f" --rosta {rosta}"
+    network += "".join(f" --without {part}" for part in options.without)
+    command = f"python -m export.build {network}"
     command += "" if options.precision == "fp32" else f" --{options.precision}"
     weights = " ".join(f"--weights {name}" for name in _placeholders(rosta))
     if options.model in _CLASSIFIED:
