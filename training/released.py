@@ -1,8 +1,8 @@
 """Names of the released checkpoints: which of theirs is which of ours.
 
-Our module names are ours to choose; these tables translate. A released GFM checkpoint holds each
-tensor of the encoder twice, under the torchvision network (``resnet.layer2.0.conv1.weight``) and
-under the stage (``encoder2.0.conv1.weight``).
+Our module names are ours to choose; these tables translate. A released GFM or AIM checkpoint holds
+each tensor of the encoder twice, under the torchvision network (``resnet.layer2.0.conv1.weight``)
+and under the stage (``encoder2.0.conv1.weight``).
 """
 
 from __future__ import annotations
@@ -43,6 +43,11 @@ _DENSENET: Table = {
     },
     "encoder.reduce.conv.": ("encoder4.1.",),
     "encoder.reduce.bn.": ("encoder4.2.",),
+}
+# AIM's pooling layers stand apart, so that its first stage has the blocks alone.
+_RESNET_POOLING: Table = {
+    **_RESNET,
+    "encoder.layer1.": ("resnet.layer1.", "encoder1.0."),
 }
 _ENCODERS: dict[str, Table] = {
     "resnet34": _RESNET,
@@ -97,13 +102,40 @@ def _decoders(deep: bool, parts: tuple[str, ...], integrated: bool) -> Table:
     return table
 
 
+def _aim() -> Table:
+    table: Table = {
+        **_RESNET_POOLING,
+        "semantic.ppm.bottleneck.": ("psp_module.bottleneck.",),
+        **{f"semantic.ppm.stages.{i}.": (f"psp_module.stages.{i}.1.",) for i in range(3)},
+        "semantic.spa.conv.": ("decoder0_g_spatial.",),
+        "semantic.final.": ("decoder_final_g.",),
+        **_convolutions("matting.md5.", "bridge_block.", 3),
+        "matting.final.": ("decoder_final_l.",),
+    }
+    for i in range(5):
+        count = 3 if i else 2
+        table |= _convolutions(f"semantic.sd{i}.", f"decoder{i}_g.", count)
+        table |= _convolutions(f"matting.md{i}.", f"decoder{i}_l.", count)
+        table[f"semantic.se{i}.squeeze."] = (f"decoder{i}_g_se.fc.0.",)
+        table[f"semantic.se{i}.excite."] = (f"decoder{i}_g_se.fc.2.",)
+    for i in range(1, 5):
+        table[f"semantic.psp{i}.conv."] = (f"psp{i}.0.",)
+        table[f"semantic.psp{i}.bn."] = (f"psp{i}.1.",)
+    return table
+
+
 def names(network: nn.Module) -> Table:
     """Key of `network` -> the names that a released checkpoint gives to that tensor.
 
-    Empty for a network that was never released (our light GFM).
+    Empty for a network that was never released (our light GFM, MSIA-matte, an ensemble: that is
+    three files).
     """
-    backbone, rosta = str(getattr(network, "backbone", "")), str(getattr(network, "rosta", ""))
-    if getattr(network, "name", None) != "gfm" or backbone not in _ENCODERS:
+    name, backbone, rosta = (
+        str(getattr(network, attribute, "")) for attribute in ("name", "backbone", "rosta")
+    )
+    if name == "aim":
+        return _spelt_out(network, _aim())
+    if name != "gfm" or backbone not in _ENCODERS or rosta == "en-median":
         return {}
     integrated = rosta == "rim"
     parts = ("tt", "ft", "bt") if integrated else (rosta,)

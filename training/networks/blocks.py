@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -14,29 +16,90 @@ ROSTAS = ("tt", "ft", "bt")
 GLANCE_CHANNELS = {"tt": 3, "ft": 2, "bt": 2}
 
 
-class ConvBnRelu(nn.Sequential):
-    """Convolution (3×3 unless told otherwise, same size), batch norm, ReLU."""
+def check_image(x: Tensor, multiple: int) -> None:
+    """Refuse an image that a network cannot take.
 
-    def __init__(self, inside: int, outside: int, *, dilation: int = 1) -> None:
+    Raises:
+        ValueError: not N×3×H×W with H and W multiples of `multiple`, or empty.
+    """
+    if (
+        x.ndim != 4
+        or x.shape[1] != 3
+        or x.shape[2] % multiple
+        or x.shape[3] % multiple
+        or not x.numel()
+    ):
+        raise ValueError(
+            f"image of shape {tuple(x.shape)}; expected N×3×H×W with H and W multiples of "
+            f"{multiple}: resize or pad it first"
+        )
+
+
+def left_out(without: Collection[str], parts: Sequence[str]) -> tuple[str, ...]:
+    """The parts that `without` names, in the order of `parts`.
+
+    Raises:
+        ValueError: `without` names something else. ``training.networks.create`` names the near
+            match.
+    """
+    unknown = [part for part in without if part not in parts]
+    if unknown:
+        raise ValueError(f"without {unknown[0]!r}; expected parts of {', '.join(parts)}")
+    return tuple(part for part in parts if part in without)
+
+
+class ConvBnRelu(nn.Sequential):
+    """3×3 convolution, batch norm, ReLU."""
+
+    def __init__(self, inside: int, outside: int, *, stride: int = 1, dilation: int = 1) -> None:
         super().__init__(
             OrderedDict(
-                conv=nn.Conv2d(inside, outside, 3, padding=dilation, dilation=dilation),
+                conv=nn.Conv2d(inside, outside, 3, stride, dilation, dilation),
                 bn=nn.BatchNorm2d(outside),
                 relu=nn.ReLU(inplace=True),
             )
         )
 
 
+class DecoderBlock(nn.Sequential):
+    """3×3 convolutions with batch norm and ReLU, then bilinear upsampling.
+
+    Args:
+        inside: channels of the input.
+        widths: channels of each convolution, mostly three.
+        factor: of the upsampling; 1 for none.
+    """
+
+    def __init__(self, inside: int, widths: Sequence[int], factor: int = 1) -> None:
+        super().__init__(*(ConvBnRelu(a, b) for a, b in pairwise((inside, *widths))))
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N×inside×H×W → N×widths[-1]×(H · factor)×(W · factor)."""
+        return upsample(super().forward(x), self.factor)
+
+
+class BridgeBlock(nn.Sequential):
+    """Three 3×3 convolutions of dilation 2: local context in a wide field.
+
+    After BASNet (Qin et al., CVPR 2019); GFM section 3.3, MD5 in AIM's Table 2.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(*(ConvBnRelu(channels, channels, dilation=2) for _ in range(3)))
+
+
 class PyramidPooling(nn.Module):
     """Pyramid pooling module (Zhao et al., CVPR 2017): context at bins of 1×1, 3×3 and 5×5.
 
-    The pooled maps are brought back to H×W with ``align_corners=True``, unlike every other
-    upsampling of these networks: the released weights were trained so.
+    ``align_corners`` is that of the pooled maps' way back to H×W: true in GFM, unlike every other
+    upsampling of these networks, and false in AIM. The released weights were trained so.
     """
 
-    def __init__(self, channels: int, outside: int, bins: tuple[int, ...] = (1, 3, 5)) -> None:
+    def __init__(self, channels: int, outside: int, *, align_corners: bool) -> None:
         super().__init__()
-        self.bins = bins
+        self.bins = bins = (1, 3, 5)
+        self.align_corners = align_corners
         self.stages = nn.ModuleList(nn.Conv2d(channels, channels, 1, bias=False) for _ in bins)
         self.bottleneck = nn.Conv2d(channels * (len(bins) + 1), outside, 1)
 
@@ -47,7 +110,7 @@ class PyramidPooling(nn.Module):
                 stage(functional.adaptive_avg_pool2d(x, bin_)),
                 x.shape[2:],
                 mode="bilinear",
-                align_corners=True,
+                align_corners=self.align_corners,
             )
             for bin_, stage in zip(self.bins, self.stages, strict=True)
         ]

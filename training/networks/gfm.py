@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +19,12 @@ from kernels.spec import InputSpec
 from training.networks.blocks import (
     GLANCE_CHANNELS,
     ROSTAS,
+    BridgeBlock,
     ConvBnRelu,
+    DecoderBlock,
     PyramidPooling,
     SqueezeExcitation,
+    check_image,
     collaborative_fusion,
     upsample,
 )
@@ -57,18 +59,6 @@ _PLANS = {
 }
 
 
-class DecoderBlock(nn.Sequential):
-    """Three 3×3 convolutions with batch norm and ReLU, then bilinear upsampling."""
-
-    def __init__(self, inside: int, widths: tuple[int, int, int], factor: int) -> None:
-        super().__init__(*(ConvBnRelu(a, b) for a, b in pairwise((inside, *widths))))
-        self.factor = factor
-
-    def forward(self, x: Tensor) -> Tensor:
-        """N×inside×H×W → N×widths[-1]×(H · factor)×(W · factor)."""
-        return upsample(super().forward(x), self.factor)
-
-
 class Head(nn.Module):
     """The block D0, whose last convolution gives the logits at full resolution."""
 
@@ -94,7 +84,7 @@ class GlanceDecoder(nn.Module):
 
     def __init__(self, plan: _Plan, channels: int) -> None:
         super().__init__()
-        self.pyramid = PyramidPooling(channels, channels)
+        self.pyramid = PyramidPooling(channels, channels, align_corners=True)
         self.blocks = nn.ModuleDict()
         self.context = nn.ModuleDict()
         inside = channels
@@ -128,8 +118,7 @@ class FocusDecoder(nn.Module):
     def __init__(self, plan: _Plan, channels: tuple[int, ...]) -> None:
         super().__init__()
         coarse = channels[-1]
-        # Bridge block: local context in a wide field, after BASNet (Qin et al., CVPR 2019).
-        self.bridge = nn.Sequential(*(ConvBnRelu(coarse, coarse, dilation=2) for _ in range(3)))
+        self.bridge = BridgeBlock(coarse)
         self.blocks = nn.ModuleDict()
         inside = coarse
         for level, widths, skip in zip(
@@ -225,11 +214,7 @@ class GFM(nn.Module):
         Raises:
             ValueError: an image of another shape.
         """
-        if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % 32 or x.shape[3] % 32 or not x.numel():
-            raise ValueError(
-                f"image of shape {tuple(x.shape)}; expected N×3×H×W with H and W multiples of 32: "
-                "resize or pad it first"
-            )
+        check_image(x, self.size_multiple)
         features = self.encoder(x)
         glance_features = self.glance(features)
         focus_features = self.focus(features)

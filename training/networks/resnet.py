@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor, nn
+
+from training.networks.unpool import MaxPool
 
 
 class BasicBlock(nn.Module):
@@ -79,12 +82,24 @@ def _shortcut(inside: int, outside: int, stride: int) -> nn.Sequential | None:
 
 
 def layer(
-    block: Callable[..., nn.Module], inside: int, width: int, blocks: int, stride: int = 1
+    block: Callable[..., nn.Module],
+    inside: int,
+    width: int,
+    blocks: int,
+    stride: int = 1,
+    *,
+    dilation: int = 1,
 ) -> nn.Sequential:
-    """A stage of a ResNet: ``blocks`` blocks, the first with the stride and a shortcut."""
-    first = block(inside, width, stride)
+    """A stage of a ResNet: ``blocks`` blocks, the first with the stride and a shortcut.
+
+    A stage that is dilated in place of a stride of 2 has half the dilation in its first block, as
+    in torchvision: that block still reads the features of the stage before.
+    """
+    entering = {"dilation": dilation // 2} if dilation > 1 else {}
+    within = {"dilation": dilation} if dilation > 1 else {}
+    first = block(inside, width, stride, **entering)
     outside = width * type(first).expansion
-    return nn.Sequential(first, *(block(outside, width) for _ in range(blocks - 1)))
+    return nn.Sequential(first, *(block(outside, width, **within) for _ in range(blocks - 1)))
 
 
 class ResNetEncoder(nn.Module):
@@ -117,6 +132,75 @@ class ResNetEncoder(nn.Module):
         e3 = self.layer3(e2)
         e4 = self.layer4(e3)  # stride 32
         return [e0, e1, e2, e3, e4]
+
+
+class ResNet34PoolingEncoder(nn.Module):
+    """ResNet-34 with every stride moved into a max-pool: the improved backbone of AIM (Table 2).
+
+    E0, a 7×7 stem of stride 1, and M0 … M4, 3×3 max-pools of stride 2 that tell where each maximum
+    was: two before layer 1, then one before each further layer. All strides of the layers are 1, so
+    that the 1×1 shortcuts of layers 2 to 4 skip no pixel.
+    """
+
+    unused_in_backbone: tuple[str, ...] = ("fc.",)
+    unmatched_in_backbone: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, 1, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = MaxPool()
+        self.layer1 = layer(BasicBlock, 64, 64, 3)
+        self.layer2 = layer(BasicBlock, 64, 128, 4)
+        self.layer3 = layer(BasicBlock, 128, 256, 6)
+        self.layer4 = layer(BasicBlock, 256, 512, 3)
+        initialise(self)
+
+    def forward(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """N×3×H×W → E0 … E4 (strides 1, 4, 8, 16, 32) and the offsets of M0 … M4."""
+        e0 = self.relu(self.bn1(self.conv1(x)))  # N×64×H×W
+        p0, m0 = self.maxpool(e0)  # N×64×H/2×W/2
+        p1, m1 = self.maxpool(p0)
+        e1 = self.layer1(p1)  # N×64×H/4×W/4
+        p2, m2 = self.maxpool(e1)
+        e2 = self.layer2(p2)  # N×128×H/8×W/8
+        p3, m3 = self.maxpool(e2)
+        e3 = self.layer3(p3)  # N×256×H/16×W/16
+        p4, m4 = self.maxpool(e3)
+        e4 = self.layer4(p4)  # N×512×H/32×W/32
+        return [e0, e1, e2, e3, e4], [m0, m1, m2, m3, m4]
+
+
+class ResNeXt101Encoder(nn.Module):
+    """ResNeXt-101 32×8d (Xie et al., CVPR 2017) of output stride 16: the backbone of MSIA-matte.
+
+    Gives what block 1 (layer 1) and the last block see. Layer 4 is dilated by 2 in place of its
+    stride.
+    """
+
+    unused_in_backbone: tuple[str, ...] = ("fc.",)
+    unmatched_in_backbone: tuple[str, ...] = ()
+    channels = (256, 2048)
+
+    def __init__(self) -> None:
+        super().__init__()
+        block = partial(Bottleneck, groups=32, base=8)
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        self.layer1 = layer(block, 64, 64, 3)
+        self.layer2 = layer(block, 256, 128, 4, 2)
+        self.layer3 = layer(block, 512, 256, 23, 2)
+        self.layer4 = layer(block, 1024, 512, 3, dilation=2)
+        initialise(self)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """N×3×H×W → low-level features, N×256×H/4×W/4, and semantics, N×2048×H/16×W/16."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        low = self.layer1(x)
+        return low, self.layer4(self.layer3(self.layer2(low)))
 
 
 class ResNet34DeepEncoder(nn.Module):
