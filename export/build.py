@@ -45,7 +45,7 @@ def build(options: BuildOptions) -> Path:
     libraries_missing()
     from export.pipeline import run  # torch and onnx
 
-    return run(checked, random=options.random_weights)
+    return run(checked)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,10 +80,7 @@ def _parse(arguments: Sequence[str] | None) -> BuildOptions:
         "build or verification, 2 usage.",
         allow_abbrev=False,
     )
-    known = "; ".join(
-        f"{name}: {', '.join(networks.backbones(name))}"
-        for name in networks.names()
-    )
+    known = "; ".join(f"{name}: {', '.join(networks.backbones(name))}" for name in networks.names())
     rostas = "; ".join(
         f"{name}: {', '.join(networks.rostas(name))}"
         for name in networks.names()

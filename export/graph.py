@@ -199,7 +199,9 @@ def check(
             f"the graph calls functions {sorted(map(str, model.functions))}; expected none"
         )
     received = {value.name: dims(value) for value in (*model.graph.inputs, *model.graph.outputs)}
-    expected = {name: (batch, channels, *size) for name, channels in inputs.items()}
+    expected: dict[str, tuple[int, ...]] = {
+        name: (batch, channels, *size) for name, channels in inputs.items()
+    }
     for head, channels in heads.items():
         stride = (strides or {}).get(head, 1)
         expected[head] = (batch, channels, *(-(-side // stride) for side in size))

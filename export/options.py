@@ -26,7 +26,7 @@ SIZE_MULTIPLE = {"gfm": 32, "aim": 32, "msia": 16, "sim": 8}
 # The RoSTa of the ensemble that takes a checkpoint for each of its networks, and theirs in order.
 ENSEMBLE, ENSEMBLED = "en-median", ("tt", "ft", "bt")
 # Networks that take a semantic trimap -> the network that makes it.
-_CLASSIFIED = {"sim": "sim_classifier"}
+CLASSIFIED = {"sim": "sim_classifier"}
 MAX_SIDE = 8192
 MAX_PIXELS = 4096 * 4096  # beyond it the first layers alone pass 2**31 numbers
 MAX_BATCH = 64
@@ -102,10 +102,12 @@ def check(options: BuildOptions) -> Checked:
         _among("--backbone", backbone, networks.backbones(model))
     if rosta is not None:
         _among("--rosta", rosta, networks.rostas(model))
-    without = _without(model, options.without)
+    without = options.without
     if hint.get("network") == model:  # our own checkpoints know what they are
         backbone = backbone or hint.get("backbone")
         rosta = rosta or hint.get("rosta")
+        without = without or tuple(filter(None, hint.get("without", "").split(",")))
+    without = _without(model, without)
     demo = None
     if not given and not options.random_weights:
         demo = None if without else demo_checkpoint(model, backbone, rosta)
@@ -193,7 +195,7 @@ def _no_demo(options: BuildOptions, backbone: str, rosta: str) -> str:
     command = f"python -m export.build {network}"
     command += "" if options.precision == "fp32" else f" --{options.precision}"
     weights = " ".join(f"--weights {name}" for name in _placeholders(rosta))
-    if options.model in _CLASSIFIED:
+    if options.model in CLASSIFIED:
         weights += " --classifier PATH"
     return (
         f"there is no demo checkpoint for {network}; expected --weights with a checkpoint: "
@@ -240,7 +242,7 @@ def _classifier(model: str, options: BuildOptions) -> Path | None:
     """The checkpoint of the network that makes the semantic trimap; None: none, or random."""
     path = options.classifier
     if path is None:
-        helper = _CLASSIFIED.get(model)
+        helper = CLASSIFIED.get(model)
         if helper is None or options.random_weights:
             return None
         demo = demo_checkpoint(helper)
@@ -250,10 +252,10 @@ def _classifier(model: str, options: BuildOptions) -> Path | None:
                 "which makes its semantic trimap and travels in the engine: --classifier PATH"
             )
         return demo
-    if model not in _CLASSIFIED:
+    if model not in CLASSIFIED:
         raise UsageError(
             f"--classifier {path} does not fit --model {model}, which takes no semantic trimap; "
-            f"expected it with --model {', '.join(_CLASSIFIED)} only: leave it out"
+            f"expected it with --model {', '.join(CLASSIFIED)} only: leave it out"
         )
     if options.random_weights:
         raise UsageError(

@@ -31,11 +31,11 @@ def tiny() -> ModuleType:
 @pytest.fixture
 def stand_in(tiny: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Builds make the tiny network, and verify on one scene."""
-    from export import verify
+    from export import pictures, verify
     from training import networks
 
     monkeypatch.setattr(networks, "create", lambda name, **options: tiny.Tiny())
-    monkeypatch.setattr(verify, "SCENES", 1)
-    monkeypatch.setattr(verify, "PHOTOGRAPHS", ())
+    monkeypatch.setattr(pictures, "SCENES", 1)
+    monkeypatch.setattr(pictures, "PHOTOGRAPHS", ())
     monkeypatch.setattr(verify, "_TIMING_ROUNDS", 2)
     return tiny
