@@ -6,9 +6,11 @@ and heads by their names, all float32, and no BatchNormalization: every runtime 
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -104,6 +106,7 @@ def export_onnx(
     if program is None:
         raise BuildError("the ONNX export returned nothing; expected a graph")
     model: ir.Model = program.model
+    _name_nodes(model)
     fold_batch_norm(model)
     _simplify(model)
     check(model, heads, size, inputs=inputs, strides=strides, batch=batch)
@@ -130,6 +133,31 @@ def _plain(network: nn.Module) -> Iterator[None]:
     finally:
         for place, name, module in reversed(replaced):
             setattr(place, name, module)
+
+
+# Where the exporter notes the modules that an operator comes from, the outermost first.
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def _name_nodes(model: ir.Model) -> None:
+    """Name operators after their module: ``encoder.layer1.0.conv1/Conv``, for reports and profiles.
+
+    A convolution's module is that of its weights, since the exporter folds batch norms into some.
+    """
+    taken: Counter[str] = Counter()
+    for node in model.graph:
+        weight = next((x.name for x in node.inputs[1:] if x is not None and x.is_initializer()), "")
+        scopes = node.metadata_props.get(_SCOPES)
+        if weight and weight.endswith(".weight"):
+            module = weight.removesuffix(".weight")
+        elif scopes:
+            module = ["", *ast.literal_eval(scopes)][-2]  # the last is the operator itself
+        else:
+            continue
+        module = module.removeprefix("network").removeprefix(".")
+        name = f"{module}/{node.op_type}" if module else node.op_type
+        taken[name] += 1
+        node.name = name if taken[name] == 1 else f"{name}_{taken[name]}"
 
 
 def fold_batch_norm(model: ir.Model) -> int:

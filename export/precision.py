@@ -246,12 +246,20 @@ def too_large(model: ir.Model, ranges: Mapping[str, float], limit: float = LIMIT
 def with_ranges(model: ir.Model) -> tuple[ir.Model, list[str]]:
     """A copy that gives the largest magnitude of each float value instead of the heads.
 
+    Those that are only moved are left out: a max-pool's border is minus infinity.
+
     Returns:
         The model, and the value that each of its outputs, float32 scalars, is about.
     """
     model = model.clone()
     graph = model.graph
-    values = [x for node in graph for x in node.outputs if x.dtype == FLOAT]
+    values = [
+        x
+        for node in graph
+        if node.op_type not in _MOVES
+        for x in node.outputs
+        if x.dtype == FLOAT
+    ]
     graph.outputs.clear()
     for index, value in enumerate(values):
         magnitude = _node("Abs", [value], f"range{index}.abs", FLOAT, value.shape)
