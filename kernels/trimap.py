@@ -125,7 +125,8 @@ def distance_maps(trimap: Trimap) -> NDArray[np.float32]:
         if elsewhere.all():
             continue
         distance = cv2.distanceTransform(elsewhere, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        squared = distance * distance
+        # Whole numbers, whose roots OpenCV rounds one way or another with where the array lies.
+        squared = np.rint(distance * distance)
         for at, sigma in enumerate(_SIGMAS, group * len(_SIGMAS)):
             np.exp(squared * (-0.5 / sigma**2), out=maps[at])
     return maps
@@ -248,12 +249,14 @@ def _checked(trimap: Any) -> Trimap:
 
 
 def _on_host(name: str, array: Any) -> None:
-    if _arrays.is_on_cuda(array):
-        raise KernelError(
-            f"{name} is on a CUDA device, expected a NumPy array: trimaps are prepared on the CPU; "
-            "copy it with cupy.asnumpy"
-        )
-    _arrays.target(None, **{name: array})
+    """Raise KernelError unless `array` is a NumPy array."""
+    if isinstance(array, np.ndarray):
+        return
+    kind = f"a {type(array).__module__}.{type(array).__qualname__}"
+    remedy = "convert it with numpy.asarray first"
+    if array is not None and _arrays.is_on_cuda(array):
+        kind, remedy = "on a CUDA device", "trimaps are prepared on the CPU, copy it there"
+    raise KernelError(f"{name} is {kind}, expected a NumPy array: {remedy}")
 
 
 def _check_maps(cam: Any, height: int, width: int) -> None:

@@ -3,9 +3,9 @@
 Loading is strict. Nothing is unpickled but tensors, nothing of the network changes unless every key
 fits, and whatever does not fit is named.
 
-A released GFM checkpoint holds each tensor of the encoder twice, under the torchvision network
-(``resnet.layer2.0.conv1.weight``) and under the stage (``encoder2.0.conv1.weight``). Both must be
-there and agree.
+A released GFM or AIM checkpoint holds each tensor of the encoder twice, under the torchvision
+network (``resnet.layer2.0.conv1.weight``) and under the stage (``encoder2.0.conv1.weight``). Both
+must be there and agree. In that of SIM's classifier one more component stands before every name.
 """
 
 from __future__ import annotations
@@ -15,19 +15,38 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from kernels.trimap import CLASSES
 from training import released
+from training.networks.blocks import ROSTAS
+from training.networks.gfm_ensemble import GFMEnsemble
 
 # Names that one message lists before it says "and N more".
 _LISTED = 4
+
+# The remedy for wrong files of an ensemble.
+_IN_ORDER = "expected the files of tt, ft and bt, in this order"
+
+# Names that only one network's files hold, released or ours -> its name, backbone and rosta.
+_SIGNATURES = {
+    "decoder_final_g.weight": ("aim", "resnet34", "unified"),
+    "semantic.final.weight": ("aim", "resnet34", "unified"),
+    "decoder.conv_up4_alpha.0.weight": ("sim", "resnet50", "none"),
+    "encoder.conv1_side.weight": ("sim", "resnet50", "none"),
+}
+
+# ``network``, ``backbone`` and ``rosta`` as `training.networks.create` calls them, and ``without``,
+# joined by commas, where parts are left out: what the metadata of a file say.
+Identity = dict[str, str]
 
 
 class CheckpointError(ValueError):
@@ -82,17 +101,48 @@ def load(network: nn.Module, path: str | Path) -> LoadReport:
             network is then unchanged.
     """
     path = Path(path)
-    state, metadata = _read(path)
-    names_there = released.names(network)
-    own = network.state_dict()
-    names = {name for aliases in names_there.values() for name in aliases}
-    if names_there and len(names & state.keys()) > len(own.keys() & state.keys()):
-        layout, aliases, unused = "released", names_there, released.unused(network)
-    else:
-        layout, aliases, unused = "matter", {key: (key,) for key in own}, ()
-    fitted, ignored = _fit(network, own, state, aliases, unused, path, metadata)
-    _fill(network, own, fitted)
-    return LoadReport(path, layout, len(fitted), ignored, metadata=metadata)
+    fitted, report = _matched(network, path, *_read(path))
+    _fill(network, network.state_dict(), fitted)
+    return report
+
+
+def load_ensemble(network: nn.Module, paths: Sequence[str | Path]) -> list[LoadReport]:
+    """Fill a `GFMEnsemble` from the files of its networks: tt, ft and bt, in this order.
+
+    Each is one that :func:`load` takes, of either layout; an ensemble that :func:`save` wrote whole
+    goes through :func:`load` itself. A released file of tt in another place is refused, and so is
+    any file of ours, whose metadata tell what it is; released files of ft and bt hold the same
+    names and shapes, so that these two exchanged go unnoticed.
+
+    Returns:
+        What was done with each file.
+
+    Raises:
+        CheckpointError: as :func:`load`, and where the network is no ensemble, or there are not
+            three different files. The network is then unchanged.
+    """
+    if not isinstance(network, GFMEnsemble):
+        raise CheckpointError(f"{_describe(network)} is one network; expected one file, with load")
+    files = [Path(path) for path in paths]
+    listed = ", ".join(map(str, files)) or "none"
+    if len(files) != len(ROSTAS):
+        raise CheckpointError(f"{len(files)} files ({listed}); {_IN_ORDER}")
+    if len({file.resolve() for file in files}) != len(files):
+        raise CheckpointError(f"one file stands twice ({listed}); {_IN_ORDER}")
+    members: list[nn.Module] = [network.tt, network.ft, network.bt]
+    matched = []
+    for member, path in zip(members, files, strict=True):
+        state, metadata = _read(path)
+        candidates = _candidates(state, metadata)
+        if candidates and _identity(member) not in candidates:
+            raise CheckpointError(
+                f"{path}: looks like {_named(candidates)} where {_describe(member)} belongs; "
+                f"{_IN_ORDER}"
+            )
+        matched.append(_matched(member, path, state, metadata))
+    for member, (fitted, _) in zip(members, matched, strict=True):
+        _fill(member, member.state_dict(), fitted)
+    return [report for _, report in matched]
 
 
 def load_backbone(network: nn.Module, path: str | Path) -> LoadReport:
@@ -105,7 +155,7 @@ def load_backbone(network: nn.Module, path: str | Path) -> LoadReport:
         CheckpointError: as :func:`load`.
     """
     path = Path(path)
-    encoder = network.encoder
+    encoder = getattr(network, "encoder", None)
     if not isinstance(encoder, nn.Module):
         raise CheckpointError(f"{_describe(network)} has no encoder to fill")
     state, metadata = _read(path)
@@ -136,7 +186,8 @@ def save(
 
     Args:
         metadata: strings to store beside the tensors; the network's name, backbone and rosta are
-            added as ``network``, ``backbone`` and ``rosta``.
+            added as ``network``, ``backbone`` and ``rosta``, and the parts that it was built
+            without, if any, joined by commas, as ``without``.
         half: store kernels and matrices as float16, at half the size. Biases and the statistics
             of batch norms, which are few and may be tiny, stay as they are.
 
@@ -197,7 +248,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         mapped = zipfile.is_zipfile(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickles of other protocols
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+            with torch.serialization.safe_globals(_NUMBERS):
+                content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         # PyTorch's own text is left out: it recommends to load without weights_only.
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -238,6 +290,25 @@ def _damaged(path: Path, error: Exception) -> CheckpointError:
     )
 
 
+class _Number:
+    """What a NumPy number beside the weights is read as (SIM's ``best_sad``).
+
+    PyTorch refuses those, and with them the whole file. Nothing of NumPy is run for it.
+    """
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
+_NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    (_Number, f"numpy.{name}")
+    for name in ("dtype", "core.multiarray.scalar", "_core.multiarray.scalar")
+]
+
+
 def _tensors(content: object, path: Path) -> dict[str, Tensor]:
     """The state dict in `content`: bare or under ``state_dict``; ``module.`` prefixes go."""
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
@@ -260,7 +331,32 @@ def _tensors(content: object, path: Path) -> dict[str, Tensor]:
     return state
 
 
+def _bare(state: Mapping[str, Tensor], known: Set[str]) -> Mapping[str, Tensor]:
+    """The state without the one component before all its names, where only the rest is known."""
+    components = {key.partition(".")[0] for key in state}
+    if len(components) != 1 or known & state.keys():
+        return state
+    bare = {key.partition(".")[2]: tensor for key, tensor in state.items()}
+    return bare if known & bare.keys() else state
+
+
 # ── Fitting ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _matched(
+    network: nn.Module, path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> tuple[dict[str, Tensor], LoadReport]:
+    """Our key -> the file's tensor for a checkpoint of either layout, or a CheckpointError."""
+    names_there = released.names(network)
+    own = network.state_dict()
+    names = {name for aliases in names_there.values() for name in aliases}
+    state = _bare(state, names | own.keys())
+    if names_there and len(names & state.keys()) > len(own.keys() & state.keys()):
+        layout, aliases, unused = "released", names_there, released.unused(network)
+    else:
+        layout, aliases, unused = "matter", {key: (key,) for key in own}, ()
+    fitted, ignored = _fit(network, own, state, aliases, unused, path, metadata)
+    return fitted, LoadReport(path, layout, len(fitted), ignored, metadata=metadata)
 
 
 def _fit(
@@ -310,8 +406,7 @@ def _fit(
             f"{len(conflicting)} pairs that name one tensor but differ in value "
             f"({_listed(conflicting)})"
         )
-    other = _identity(network).items() - metadata.items()
-    if not problems and metadata.keys() >= {"network", "backbone", "rosta"} and other:
+    if not problems and _recorded(metadata) not in ({}, _identity(network)):
         problems.append("its metadata names another network")
     if problems:
         raise CheckpointError(
@@ -347,17 +442,40 @@ def _same(a: Tensor, b: Tensor) -> bool:
 # ── Messages ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _identity(network: nn.Module) -> dict[str, str]:
+def _identity(network: nn.Module) -> Identity:
     attributes = {"network": "name", "backbone": "backbone", "rosta": "rosta"}
-    return {
+    identity = {
         key: str(getattr(network, attribute))
         for key, attribute in attributes.items()
         if hasattr(network, attribute)
     }
+    without = getattr(network, "without", ())
+    return identity | ({"without": ",".join(without)} if without else {})
+
+
+def _recorded(metadata: Mapping[str, str]) -> Identity:
+    """The network that a file's metadata names; empty where they name none."""
+    if not metadata.keys() >= {"network", "backbone", "rosta"}:
+        return {}
+    keys = ("network", "backbone", "rosta", "without")
+    return {key: metadata[key] for key in keys if metadata.get(key)}
 
 
 def _describe(network: nn.Module) -> str:
-    return " ".join(_identity(network).values()) or type(network).__name__
+    return _named([_identity(network)]) or type(network).__name__
+
+
+def _named(identities: Iterable[Identity]) -> str:
+    """For a person: "aim resnet34 unified without se,attention"."""
+    words = [
+        " ".join(
+            f"without {value}" if key == "without" else value
+            for key, value in identity.items()
+            if value != "none"  # the rosta of a network that has none
+        )
+        for identity in identities
+    ]
+    return " or ".join(words)
 
 
 def _listed(names: Iterable[str], separator: str = ", ") -> str:
@@ -373,26 +491,62 @@ def _shape(tensor: Tensor) -> str:
 def _remedy(network: nn.Module, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     """What the file looks like instead, and the options that would take it."""
     mine = _identity(network)
-    if metadata.keys() >= {"network", "backbone", "rosta"}:
-        candidates = [(metadata["network"], metadata["backbone"], metadata["rosta"])]
-    elif "decoder_final_g.weight" in state:
-        return "This looks like the matting network aim, not gfm"
-    elif "decoder.conv_up4_alpha.0.weight" in state:
-        return "This looks like the matting network sim, not gfm"
-    elif "fc.weight" in state or "classifier.weight" in state or "classifier.0.weight" in state:
+    candidates = _candidates(state, metadata)
+    if mine in candidates:
+        return f"This looks like a damaged or changed {_describe(network)}: fetch it again"
+    if candidates:
+        looks = f"This looks like {_named(candidates)}"
+        if isinstance(network, GFMEnsemble) and candidates[0]["rosta"] in ROSTAS:
+            return f"{looks}, one network of the three; {_IN_ORDER}"
+        return f"{looks}; pass {' or '.join(_options(other, mine) for other in candidates)}"
+    if "fc.weight" in state or "classifier.weight" in state or "classifier.0.weight" in state:
         return (
             "This looks like an image classifier: it can only start an encoder "
             "(training.checkpoints.load_backbone)"
         )
-    else:
-        candidates = list(_gfm_candidates(state))
-    if tuple(mine.values()) in candidates:
-        return f"This looks like a damaged or changed {_describe(network)}: fetch it again"
-    if not candidates:
-        return "This does not look like any network that is known here"
-    names = " or ".join(" ".join(candidate) for candidate in candidates)
-    options = " or ".join(f"--backbone {b} --rosta {r}" for _, b, r in candidates)
-    return f"This looks like {names}; pass {options}"
+    return "This does not look like any network that is known here"
+
+
+def _options(other: Identity, mine: Identity) -> str:
+    """What to pass to `create` or on a command line for another network than mine."""
+    if other["network"] == "sim_classifier":
+        return "it as --classifier" + ("" if mine.get("network") == "sim" else " of --model sim")
+    if other["network"] == "sim" and mine.get("network") == "sim_classifier":
+        return "it as --weights"
+    words = []
+    if other["network"] != mine.get("network"):
+        words.append(f"--model {other['network']}")
+    words.append(f"--backbone {other['backbone']}")
+    if other["rosta"] != "none":
+        words.append(f"--rosta {other['rosta']}")
+    words += [f"--without {part}" for part in other.get("without", "").split(",") if part]
+    if "without" in mine and "without" not in other:
+        words.append("with no --without")
+    return " ".join(words)
+
+
+def _candidates(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> list[Identity]:
+    """The networks that a file may be of: what its metadata say, or else its names and shapes."""
+    recorded = _recorded(metadata)
+    if recorded:
+        return [recorded]
+    state = _bare(state, {*_SIGNATURES, "fc.weight"})
+    found = {identity for key, identity in _SIGNATURES.items() if key in state}
+    if _is_patch_classifier(state):
+        found = {("sim_classifier", "resnet50", "none")}
+    return [
+        {"network": network, "backbone": backbone, "rosta": rosta}
+        for network, backbone, rosta in found or _gfm_candidates(state)
+    ]
+
+
+def _is_patch_classifier(state: Mapping[str, Tensor]) -> bool:
+    """A ResNet that takes an image and its trimap, and knows the 20 matting classes."""
+    stem = state.get("conv1.weight", state.get("encoder.conv1.weight"))
+    last = state.get("fc.weight")
+    if stem is None or last is None:
+        return False
+    return tuple(stem.shape[1:2]) == (4,) and tuple(last.shape[:1]) == (len(CLASSES),)
 
 
 def _gfm_candidates(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str]]:

@@ -124,6 +124,31 @@ def _aim() -> Table:
     return table
 
 
+def _sim() -> Table:
+    table: Table = {
+        "encoder.": ("encoder.",),
+        **_convolutions("decoder.up1.", "decoder.conv_up1.", 2),
+        **_convolutions("decoder.up2.", "decoder.conv_up2.", 1),
+        **_convolutions("decoder.up3.", "decoder.conv_up3.", 1),
+        "decoder.aspp.project.conv.": ("decoder.global_module.project.0.",),
+        "decoder.aspp.project.bn.": ("decoder.global_module.project.1.",),
+        # The last branch begins with the image's mean.
+        "decoder.aspp.image.conv.": ("decoder.global_module.convs.4.1.",),
+        "decoder.aspp.image.bn.": ("decoder.global_module.convs.4.2.",),
+        "alpha.": ("decoder.conv_up4_alpha.",),
+        "colours.": ("decoder.conv_up4_fb.",),
+        "weights.": ("decoder.conv_up4_attn.",),
+    }
+    for i in range(4):
+        for j, part in enumerate(("conv", "bn")):
+            released = f"decoder.global_module.convs.{i}.{j}."
+            table[f"decoder.aspp.branches.{i}.{part}."] = (released,)
+    return table
+
+
+_SIM_CLASSIFIER: Table = {"encoder.": ("",), "fc.": ("fc.",)}
+
+
 def names(network: nn.Module) -> Table:
     """Key of `network` -> the names that a released checkpoint gives to that tensor.
 
@@ -135,6 +160,10 @@ def names(network: nn.Module) -> Table:
     )
     if name == "aim":
         return _spelt_out(network, _aim())
+    if name == "sim":
+        return _spelt_out(network, _sim())
+    if name == "sim_classifier":
+        return _spelt_out(network, _SIM_CLASSIFIER)
     if name != "gfm" or backbone not in _ENCODERS or rosta == "en-median":
         return {}
     integrated = rosta == "rim"
@@ -145,7 +174,7 @@ def names(network: nn.Module) -> Table:
 
 def unused(network: nn.Module) -> tuple[str, ...]:
     """Prefixes of the entries of a released checkpoint that its network never reads."""
-    return _UNUSED[str(network.backbone)]
+    return _UNUSED.get(str(network.backbone), ())
 
 
 def _spelt_out(network: nn.Module, table: Table) -> Table:

@@ -199,8 +199,14 @@ def test_checkpoint_of_another_gfm(
 @pytest.mark.parametrize(
     ("keys", "hint"),
     [
-        (["decoder_final_g.weight", "psp_module.bottleneck.weight"], "matting network aim"),
-        (["decoder.conv_up4_alpha.0.weight"], "matting network sim"),
+        (
+            ["decoder_final_g.weight", "psp_module.bottleneck.weight"],
+            "looks like aim resnet34 unified; pass --model aim --backbone resnet34 --rosta unified",
+        ),
+        (
+            ["decoder.conv_up4_alpha.0.weight"],
+            "looks like sim resnet50; pass --model sim --backbone resnet50",
+        ),
         (["conv1.weight", "fc.weight"], "image classifier"),
         (["unet.down.0"], "not look like any network that is known here"),
     ],
@@ -370,6 +376,31 @@ def test_metadata_of_another_network(tmp_path: Path) -> None:
     message = refusal(Tiny(), tmp_path / "tiny.safetensors")
     assert "metadata names another network" in message
     assert "pass --backbone tiny --rosta bt" in message
+
+
+class Reduced(Tiny):
+    """Without parts whose absence changes no name and no shape."""
+
+    def __init__(self, *without: str) -> None:
+        super().__init__()
+        self.without = without
+
+
+def test_metadata_tell_the_parts_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.safetensors"
+    save(Reduced("se", "attention"), path)
+    assert read_metadata(path)["without"] == "se,attention"
+    load(Reduced("se", "attention"), path)
+    message = refusal(Reduced(), path)
+    assert "metadata names another network" in message
+    assert "looks like gfm tiny tt without se,attention; pass --backbone tiny --rosta tt" in message
+    assert message.endswith("--without se --without attention")
+    assert "of gfm tiny tt without se. This looks like" in refusal(Reduced("se"), path)
+
+    save(Reduced(), path)
+    assert "without" not in read_metadata(path)
+    load(Tiny(), path)
+    assert refusal(Reduced("se"), path).endswith("with no --without")
 
 
 def test_half_precision_is_cast(tmp_path: Path) -> None:

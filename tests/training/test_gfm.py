@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 from tests.training import released, released_forward
-from training import checkpoints, networks
+from training import networks
 from training import released as released_layouts
 from training.networks.blocks import collaborative_fusion
 from training.networks.gfm import GFM
@@ -23,33 +22,16 @@ def meta(backbone: str, rosta: str) -> GFM:
         return GFM(backbone, rosta)
 
 
-def load_and_remove(network: GFM, state: dict[str, Tensor], folder: Path) -> None:
-    """By way of a file, which goes at once: pytest would keep hundreds of megabytes of each run."""
-    path = folder / "gfm.pth"
-    torch.save(state, path)
-    checkpoints.load(network, path)
-    path.unlink()
-
-
 # ── The published networks ──────────────────────────────────────────────────────────────────────
 
 
 def test_reference_output(tmp_path: Path) -> None:
     network = meta("resnet34", "tt").eval()
-    load_and_remove(network, released.reference_weights(), tmp_path)
+    released.load_and_remove(network, released.reference_weights("gfm_r34_tt"), tmp_path)
     image = np.random.default_rng(0).uniform(0, 255, (1, 3, 96, 128)).astype(np.float32)
     with torch.inference_mode():
         outputs = network(torch.from_numpy(image))
-    reference = np.load(released.REFERENCE / "gfm_r34_tt_1x3x96x128_every3.npz")
-    for head in ("glance", "focus"):
-        found = outputs[head][..., ::3, ::3].numpy()
-        np.testing.assert_allclose(found, reference[head], rtol=0, atol=1e-4)
-    # Rounding may turn the class where the two largest values of the glance nearly tie.
-    glance = np.sort(reference["glance"], axis=1)
-    clear = (glance[:, -1:] - glance[:, -2:-1]) > 1e-4
-    assert clear.mean() > 0.99
-    found = outputs["alpha"][..., ::3, ::3].numpy()
-    np.testing.assert_allclose(found[clear], reference["fusion"][clear], rtol=0, atol=1e-4)
+    released.assert_reference(outputs, "gfm_r34_tt")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +41,7 @@ def test_reference_output(tmp_path: Path) -> None:
 def test_same_as_the_released_layers_one_by_one(backbone: str, rosta: str, tmp_path: Path) -> None:
     state = released.drawn_weights(backbone, rosta)
     network = meta(backbone, rosta).eval()
-    load_and_remove(network, state, tmp_path)
+    released.load_and_remove(network, state, tmp_path)
     # 64×96: the pyramid's bins overlap, and height and width can't be confused.
     image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
@@ -85,27 +67,12 @@ def test_parameters_and_multiply_accumulates(backbone: str) -> None:
         parameters = sum(parameter.numel() for parameter in network.parameters())
         assert parameters + unused == listed["parameters"]
 
-        macs = multiply_accumulates(network, 800, 800)
+        macs = released.multiply_accumulates(network, 800, 800)
         if rosta == "rim" and backbone != "resnet34_2b":
             # The released code computes the heads' pyramid features three times, we once.
             context = network.glance.context["0"].conv.weight
             macs += 2 * context.numel() * (800 // 32) ** 2
         assert macs / 1e9 == pytest.approx(listed["gmacs_800"], abs=1e-3)
-
-
-def multiply_accumulates(network: nn.Module, height: int, width: int) -> int:
-    """Of convolutions and matrix products, for one image; on the meta device it costs nothing."""
-    total = 0
-
-    def count(module: nn.Module, _: object, output: Tensor) -> None:
-        nonlocal total
-        total += output.numel() * module.weight[0].numel()
-
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            module.register_forward_hook(count)
-    network(torch.empty(1, 3, height, width, device="meta"))
-    return total
 
 
 # ── The contract of a network ───────────────────────────────────────────────────────────────────

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
 import torch
@@ -22,17 +22,33 @@ def check_image(x: Tensor, multiple: int) -> None:
     Raises:
         ValueError: not N×3×H×W with H and W multiples of `multiple`, or empty.
     """
-    if (
-        x.ndim != 4
-        or x.shape[1] != 3
-        or x.shape[2] % multiple
-        or x.shape[3] % multiple
-        or not x.numel()
-    ):
-        raise ValueError(
-            f"image of shape {tuple(x.shape)}; expected N×3×H×W with H and W multiples of "
-            f"{multiple}: resize or pad it first"
-        )
+    check_inputs({"image": 3}, (x,), multiple)
+
+
+def check_inputs(inputs: Mapping[str, int], given: Sequence[Tensor], multiple: int = 1) -> None:
+    """Refuse inputs that a network cannot take.
+
+    Args:
+        inputs: name -> channels, in the order of `given`.
+        multiple: what height and width are a multiple of.
+
+    Raises:
+        ValueError: an input that is not N×channels×H×W, has another N, H or W than the first, or
+            is empty.
+    """
+    remedy = f" with H and W multiples of {multiple}: resize or pad it first"
+    if multiple == 1:
+        remedy = ": a single one is a batch of one, x[None]"
+    first = given[0]
+    for (name, channels), x in zip(inputs.items(), given, strict=True):
+        fits = not any(side % multiple for side in x.shape[2:])
+        if x.ndim != 4 or x.shape[1] != channels or not fits or not x.numel():
+            raise ValueError(f"{name} of shape {tuple(x.shape)}; expected N×{channels}×H×W{remedy}")
+        if x.shape[0] != first.shape[0] or x.shape[2:] != first.shape[2:]:
+            raise ValueError(
+                f"{name} of shape {tuple(x.shape)}; expected the N, H and W of "
+                f"{next(iter(inputs))}, {tuple(first.shape)}: resize one to the other's"
+            )
 
 
 def left_out(without: Collection[str], parts: Sequence[str]) -> tuple[str, ...]:

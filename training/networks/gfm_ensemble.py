@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from training.networks import create
 from training.networks.blocks import ROSTAS, check_image
 
 
@@ -38,8 +39,6 @@ class GFMEnsemble(nn.Module):
     size_multiple = 32
 
     def __init__(self, backbone: str) -> None:
-        from training.networks import create  # which creates this class too
-
         super().__init__()
         self.backbone = backbone
         self.heads = {"alpha": 1}

@@ -1,21 +1,22 @@
 """MSIA-matte: semantics and superficial traces, assembled at the resolution of each.
 
 Qiao, Liu, Zhu, Yang, Wang, Zhang and Wei, *Multi-scale Information Assembly for Image Matting*
-(Computer Graphics Forum, 2020), section 3. No code was released, so where the paper is silent a
-comment beside the line tells what was chosen and why. The largest choice is that of strides. The
+(Computer Graphics Forum 39(7), 2020), section 3. No code was released, so where the paper is silent
+a comment beside the line tells what was chosen and why. The largest choice is that of strides. The
 paper's baseline upsamples the ASPP features by 4 to meet the low-level features of ResNeXt block 1,
-and its assembly by 2 to meet F_ini:
+and its decoder upsamples the assembly by 2 to meet F_ini:
 
-====================  ======  ========  ==========================================================
-features              stride  channels
-====================  ======  ========  ==========================================================
-low-level             4       256       block 1 is ResNeXt's first stage, behind the max-pool
-F_ini                 4       64        same size
-F_sed                 8       256       one convolution of stride 2
-semantics, F_aspp     16      2048, 256 4 · 4; so F_aspp meets F_sed upsampled by 2
-F_IA                  8       512       Cat; two convolutions and ×2 upsampling meet F_ini again
-alpha                 1       1         ×4 upsampling
-====================  ======  ========  ==========================================================
+=================  ======  =========  =========================================================
+features           stride  channels   which
+=================  ======  =========  =========================================================
+low-level          4       256        block 1 is ResNeXt's first stage, after its max-pool
+F_ini              4       64         of the same size
+F_sed              8       256        after one convolution of stride 2
+semantics, F_aspp  16      2048, 256  4 times the low-level stride: upsampled by 2, F_aspp meets
+                                      F_sed
+F_IA               8       512        after two convolutions and upsampling by 2 it meets F_ini
+alpha              4       1          then upsampled by 4
+=================  ======  =========  =========================================================
 """
 
 from __future__ import annotations
@@ -82,11 +83,11 @@ class MSIA(nn.Module):
     """MSIA-matte with ResNeXt-101 32×8d.
 
     Args:
-        without: parts to leave out, as in Table 3 of the paper (section 4.4): ``"ini"`` (the low-level
-            features themselves stand for F_ini), ``"sed"`` (F_ini at half its size stands for F_sed),
-            ``"adaptive"`` (plain concatenation). Without ``ini`` and ``sed`` there are no superficial
-            traces to assemble: the ASPP features, upsampled by 4, meet the low-level features
-            directly, which without all three is the paper's baseline.
+        without: parts to leave out, as in Table 3 of the paper (section 4.4): ``"ini"`` (the
+            low-level features themselves stand for F_ini), ``"sed"`` (F_ini at half its size stands
+            for F_sed), ``"adaptive"`` (plain concatenation). Without ``ini`` and ``sed`` there are
+            no superficial traces to assemble: the ASPP features, upsampled by 4, meet the low-level
+            features directly, which without all three is the paper's baseline.
 
     Raises:
         ValueError: an unknown part.
@@ -134,13 +135,12 @@ class MSIA(nn.Module):
         self.refine = ConvBnRelu(256 + f_ini, 64)
         self.predict = nn.Conv2d(64, 1, 3, padding=1)
 
-        # "A random Gaussian distribution" (section 4.1) for all but the backbone; narrow at the end,
-        # so that training starts from mattes around ½ rather than from a saturated sigmoid.
-        for part in (self.aspp, self.ini, self.sed, self.decoder, self.refine):
+        # "A random Gaussian distribution" (section 4.1) for all but the backbone; narrow at the
+        # end, so that training starts from mattes around ½ rather than from a saturated sigmoid.
+        for part in (self.aspp, self.ini, self.sed, self.decoder, self.refine, self.predict):
             if part is not None:
                 initialise(part)
         nn.init.normal_(self.predict.weight, std=0.01)
-        nn.init.zeros_(self.predict.bias)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Matte an image.

@@ -82,7 +82,7 @@ def _shortcut(inside: int, outside: int, stride: int) -> nn.Sequential | None:
 
 
 def layer(
-    block: Callable[..., nn.Module],
+    block: Callable[..., BasicBlock | Bottleneck],
     inside: int,
     width: int,
     blocks: int,
@@ -103,18 +103,28 @@ def layer(
 
 
 class ResNetEncoder(nn.Module):
-    """ResNet-34 or ResNet-101: five features at strides 2, 4, 8, 16, 32 (E0 … E4 of the paper)."""
+    """ResNet-34, -50 or -101: five features at strides 2, 4, 8, 16, 32 (E0 … E4 of the paper).
+
+    Args:
+        block, blocks: kind and number of each layer's blocks.
+        inside: channels of the input; with other than 3 no ImageNet weights fit the stem.
+    """
 
     # Prefixes in an ImageNet checkpoint that this encoder has no use for, and its own that such a
     # checkpoint does not hold.
     unused_in_backbone: tuple[str, ...] = ("fc.",)
     unmatched_in_backbone: tuple[str, ...] = ()
 
-    def __init__(self, block: type[BasicBlock | Bottleneck], blocks: tuple[int, ...]) -> None:
+    def __init__(
+        self, block: type[BasicBlock | Bottleneck], blocks: tuple[int, ...], inside: int = 3
+    ) -> None:
         super().__init__()
         wide = block.expansion
         self.channels = (64, 64 * wide, 128 * wide, 256 * wide, 512 * wide)
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        if inside != 3:
+            self.unused_in_backbone = ("conv1.", "fc.")
+            self.unmatched_in_backbone = ("conv1.",)
+        self.conv1 = nn.Conv2d(inside, 64, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
@@ -125,7 +135,7 @@ class ResNetEncoder(nn.Module):
         initialise(self)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """N×3×H×W → E0 … E4, the finest first."""
+        """N×inside×H×W → E0 … E4, the finest first."""
         e0 = self.relu(self.bn1(self.conv1(x)))  # N×64×H/2×W/2
         e1 = self.layer1(self.maxpool(e0))  # stride 4
         e2 = self.layer2(e1)
