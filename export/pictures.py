@@ -124,12 +124,14 @@ def window_sizes(sizes: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...
 
 def batched(single: Sequence[Inputs], batch: int) -> list[Inputs]:
     """Inputs stacked ``batch`` at a time; the last batch is filled from the first picture on."""
+    if batch == 1:  # without a copy
+        return [tuple(array[np.newaxis] for array in arrays) for arrays in single]
     runs = -(-len(single) // batch)
     chosen = [
         [single[(run * batch + index) % len(single)] for index in range(batch)]
         for run in range(runs)
     ]
-    return [tuple(np.stack(arrays) for arrays in zip(*run, strict=True)) for run in chosen]
+    return [tuple(map(np.stack, zip(*run, strict=True))) for run in chosen]
 
 
 def _activation_maps(classifier: nn.Module) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import gc
 import hashlib
 import importlib.metadata
@@ -189,6 +190,7 @@ def _subjects(checked: Checked, report: Report) -> list[_Subject]:
         classifier = part.network
         parts.append(part)
 
+    @functools.cache  # a semantic trimap takes seconds
     def inputs(size: tuple[int, int]) -> list[Inputs]:
         return pictures.inputs(network, shown[size], size, classifier)
 
@@ -201,8 +203,7 @@ def _subjects(checked: Checked, report: Report) -> list[_Subject]:
             without=checked.without,
         )
         if not checked.weights:
-            size = _settling_size(checked)
-            _settle(network, inputs(size))
+            _settle(network, inputs(_settling_size(checked)))
         weights = _load(network, checked.weights, stage)
     _check_sizes(checked, network)
     return [_Subject("", network, weights, checked.sizes, checked.batch, inputs), *parts]
@@ -426,9 +427,10 @@ def _for_gpu(
         graph.save(precision.emulated(typed, half), emulation)
         stage.bytes = cost.weight_bytes(typed)
         kinds = Counter(node.op_type for node in model.graph if node.name in keep)
-        shown = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4))
-        more = ", …" if len(kinds) > 4 else ""
-        stage.note = f"{len(keep)} of {len(model.graph)} operators stay float32: {shown}{more}"
+        shown = [f"{count} {kind}" for kind, count in kinds.most_common(4)]
+        shown += ["…"] if len(kinds) > 4 else []
+        stage.note = f"{len(keep)} of {len(model.graph)} operators stay float32"
+        stage.note += f": {', '.join(shown)}" if shown else ""
     return source, emulation, named
 
 
@@ -471,7 +473,7 @@ def _verified(checked: Checked, file: engine.EngineFile, built: _Built, report: 
                 of = half if name in plans.MODULES else stored
                 entries.append(verify.backend(file, entry, name, of, sized.truth, steady=steady))
                 stage.note = entries[-1].status
-        with report.stage(f"verify openvino bfloat16{label}") as stage:
+        with report.stage(f"verify openvino bf16{label}") as stage:
             outcome = verify.cpu_bfloat16(file, entry, sized.truth, steady=steady)
             stage.note = (
                 "no bfloat16 on this CPU, or no OpenVINO" if outcome is None else outcome[0].reason

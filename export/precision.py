@@ -254,11 +254,7 @@ def with_ranges(model: ir.Model) -> tuple[ir.Model, list[str]]:
     model = model.clone()
     graph = model.graph
     values = [
-        x
-        for node in graph
-        if node.op_type not in _MOVES
-        for x in node.outputs
-        if x.dtype == FLOAT
+        x for node in graph if node.op_type not in _MOVES for x in node.outputs if x.dtype == FLOAT
     ]
     graph.outputs.clear()
     for index, value in enumerate(values):

@@ -73,7 +73,7 @@ class Report:
 
     def _show(self, stage: Stage, mark: str, end: str = "") -> None:
         size = "" if stage.bytes is None else size_text(stage.bytes)
-        text = f"{mark} {stage.name:<34} {stage.seconds:7.1f} s {size:>10}  {stage.note}".rstrip()
+        text = f"{mark} {stage.name:<42} {stage.seconds:7.1f} s {size:>10}  {stage.note}".rstrip()
         clear = "\r\x1b[K" if self._live else ""
         with self._lock:
             # A log's encoding may lack the marks: replaced, never an exception.

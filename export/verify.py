@@ -176,13 +176,7 @@ def compare(
 
 def _bound(precision: str, truth: Reference, steady: bool) -> dict[str, float]:
     """What is judged, and the most that it may be."""
-    most = MAD_BOUND[precision]
-    if not steady:
-        most *= RANDOM_FACTOR
-    if truth.fusion == "cam" or steady:
-        bound = {"mad": most}
-    else:
-        bound = {"heads' mad": most}
+    bound = {"mad": MAD_BOUND[precision] * (1 if steady else RANDOM_FACTOR)}
     if steady and precision == "float32" and truth.fusion not in ("alpha", "cam"):
         bound["heads"] = HEADS_BOUND  # a fused head jumps, see above
     return bound
