@@ -32,7 +32,16 @@ from torch import nn
 from export import cost, graph, pictures, plans, precision, settling, verify
 from export.errors import BuildError, UsageError
 from export.options import CLASSIFIED, DEFAULT_SIZE, Checked
-from export.report import Report, Stage, count_text, size_text, stages_table, verification_table
+from export.report import (
+    Report,
+    Stage,
+    count_text,
+    size_text,
+    some,
+    stages_table,
+    verification_heading,
+    verification_table,
+)
 from sdk import __version__, engine
 from sdk.backends import ORDER
 from sdk.errors import MatterError
@@ -418,7 +427,7 @@ def _for_gpu(
         keep |= large
         named = tuple(node.name or "" for node in model.graph if node.name in large)
         if named:
-            report.line(f"  float32, since values pass {precision.LIMIT:.0e}: {_some(named)}")
+            report.line(f"  float32, since values pass {precision.LIMIT:.0e}: {some(named)}")
     with report.stage(f"{half.name.lower()} graph{label}") as stage:
         typed = precision.typed(model, half, keep)
         if checked.plans:
@@ -546,23 +555,11 @@ def _conclude(checked: Checked, report: Report, manifest: Manifest) -> None:
             f"multiply-accumulates {'a window' if part else 'an image'}: {costs}"
         )
     for part, one in everything.items():
-        report.line(f"\n{_judged(part, one)}")
+        report.line(f"\n{part + ': ' if part else ''}{verification_heading(one)}")
         for line in verification_table(one.verification, sizes=len(one.models) > 1):
             report.line(line)
     if checked.output.is_file() and report.stages[-1].name.startswith("write "):
         report.line(f"\n{checked.output}: {size_text(checked.output.stat().st_size)}")
-
-
-def _judged(part: str, manifest: Manifest) -> str:
-    """The heading of a verification table."""
-    if manifest.fusion == "cam":
-        judged = f"The {part}'s activation maps, differences relative to the maps' range"
-    else:
-        judged = "Alpha"
-    judged += ", against the PyTorch network; mean over the verification images"
-    if manifest.weights.random:
-        judged += "; random weights: the heads are judged, the matte means nothing"
-    return f"{judged}:"
 
 
 def _next_command(path: Path, manifest: Manifest) -> str:
@@ -591,11 +588,6 @@ def _discard(path: Path) -> None:
     """Delete a graph and its external weights, which may be gigabytes."""
     path.unlink(missing_ok=True)
     path.with_name(path.name + ".data").unlink(missing_ok=True)
-
-
-def _some(names: Sequence[str], shown: int = 8) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
 
 
 def _sha256(path: Path) -> str:
