@@ -121,7 +121,7 @@ def test_released_files_load(files: dict[str, Path]) -> None:
     assert [report.path for report in reports] == [files[rosta] for rosta in ROSTAS]
     assert {(report.layout, report.loaded) for report in reports} == {("released", 470)}
     for i, rosta in enumerate(ROSTAS):
-        assert float(network.get_submodule(rosta).focus_heads[rosta].predict.bias) == 1000 + i
+        assert network.get_submodule(rosta).focus_heads[rosta].predict.bias.item() == 1000 + i
     assert not any(tensor.is_meta for tensor in network.state_dict().values())
 
 

@@ -185,8 +185,8 @@ class ResNet34PoolingEncoder(nn.Module):
 class ResNeXt101Encoder(nn.Module):
     """ResNeXt-101 32×8d (Xie et al., CVPR 2017) of output stride 16: the backbone of MSIA-matte.
 
-    Gives what block 1 (layer 1) and the last block see. Layer 4 is dilated by 2 in place of its
-    stride.
+    Gives the low-level features of block 1 (layer 1) and the semantics of the last. Layer 4 is
+    dilated by 2 in place of its stride.
     """
 
     unused_in_backbone: tuple[str, ...] = ("fc.",)
