@@ -19,6 +19,8 @@ from typing import NoReturn
 from export.errors import BuildError, UsageError
 from export.options import (
     DEFAULT_SIZE,
+    ENSEMBLE,
+    ENSEMBLED,
     OPSETS,
     TARGETS,
     BuildOptions,
@@ -43,7 +45,7 @@ def build(options: BuildOptions) -> Path:
     libraries_missing()
     from export.pipeline import run  # torch and onnx
 
-    return run(checked, random=options.random_weights)
+    return run(checked)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,21 +80,44 @@ def _parse(arguments: Sequence[str] | None) -> BuildOptions:
         "build or verification, 2 usage.",
         allow_abbrev=False,
     )
-    known = "; ".join(
-        f"{name}: {', '.join(networks.backbones(name))} ({'/'.join(networks.rostas(name))})"
+    known = "; ".join(f"{name}: {', '.join(networks.backbones(name))}" for name in networks.names())
+    rostas = "; ".join(
+        f"{name}: {', '.join(networks.rostas(name))}"
         for name in networks.names()
+        if len(networks.rostas(name)) > 1
     )
-    sizes = ", ".join(f"{name} {height}x{width}" for name, (height, width) in DEFAULT_SIZE.items())
+    parts = "; ".join(
+        f"{name}: {', '.join(networks.parts(name))}"
+        for name in networks.names()
+        if networks.parts(name)
+    )
+    height, width = DEFAULT_SIZE
     what = parser.add_argument_group("network")
     what.add_argument("--model", metavar="NAME", help=f"one of: {', '.join(networks.names())}")
     what.add_argument("--backbone", metavar="NAME", help=f"default: the demo checkpoint's. {known}")
     what.add_argument(
-        "--rosta", metavar="NAME", help="representation of semantics and transition areas"
+        "--rosta",
+        metavar="NAME",
+        help="representation of semantics and transition areas, for those that have several. "
+        f"{rostas}",
+    )
+    what.add_argument(
+        "--without",
+        metavar="PART",
+        action="append",
+        help=f"leave out a part, as the papers' ablation studies do; repeatable. {parts}",
     )
     what.add_argument(
         "--weights",
         metavar="PATH",
-        help="checkpoint, .safetensors or a released .pth; default: the demo checkpoint",
+        action="append",
+        help="checkpoint, .safetensors or a released .pth; default: the demo checkpoint. For "
+        f"--rosta {ENSEMBLE} one of all, or three times: {', '.join(ENSEMBLED)}",
+    )
+    what.add_argument(
+        "--classifier",
+        metavar="PATH",
+        help="sim: checkpoint of its patch classifier, which travels in the engine",
     )
     what.add_argument(
         "--random-weights",
@@ -104,7 +129,8 @@ def _parse(arguments: Sequence[str] | None) -> BuildOptions:
         "--size",
         metavar="HxW",
         action="append",
-        help=f"network height and width; repeatable, the first is the main one (default: {sizes})",
+        help=f"network height and width; repeatable, the first is the main one (default: "
+        f"{height}x{width})",
     )
     form.add_argument("--batch", metavar="N", default="1", help="images in one run (default: 1)")
     form.add_argument("--fp16", action="store_true", help="float16 GPU plans and stored weights")
@@ -145,14 +171,18 @@ def _parse(arguments: Sequence[str] | None) -> BuildOptions:
         raise UsageError(
             "--fp16 and --bf16 contradict each other; expected at most one: leave one out"
         )
-    for flag in ("model", "backbone", "rosta", "weights", "output"):
-        if getattr(given, flag) is not None and not getattr(given, flag).strip():
+    for flag in ("model", "backbone", "rosta", "without", "weights", "classifier", "output"):
+        value = getattr(given, flag)
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        if not all(text.strip() for text in values):
             raise UsageError(f"--{flag} is empty; expected a value, or no --{flag}")
     return BuildOptions(
         model=given.model,
         backbone=given.backbone,
         rosta=given.rosta,
-        weights=None if given.weights is None else Path(given.weights).expanduser(),
+        without=tuple(given.without or ()),
+        weights=tuple(Path(path).expanduser() for path in given.weights or ()),
+        classifier=None if given.classifier is None else Path(given.classifier).expanduser(),
         random_weights=given.random_weights,
         sizes=tuple(parse_size(text) for text in given.size or ()),
         precision="fp16" if given.fp16 else "bf16" if given.bf16 else "fp32",

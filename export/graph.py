@@ -1,17 +1,19 @@
 """PyTorch network → plain ONNX graph.
 
-The result has the operators of the default ONNX domain only, static shapes, one input ``image`` and
-the network's heads as outputs, all float32, and no BatchNormalization: every runtime reads it.
+The result has the operators of the default ONNX domain only, static shapes, the network's inputs
+and heads by their names, all float32, and no BatchNormalization: every runtime reads it.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import logging
-import math
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +23,7 @@ import torch
 from onnxscript import opset18
 from torch import Tensor, nn
 
+from export.cost import dims, weight_bytes
 from export.errors import BuildError
 
 # The operators as functions. Any: their annotations do not know onnx_ir's tensors.
@@ -29,7 +32,8 @@ op: Any = opset18
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-INPUT = "image"
+# Inputs of a network that takes a picture alone.
+IMAGE: Mapping[str, int] = MappingProxyType({"image": 3})
 
 # A protobuf message ends at 2 GiB, and some readers copy it whole: beyond this many bytes of
 # weights they stand in a file of their own beside the graph.
@@ -44,8 +48,8 @@ class _Heads(nn.Module):
         self.network = network
         self.heads = tuple(heads)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        outputs = self.network(image)
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        outputs = self.network(*inputs)
         return tuple(outputs[head] for head in self.heads)
 
 
@@ -54,15 +58,22 @@ def export_onnx(
     heads: Mapping[str, int],
     size: tuple[int, int],
     *,
+    inputs: Mapping[str, int] = IMAGE,
+    strides: Mapping[str, int] | None = None,
     batch: int = 1,
     opset: int = 18,
 ) -> ir.Model:
     """Export a network at one size.
 
+    A module with a method ``plain()`` is represented by the module that this returns.
+
     Args:
-        network: takes float32 N×3×H×W, returns a dict that holds at least ``heads``.
+        network: takes ``inputs`` in their order, float32 N×channels×H×W, and returns a dict that
+            holds at least ``heads``. It is left as it was.
         heads: the outputs and their channels.
         size: height and width.
+        inputs: the inputs' names, which the graph takes over, and their channels.
+        strides: of the heads that have one: theirs is a resolution of ⌈H/stride⌉×⌈W/stride⌉.
         batch: images in one run.
         opset: version of the default ONNX operator set.
 
@@ -72,16 +83,16 @@ def export_onnx(
     Raises:
         BuildError: the exporter failed, or the graph is not what the module docstring promises.
     """
-    image = torch.zeros(batch, 3, *size)
-    training = network.training
-    network.eval()
+    zeros = tuple(torch.zeros(batch, channels, *size) for channels in inputs.values())
+    wrapped = _Heads(network, tuple(heads))
+    modes = {module: module.training for module in wrapped.modules()}
     try:
-        with _quiet():
+        with _quiet(), _plain(wrapped.eval()):
             program = torch.onnx.export(
-                _Heads(network, tuple(heads)).eval(),
-                (image,),
+                wrapped,
+                zeros,
                 dynamo=True,
-                input_names=[INPUT],
+                input_names=list(inputs),
                 output_names=list(heads),
                 opset_version=opset,
                 custom_translation_table=_TRANSLATIONS,
@@ -90,14 +101,63 @@ def export_onnx(
     except torch.onnx.errors.OnnxExporterError as error:
         raise BuildError(f"the ONNX export failed: {_innermost(error)}") from error
     finally:
-        network.train(training)
+        for module, mode in modes.items():
+            module.training = mode
     if program is None:
         raise BuildError("the ONNX export returned nothing; expected a graph")
     model: ir.Model = program.model
+    _name_nodes(model)
     fold_batch_norm(model)
     _simplify(model)
-    check(model, heads, size, batch)
+    check(model, heads, size, inputs=inputs, strides=strides, batch=batch)
     return model
+
+
+@contextlib.contextmanager
+def _plain(network: nn.Module) -> Iterator[None]:
+    """Modules with a ``plain()`` are replaced by what it returns while the context lasts.
+
+    A kernel that is computed from the weights would be computed in every run, and no batch norm
+    folds into it.
+    """
+    replaced: list[tuple[nn.Module, str, nn.Module]] = []
+    try:
+        for path, module in list(network.named_modules(remove_duplicate=False)):
+            make = getattr(module, "plain", None)
+            if callable(make):
+                parent, _, name = path.rpartition(".")
+                place = network.get_submodule(parent)
+                replaced.append((place, name, module))
+                setattr(place, name, make())
+        yield
+    finally:
+        for place, name, module in reversed(replaced):
+            setattr(place, name, module)
+
+
+# Where the exporter notes the modules that an operator comes from, the outermost first.
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def _name_nodes(model: ir.Model) -> None:
+    """Name operators after their module: ``encoder.layer1.0.conv1/Conv``, for reports and profiles.
+
+    A convolution's module is that of its weights, since the exporter folds batch norms into some.
+    """
+    taken: Counter[str] = Counter()
+    for node in model.graph:
+        weight = next((x.name for x in node.inputs[1:] if x is not None and x.is_initializer()), "")
+        scopes = node.metadata_props.get(_SCOPES)
+        if weight and weight.endswith(".weight"):
+            module = weight.removesuffix(".weight")
+        elif scopes:
+            module = ["", *ast.literal_eval(scopes)][-2]  # the last is the operator itself
+        else:
+            continue
+        module = module.removeprefix("network").removeprefix(".")
+        name = f"{module}/{node.op_type}" if module else node.op_type
+        taken[name] += 1
+        node.name = name if taken[name] == 1 else f"{name}_{taken[name]}"
 
 
 def fold_batch_norm(model: ir.Model) -> int:
@@ -129,8 +189,16 @@ def fold_batch_norm(model: ir.Model) -> int:
     return len(nodes)
 
 
-def check(model: ir.Model, heads: Mapping[str, int], size: tuple[int, int], batch: int) -> None:
-    """Refuse a graph that a runtime would stumble over.
+def check(
+    model: ir.Model,
+    heads: Mapping[str, int],
+    size: tuple[int, int],
+    *,
+    inputs: Mapping[str, int] = IMAGE,
+    strides: Mapping[str, int] | None = None,
+    batch: int = 1,
+) -> None:
+    """Refuse a graph that a runtime would stumble over; the arguments are :func:`export_onnx`'s.
 
     Raises:
         BuildError: naming what is wrong.
@@ -159,40 +227,17 @@ def check(model: ir.Model, heads: Mapping[str, int], size: tuple[int, int], batc
             f"the graph calls functions {sorted(map(str, model.functions))}; expected none"
         )
     received = {value.name: dims(value) for value in (*model.graph.inputs, *model.graph.outputs)}
-    expected = {INPUT: (batch, 3, *size)} | {
-        head: (batch, channels, *size) for head, channels in heads.items()
+    expected: dict[str, tuple[int, ...]] = {
+        name: (batch, channels, *size) for name, channels in inputs.items()
     }
+    for head, channels in heads.items():
+        stride = (strides or {}).get(head, 1)
+        expected[head] = (batch, channels, *(-(-side // stride) for side in size))
     if received != expected:
-        raise BuildError(f"the graph's input and outputs are {received}; expected {expected}")
+        raise BuildError(f"the graph's inputs and outputs are {received}; expected {expected}")
     for value in (*model.graph.inputs, *model.graph.outputs):
         if value.dtype != ir.DataType.FLOAT:
             raise BuildError(f"{value.name} is {value.dtype}; expected FLOAT")
-
-
-def count_macs(model: ir.Model) -> int:
-    """Multiply-accumulates of one run: convolutions and matrix products, the whole batch."""
-    total = 0
-    for node in model.graph:
-        if node.op_type == "Conv":
-            weight, out = dims(node.inputs[1]), dims(node.outputs[0])
-            total += math.prod(out) * math.prod(weight[1:])
-        elif node.op_type == "ConvTranspose":
-            weight, into = dims(node.inputs[1]), dims(node.inputs[0])
-            total += math.prod(into) * math.prod(weight[1:])
-        elif node.op_type in ("MatMul", "Gemm"):
-            left, out = dims(node.inputs[0]), dims(node.outputs[0])
-            transposed = node.op_type == "Gemm" and node.attributes.get_int("transA", 0) == 1
-            total += math.prod(out) * left[0 if transposed else -1]
-    return total
-
-
-def weight_bytes(model: ir.Model) -> int:
-    """Bytes of all constants."""
-    return sum(
-        value.const_value.nbytes
-        for value in model.graph.initializers.values()
-        if value.const_value is not None
-    )
 
 
 def save(model: ir.Model, path: Path, *, external_bytes: int | None = None) -> Path | None:
@@ -363,22 +408,3 @@ def _simplify(model: ir.Model) -> None:
         step(model)
     model.producer_name, model.producer_version = "matter", None
     model.metadata_props.clear()
-
-
-def dims(value: ir.Value | None) -> tuple[int, ...]:
-    """The static shape of a value.
-
-    Raises:
-        BuildError: it has none.
-    """
-    if (
-        value is None
-        or value.shape is None
-        or not all(isinstance(side, int) for side in value.shape)
-    ):
-        raise BuildError(
-            f"{value.name if value else 'an input'} has the shape "
-            f"{value.shape if value else None}; expected a "
-            "static shape"
-        )
-    return tuple(int(side) for side in value.shape)  # type: ignore[arg-type]

@@ -20,9 +20,13 @@ PRECISIONS = ("fp32", "fp16", "bf16")
 TARGETS = ("auto", "tensorrt", "tensorrt-rtx", "onnx")
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
-# Network -> height and width, and what both are a multiple of.
-DEFAULT_SIZE = {"gfm": (288, 512)}
-SIZE_MULTIPLE = {"gfm": 32}
+DEFAULT_SIZE = (288, 512)  # height and width
+# What both sides are a multiple of: the networks' own ``size_multiple``, known before torch is.
+SIZE_MULTIPLE = {"gfm": 32, "aim": 32, "msia": 16, "sim": 8}
+# The RoSTa of the ensemble that takes a checkpoint for each of its networks, and theirs in order.
+ENSEMBLE, ENSEMBLED = "en-median", ("tt", "ft", "bt")
+# Networks that take a semantic trimap -> the network that makes it.
+CLASSIFIED = {"sim": "sim_classifier"}
 MAX_SIDE = 8192
 MAX_PIXELS = 4096 * 4096  # beyond it the first layers alone pass 2**31 numbers
 MAX_BATCH = 64
@@ -36,14 +40,17 @@ class BuildOptions:
     """One build. ``None`` stands for "choose": :func:`check` fills it in.
 
     ``sizes``: (height, width), the first is the engine's main one. ``precision``: "fp32", "fp16"
-    or "bf16". ``weights``: a checkpoint; None takes the demo checkpoint, or fresh random weights
-    with ``random_weights``.
+    or "bf16". ``without``: parts of the network to leave out. ``weights``: the checkpoint, for the
+    ensemble also one each for tt, ft and bt; none takes the demo checkpoint, or fresh random
+    weights with ``random_weights``. ``classifier``: the checkpoint of SIM's patch classifier.
     """
 
     model: str
     backbone: str | None = None
     rosta: str | None = None
-    weights: Path | None = None
+    without: tuple[str, ...] = ()
+    weights: tuple[Path, ...] = ()
+    classifier: Path | None = None
     random_weights: bool = False
     sizes: tuple[tuple[int, int], ...] = ()
     precision: str = "fp32"
@@ -55,13 +62,16 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class Checked:
-    """Options without a gap. ``plans``: the TensorRT runtimes to build for; ``skipped``: those of
-    "auto" that cannot be built for here, with the reason."""
+    """Options without a gap. ``weights`` is empty, and ``classifier`` None, for random ones.
+    ``plans``: the TensorRT runtimes to build for; ``skipped``: those of "auto" that cannot be built
+    for here, with the reason."""
 
     model: str
     backbone: str
     rosta: str
-    weights: Path | None
+    without: tuple[str, ...]
+    weights: tuple[Path, ...]
+    classifier: Path | None
     sizes: tuple[tuple[int, int], ...]
     precision: str
     plans: tuple[str, ...]
@@ -79,38 +89,45 @@ def check(options: BuildOptions) -> Checked:
     """
     model = _among("--model", options.model, networks.names())
     given = options.weights
-    if given is not None and options.random_weights:
+    if given and options.random_weights:
         raise UsageError(
-            f"--weights {given} and --random-weights contradict each other; expected one of them: "
-            "leave "
-            "--random-weights out to build a network that mattes"
+            f"--weights {given[0]} and --random-weights contradict each other; expected one of "
+            "them: leave --random-weights out to build a network that mattes"
         )
-    hint = _metadata(_readable(given)) if given is not None else {}
+    hint = _metadata(_readable("--weights", given[0])) if given else {}
+    for path in given[1:]:
+        _readable("--weights", path)
     backbone, rosta = options.backbone, options.rosta
     if backbone is not None:
         _among("--backbone", backbone, networks.backbones(model))
     if rosta is not None:
         _among("--rosta", rosta, networks.rostas(model))
+    without = options.without
     if hint.get("network") == model:  # our own checkpoints know what they are
         backbone = backbone or hint.get("backbone")
         rosta = rosta or hint.get("rosta")
+        without = without or tuple(filter(None, hint.get("without", "").split(",")))
+    without = _without(model, without)
     demo = None
-    if given is None and not options.random_weights:
-        demo = demo_checkpoint(model, backbone, rosta)
+    if not given and not options.random_weights:
+        demo = None if without else demo_checkpoint(model, backbone, rosta)
         if demo is None:
             wanted = backbone or networks.backbones(model)[0]
-            raise UsageError(_without_weights(options, wanted, rosta or networks.rostas(model)[0]))
+            raise UsageError(_no_demo(options, wanted, rosta or networks.rostas(model)[0]))
         _, backbone, rosta = demo.stem.split("-", 2)
     backbone = _among(
         "--backbone", backbone or networks.backbones(model)[0], networks.backbones(model)
     )
     rosta = _among("--rosta", rosta or networks.rostas(model)[0], networks.rostas(model))
+    _check_count(given, rosta)
     wanted_plans, skipped = _plans(options.targets)
     return Checked(
         model=model,
         backbone=backbone,
         rosta=rosta,
-        weights=given or demo,
+        without=without,
+        weights=given or ((demo,) if demo else ()),
+        classifier=_classifier(model, options),
         sizes=_sizes(model, options.sizes),
         precision=_among("precision", options.precision, PRECISIONS),
         plans=wanted_plans,
@@ -168,47 +185,112 @@ def demo_checkpoint(
     return None
 
 
-def _without_weights(options: BuildOptions, backbone: str, rosta: str) -> str:
-    command = (
-        f"python -m export.build --model {options.model} --backbone {backbone} --rosta {rosta}"
-    )
+def _no_demo(options: BuildOptions, backbone: str, rosta: str) -> str:
+    network = f"--model {options.model}"
+    if len(networks.backbones(options.model)) > 1:
+        network += f" --backbone {backbone}"
+    if len(networks.rostas(options.model)) > 1:
+        network += f" --rosta {rosta}"
+    network += "".join(f" --without {part}" for part in options.without)
+    command = f"python -m export.build {network}"
     command += "" if options.precision == "fp32" else f" --{options.precision}"
+    weights = " ".join(f"--weights {name}" for name in _placeholders(rosta))
+    if options.model in CLASSIFIED:
+        weights += " --classifier PATH"
     return (
-        f"there is no demo checkpoint for --model {options.model} --backbone {backbone} --rosta "
-        f"{rosta}; expected "
-        f"--weights with a checkpoint: {command} --weights PATH (or, to measure its speed only: "
-        f"{command} "
-        "--random-weights)"
+        f"there is no demo checkpoint for {network}; expected --weights with a checkpoint: "
+        f"{command} {weights} (or, to measure its speed only: {command} --random-weights)"
     )
 
 
-def _readable(path: Path) -> Path:
+def _placeholders(rosta: str) -> tuple[str, ...]:
+    return tuple(part.upper() for part in ENSEMBLED) if rosta == ENSEMBLE else ("PATH",)
+
+
+def _check_count(weights: Sequence[Path], rosta: str) -> None:
+    """One checkpoint; for the ensemble one of all, or one for each of its networks."""
+    if len(weights) < 2 or (rosta == ENSEMBLE and len(weights) == len(ENSEMBLED)):
+        return
+    ensemble = " ".join(f"--weights {name}" for name in _placeholders(ENSEMBLE))
+    expected = (
+        f"one of all, or {ensemble}, in this order"
+        if rosta == ENSEMBLE
+        else f"one (only the ensemble takes more: --rosta {ENSEMBLE} {ensemble})"
+    )
+    raise UsageError(f"--weights is given {len(weights)} times; expected {expected}")
+
+
+def _without(model: str, given: Sequence[str]) -> tuple[str, ...]:
+    """The parts to leave out, in the network's own order."""
+    parts = networks.parts(model)
+    for part in given:
+        if not parts:
+            some = "; ".join(
+                f"{name}: {', '.join(networks.parts(name))}"
+                for name in networks.names()
+                if networks.parts(name)
+            )
+            raise UsageError(
+                f"--without {part}: {model} has no parts to leave out; expected no --without "
+                f"(those that have: {some})"
+            )
+        _among("--without", part, parts)
+    return tuple(part for part in parts if part in given)
+
+
+def _classifier(model: str, options: BuildOptions) -> Path | None:
+    """The checkpoint of the network that makes the semantic trimap; None: none, or random."""
+    path = options.classifier
+    if path is None:
+        helper = CLASSIFIED.get(model)
+        if helper is None or options.random_weights:
+            return None
+        demo = demo_checkpoint(helper)
+        if demo is None:
+            raise UsageError(
+                f"--classifier is missing; expected the checkpoint of {model}'s patch classifier, "
+                "which makes its semantic trimap and travels in the engine: --classifier PATH"
+            )
+        return demo
+    if model not in CLASSIFIED:
+        raise UsageError(
+            f"--classifier {path} does not fit --model {model}, which takes no semantic trimap; "
+            f"expected it with --model {', '.join(CLASSIFIED)} only: leave it out"
+        )
+    if options.random_weights:
+        raise UsageError(
+            f"--classifier {path} and --random-weights contradict each other; expected one of "
+            "them: with --random-weights the classifier's are random too"
+        )
+    return _readable("--classifier", path)
+
+
+def _readable(flag: str, path: Path) -> Path:
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(
-            f"--weights {path} ends in {path.suffix or 'nothing'!r}; expected a checkpoint ending "
-            "in "
+            f"{flag} {path} ends in {path.suffix or 'nothing'!r}; expected a checkpoint ending in "
             f"{', '.join(SUFFIXES)}"
         )
     if path.is_dir():
-        raise UsageError(f"--weights {path} is a folder; expected a checkpoint file in it")
+        raise UsageError(f"{flag} {path} is a folder; expected a checkpoint file in it")
     if not path.exists():
         beside = [other.name for other in _siblings(path) if other.suffix.lower() in SUFFIXES]
         raise UsageError(
-            f"--weights {path} does not exist; expected a checkpoint file{_near(path.name, beside)}"
+            f"{flag} {path} does not exist; expected a checkpoint file{_near(path.name, beside)}"
         )
     if not path.is_file():
-        raise UsageError(f"--weights {path} is not an ordinary file; expected a checkpoint file")
+        raise UsageError(f"{flag} {path} is not an ordinary file; expected a checkpoint file")
     try:
         with path.open("rb") as file:
             empty = not file.read(1)
     except OSError as error:
         raise UsageError(
-            f"--weights {path} cannot be read ({error.strerror}); expected a readable file: check "
+            f"{flag} {path} cannot be read ({error.strerror}); expected a readable file: check "
             "its permissions"
         ) from error
     if empty:
         raise UsageError(
-            f"--weights {path} is empty; expected a checkpoint: copy or download it again"
+            f"{flag} {path} is empty; expected a checkpoint: copy or download it again"
         )
     return path
 
@@ -230,7 +312,7 @@ def _metadata(path: Path) -> dict[str, str]:
 
 
 def _sizes(model: str, given: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    sizes = tuple(given) or (DEFAULT_SIZE[model],)
+    sizes = tuple(given) or (DEFAULT_SIZE,)
     multiple = SIZE_MULTIPLE[model]
     for size in sizes:
         if len(size) != 2 or not all(type(side) is int for side in size):

@@ -1,24 +1,27 @@
 """The build itself, stage by stage. Options come checked from :mod:`export.options`.
 
-Large networks set the order: resnet101 holds 2 GB of float32 weights, so each graph goes to disk as
-soon as it is made, in a folder beside the output, and the network is let go before a backend loads
-the engine.
+An engine holds a network and, for SIM, a part: its patch classifier. Both go through the same
+steps. Large networks set their order: resnet101 holds 2 GB of float32 weights, so each graph goes
+to disk as soon as it is made, in a folder beside the output, and the networks are let go before a
+backend loads the engine.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import gc
 import hashlib
 import importlib.metadata
 import shlex
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -26,14 +29,24 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from export import graph, plans, precision, verify
+from export import cost, graph, pictures, plans, precision, settling, verify
 from export.errors import BuildError, UsageError
-from export.options import Checked
-from export.report import Report, count_text, size_text, stages_table, verification_table
+from export.options import CLASSIFIED, DEFAULT_SIZE, Checked
+from export.report import (
+    Report,
+    Stage,
+    count_text,
+    size_text,
+    some,
+    stages_table,
+    verification_heading,
+    verification_table,
+)
 from sdk import __version__, engine
 from sdk.backends import ORDER
 from sdk.errors import MatterError
 from sdk.manifest import (
+    ExtraInput,
     Head,
     InputInfo,
     Manifest,
@@ -41,12 +54,45 @@ from sdk.manifest import (
     NetworkInfo,
     PlanEntry,
     Verification,
+    WeightsFile,
     WeightsInfo,
 )
 from training import checkpoints, networks
 
+if TYPE_CHECKING:
+    from export.pictures import Inputs
+
 # Weights of an engine made with --random-weights are the same every time.
 RANDOM_SEED = 0
+
+# The part of an engine that makes the semantic trimap.
+CLASSIFIER = "classifier"
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A network to build: the engine's own, whose ``part`` is empty, or a part of the engine.
+
+    ``inputs`` gives the verification inputs of a size, one for each picture.
+    """
+
+    part: str
+    network: Any
+    weights: WeightsInfo
+    sizes: tuple[tuple[int, int], ...]
+    batch: int
+    inputs: Callable[[tuple[int, int]], list[Inputs]]
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its members begin with."""
+        return f"{self.part}/" if self.part else ""
+
+    def label(self, size: tuple[int, int]) -> str:
+        """What tells a stage from those of other networks and sizes."""
+        words = [self.part] if self.part else []
+        words += [_text(size)] if len(self.sizes) > 1 else []
+        return "".join(f" {word}" for word in words)
 
 
 @dataclass(frozen=True)
@@ -54,15 +100,33 @@ class _Sized:
     """What was built for one size, all of it on disk."""
 
     entry: ModelEntry
+    label: str
     onnx: Path
     data: Path | None
     emulation: Path | None
-    plans: tuple[plans.Plan, ...]
-    macs: int
+    plans: tuple[tuple[str, Path], ...]  # member and file
     truth: verify.Reference
 
 
-def run(checked: Checked, *, random: bool, report: Report | None = None) -> Path:
+@dataclass(frozen=True)
+class _Built:
+    """A network of the engine with all that goes into it."""
+
+    manifest: Manifest
+    sized: tuple[_Sized, ...]
+
+    def members(self) -> dict[str, bytes | Path]:
+        """Members of the engine, and the files that hold them."""
+        files: dict[str, bytes | Path] = {}
+        for built in self.sized:
+            files[built.entry.onnx] = built.onnx
+            if built.data is not None and built.entry.data is not None:
+                files[built.entry.data] = built.data
+            files.update(built.plans)
+        return files
+
+
+def run(checked: Checked, *, report: Report | None = None) -> Path:
     """Build, verify, write; returns the engine's path.
 
     Raises:
@@ -79,90 +143,141 @@ def run(checked: Checked, *, random: bool, report: Report | None = None) -> Path
             prefix=f".{checked.output.name}.", dir=checked.output.parent
         ) as name,
     ):
-        return _run(checked, random, report, Path(name))
+        return _run(checked, report, Path(name))
 
 
-def _run(checked: Checked, random: bool, report: Report, folder: Path) -> Path:
-    network, weights = _network(checked, report)
-    _check_sizes(checked, network)
-    sized = [
-        _size(checked, network, size, index, folder, report)
-        for index, size in enumerate(checked.sizes)
-    ]
-    manifest = _manifest(checked, network, weights, sized)
-    del network
-    gc.collect()  # the network and its exported programs refer to each other
+def _run(checked: Checked, report: Report, folder: Path) -> Path:
+    subjects = _subjects(checked, report)
+    built = {subject.part: _build(checked, subject, folder, report) for subject in subjects}
+    del subjects
+    gc.collect()  # the networks and their exported programs refer to each other
 
-    members: dict[str, bytes | Path] = {}
-    for built in sized:
-        members[built.entry.onnx] = built.onnx
-        if built.data is not None and built.entry.data is not None:
-            members[built.entry.data] = built.data
-        members |= {
-            plan.member(_suffix(checked, built.entry.size)): plan.path for plan in built.plans
-        }
+    members = {name: file for network in built.values() for name, file in network.members().items()}
     draft = folder / "draft.engine"
     with report.stage("draft engine") as stage:
-        engine.write(draft, manifest, members)
+        engine.write(draft, _whole(built), members)
         stage.bytes = draft.stat().st_size
-    entries, models = _verify(checked, draft, sized, report, steady=not random)
+    with contextlib.closing(engine.EngineFile.open(draft)) as opened:
+        for part, network in built.items():
+            file = opened.part(part) if part else opened
+            built[part] = _verified(checked, file, network, report)
     draft.unlink()
-    manifest = dataclasses.replace(manifest, models=models, verification=tuple(entries))
-    failed = [entry for entry in entries if entry.status == "failed" and not _optional(entry)]
+    manifest = _whole(built)
+    failed = _failures(built)
     if failed:
         _conclude(checked, report, manifest)
-        worst = "; ".join(
-            f"{entry.artefact} {_text(entry.size)} ({entry.precision}): {entry.reason}"
-            for entry in failed
-        )
-        raise BuildError(f"verification: {worst}; nothing was written. {_remedy(checked, sized)}")
+        raise BuildError(f"verification: {failed}; nothing was written. {_remedy(checked, built)}")
     with report.stage(f"write {checked.output.name}") as stage:
-        note = onnx.ModelProto()
-        note.metadata_props.add(key="matter", value=manifest.to_json(brief=True))
-        for built in sized:
-            # Protocol buffers that follow each other are one message: so the manifest joins the
-            # graph without reading a gigabyte of weights again.
-            with built.onnx.open("ab") as file:
-                file.write(note.SerializeToString())
+        for network in built.values():
+            note = onnx.ModelProto()
+            note.metadata_props.add(key="matter", value=network.manifest.to_json(brief=True))
+            for sized in network.sized:
+                # Protocol buffers that follow each other are one message: so the manifest joins
+                # the graph without reading a gigabyte of weights again.
+                with sized.onnx.open("ab") as graph_file:
+                    graph_file.write(note.SerializeToString())
         engine.write(checked.output, manifest, members)
         stage.bytes = checked.output.stat().st_size
     _conclude(checked, report, manifest)
-    report.line(f"\nNext: {_next_command(checked.output)}")
+    report.line(f"\nNext: {_next_command(checked.output, manifest)}")
     return checked.output
 
 
-def _network(checked: Checked, report: Report) -> tuple[nn.Module, WeightsInfo]:
+def _whole(built: Mapping[str, _Built]) -> Manifest:
+    """The engine's manifest with those of its parts."""
+    parts = {part: network.manifest for part, network in built.items() if part}
+    return dataclasses.replace(built[""].manifest, parts=parts)
+
+
+def _subjects(checked: Checked, report: Report) -> list[_Subject]:
+    """The networks, with their weights: the engine's own and then its parts."""
+    shown = _Shown()
+    parts = []
+    classifier = None
+    if checked.model in CLASSIFIED:
+        part = _classifier(checked, shown, report)
+        classifier = part.network
+        parts.append(part)
+
+    @functools.cache  # a semantic trimap takes seconds
+    def inputs(size: tuple[int, int]) -> list[Inputs]:
+        return pictures.inputs(network, shown[size], size, classifier)
+
     with report.stage("load weights") as stage:
         torch.manual_seed(RANDOM_SEED)
-        network = networks.create(checked.model, backbone=checked.backbone, rosta=checked.rosta)
-        if checked.weights is None:
-            _settle(network, checked.sizes[0])
-            weights = WeightsInfo("random", "", True, "")
-            stage.note = "random weights: for timing only"
-        else:
-            loaded = checkpoints.load(network, checked.weights)
-            stage.bytes = checked.weights.stat().st_size
-            stage.note = str(loaded)
-            with checked.weights.open("rb") as file:
-                digest = _sha256(file)
-            licence = loaded.metadata.get("licence", loaded.metadata.get("license", "not stated"))
-            weights = WeightsInfo(checked.weights.name, digest, False, licence)
-        network.eval().requires_grad_(False)
-    return network, weights
+        network: Any = networks.create(
+            checked.model,
+            backbone=checked.backbone,
+            rosta=checked.rosta,
+            without=checked.without,
+        )
+        if not checked.weights:
+            _settle(network, inputs(_settling_size(checked)))
+        weights = _load(network, checked.weights, stage)
+    _check_sizes(checked, network)
+    return [_Subject("", network, weights, checked.sizes, checked.batch, inputs), *parts]
 
 
-def _settle(network: nn.Module, size: tuple[int, int]) -> None:
-    """Give fresh BatchNorms the statistics of two pictures.
+def _classifier(checked: Checked, shown: _Shown, report: Report) -> _Subject:
+    """The part that makes the semantic trimap: a graph for each size of its windows."""
 
-    As they are made, they let values grow from layer to layer, past what float16 holds, and an
-    engine for timing would be built with half of its layers in float32.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None  # the plain average
-    with torch.no_grad():
-        tensors = verify.reference(network.eval(), verify.pictures(size)[:2], size, 2).tensors
-        network.train()(*map(torch.from_numpy, tensors[0]))
+    def inputs(window: tuple[int, int]) -> list[Inputs]:
+        size = next(size for size in checked.sizes if window in pictures.window_sizes([size]))
+        return pictures.windows(network, shown[size], size, window)
+
+    with report.stage(f"load {CLASSIFIER} weights") as stage:
+        torch.manual_seed(RANDOM_SEED)
+        network: Any = networks.create(CLASSIFIED[checked.model])
+        if checked.classifier is None:
+            size = _settling_size(checked)
+            largest = pictures.window_sizes([size])[-1]
+            _settle(network, pictures.windows(network, shown[size], size, largest))
+        files = () if checked.classifier is None else (checked.classifier,)
+        weights = _load(network, files, stage)
+    windows = pictures.window_sizes(checked.sizes)
+    return _Subject(CLASSIFIER, network, weights, windows, 1, inputs)
+
+
+class _Shown(dict[tuple[int, int], list[pictures.Picture]]):
+    """The verification pictures of each size, drawn when they are first asked for."""
+
+    def __missing__(self, size: tuple[int, int]) -> list[pictures.Picture]:
+        self[size] = pictures.pictures(size)
+        return self[size]
+
+
+def _settling_size(checked: Checked) -> tuple[int, int]:
+    """The engine's main size, or the default where that has more pixels: it costs less."""
+    height, width = checked.sizes[0]
+    large = height * width > DEFAULT_SIZE[0] * DEFAULT_SIZE[1]
+    return DEFAULT_SIZE if large else checked.sizes[0]
+
+
+def _settle(network: nn.Module, inputs: Sequence[Inputs]) -> None:
+    (tensors,) = pictures.batched(inputs, len(inputs))
+    settling.settle(network, tuple(map(torch.from_numpy, tensors)))
+
+
+def _load(network: nn.Module, files: Sequence[Path], stage: Stage) -> WeightsInfo:
+    """Fill the network from its checkpoints, or leave its random weights where there are none."""
+    if not files:
+        stage.note = "random weights: for timing only"
+        weights = WeightsInfo("random", "", True, "")
+    else:
+        loaded = (
+            checkpoints.load_ensemble(network, files)
+            if len(files) > 1
+            else [checkpoints.load(network, files[0])]
+        )
+        stage.bytes = sum(file.stat().st_size for file in files)
+        stage.note = "; ".join(map(str, loaded))
+        stated = [one.metadata for one in loaded]
+        licences = [one.get("licence", one.get("license", "not stated")) for one in stated]
+        first, *more = (WeightsFile(file.name, _sha256(file)) for file in files)
+        licence = ", ".join(dict.fromkeys(licences))
+        weights = WeightsInfo(first.source, first.sha256, False, licence, tuple(more))
+    network.eval().requires_grad_(False)
+    return weights
 
 
 def _check_sizes(checked: Checked, network: nn.Module) -> None:
@@ -175,44 +290,95 @@ def _check_sizes(checked: Checked, network: nn.Module) -> None:
             )
 
 
+def _build(checked: Checked, subject: _Subject, folder: Path, report: Report) -> _Built:
+    """All that goes into the engine for one of its networks."""
+    home = folder / subject.prefix
+    home.mkdir(exist_ok=True)
+    made = [_size(checked, subject, size, home, report) for size in subject.sizes]
+    network = subject.network
+    spec = network.input_spec
+    names: Mapping[str, int] = getattr(network, "inputs", graph.IMAGE)
+    image, *extra = names
+    strides = getattr(network, "head_strides", {})
+    manifest = Manifest(
+        matter=__version__,
+        created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        network=NetworkInfo(
+            network.name,
+            network.backbone,
+            network.rosta,
+            sum(parameter.numel() for parameter in network.parameters()),
+            {_text(built.entry.size): macs // subject.batch for built, macs, _ in made},
+            tuple(getattr(network, "without", ())),
+        ),
+        input=InputInfo(
+            name=image,
+            colour=spec.colour,
+            mean=spec.mean,
+            std=spec.std,
+            multiple=network.size_multiple,
+        ),
+        extra_inputs=tuple(ExtraInput(name, names[name]) for name in extra),
+        heads=tuple(
+            Head(name, channels, strides.get(name, 1)) for name, channels in network.heads.items()
+        ),
+        fusion=network.fusion,
+        batch=subject.batch,
+        precision=checked.precision,
+        models=tuple(built.entry for built, _, _ in made),
+        plans=tuple(plan for _, _, plans_ in made for plan in plans_),
+        weights=subject.weights,
+        versions=_versions(checked),
+    )
+    return _Built(manifest, tuple(built for built, _, _ in made))
+
+
 def _size(
-    checked: Checked,
-    network: nn.Module,
-    size: tuple[int, int],
-    index: int,
-    folder: Path,
-    report: Report,
-) -> _Sized:
-    """Everything for one size, up to the point where the engine can be put together."""
-    label = f" {_text(size)}" if len(checked.sizes) > 1 else ""
-    heads: Any = network.heads
+    checked: Checked, subject: _Subject, size: tuple[int, int], home: Path, report: Report
+) -> tuple[_Sized, int, list[PlanEntry]]:
+    """Everything for one size, up to the point where the engine can be put together.
+
+    Returns:
+        What was built, the multiply-accumulates of a run, and the manifest's entries of the plans.
+    """
+    label = subject.label(size)
+    network = subject.network
     with report.stage(f"PyTorch reference{label}") as stage:
-        images = verify.pictures(size)
-        truth = verify.reference(network, images, size, checked.batch)
-        stage.note = f"{len(images)} verification images"
+        single = subject.inputs(size)
+        truth = verify.reference(network, pictures.batched(single, subject.batch), size)
+        stage.note = f"{len(single)} verification images"
     with report.stage(f"export ONNX{label}") as stage:
-        model = graph.export_onnx(network, heads, size, batch=checked.batch, opset=checked.opset)
-        macs = graph.count_macs(model)
-        stage.bytes = graph.weight_bytes(model)
+        model = graph.export_onnx(
+            network,
+            network.heads,
+            size,
+            inputs=getattr(network, "inputs", graph.IMAGE),
+            strides=getattr(network, "head_strides", {}),
+            batch=subject.batch,
+            opset=checked.opset,
+        )
+        macs = cost.count_macs(model)
+        stage.bytes = cost.weight_bytes(model)
         stage.note = f"opset {checked.opset}, {len(model.graph)} operators, {count_text(macs)} MACs"
-    name = "model.onnx" if index == 0 else f"model-{_text(size)}.onnx"
-    with report.stage(f"write {name}") as stage:
+    main = size == subject.sizes[0]
+    name = "model.onnx" if main else f"model-{_text(size)}.onnx"
+    with report.stage(f"write {subject.prefix}{name}") as stage:
         stored = model if checked.precision == "fp32" else precision.store_half(model)
-        data = graph.save(stored, folder / name)
-        stage.bytes = (folder / name).stat().st_size + (data.stat().st_size if data else 0)
+        data = graph.save(stored, home / name)
+        stage.bytes = (home / name).stat().st_size + (data.stat().st_size if data else 0)
         stage.note = (
             "float32 weights"
             if checked.precision == "fp32"
             else "float16 weights, cast to float32 at load"
         )
         del stored
-    source, emulation = _for_gpu(checked, model, truth, folder, label, report)
+    source, emulation, large = _for_gpu(checked, model, truth, home, label, report)
     del model
-    built = []
+    files, entries = [], []
     for runtime in checked.plans:
         with report.stage(f"plan {runtime}{label}") as stage:
             warnings: list[str] = []
-            target = folder / f"{runtime}-{_text(size)}.plan"
+            target = home / f"{runtime}-{_text(size)}.plan"
             plan = plans.build(runtime, source, target, warn=warnings.append)
             stage.bytes = target.stat().st_size
             capability = plan.compute_capability
@@ -220,10 +386,18 @@ def _size(
             stage.note = f"{runtime} {plan.version}, {where}"
         for warning in dict.fromkeys(warnings):
             report.line(f"  {runtime}: {warning}")
-        built.append(plan)
+        member = subject.prefix + plan.member(None if main else size)
+        files.append((member, plan.path))
+        entries.append(PlanEntry(runtime, plan.version, capability, size, member))
     _discard(source)
-    entry = ModelEntry(size, name, data.name if data else None)
-    return _Sized(entry, folder / name, data, emulation, tuple(built), macs, truth)
+    entry = ModelEntry(
+        size,
+        subject.prefix + name,
+        subject.prefix + data.name if data else None,
+        float32=large,
+    )
+    built = _Sized(entry, label, home / name, data, emulation, tuple(files), truth)
+    return built, macs, entries
 
 
 def _for_gpu(
@@ -233,34 +407,40 @@ def _for_gpu(
     folder: Path,
     label: str,
     report: Report,
-) -> tuple[Path, Path | None]:
-    """The strongly typed graph for plans, and its emulation for verification (both files)."""
+) -> tuple[Path, Path | None, tuple[str, ...]]:
+    """The strongly typed graph for plans, its emulation for verification (both files), and the
+    operators that are float32 in them since their values are too large."""
     source = folder / f"typed-{_text(truth.size)}.onnx"
     if checked.precision == "fp32":
         if checked.plans:
             graph.save(model, source)
-        return source, None
+        return source, None, ()
     half = precision.HALVES[checked.precision]
     keep = precision.protected(model, half)
-    large: set[str] = set()
+    named: tuple[str, ...] = ()
     if half == ir.DataType.FLOAT16:  # bfloat16 reaches as far as float32
         with report.stage(f"measure ranges{label}") as stage:
             ranges = _ranges(model, truth, folder)
-            large = precision.too_large(model, ranges)
+            large = precision.too_large(model, ranges) - keep
             top = max(ranges, key=lambda name: ranges[name], default="")
             stage.note = f"largest {ranges.get(top, 0.0):.3g}, float16 holds 65504"
-        if large:
-            named = [node.name or "" for node in model.graph if node.name in large]
-            report.line(f"  float32, since values pass {precision.LIMIT:.0e}: {_some(named)}")
+        keep |= large
+        named = tuple(node.name or "" for node in model.graph if node.name in large)
+        if named:
+            report.line(f"  float32, since values pass {precision.LIMIT:.0e}: {some(named)}")
     with report.stage(f"{half.name.lower()} graph{label}") as stage:
-        typed = precision.typed(model, half, keep | large)
+        typed = precision.typed(model, half, keep)
         if checked.plans:
             graph.save(typed, source)
         emulation = folder / f"emulated-{_text(truth.size)}.onnx"
         graph.save(precision.emulated(typed, half), emulation)
-        stage.bytes = graph.weight_bytes(typed)
-        stage.note = f"{len(keep | large)} of {len(model.graph)} operators stay float32"
-    return source, emulation
+        stage.bytes = cost.weight_bytes(typed)
+        kinds = Counter(node.op_type for node in model.graph if node.name in keep)
+        shown = [f"{count} {kind}" for kind, count in kinds.most_common(4)]
+        shown += ["…"] if len(kinds) > 4 else []
+        stage.note = f"{len(keep)} of {len(model.graph)} operators stay float32"
+        stage.note += f": {', '.join(shown)}" if shown else ""
+    return source, emulation, named
 
 
 def _ranges(model: ir.Model, truth: verify.Reference, folder: Path) -> dict[str, float]:
@@ -277,54 +457,60 @@ def _ranges(model: ir.Model, truth: verify.Reference, folder: Path) -> dict[str,
     return dict(zip(names, worst.tolist(), strict=True))
 
 
-def _verify(
-    checked: Checked, draft: Path, sized: list[_Sized], report: Report, *, steady: bool
-) -> tuple[list[Verification], tuple[ModelEntry, ...]]:
+def _verified(checked: Checked, file: engine.EngineFile, built: _Built, report: Report) -> _Built:
+    """The same with the verification of each size, as the engine's own backends run it."""
     entries: list[Verification] = []
     models: list[ModelEntry] = []
-    runtimes = {plan.runtime for built in sized for plan in built.plans}
+    steady = not built.manifest.weights.random
+    runtimes = {plan.runtime for plan in built.manifest.plans}
     names = [name for name in ORDER if name not in plans.MODULES or name in runtimes]
     stored = "float32" if checked.precision == "fp32" else "float16 weights"
     half = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}[checked.precision]
-    with contextlib.closing(engine.EngineFile.open(draft)) as opened:
-        for built in sized:
-            entry, size = built.entry, _text(built.entry.size)
-            label = f" {size}" if len(sized) > 1 else ""
-            if built.emulation is not None:
-                with report.stage(f"verify {half} graph{label}") as stage:
-                    run_emulation = verify.session(built.emulation)
-                    entries.append(
-                        verify.compare(
-                            f"{half} graph", half, run_emulation, built.truth, steady=steady
-                        )
-                    )
-                    stage.note = entries[-1].status
-                    del run_emulation
-                _discard(built.emulation)
-            for name in reversed(names):
-                with report.stage(f"verify {name}{label}") as stage:
-                    of = half if name in plans.MODULES else stored
-                    entries.append(
-                        verify.backend(opened, entry, name, of, built.truth, steady=steady)
-                    )
-                    stage.note = entries[-1].status
-            with report.stage(f"verify openvino bfloat16{label}") as stage:
-                outcome = verify.cpu_bfloat16(opened, entry, built.truth, steady=steady)
-                stage.note = (
-                    "no bfloat16 on this CPU, or no OpenVINO"
-                    if outcome is None
-                    else outcome[0].reason
+    for sized in built.sized:
+        entry, label = sized.entry, sized.label
+        if sized.emulation is not None:
+            with report.stage(f"verify {half} graph{label}") as stage:
+                run_emulation = verify.session(sized.emulation)
+                entries.append(
+                    verify.compare(f"{half} graph", half, run_emulation, sized.truth, steady=steady)
                 )
-            if outcome is not None:
-                entries.append(outcome[0])
-                if outcome[1]:
-                    entry = dataclasses.replace(entry, cpu_precision="bfloat16")
-            models.append(entry)
-    return entries, tuple(models)
+                stage.note = entries[-1].status
+                del run_emulation
+            _discard(sized.emulation)
+        for name in reversed(names):
+            with report.stage(f"verify {name}{label}") as stage:
+                of = half if name in plans.MODULES else stored
+                entries.append(verify.backend(file, entry, name, of, sized.truth, steady=steady))
+                stage.note = entries[-1].status
+        with report.stage(f"verify openvino bf16{label}") as stage:
+            outcome = verify.cpu_bfloat16(file, entry, sized.truth, steady=steady)
+            stage.note = (
+                "no bfloat16 on this CPU, or no OpenVINO" if outcome is None else outcome[0].reason
+            )
+        if outcome is not None:
+            entries.append(outcome[0])
+            if outcome[1]:
+                entry = dataclasses.replace(entry, cpu_precision="bfloat16")
+        models.append(entry)
+    manifest = dataclasses.replace(
+        built.manifest, models=tuple(models), verification=tuple(entries)
+    )
+    return dataclasses.replace(built, manifest=manifest)
 
 
-def _remedy(checked: Checked, sized: Sequence[_Sized]) -> str:
-    ties = max(built.truth.ties for built in sized)
+def _failures(built: Mapping[str, _Built]) -> str:
+    """What is past its bound, in words; empty where nothing is."""
+    return "; ".join(
+        f"{part + ' ' if part else ''}{entry.artefact} {_text(entry.size)} ({entry.precision}): "
+        f"{entry.reason}"
+        for part, network in built.items()
+        for entry in network.manifest.verification
+        if entry.status == "failed" and not _optional(entry)
+    )
+
+
+def _remedy(checked: Checked, built: Mapping[str, _Built]) -> str:
+    ties = max(sized.truth.ties for network in built.values() for sized in network.sized)
     if ties > verify.MANY_TIES:
         return (
             f"The network's glance classes tie at {ties:.0%} of the pixels, so its matte is "
@@ -338,46 +524,6 @@ def _remedy(checked: Checked, sized: Sequence[_Sized]) -> str:
 def _optional(entry: Verification) -> bool:
     """bfloat16 on a CPU is an offer: past its bound it is not taken, and the build goes on."""
     return entry.artefact == "openvino" and entry.precision == "bfloat16"
-
-
-def _manifest(
-    checked: Checked, network: nn.Module, weights: WeightsInfo, sized: list[_Sized]
-) -> Manifest:
-    spec: Any = network.input_spec
-    multiple: Any = network.size_multiple
-    heads: Any = network.heads
-    return Manifest(
-        matter=__version__,
-        created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        network=NetworkInfo(
-            checked.model,
-            checked.backbone,
-            checked.rosta,
-            sum(parameter.numel() for parameter in network.parameters()),
-            {_text(built.entry.size): built.macs // checked.batch for built in sized},
-        ),
-        input=InputInfo(
-            name=graph.INPUT, colour=spec.colour, mean=spec.mean, std=spec.std, multiple=multiple
-        ),
-        heads=tuple(Head(name, channels) for name, channels in heads.items()),
-        fusion=str(network.fusion),
-        batch=checked.batch,
-        precision=checked.precision,
-        models=tuple(built.entry for built in sized),
-        plans=tuple(
-            PlanEntry(
-                plan.runtime,
-                plan.version,
-                plan.compute_capability,
-                built.entry.size,
-                plan.member(_suffix(checked, built.entry.size)),
-            )
-            for built in sized
-            for plan in built.plans
-        ),
-        weights=weights,
-        versions=_versions(checked),
-    )
 
 
 def _versions(checked: Checked) -> Mapping[str, str]:
@@ -400,22 +546,25 @@ def _conclude(checked: Checked, report: Report, manifest: Manifest) -> None:
     report.line()
     for line in stages_table(report.stages):
         report.line(line)
-    network = manifest.network
-    costs = ", ".join(f"{count_text(macs)} at {size}" for size, macs in network.macs.items())
-    report.line(
-        f"\n{count_text(network.parameters)} parameters; multiply-accumulates an image: {costs}"
-    )
-    pictures = "the verification images"
-    if manifest.weights.random:
-        pictures += "; random weights: the heads are judged, the matte means nothing"
-    report.line(f"\nAgainst the PyTorch network, mean over {pictures}:")
-    for line in verification_table(manifest.verification, sizes=len(checked.sizes) > 1):
-        report.line(line)
+    everything = {"": manifest, **manifest.parts}
+    report.line()
+    for part, one in everything.items():
+        costs = ", ".join(f"{count_text(n)} at {size}" for size, n in one.network.macs.items())
+        report.line(
+            f"{part + ': ' if part else ''}{count_text(one.network.parameters)} parameters; "
+            f"multiply-accumulates {'a window' if part else 'an image'}: {costs}"
+        )
+    for part, one in everything.items():
+        report.line(f"\n{part + ': ' if part else ''}{verification_heading(one)}")
+        for line in verification_table(one.verification, sizes=len(one.models) > 1):
+            report.line(line)
     if checked.output.is_file() and report.stages[-1].name.startswith("write "):
         report.line(f"\n{checked.output}: {size_text(checked.output.stat().st_size)}")
 
 
-def _next_command(path: Path) -> str:
+def _next_command(path: Path, manifest: Manifest) -> str:
+    if manifest.extra_inputs:  # needs a trimap beside the picture
+        return f"python -m export.info {shlex.quote(str(path))}"
     return f"python -m samples.image photo.jpg --engine {shlex.quote(str(path))}"
 
 
@@ -441,20 +590,12 @@ def _discard(path: Path) -> None:
     path.with_name(path.name + ".data").unlink(missing_ok=True)
 
 
-def _some(names: Sequence[str], shown: int = 8) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
-
-
-def _sha256(file: Any) -> str:
+def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
-
-
-def _suffix(checked: Checked, size: tuple[int, int]) -> tuple[int, int] | None:
-    return None if size == checked.sizes[0] else size
 
 
 def _text(size: tuple[int, int]) -> str:
@@ -462,8 +603,10 @@ def _text(size: tuple[int, int]) -> str:
 
 
 def _title(checked: Checked) -> str:
-    sizes = ", ".join(map(_text, checked.sizes))
-    source = checked.weights.name if checked.weights else "random weights"
-    batch = f", batch {checked.batch}" if checked.batch > 1 else ""
-    network = f"{checked.model} {checked.backbone} {checked.rosta}"
-    return f"{network}, {sizes}{batch}, {checked.precision}, {source}"
+    words = [checked.model, checked.backbone]
+    words += [] if checked.rosta == "none" else [checked.rosta]
+    words += [f"without {part}" for part in checked.without]
+    words = [" ".join(words), ", ".join(map(_text, checked.sizes))]
+    words += [f"batch {checked.batch}"] if checked.batch > 1 else []
+    words += [checked.precision, ", ".join(file.name for file in checked.weights)]
+    return ", ".join(word or "random weights" for word in words)

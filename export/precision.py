@@ -18,6 +18,7 @@ silently, and keep float32 by operator, not by what a value was measured to be.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
+from export.cost import dims
 from export.errors import BuildError
 
 if TYPE_CHECKING:
@@ -49,7 +51,6 @@ _PROBABILITIES = ("Sigmoid", "Softmax", "HardSigmoid")
 _TRANSPARENT = (
     *_PROBABILITIES,
     *("Add", "Sub", "Mul", "Div", "Min", "Max", "Clip", "Where", "Identity", "Cast", "Pad"),
-    "MaxPool",  # and what it is compared with (training.networks.unpool) are then rounded alike
     *(
         "Concat",
         "Slice",
@@ -62,11 +63,17 @@ _TRANSPARENT = (
         "Resize",
     ),
 )
-_COMPARISONS = ("ArgMax", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
+# Not Equal: it asks which pixel of its window a max-pool took (training.networks.unpool). Rounding
+# keeps the order of numbers, so the largest rounded is the rounded largest, and a match in half
+# precision is exact; where rounding made two pixels equal, the first is taken as ever.
+_COMPARISONS = ("ArgMax", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 
-# Sums over a whole plane: a runtime may add them up in their own type before it divides, and
-# float16 overflows there long before the mean does.
+# A runtime may add up in the operator's own type before it divides, and float16 overflows there
+# long before the mean does.
 _SUMS = ("ReduceMean", "ReduceSum", "ReduceL2", "GlobalAveragePool")
+
+# Operators that move numbers and make none.
+_MOVES = ("Pad", "Slice", "Split", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Expand")
 
 # What TensorRT for RTX 1.7 refuses to compute in bfloat16.
 _NO_BFLOAT16 = ("ConvTranspose", "HardSwish", "HardSigmoid")
@@ -181,10 +188,13 @@ def protected(model: ir.Model, half: ir.DataType) -> set[str]:
     """Nodes that a half-precision graph keeps in float32 whatever the weights are.
 
     From each head and each comparison back to the last convolution or matrix product; the sums over
-    whole planes; and what TensorRT does not compute in bfloat16.
+    whole planes; and what TensorRT does not compute in bfloat16. Sums over channels (AIM's spatial
+    attention) are of a few hundred numbers: :func:`too_large` judges them by what was measured.
     """
-    alone = (*_SUMS, *_NO_BFLOAT16) if half == ir.DataType.BFLOAT16 else _SUMS
-    keep = {node.name or "" for node in model.graph if node.op_type in alone}
+    refused = _NO_BFLOAT16 if half == ir.DataType.BFLOAT16 else ()
+    keep = {
+        node.name or "" for node in model.graph if node.op_type in refused or _over_planes(node)
+    }
     open_values = list(model.graph.outputs)
     for node in model.graph:
         if node.op_type in _COMPARISONS:
@@ -211,32 +221,41 @@ def too_large(model: ir.Model, ranges: Mapping[str, float], limit: float = LIMIT
         ranges: largest magnitude measured of each value, see :func:`with_ranges`.
     """
 
-    def large(value: ir.Value | None) -> bool:
+    def large(value: ir.Value | None, times: int = 1) -> bool:
         if value is None:
             return False
+        producer = value.producer()
+        if producer is not None and producer.op_type in _MOVES:
+            # By what it moves: the border of minus infinity that a max-pool's comparisons have is
+            # no sign of overflow.
+            return any(large(x, times) for x in producer.inputs)
         array = _floats(value) if value.is_initializer() else None
-        # "not <=" so that infinity and NaN count as too large
-        return (
-            not (_largest(array) if array is not None else ranges.get(value.name or "", 0.0))
-            <= limit
-        )
+        if array is not None:  # infinities are the same in every type
+            array = array[np.isfinite(array)]
+        magnitude = _largest(array) if array is not None else ranges.get(value.name or "", 0.0)
+        return not magnitude * times <= limit  # so that infinity and NaN count as too large
 
     return {
         node.name or ""
         for node in model.graph
-        if any(large(value) for value in (*node.inputs, *node.outputs))
+        if any(large(value, _summands(node)) for value in node.inputs)
+        or any(large(value) for value in node.outputs)
     }
 
 
 def with_ranges(model: ir.Model) -> tuple[ir.Model, list[str]]:
     """A copy that gives the largest magnitude of each float value instead of the heads.
 
+    Those that are only moved are left out: a max-pool's border is minus infinity.
+
     Returns:
         The model, and the value that each of its outputs, float32 scalars, is about.
     """
     model = model.clone()
     graph = model.graph
-    values = [x for node in graph for x in node.outputs if x.dtype == FLOAT]
+    values = [
+        x for node in graph if node.op_type not in _MOVES for x in node.outputs if x.dtype == FLOAT
+    ]
     graph.outputs.clear()
     for index, value in enumerate(values):
         magnitude = _node("Abs", [value], f"range{index}.abs", FLOAT, value.shape)
@@ -248,6 +267,32 @@ def with_ranges(model: ir.Model) -> tuple[ir.Model, list[str]]:
         graph.insert_after(producer, [magnitude, largest])
         graph.outputs.append(largest.outputs[0])
     return model, [value.name or "" for value in values]
+
+
+def _reduced(node: ir.Node) -> tuple[int, ...]:
+    """The axes that a sum or mean goes over; empty for any other operator."""
+    if node.op_type not in _SUMS:
+        return ()
+    rank = len(dims(node.inputs[0]))
+    if node.op_type == "GlobalAveragePool":
+        return tuple(range(2, rank))
+    axes = node.inputs[1] if len(node.inputs) > 1 else None
+    if axes is not None and axes.const_value is not None:
+        given = axes.const_value.numpy().tolist()
+    else:  # of ReduceMean and ReduceL2 before opset 18
+        given = list(node.attributes.get_ints("axes", ()))
+    return tuple(axis % rank for axis in given) or tuple(range(rank))
+
+
+def _over_planes(node: ir.Node) -> bool:
+    """Whether it sums over rows or columns of N×C×H×W."""
+    return any(axis >= 2 for axis in _reduced(node))
+
+
+def _summands(node: ir.Node) -> int:
+    """How many numbers an operator adds up before it divides; 1 for those that do not."""
+    axes = _reduced(node)
+    return math.prod(dims(node.inputs[0])[axis] for axis in axes) if axes else 1
 
 
 def _retype(value: ir.Value, dtype: ir.DataType) -> None:

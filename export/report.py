@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from sdk.manifest import Verification
+    from sdk.manifest import Manifest, Verification
 
 _TICK_S = 0.2
 
@@ -73,7 +73,7 @@ class Report:
 
     def _show(self, stage: Stage, mark: str, end: str = "") -> None:
         size = "" if stage.bytes is None else size_text(stage.bytes)
-        text = f"{mark} {stage.name:<34} {stage.seconds:7.1f} s {size:>10}  {stage.note}".rstrip()
+        text = f"{mark} {stage.name:<42} {stage.seconds:7.1f} s {size:>10}  {stage.note}".rstrip()
         clear = "\r\x1b[K" if self._live else ""
         with self._lock:
             # A log's encoding may lack the marks: replaced, never an exception.
@@ -128,42 +128,49 @@ def stages_table(stages: Sequence[Stage]) -> list[str]:
     return table(("stage", "seconds", "size", ""), rows)
 
 
+def verification_heading(manifest: Manifest) -> str:
+    """What a verification table is about."""
+    judged = "alpha"
+    if manifest.fusion == "cam":
+        judged = "activation maps, relative to their range,"
+    random = "; random weights: bounds are wide, and the results mean nothing"
+    return (
+        f"Difference of {judged} from the PyTorch network's, mean over the verification images"
+        f"{random if manifest.weights.random else ''}:"
+    )
+
+
 def verification_table(entries: Sequence[Verification], *, sizes: bool) -> list[str]:
     """One row an artefact; ``sizes`` adds the column that tells several network sizes apart.
 
     SAD and Conn in thousands, Grad in tens, as the benchmarks of the field print them; MSE, MAD and
-    the largest difference on alpha in 0..1.
+    the largest difference on alpha in 0..1. Measures that no artefact has are left out: a
+    classifier's activation maps have no gradient or connectivity error.
     """
-    header = [
-        "artefact",
-        "precision",
-        "SAD",
-        "MSE",
-        "MAD",
-        "Grad",
-        "Conn",
-        "largest",
-        "bound",
-        "result",
+    measures = [
+        ("SAD", "sad", "{:.4f}"),
+        ("MSE", "mse", "{:.1e}"),
+        ("MAD", "mad", "{:.1e}"),
+        ("Grad", "grad", "{:.4f}"),
+        ("Conn", "conn", "{:.4f}"),
+        ("largest", "largest", "{:.1e}"),
     ]
+    measures = [one for one in measures if any(getattr(x, one[1]) is not None for x in entries)]
+    header = ["artefact", "precision", *(title for title, _, _ in measures), "bound", "result"]
     rows = []
     for entry in entries:
-        numbers = [
-            _number(value, digits)
-            for value, digits in (
-                (entry.sad, "{:.4f}"),
-                (entry.mse, "{:.1e}"),
-                (entry.mad, "{:.1e}"),
-                (entry.grad, "{:.4f}"),
-                (entry.conn, "{:.4f}"),
-                (entry.largest, "{:.1e}"),
-            )
-        ]
+        numbers = [_number(getattr(entry, field), form) for _, field, form in measures]
         bound = ", ".join(f"{name} {value:.0e}" for name, value in entry.bound.items()) or "–"
         result = f"{entry.status}: {entry.reason}" if entry.reason else entry.status
         row = [entry.artefact, entry.precision, *numbers, bound, result]
         rows.append([f"{entry.size[0]}x{entry.size[1]}", *row] if sizes else row)
     return table(["size", *header] if sizes else header, rows, left=3 if sizes else 2)
+
+
+def some(names: Sequence[str], shown: int = 8) -> str:
+    """The first few of many names."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
 
 
 def _number(value: float | None, form: str) -> str:

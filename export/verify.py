@@ -21,11 +21,12 @@ from torch import nn
 
 from export import plans
 from sdk.errors import MatterError
-from sdk.manifest import Verification
+from sdk.manifest import FUSIONS, Verification
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from export.pictures import Inputs
     from sdk.engine import EngineFile
     from sdk.manifest import ModelEntry
 
@@ -62,9 +63,6 @@ TIE, MANY_TIES = 1e-4, 0.1
 # trained weights are the ones that tell anything.
 RANDOM_FACTOR = 20
 
-SCENES = 3
-PHOTOGRAPHS = ("astronaut", "chelsea", "coffee")
-
 # bfloat16 is taken on a CPU only if it is clearly faster, not by the noise of a timing.
 FASTER = 0.9
 _TIMING_ROUNDS, _TIMING_SECONDS = 15, 6.0
@@ -75,58 +73,41 @@ class Reference:
     """What the PyTorch network says.
 
     ``tensors``: the network's inputs in their order, batch×C×H×W each. ``heads``: by name,
-    batch×C×H×W. ``alphas``: batch×1×H×W. One entry a run.
+    batch×C×H×W. ``answers``: what is judged, alpha, batch×1×H×W, or a classifier's activation maps.
+    One entry a run.
     """
 
+    network: str
     size: tuple[int, int]
     fusion: str
-    tensors: tuple[tuple[NDArray[np.float32], ...], ...]
+    tensors: tuple[Inputs, ...]
     heads: tuple[Mapping[str, NDArray[np.float32]], ...]
-    alphas: tuple[NDArray[np.float32], ...]
+    answers: tuple[NDArray[np.float32], ...]
     ties: float = 0.0  # share of the pixels where two glance classes are as good as equal
 
 
-def pictures(size: tuple[int, int]) -> list[NDArray[np.uint8]]:
-    """Verification images, uint8 H×W×3 RGB: procedural scenes, and photographs where scikit-image "
-    "has them."""
-    from training.scenes import scene
-
-    images = [scene(seed, size)[0] for seed in range(SCENES)]
-    try:
-        from skimage import data
-    except ImportError:
-        return images
-    # Only files of the wheel: skimage.data would download what is missing.
-    folder = Path(data.__file__).parent
-    names = [name for name in PHOTOGRAPHS if (folder / f"{name}.png").is_file()]
-    return images + [np.ascontiguousarray(getattr(data, name)()[..., :3]) for name in names]
-
-
-def reference(
-    network: nn.Module, images: Sequence[NDArray[np.uint8]], size: tuple[int, int], batch: int = 1
-) -> Reference:
-    """Run the network on the images, ``batch`` at a time; the last batch is filled from the first "
-    "image on."""
-    from kernels import preprocess
-
-    spec: Any = network.input_spec
-    single = [preprocess(image, size, spec, order="rgb")[0] for image in images]
-    runs = -(-len(single) // batch)
-    tensors = tuple(
-        (np.stack([single[(run * batch + index) % len(single)] for index in range(batch)]),)
-        for run in range(runs)
-    )
-    names: Any = network.heads
-    heads, alphas, ties = [], [], []
+def reference(network: nn.Module, tensors: Sequence[Inputs], size: tuple[int, int]) -> Reference:
+    """Run the network on each of ``tensors``, its inputs of batch×C×H×W."""
+    subject: Any = network
+    fusion = str(subject.fusion)
+    judged = fusion if fusion in FUSIONS[fusion] else "alpha"
+    heads, answers, ties = [], [], []
     with torch.inference_mode():
         for inputs in tensors:
             outputs = network(*map(torch.from_numpy, inputs))
-            heads.append({name: outputs[name].numpy() for name in names})
-            alphas.append(outputs["alpha"].numpy())
+            heads.append({name: outputs[name].numpy() for name in subject.heads})
+            answers.append(outputs[judged].numpy())
             glances = [value.numpy() for name, value in outputs.items() if "glance" in name]
             ties.append(_ties(glances))
-    fusion = str(network.fusion)
-    return Reference(size, fusion, tensors, tuple(heads), tuple(alphas), float(np.mean(ties)))
+    return Reference(
+        subject.name,
+        size,
+        fusion,
+        tuple(tensors),
+        tuple(heads),
+        tuple(answers),
+        float(np.mean(ties)),
+    )
 
 
 def compare(
@@ -136,7 +117,7 @@ def compare(
 
     Args:
         artefact: its name in the table.
-        precision: a key of ``MAD_BOUND``.
+        precision: a key of ``MAD_BOUND``'s entries.
         run: the network's inputs to the heads by name.
         truth: the PyTorch network's answers.
         steady: False for random weights, see ``RANDOM_FACTOR``.
@@ -144,41 +125,38 @@ def compare(
     from kernels import collaborative_fusion
     from training.metrics import evaluate
 
-    totals: dict[str, float] = {}
-    largest = worst_head = mean_head = 0.0
-    count = 0
-    bound = {"mad": MAD_BOUND[precision]}
-    if not steady:
-        bound = {"heads' mad": RANDOM_FACTOR * MAD_BOUND[precision]}
-    elif precision == "float32" and truth.fusion != "alpha":  # a fused head jumps, see above
-        bound["heads"] = HEADS_BOUND
     shown = _ARITHMETIC.get(precision, precision)
-    for inputs, heads, alpha in zip(truth.tensors, truth.heads, truth.alphas, strict=True):
+    bound = _bound(precision, truth, steady)
+    totals: dict[str, float] = {}
+    largest = worst_head = 0.0
+    count = 0
+    for inputs, heads, answer in zip(truth.tensors, truth.heads, truth.answers, strict=True):
         received = {name: np.asarray(value) for name, value in run(*inputs).items()}
         for name, expected in heads.items():
             if not np.isfinite(received[name]).all():
-                return Verification(
-                    artefact,
-                    truth.size,
-                    shown,
-                    "failed",
-                    f"{name} holds NaN or infinity",
-                    bound=bound,
-                )
+                reason = f"{name} holds NaN or infinity"
+                return Verification(artefact, truth.size, shown, "failed", reason, bound=bound)
             difference = np.abs(received[name].astype(np.float32) - expected)
             worst_head = max(worst_head, float(difference.max()))
-            mean_head += float(difference.mean()) / len(heads) / len(truth.tensors)
-        if truth.fusion == "alpha":
-            predicted = received["alpha"]
+        if truth.fusion in received:
+            predicted = received[truth.fusion]
         else:
             predicted = collaborative_fusion(received["glance"], received["focus"], truth.fusion)
-        largest = max(largest, float(np.abs(predicted - alpha).max()))
-        for one, other in zip(predicted, alpha, strict=True):
+        # The semantic trimap scales a picture's activation maps to 0..1 by their range.
+        scale = float(np.ptp(answer)) if truth.fusion == "cam" else 1.0
+        largest = max(largest, float(np.abs(predicted - answer).max()) / scale)
+        for one, other in zip(predicted, answer, strict=True):
             count += 1
-            for key, value in evaluate(one[0], other[0]).items():
+            if truth.fusion == "cam":
+                values = {"mad": float(np.abs(one - other).mean()) / scale}
+            else:
+                values = evaluate(one[0], other[0])
+            for key, value in values.items():
                 totals[key] = totals.get(key, 0.0) + value
-    means = {key: totals[key] / count for key in ("sad", "mse", "mad", "grad", "conn")}
-    measured = {"mad": means["mad"], "heads' mad": mean_head, "heads": worst_head}
+    means = {
+        key: totals[key] / count for key in ("sad", "mse", "mad", "grad", "conn") if key in totals
+    }
+    measured = {"mad": means["mad"], "heads": worst_head}
     over = [
         f"{name} {measured[name]:.1e} is over {most:.0e}"
         for name, most in bound.items()
@@ -194,6 +172,14 @@ def compare(
         bound=bound,
         **means,
     )
+
+
+def _bound(precision: str, truth: Reference, steady: bool) -> dict[str, float]:
+    """What is judged, and the most that it may be."""
+    bound = {"mad": MAD_BOUND[precision] * (1 if steady else RANDOM_FACTOR)}
+    if steady and precision == "float32" and truth.fusion not in ("alpha", "cam"):
+        bound["heads"] = HEADS_BOUND  # a fused head jumps, see above
+    return bound
 
 
 def _ties(glances: Sequence[NDArray[np.float32]]) -> float:

@@ -1,4 +1,4 @@
-"""The tiny network in place of the real ones, and few verification images: seconds, not minutes."""
+"""Tiny networks in place of the real ones, and few verification images: seconds, not minutes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,14 @@ def tiny() -> ModuleType:
 
 @pytest.fixture
 def stand_in(tiny: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Builds make the tiny network, and verify on one scene."""
-    from export import verify
+    """Builds make the tiny networks, and verify on one scene."""
+    from export import pictures, verify
     from training import networks
 
-    monkeypatch.setattr(networks, "create", lambda name, **options: tiny.Tiny())
-    monkeypatch.setattr(verify, "SCENES", 1)
-    monkeypatch.setattr(verify, "PHOTOGRAPHS", ())
+    made = {"gfm": tiny.Tiny, "aim": tiny.TinyUnpool, "sim": tiny.TinyTrimap}
+    made["sim_classifier"] = tiny.TinyClassifier
+    monkeypatch.setattr(networks, "create", lambda name, **options: made[name]())
+    monkeypatch.setattr(pictures, "SCENES", 1)
+    monkeypatch.setattr(pictures, "PHOTOGRAPHS", ())
     monkeypatch.setattr(verify, "_TIMING_ROUNDS", 2)
     return tiny

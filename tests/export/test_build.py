@@ -44,7 +44,7 @@ def test_an_engine_of_two_sizes_in_float16(
     path = build(
         options(
             tmp_path / "x.engine",
-            weights=checkpoint,
+            weights=(checkpoint,),
             random_weights=False,
             precision="fp16",
             sizes=((64, 96), (96, 64)),
@@ -94,7 +94,9 @@ def test_the_engine_mattes_as_pytorch_does(
 
     from sdk import Matter
 
-    path = build(options(tmp_path / "x.engine", weights=checkpoint, random_weights=False, batch=2))
+    path = build(
+        options(tmp_path / "x.engine", weights=(checkpoint,), random_weights=False, batch=2)
+    )
     frame = np.random.default_rng(3).integers(0, 255, (64, 96, 3), np.uint8)
     with Matter(path, backend="onnxruntime") as matter:
         alpha = matter(frame).alpha
@@ -185,7 +187,7 @@ def test_a_wrong_operator_is_found(
 
     monkeypatch.setattr(graph, "export_onnx", slip)
     with pytest.raises(BuildError, match=r"heads .* is over 1e-03"):
-        build(options(tmp_path / "x.engine", weights=checkpoint, random_weights=False))
+        build(options(tmp_path / "x.engine", weights=(checkpoint,), random_weights=False))
     assert not (tmp_path / "x.engine").exists()
 
 
@@ -227,7 +229,7 @@ def test_an_interrupted_build_leaves_nothing(
     def interrupt(*arguments: Any, **more: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "_verify", interrupt)
+    monkeypatch.setattr(pipeline, "_verified", interrupt)
     flags = ["--model", "gfm", "--random-weights", "--size", "64x96", "--target", "onnx"]
     assert main([*flags, "--output", str(tmp_path / "x.engine")]) == 130
     assert "interrupted; nothing was written" in capsys.readouterr().err
@@ -273,7 +275,7 @@ def test_stdout_holds_the_path_alone(
 def test_nan_never_passes() -> None:
     zeros = np.zeros((1, 3, 32, 32), np.float32)
     heads = {"glance": zeros, "focus": zeros[:, :1]}
-    truth = verify.Reference((32, 32), "tt", (zeros,), (heads,), (zeros[:, :1],))
+    truth = verify.Reference("gfm", (32, 32), "tt", ((zeros,),), (heads,), (zeros[:, :1],))
     wrong = {"glance": zeros, "focus": zeros[:, :1] + np.nan}
     entry = verify.compare("x", "float32", lambda tensor: wrong, truth)
     assert (entry.status, entry.reason) == ("failed", "focus holds NaN or infinity")

@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from export import graph
+from export import cost, graph, settling
 from export.errors import BuildError
 from export.verify import session
+from training.networks.blocks import StandardisedConv2d
 
 SIZE = (64, 96)
 HEADS = {"glance": 3, "focus": 1}
@@ -177,13 +178,148 @@ def test_external_weights_lie_beside_the_graph_under_a_bare_name(
     np.testing.assert_allclose(received, expected, atol=1e-5)
 
 
+TRIMAP_SIZE = (40, 72)
+
+
+@pytest.fixture(scope="module")
+def of_trimaps(tiny: ModuleType) -> torch.nn.Module:
+    """Four inputs, standardised and grouped convolutions; batch norms as after training."""
+    torch.manual_seed(3)
+    network = tiny.TinyTrimap()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias)
+    settling.settle(network, tuple(several_inputs(network, TRIMAP_SIZE)))
+    return network
+
+
+def several_inputs(network: torch.nn.Module, size: tuple[int, int]) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    channels: dict[str, int] = network.inputs  # type: ignore[assignment]
+    return [torch.rand(1, count, *size, generator=generator) for count in channels.values()]
+
+
+def export_all(network: torch.nn.Module, size: tuple[int, int]) -> ir.Model:
+    return graph.export_onnx(
+        network,
+        network.heads,  # type: ignore[arg-type]
+        size,
+        inputs=network.inputs,  # type: ignore[arg-type]
+        strides=getattr(network, "head_strides", {}),
+    )
+
+
+def test_several_inputs_keep_their_names_and_order(
+    of_trimaps: torch.nn.Module, tmp_path: Path
+) -> None:
+    model = export_all(of_trimaps, TRIMAP_SIZE)
+    assert {value.name: cost.dims(value) for value in model.graph.inputs} == {
+        "image": (1, 3, *TRIMAP_SIZE),
+        "trimap": (1, 2, *TRIMAP_SIZE),
+        "clicks": (1, 6, *TRIMAP_SIZE),
+        "semantic": (1, 20, *TRIMAP_SIZE),
+    }
+    graph.save(model, tmp_path / "model.onnx")
+    x = several_inputs(of_trimaps, TRIMAP_SIZE)
+    with torch.no_grad():
+        expected = of_trimaps.eval()(*x)
+    received = session(tmp_path / "model.onnx")(*(tensor.numpy() for tensor in x))
+    for name, value in received.items():
+        np.testing.assert_allclose(value, expected[name].numpy(), atol=1e-5)
+
+
+def test_a_head_with_a_stride(tiny: ModuleType, tmp_path: Path) -> None:
+    network = tiny.TinyClassifier().eval()
+    size = (40, 72)
+    model = export_all(network, size)
+    (cam,) = model.graph.outputs
+    assert cost.dims(cam) == (1, 20, 2, 3)  # ⌈40/32⌉ and ⌈72/32⌉
+    graph.save(model, tmp_path / "model.onnx")
+    x = several_inputs(network, size)
+    with torch.no_grad():
+        expected = network(*x)["cam"].numpy()
+    received = session(tmp_path / "model.onnx")(*(tensor.numpy() for tensor in x))["cam"]
+    np.testing.assert_allclose(received, expected, atol=1e-5)
+    with pytest.raises(BuildError, match="inputs and outputs"):
+        graph.check(model, network.heads, size, inputs=network.inputs)  # without its stride
+
+
+def test_kernels_are_standardised_once_and_their_batch_norms_folded(
+    of_trimaps: torch.nn.Module,
+) -> None:
+    model = export_all(of_trimaps, TRIMAP_SIZE)
+    # Of the sum of two convolutions alone is the batch norm left, as a scale and a shift.
+    assert [node.op_type for node in model.graph if node.op_type in ("Mul", "Sqrt", "Pow")] == [
+        "Mul"
+    ]
+    means = [node for node in model.graph if node.op_type == "ReduceMean"]
+    assert len(means) == 1  # the pyramid pooling's, none of kernels
+    for node in model.graph:
+        if node.op_type == "Conv":
+            weight = node.inputs[1]
+            assert weight is not None
+            assert weight.is_initializer()
+
+
+def test_the_network_is_left_as_it_was(
+    of_trimaps: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = of_trimaps.train()
+    network.aspp.eval()  # type: ignore[union-attr]
+    before = [(name, id(module), module.training) for name, module in network.named_modules()]
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+    def unchanged() -> bool:
+        after = [(name, id(module), module.training) for name, module in network.named_modules()]
+        return after == before and all(
+            torch.equal(tensor, state[name]) for name, tensor in network.state_dict().items()
+        )
+
+    export_all(network, TRIMAP_SIZE)
+    assert unchanged()
+    with pytest.raises(BuildError, match="the ONNX export failed"):
+        graph.export_onnx(network, {"alpha": 1}, TRIMAP_SIZE)  # three inputs are missing
+    assert unchanged()
+
+    def broken(self: StandardisedConv2d) -> torch.nn.Conv2d:
+        raise ArithmeticError
+
+    monkeypatch.setattr(StandardisedConv2d, "plain", broken)
+    with pytest.raises(ArithmeticError):
+        export_all(network, TRIMAP_SIZE)
+    assert unchanged()
+
+
+def test_operators_are_named_after_their_modules(of_trimaps: torch.nn.Module) -> None:
+    model = export_all(of_trimaps, TRIMAP_SIZE)
+    names = [node.name for node in model.graph]
+    assert len(set(names)) == len(names)
+    kinds = {node.name: node.op_type for node in model.graph}
+    assert kinds["aspp.branches.1.conv/Conv"] == "Conv"  # standardised, its batch norm folded
+    assert kinds["group/Conv"] == "Conv"
+    assert kinds["aspp/Expand"] == "Expand"
+    assert kinds["LeakyRelu_2"] == "LeakyRelu"  # of the network itself, not of a module
+
+
+def test_max_unpooling_in_plain_operators(tiny: ModuleType, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    network = tiny.TinyUnpool().eval()
+    model = graph.export_onnx(network, network.heads, SIZE)
+    kinds = {node.op_type for node in model.graph}
+    assert not kinds & {"MaxUnpool", "ScatterND", "ScatterElements", "GatherND", "GatherElements"}
+    assert all(len(node.outputs) == 1 for node in model.graph)
+    x = np.random.default_rng(0).standard_normal((1, 3, *SIZE)).astype(np.float32)
+    assert largest_difference(model, network, x, tmp_path) < 1e-5
+
+
 def test_a_custom_operator_is_refused(model: ir.Model) -> None:
     other = model.clone()
     other.graph[0].domain = "com.example"
     with pytest.raises(BuildError, match=r"com\.example::Conv"):
-        graph.check(other, HEADS, SIZE, 1)
-    with pytest.raises(BuildError, match="input and outputs"):
-        graph.check(model, HEADS, (32, 32), 1)
+        graph.check(other, HEADS, SIZE)
+    with pytest.raises(BuildError, match="inputs and outputs"):
+        graph.check(model, HEADS, (32, 32))
 
 
 def test_an_exporter_error_is_one_line() -> None:
@@ -209,4 +345,4 @@ def test_multiply_accumulates_are_those_of_the_published_network() -> None:
     for tensor in (*network.parameters(), *network.buffers()):
         tensor.data.zero_()
     model = graph.export_onnx(network, HEADS, (800, 800))
-    assert graph.count_macs(model) / 1e9 == pytest.approx(published, rel=2e-3)
+    assert cost.count_macs(model) / 1e9 == pytest.approx(published, rel=2e-3)

@@ -70,7 +70,7 @@ def test_wrong_flags(
 def test_weights_that_cannot_be_read(tmp_path: Path) -> None:
     def message(path: Path, **more: object) -> str:
         with pytest.raises(UsageError) as caught:
-            check(BuildOptions("gfm", weights=path, **more))  # type: ignore[arg-type]
+            check(BuildOptions("gfm", weights=(path,), **more))  # type: ignore[arg-type]
         return str(caught.value)
 
     good = tmp_path / "mine.pth"
@@ -128,7 +128,7 @@ def test_without_a_demo_checkpoint_the_message_is_a_command_that_works() -> None
     assert f"{command} --weights PATH" in message
     assert f"{command} --random-weights" in message
     checked = check(BuildOptions("gfm", backbone="resnet34", precision="fp16", random_weights=True))
-    assert (checked.backbone, checked.rosta, checked.weights) == ("resnet34", "tt", None)
+    assert (checked.backbone, checked.rosta, checked.weights) == ("resnet34", "tt", ())
 
 
 def test_demo_checkpoint_decides_backbone_and_rosta(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_demo_checkpoint_decides_backbone_and_rosta(tmp_path: Path) -> None:
     demo = folder / "gfm-resnet34_2b-ft.safetensors"
     demo.write_bytes(b"x")
     checked = check(BuildOptions("gfm"))
-    assert (checked.backbone, checked.rosta, checked.weights) == ("resnet34_2b", "ft", demo)
+    assert (checked.backbone, checked.rosta, checked.weights) == ("resnet34_2b", "ft", (demo,))
     with pytest.raises(UsageError, match="no demo checkpoint"):
         check(BuildOptions("gfm", rosta="bt"))
 
@@ -148,11 +148,11 @@ def test_our_checkpoints_know_their_network(tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
     metadata = {"network": "gfm", "backbone": "densenet121", "rosta": "bt"}
     safetensors.save_file({"x": numpy.zeros(1, numpy.float32)}, path, metadata)
-    checked = check(BuildOptions("gfm", weights=path))
+    checked = check(BuildOptions("gfm", weights=(path,)))
     assert (checked.backbone, checked.rosta) == ("densenet121", "bt")
-    assert check(BuildOptions("gfm", weights=path, backbone="resnet34")).backbone == "resnet34"
+    assert check(BuildOptions("gfm", weights=(path,), backbone="resnet34")).backbone == "resnet34"
     path.write_bytes(b"\xff" * 64)  # damage is for the loader to report
-    assert check(BuildOptions("gfm", weights=path)).backbone == "mobilenetv3"
+    assert check(BuildOptions("gfm", weights=(path,))).backbone == "mobilenetv3"
 
 
 def test_defaults() -> None:

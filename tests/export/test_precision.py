@@ -12,9 +12,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from export import graph, plans, precision
+from export import cost, graph, plans, precision
 from export.errors import BuildError
 from export.verify import session
+from training.networks.unpool import MaxPool, MaxUnpool
 
 SIZE = (64, 96)
 HEADS = {"glance": 3, "focus": 1}
@@ -72,7 +73,7 @@ def test_a_weight_beyond_float16_stays_float32(model: ir.Model) -> None:
     )
     assert name not in precision.store_half(model).graph.initializers
     other = model.clone()
-    shape = graph.dims(weight)
+    shape = cost.dims(weight)
     other.graph.initializers[name].const_value = ir.tensor(
         np.full(shape, 7e4, np.float32), name=name
     )
@@ -192,6 +193,130 @@ def test_layers_that_would_overflow_stay_float32(tmp_path: Path) -> None:
         received = session(tmp_path / "x.onnx")(x)["y"]
         assert bool(np.allclose(received, expected, atol=2e-3)) is good
     assert precision.too_large(model, dict.fromkeys(ranges, float("nan")))
+
+
+def kept(model: ir.Model, half: ir.DataType = FLOAT16) -> list[str]:
+    keep = precision.protected(model, half)
+    return [node.name or "" for node in model.graph if node.name in keep]
+
+
+@pytest.fixture(scope="module")
+def unpooling(tiny: ModuleType) -> ir.Model:
+    torch.manual_seed(1)
+    network = tiny.TinyUnpool()
+    return graph.export_onnx(network, network.heads, SIZE)
+
+
+def test_max_pools_and_attention_over_channels_are_half(unpooling: ir.Model) -> None:
+    """Only the squeeze-and-excitation's mean over planes and the heads' sigmoids stay float32."""
+    assert kept(unpooling) == ["se/ReduceMean", "Sigmoid_2", "Sigmoid_3"]
+
+
+@pytest.mark.parametrize("half", [FLOAT16, BFLOAT16])
+def test_a_max_pool_in_half_precision_finds_the_same_pixels(
+    half: ir.DataType, tmp_path: Path
+) -> None:
+    """Bit for bit what PyTorch pools and unpools from the rounded input."""
+
+    class There(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pool, self.unpool = MaxPool(), MaxUnpool()
+
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"y": self.unpool(*self.pool(x))}
+
+    model = graph.export_onnx(There(), {"y": 3}, (32, 48))
+    keep = precision.protected(model, half)
+    assert not [
+        node.op_type for node in model.graph if node.name in keep and "unpool" not in node.name
+    ]
+    graph.save(precision.emulated(precision.typed(model, half, []), half), tmp_path / "x.onnx")
+    x = torch.randn(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    x = torch.round(x * 64) / 64 + 1e-5  # so that many of a window's values tie once rounded
+    kind = torch.float16 if half == FLOAT16 else torch.bfloat16
+    rounded = x.to(kind).float()
+    pooled, places = torch.nn.functional.max_pool2d(rounded, 3, 2, 1, return_indices=True)
+    received = session(tmp_path / "x.onnx")(x.numpy())["y"]
+    seen = torch.from_numpy(received)
+    offsets_y = There()(rounded)["y"]
+    assert torch.equal(seen, offsets_y)
+    # Independent of our own pooling: a pixel that is not zero is its window's first maximum.
+    first = torch.zeros_like(rounded).flatten(2)
+    first.scatter_(2, places.flatten(2), pooled.flatten(2))
+    assert torch.equal(seen.flatten(2), first)
+
+
+def test_a_clamped_head_is_clamped_in_float32(tiny: ModuleType) -> None:
+    network = tiny.TinyTrimap()
+    model = graph.export_onnx(network, network.heads, SIZE, inputs=network.inputs)
+    assert kept(model) == ["aspp/ReduceMean", "Sigmoid", "Clip", "Slice", "Slice_2"]
+
+
+def test_a_median_of_mattes_is_taken_in_float32() -> None:
+    class Median(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            a, b, c = (x / 255).sigmoid().split(1, 1)
+            low, high = torch.minimum(a, b), torch.maximum(a, b)
+            return {"alpha": torch.maximum(low, torch.minimum(high, c))}
+
+    model = graph.export_onnx(Median(), {"alpha": 1}, (32, 32))
+    keep = precision.protected(model, FLOAT16)
+    kinds = [node.op_type for node in model.graph if node.name in keep]
+    assert {"Max", "Min", "Sigmoid"} <= set(kinds)
+    assert "Div" not in kinds  # before the sigmoid come logits
+
+
+def test_a_sum_over_channels_stays_float32_only_if_it_may_overflow(unpooling: ir.Model) -> None:
+    names = {node.op_type: node.name for node in unpooling.graph}
+    (mean,) = [node for node in unpooling.graph if node.name == "ReduceMean"]
+    source = mean.inputs[0]
+    assert source is not None
+    ranges = {source.name or "": 100.0}
+    assert "ReduceMean" not in precision.too_large(unpooling, ranges)  # of 16 channels
+    ranges = {source.name or "": precision.LIMIT / 10}
+    large = precision.too_large(unpooling, ranges)
+    assert "ReduceMean" in large
+    assert names["ReduceMax"] not in large  # which adds nothing up
+
+
+def test_the_border_of_a_max_pool_is_no_overflow(unpooling: ir.Model, tmp_path: Path) -> None:
+    measured, names = precision.with_ranges(unpooling)
+    graph.save(measured, tmp_path / "ranges.onnx")
+    x = np.random.default_rng(0).standard_normal((1, 3, *SIZE)).astype(np.float32)
+    ranges = dict(
+        zip(names, map(float, session(tmp_path / "ranges.onnx")(x).values()), strict=True)
+    )
+    assert np.isfinite(list(ranges.values())).all()
+    assert precision.too_large(unpooling, ranges) == set()
+    # What is pooled being too large, its comparisons are float32 with it.
+    (pool,) = [node for node in unpooling.graph if node.op_type == "MaxPool"]
+    source = pool.inputs[0]
+    assert source is not None
+    large = precision.too_large(unpooling, ranges | {source.name or "": 1e5})
+    kinds = [node.op_type for node in unpooling.graph if node.name in large]
+    assert kinds.count("Equal") == 8
+    assert {"MaxPool", "Pad", "Slice"} <= set(kinds)
+
+
+@pytest.mark.parametrize("half", [FLOAT16, BFLOAT16])
+@pytest.mark.parametrize("name", ["TinyUnpool", "TinyTrimap", "TinyClassifier"])
+def test_tensorrt_rtx_takes_the_operators_of_every_network(
+    tiny: ModuleType, name: str, half: ir.DataType, tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    network = getattr(tiny, name)()
+    model = graph.export_onnx(
+        network,
+        network.heads,
+        SIZE,
+        inputs=getattr(network, "inputs", graph.IMAGE),
+        strides=getattr(network, "head_strides", {}),
+    )
+    typed = precision.typed(model, half, precision.protected(model, half))
+    graph.save(typed, tmp_path / "typed.onnx")
+    plans.build("tensorrt-rtx", tmp_path / "typed.onnx", tmp_path / "x.plan", warn=print)
+    assert (tmp_path / "x.plan").stat().st_size > 1000
 
 
 @pytest.mark.parametrize("half", [None, FLOAT16, BFLOAT16])

@@ -82,7 +82,7 @@ def test_released_checkpoint_builds_and_verifies(backbone: str, rosta: str, tmp_
             "gfm",
             backbone=backbone,
             rosta=rosta,
-            weights=path,
+            weights=(path,),
             sizes=(SIZE,),
             targets=("onnx",),
             output=tmp_path / "gfm.engine",

@@ -1,0 +1,55 @@
+"""What a graph costs: multiply-accumulates and bytes, read from the operators' static shapes."""
+
+from __future__ import annotations
+
+import math
+
+import onnx_ir as ir
+
+from export.errors import BuildError
+
+
+def count_macs(model: ir.Model) -> int:
+    """Multiply-accumulates of one run: convolutions and matrix products, the whole batch."""
+    return sum(map(node_macs, model.graph))
+
+
+def node_macs(node: ir.Node) -> int:
+    """Multiply-accumulates of one operator; 0 for all but convolutions and matrix products."""
+    if node.op_type == "Conv":
+        return math.prod(dims(node.outputs[0])) * math.prod(dims(node.inputs[1])[1:])
+    if node.op_type == "ConvTranspose":
+        return math.prod(dims(node.inputs[0])) * math.prod(dims(node.inputs[1])[1:])
+    if node.op_type in ("MatMul", "Gemm"):
+        left = dims(node.inputs[0])
+        transposed = node.op_type == "Gemm" and node.attributes.get_int("transA", 0) == 1
+        return math.prod(dims(node.outputs[0])) * left[0 if transposed else -1]
+    return 0
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """Bytes of all constants."""
+    return sum(
+        value.const_value.nbytes
+        for value in model.graph.initializers.values()
+        if value.const_value is not None
+    )
+
+
+def dims(value: ir.Value | None) -> tuple[int, ...]:
+    """The static shape of a value.
+
+    Raises:
+        BuildError: it has none.
+    """
+    if (
+        value is None
+        or value.shape is None
+        or not all(isinstance(side, int) for side in value.shape)
+    ):
+        raise BuildError(
+            f"{value.name if value else 'an input'} has the shape "
+            f"{value.shape if value else None}; expected a "
+            "static shape"
+        )
+    return tuple(int(side) for side in value.shape)  # type: ignore[arg-type]

@@ -1,0 +1,118 @@
+"""Fresh random weights under which a network behaves like a trained one.
+
+As they are made, values grow from layer to layer past what float16 holds, sigmoids saturate, the
+glance's classes tie, and a clamped alpha is 0 everywhere: an engine for timing would be built with
+half of its layers in float32, and its verification would compare constants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from export.graph import IMAGE
+from training.networks.resnet import BasicBlock, Bottleneck
+
+# Mean and deviation that the values before a head's last function get: a sigmoid then gives 0.05
+# to 0.95 for most pixels, and one in ten of a clamp's is cut off.
+_BEFORE = {"Sigmoid": (0.0, 1.5), "Softmax": (0.0, 1.5), "Clamp": (0.5, 0.3)}
+# As small as trained ones: dozens of residual branches at full size are chaotic, and blow
+# float32's rounding up to 1e-3.
+_BRANCH = 0.25
+
+
+def settle(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Fit a network's batch norms and heads to some pictures, in one pass; in place.
+
+    Each batch norm gets the statistics of what reaches it, but for those of one value a picture,
+    which say too little. The convolution before each head's sigmoid, softmax or clamp is scaled and
+    shifted so that the head covers its range.
+
+    Args:
+        network: with fresh weights; it is in eval mode afterwards.
+        inputs: batch×C×H×W each, in the network's order.
+    """
+    network.eval()
+    for module in network.modules():
+        if isinstance(module, Bottleneck):
+            nn.init.constant_(module.bn3.weight, _BRANCH)
+        elif isinstance(module, BasicBlock):
+            nn.init.constant_(module.bn2.weight, _BRANCH)
+    heads = {id(weight): _BEFORE[kind] for kind, weight in _last_weights(network)}
+    hooks = []
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            hooks.append(module.register_forward_pre_hook(_take_statistics))
+        elif isinstance(module, nn.Conv2d) and id(module.weight) in heads:
+            hooks.append(module.register_forward_hook(_Spread(*heads[id(module.weight)])))
+    try:
+        with torch.no_grad():
+            network(*inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _take_statistics(module: nn.BatchNorm2d, inputs: tuple[Tensor, ...]) -> None:
+    (x,) = inputs
+    if x[0, 0].numel() > 1:
+        variance, mean = torch.var_mean(x, (0, 2, 3))
+        module.running_var.copy_(variance)  # type: ignore[union-attr]
+        module.running_mean.copy_(mean)  # type: ignore[union-attr]
+
+
+class _Spread:
+    """Forward hook that gives each channel of a convolution's output this mean and deviation."""
+
+    def __init__(self, mean: float, deviation: float) -> None:
+        self.mean, self.deviation = mean, deviation
+
+    def __call__(self, conv: nn.Conv2d, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        (x,) = inputs
+        if conv.bias is None:
+            # What shifts the output then is the weights' part along the mean input. Taken away
+            # first, as it adds to the deviation.
+            mean = x.mean((0, 2, 3))
+            along = mean[None, :, None, None] / (mean.square().sum() * conv.weight[0, 0].numel())
+            conv.weight.sub_(output.mean((0, 2, 3)).view(-1, 1, 1, 1) * along)
+            output = conv._conv_forward(x, conv.weight, None)
+            conv.weight.mul_(self.deviation / output.std((0, 2, 3)).view(-1, 1, 1, 1))
+            conv.weight.add_(self.mean * along)
+        else:
+            scale = self.deviation / output.std((0, 2, 3))
+            conv.weight.mul_(scale.view(-1, 1, 1, 1))
+            conv.bias.sub_(output.mean((0, 2, 3))).mul_(scale).add_(self.mean)
+        return conv._conv_forward(x, conv.weight, conv.bias)
+
+
+def _last_weights(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The function that each result ends in, and the weights of the convolution before it.
+
+    Of the network, and of those that it is made of: through an arg-max no gradient leads back.
+    """
+    for module in network.modules():
+        if not hasattr(module, "heads"):
+            continue
+        channels: Mapping[str, int] = getattr(module, "inputs", IMAGE)
+        with torch.enable_grad():
+            results: Mapping[str, Tensor] = module(
+                *(torch.zeros(1, count, 64, 64) for count in channels.values())
+            )
+        for result in results.values():
+            yield from _before(result.grad_fn, "")
+
+
+def _before(node: Any, last: str) -> Iterator[tuple[str, Tensor]]:
+    """Walk from a result back to its convolutions; ``last`` is the function passed on the way."""
+    name = type(node).__name__
+    if name.startswith("Convolution"):
+        weight = getattr(node.next_functions[1][0], "variable", None)
+        if last and weight is not None:
+            yield last, weight
+    elif "BatchNorm" not in name and node is not None:
+        kind = next((kind for kind in _BEFORE if name.startswith(kind)), last)
+        for before, _ in node.next_functions:
+            yield from _before(before, kind)
