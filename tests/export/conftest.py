@@ -31,13 +31,39 @@ def tiny() -> ModuleType:
 @pytest.fixture
 def stand_in(tiny: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Builds make the tiny networks, and verify on one scene."""
+    use_stand_ins(tiny, monkeypatch)
+    return tiny
+
+
+@pytest.fixture(scope="session")
+def sim_engine(tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An engine with a part, of the tiny networks; some weights are external."""
+    from export import graph
+    from export.build import BuildOptions, build
+
+    with pytest.MonkeyPatch.context() as patch:
+        use_stand_ins(tiny, patch)
+        patch.setattr(graph, "EXTERNAL_BYTES", 5000)
+        return build(
+            BuildOptions(
+                "sim",
+                random_weights=True,
+                sizes=((328, 400),),
+                precision="fp16",
+                targets=("onnx",),
+                output=tmp_path_factory.mktemp("sim") / "sim.engine",
+            )
+        )
+
+
+def use_stand_ins(tiny: ModuleType, patch: pytest.MonkeyPatch) -> None:
+    """`networks.create` makes the tiny networks; one scene, no photographs, short timings."""
     from export import pictures, verify
     from training import networks
 
     made = {"gfm": tiny.Tiny, "aim": tiny.TinyUnpool, "sim": tiny.TinyTrimap}
     made["sim_classifier"] = tiny.TinyClassifier
-    monkeypatch.setattr(networks, "create", lambda name, **options: made[name]())
-    monkeypatch.setattr(pictures, "SCENES", 1)
-    monkeypatch.setattr(pictures, "PHOTOGRAPHS", ())
-    monkeypatch.setattr(verify, "_TIMING_ROUNDS", 2)
-    return tiny
+    patch.setattr(networks, "create", lambda name, **options: made[name]())
+    patch.setattr(pictures, "SCENES", 1)
+    patch.setattr(pictures, "PHOTOGRAPHS", ())
+    patch.setattr(verify, "_TIMING_ROUNDS", 2)

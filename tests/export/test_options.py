@@ -11,6 +11,7 @@ import pytest
 from export import options, plans
 from export.build import main
 from export.options import BuildOptions, UsageError, check
+from training import networks
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -51,6 +52,16 @@ def no_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["--model", "gfm", "--output", "a/b/gfm.engine"], ["does not exist", "mkdir -p a/b"]),
         (["--model", "gfm", "--output", "gfm.onnx"], ["'.onnx'", "gfm.engine"]),
         (["--model", "gfm", "--output", "."], ["is a folder"]),
+        (["--model", "aim", "--rosta", "tt"], ["'tt'", "one of unified"]),
+        (["--model", "sim", "--backbone", "resnet34"], ["'resnet34'", "one of resnet50"]),
+        (["--model", "gfm", "--without", "se"], ["gfm has no parts", "aim: se, attention"]),
+        (["--model", "msia", "--without", "int"], ["'int'", "ini, sed", "did you mean 'ini'"]),
+        (["--model", "aim", "--without", " "], ["--without is empty"]),
+        (["--model", "msia", "--size", "40x64"], ["fit msia", "multiples of 16", "32x64"]),
+        (["--model", "sim", "--size", "44x64"], ["fit sim", "multiples of 8", "48x64"]),
+        (["--model", "sim", "--classifier", ""], ["--classifier is empty"]),
+        (["--model", "sim", "--classifier", "c.pth"], ["c.pth", "--random-weights", "contradict"]),
+        (["--model", "aim", "--classifier", "c.pth"], ["no semantic trimap", "leave it out"]),
     ],
 )
 def test_wrong_flags(
@@ -84,6 +95,68 @@ def test_weights_that_cannot_be_read(tmp_path: Path) -> None:
     assert "is a folder" in message(tmp_path / "folder.pth")
     assert "expected a checkpoint ending in" in message(tmp_path / "mine.zip")
     assert "does not exist" in message(tmp_path / "nowhere" / "x.pth")
+
+
+def test_the_ensemble_takes_one_checkpoint_or_one_for_each_network(tmp_path: Path) -> None:
+    files = tuple(tmp_path / f"{name}.pth" for name in ("tt", "ft", "bt"))
+    for file in files:
+        file.write_bytes(b"x")
+
+    def check_weights(weights: tuple[Path, ...], rosta: str | None) -> tuple[Path, ...]:
+        return check(BuildOptions("gfm", rosta=rosta, weights=weights)).weights
+
+    assert check_weights(files, "en-median") == files
+    assert check_weights(files[:1], "en-median") == files[:1]
+    with pytest.raises(UsageError, match=r"given 2 times; expected one of all, or --weights TT"):
+        check_weights(files[:2], "en-median")
+    with pytest.raises(UsageError, match=r"given 3 times; expected one \(.*--rosta en-median"):
+        check_weights(files, "tt")
+    with pytest.raises(UsageError, match=r"given 3 times; expected one \("):
+        check_weights(files, None)
+    with pytest.raises(UsageError, match=r"fb\.pth does not exist.*did you mean 'ft\.pth'"):
+        check_weights((files[0], tmp_path / "fb.pth", files[2]), "en-median")
+
+
+def test_sim_needs_its_classifier(tmp_path: Path) -> None:
+    weights, classifier = tmp_path / "sim.pth", tmp_path / "classifier.pth"
+    weights.write_bytes(b"x")
+    classifier.write_bytes(b"x")
+    with pytest.raises(UsageError, match=r"--classifier is missing.*--classifier PATH"):
+        check(BuildOptions("sim", weights=(weights,)))
+    with pytest.raises(UsageError, match=r"--classifier .* does not exist"):
+        check(BuildOptions("sim", weights=(weights,), classifier=tmp_path / "none.pth"))
+    checked = check(BuildOptions("sim", weights=(weights,), classifier=classifier))
+    assert (checked.weights, checked.classifier) == ((weights,), classifier)
+    checked = check(BuildOptions("sim", random_weights=True))
+    assert (checked.weights, checked.classifier) == ((), None)
+    with pytest.raises(UsageError) as caught:
+        check(BuildOptions("sim"))
+    assert "--model sim --weights PATH --classifier PATH" in str(caught.value)
+
+
+def test_parts_are_left_out_in_the_networks_order() -> None:
+    checked = check(BuildOptions("msia", without=("adaptive", "ini", "ini"), random_weights=True))
+    assert checked.without == ("ini", "adaptive")
+    with pytest.raises(UsageError, match=r"--model aim --without se --weights PATH"):
+        check(BuildOptions("aim", without=("se",)))
+
+
+def test_a_demo_checkpoint_has_all_its_parts(tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    demo = tmp_path / "weights" / "aim-resnet34-unified.safetensors"
+    demo.write_bytes(b"x")
+    assert check(BuildOptions("aim")).weights == (demo,)
+    with pytest.raises(UsageError, match="no demo checkpoint for --model aim --without se"):
+        check(BuildOptions("aim", without=("se",)))
+
+
+@pytest.mark.parametrize("model", networks.names())
+def test_the_size_multiple_is_the_networks_own(model: str) -> None:
+    torch = pytest.importorskip("torch")
+    with torch.device("meta"):
+        network = networks.create(model)
+    assert options.SIZE_MULTIPLE[model] == network.size_multiple
+    assert check(BuildOptions(model, random_weights=True)).sizes == ((288, 512),)
 
 
 def test_output_folder_that_cannot_be_written(
@@ -151,6 +224,9 @@ def test_our_checkpoints_know_their_network(tmp_path: Path) -> None:
     checked = check(BuildOptions("gfm", weights=(path,)))
     assert (checked.backbone, checked.rosta) == ("densenet121", "bt")
     assert check(BuildOptions("gfm", weights=(path,), backbone="resnet34")).backbone == "resnet34"
+    metadata = {"network": "msia", "without": "ini,sed"}
+    safetensors.save_file({"x": numpy.zeros(1, numpy.float32)}, path, metadata)
+    assert check(BuildOptions("msia", weights=(path,))).without == ("ini", "sed")
     path.write_bytes(b"\xff" * 64)  # damage is for the loader to report
     assert check(BuildOptions("gfm", weights=(path,))).backbone == "mobilenetv3"
 
