@@ -71,8 +71,6 @@ class Case:
 CASES = (
     Case("gfm", "mobilenetv3", "tt"),
     Case("gfm", "resnet34", "tt", reference="gfm_r34_tt"),
-    Case("gfm", "resnet34", "ft"),
-    Case("gfm", "resnet34", "bt"),
     Case("gfm", "resnet34", "rim"),
     Case("gfm", "resnet34", "en-median"),
     Case("gfm", "resnet34_2b", "tt"),

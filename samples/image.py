@@ -7,8 +7,8 @@ transparency) and NAME-composite.png (the subject over the background).
 
     python -m samples.image cat.jpg --engine sim.engine --trimap cat-trimap.png
 
-A network that takes a trimap reads it from a grey picture of the same size: 0 background, 128
-unknown, 255 foreground. Or another engine makes it: --trimap-from gfm.engine.
+A network that takes a trimap reads it from a grey picture of the same size: 0 background, 255
+foreground, one grey between for unknown. Or another engine makes it: --trimap-from gfm.engine.
 """
 
 from __future__ import annotations
@@ -89,10 +89,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def read_trimap(path: str) -> np.ndarray:
-    """A trimap as grey values; whether they are right is for ``Matter`` to say."""
+    """A trimap as grey values; whether they are right is for ``Matter`` to say.
+
+    Programs differ in the one grey that stands for unknown: it becomes the 128 of ``Matter``.
+    """
     trimap = cv2.imread(path, cv2.IMREAD_GRAYSCALE)
     if trimap is None:
         raise FrameError(f"{path} is not a picture that OpenCV reads; expected a trimap")
+    between = np.setdiff1d(trimap, (0, 255))
+    if len(between) == 1 and 64 <= between[0] <= 191:
+        trimap[trimap == between[0]] = 128
     return trimap
 
 

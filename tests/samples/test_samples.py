@@ -105,8 +105,10 @@ def sim(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tiny_sim.build(tmp_path_factory.mktemp("sim") / "sim.engine"))
 
 
-def write_trimap(path: Path, *, foreground: int = 255, colour: bool = False) -> Path:
-    trimap = np.full((48, 96), 128, np.uint8)
+def write_trimap(
+    path: Path, *, foreground: int = 255, unknown: int = 128, colour: bool = False
+) -> Path:
+    trimap = np.full((48, 96), unknown, np.uint8)
     trimap[:, :30], trimap[:, 60:] = foreground, 0
     cv2.imwrite(str(path), cv2.merge([trimap] * 3) if colour else trimap)
     return path
@@ -114,9 +116,10 @@ def write_trimap(path: Path, *, foreground: int = 255, colour: bool = False) -> 
 
 def test_image_with_trimaps_from_files(tmp_path: Path, sim: str) -> None:
     pictures, options = [], ["--engine", sim, "--output", str(tmp_path)]
-    for name, colour in (("cat", False), ("dog", True)):  # as image editors write it, grey in RGB
+    # As image editors write it: grey in RGB, and a grey of their own for unknown.
+    for name, colour, unknown in (("cat", False, 128), ("dog", True, 102)):
         cv2.imwrite(str(tmp_path / f"{name}.png"), picture())
-        write_trimap(tmp_path / f"{name}-t.png", colour=colour)
+        write_trimap(tmp_path / f"{name}-t.png", colour=colour, unknown=unknown)
         pictures.append(str(tmp_path / f"{name}.png"))
         options += ["--trimap", str(tmp_path / f"{name}-t.png")]
     assert image.main([*pictures, *options]) == 0
