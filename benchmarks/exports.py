@@ -90,7 +90,7 @@ class Row:
     backbone: str
     rosta: str
     weights: str = ""
-    parameters: int = 0
+    parameters: list[int] = field(default_factory=list)  # of the network, and of its part
     macs: dict[str, int] = field(default_factory=dict)  # "HxW" -> multiply-accumulates
     reference: float | None = None
     engines: dict[str, dict[str, Any]] = field(default_factory=dict)  # precision -> figures
@@ -119,27 +119,20 @@ def measure(case: Case, size: Size, folder: Path) -> Row:
     return row
 
 
-def cost(case: Case) -> tuple[int, dict[str, int]]:
-    """Parameters, SIM's classifier included, and multiply-accumulates; nothing is computed."""
+def cost(case: Case) -> tuple[list[int], dict[str, int]]:
+    """Parameters, of SIM's classifier too, and multiply-accumulates; nothing is computed."""
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
 
     from training import networks
+    from training.complexity import multiply_accumulates
 
-    def create(name: str, **options: str) -> Any:
-        with torch.device("meta"):
-            return networks.create(name, **options).eval()
-
-    network = create(case.name, backbone=case.backbone, rosta=case.rosta)
-    every = [network, *([create("sim_classifier")] if case.name == "sim" else [])]
-    parameters = sum(parameter.numel() for one in every for parameter in one.parameters())
-    channels = getattr(network, "inputs", {"image": 3}).values()
-    macs = {}
-    for side in SIDES:
-        with FlopCounterMode(display=False) as counter:
-            network(*(torch.empty(1, count, side, side, device="meta") for count in channels))
-        macs[f"{side}x{side}"] = counter.get_total_flops() // 2
-    return parameters, macs
+    with torch.device("meta"):
+        network = networks.create(case.name, backbone=case.backbone, rosta=case.rosta).eval()
+        every = [network, *([networks.create("sim_classifier")] if case.name == "sim" else [])]
+    parameters = [sum(parameter.numel() for parameter in one.parameters()) for one in every]
+    return parameters, {
+        f"{side}x{side}": multiply_accumulates(network, (side, side)) for side in SIDES
+    }
 
 
 def against_reference(case: Case, path: Path) -> float:
@@ -214,7 +207,10 @@ def text(row: Row) -> list[str]:
     """The cells of one line, as in :data:`HEAD`."""
     printed = PAPER.get((row.network, row.backbone, row.rosta), ("", ""))
     cells = [" ".join(word for word in (row.network, row.backbone, row.rosta) if word != "none")]
-    cells += [row.weights, f"{row.parameters / 1e6:.2f}", printed[0]]
+    counts = " + ".join(f"{count / 1e6:.2f}" for count in row.parameters)
+    if row.parameters[1:]:
+        counts += f" = {sum(row.parameters) / 1e6:.2f}"
+    cells += [row.weights, counts, printed[0]]
     cells += [f"{row.macs[f'{side}x{side}'] / 1e9:.2f}" for side in SIDES] + [printed[1]]
     cells += ["" if row.reference is None else f"{row.reference:.1e}"]
     if row.failed:
@@ -228,7 +224,7 @@ def text(row: Row) -> list[str]:
         )
     entry = half["verification"]
     (measured_of, bound), *_ = entry["bound"].items()
-    cells += [f"{plain['verification']['sad']:.4f}", f"{entry['sad']:.4f}", f"{entry['mad']:.1e}"]
+    cells += [f"{plain['verification']['sad']:.2g}", f"{entry['sad']:.2g}", f"{entry['mad']:.1e}"]
     cells += [f"{measured_of} {bound:.0e}", str(len(half["float32"]))]
     return cells
 

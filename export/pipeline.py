@@ -57,7 +57,7 @@ from sdk.manifest import (
     WeightsFile,
     WeightsInfo,
 )
-from training import checkpoints, networks
+from training import checkpoints, complexity, networks, released
 
 if TYPE_CHECKING:
     from export.pictures import Inputs
@@ -549,17 +549,38 @@ def _conclude(checked: Checked, report: Report, manifest: Manifest) -> None:
     everything = {"": manifest, **manifest.parts}
     report.line()
     for part, one in everything.items():
-        costs = ", ".join(f"{count_text(n)} at {size}" for size, n in one.network.macs.items())
-        report.line(
-            f"{part + ': ' if part else ''}{count_text(one.network.parameters)} parameters; "
-            f"multiply-accumulates {'a window' if part else 'an image'}: {costs}"
-        )
+        report.line(f"{part + ': ' if part else ''}{_costs(one.network, whole=not part)}")
     for part, one in everything.items():
         report.line(f"\n{part + ': ' if part else ''}{verification_heading(one)}")
         for line in verification_table(one.verification, sizes=len(one.models) > 1):
             report.line(line)
     if checked.output.is_file() and report.stages[-1].name.startswith("write "):
         report.line(f"\n{checked.output}: {size_text(checked.output.stat().st_size)}")
+
+
+def _costs(network: NetworkInfo, *, whole: bool) -> str:
+    """Parameters and multiply-accumulates, of the engine's own network as papers count them too."""
+    parameters = f"{count_text(network.parameters)} parameters"
+    macs = [f"{count_text(count)} at {size}" for size, count in network.macs.items()]
+    unused = released.unused_parameters(network.backbone) if whole else 0
+    if unused:
+        count = network.parameters + unused * (3 if network.rosta == "en-median" else 1)
+        parameters += f" ({count_text(count)} with what released files hold and nothing reads)"
+    papers = _text(complexity.PAPERS_SIZE)
+    if whole and papers not in network.macs:
+        with torch.device("meta"):
+            hollow = networks.create(
+                network.name,
+                backbone=network.backbone,
+                rosta=network.rosta,
+                without=network.without,
+            ).eval()
+        there = complexity.multiply_accumulates(hollow, complexity.PAPERS_SIZE)
+        macs.append(f"{count_text(there)} at {papers}, as the papers count")
+    return (
+        f"{parameters}; multiply-accumulates {'an image' if whole else 'a window'}: "
+        + ", ".join(macs)
+    )
 
 
 def _next_command(path: Path, manifest: Manifest) -> str:

@@ -62,6 +62,13 @@ _UNUSED = {
     "resnet101": ("resnet.fc.",),
     "densenet121": ("densenet.features.norm5.", "densenet.classifier."),
 }
+# How many parameters these are.
+_UNUSED_PARAMETERS = {
+    "resnet34": 513_000,
+    "resnet34_2b": 817_640,
+    "resnet101": 2_049_000,
+    "densenet121": 1_027_048,
+}
 
 
 def _convolutions(ours: str, released: str, count: int) -> Table:
@@ -175,6 +182,11 @@ def names(network: nn.Module) -> Table:
 def unused(network: nn.Module) -> tuple[str, ...]:
     """Prefixes of the entries of a released checkpoint that its network never reads."""
     return _UNUSED.get(str(network.backbone), ())
+
+
+def unused_parameters(backbone: str) -> int:
+    """Parameters of those entries, for one of GFM's and AIM's backbones: the papers count them."""
+    return _UNUSED_PARAMETERS.get(backbone, 0)
 
 
 def _spelt_out(network: nn.Module, table: Table) -> Table:

@@ -65,6 +65,7 @@ def test_parameters_and_multiply_accumulates(backbone: str) -> None:
         )
         parameters = sum(parameter.numel() for parameter in network.parameters())
         assert parameters + unused == listed["parameters"]
+        assert unused == released_layouts.unused_parameters(backbone)
 
         macs = released.multiply_accumulates(network, 800, 800)
         if rosta == "rim" and backbone != "resnet34_2b":
