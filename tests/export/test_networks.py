@@ -1,0 +1,118 @@
+"""Every network from its weights to a verified engine (``pytest -m slow``).
+
+No released weights are at hand, so they are drawn, and settled on the verification pictures
+(`export.settling`): otherwise sigmoids would saturate, classes tie, and the matte be arbitrary in
+any arithmetic.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from export import pictures, plans, settling
+from export.build import BuildOptions, build
+from sdk.engine import EngineFile
+from sdk.manifest import Manifest
+from tests.training.released import NETWORKS, key_list
+from training import networks
+from training import released as released_layouts
+
+SIZE = (96, 160)
+
+
+def settled_weights(backbone: str, rosta: str) -> dict[str, Tensor]:
+    """A state dict in the released layout whose network gives mattes that mean something."""
+    torch.manual_seed(1)
+    network: Any = networks.create("gfm", backbone=backbone, rosta=rosta)
+    single = pictures.inputs(network, pictures.pictures(SIZE), SIZE)
+    (tensors,) = pictures.batched(single, len(single))
+    settling.settle(network, tuple(map(torch.from_numpy, tensors)))
+    own = network.state_dict()
+    named = {
+        name: own[key] for key, names in released_layouts.names(network).items() for name in names
+    }
+    state: dict[str, Tensor] = {}
+    for name, shape, dtype, alias in key_list(backbone, rosta)["keys"]:
+        if alias:
+            state[name] = state[alias]
+        elif name in named:
+            state[name] = named[name]
+        else:  # entries that the forward pass never reads
+            state[name] = torch.zeros(shape, dtype=getattr(torch, dtype.removeprefix("torch.")))
+    return state
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backbone", "rosta"), NETWORKS)
+def test_released_checkpoint_builds_and_verifies(backbone: str, rosta: str, tmp_path: Path) -> None:
+    path = tmp_path / "released.pth"
+    torch.save(settled_weights(backbone, rosta), path)
+    engine = build(
+        BuildOptions(
+            "gfm",
+            backbone=backbone,
+            rosta=rosta,
+            weights=(path,),
+            sizes=(SIZE,),
+            targets=("onnx",),
+            output=tmp_path / "gfm.engine",
+        )
+    )
+    with EngineFile.open(engine) as opened:
+        report = {
+            (entry.artefact, entry.precision): entry.status
+            for entry in opened.manifest.verification
+        }
+    assert report["onnxruntime", "float32"] == "passed"
+    assert report["openvino", "float32"] == "passed"
+    path.unlink()
+    engine.unlink()  # gigabytes, which pytest would keep
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "rosta", "without"),
+    [
+        ("aim", "unified", ()),
+        ("aim", "unified", ("se", "attention")),
+        ("msia", "none", ()),
+        ("msia", "none", ("ini", "sed", "adaptive")),
+        ("sim", "none", ()),
+        ("gfm", "rim", ()),
+        ("gfm", "en-median", ()),
+    ],
+)
+def test_every_network_builds_in_float16(
+    model: str, rosta: str, without: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Plans of every TensorRT that builds here; nothing of what runs here is past its bound."""
+    path = build(
+        BuildOptions(
+            model,
+            rosta=rosta,
+            without=without,
+            random_weights=True,
+            precision="fp16",
+            sizes=(SIZE,),
+            output=tmp_path / "x.engine",
+        )
+    )
+
+    def judge(manifest: Manifest) -> None:
+        statuses = {entry.artefact: entry.status for entry in manifest.verification}
+        assert statuses["float16 graph"] == "passed"
+        assert statuses["onnxruntime"] == "passed"
+        assert "failed" not in statuses.values()
+        if not plans.missing("tensorrt-rtx"):
+            assert "tensorrt-rtx" in {plan.runtime for plan in manifest.plans}
+
+    with EngineFile.open(path) as engine:
+        judge(engine.manifest)
+        assert engine.manifest.network.without == without
+        assert set(engine.manifest.parts) == ({"classifier"} if model == "sim" else set())
+        for part in engine.manifest.parts.values():
+            judge(part)
+    path.unlink()
