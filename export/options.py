@@ -49,7 +49,7 @@ class BuildOptions:
     backbone: str | None = None
     rosta: str | None = None
     without: tuple[str, ...] = ()
-    weights: tuple[Path, ...] = ()
+    weights: Path | tuple[Path, ...] = ()
     classifier: Path | None = None
     random_weights: bool = False
     sizes: tuple[tuple[int, int], ...] = ()
@@ -88,7 +88,7 @@ def check(options: BuildOptions) -> Checked:
         UsageError: received, expected, remedy, in one line.
     """
     model = _among("--model", options.model, networks.names())
-    given = options.weights
+    given = (options.weights,) if isinstance(options.weights, Path) else options.weights
     if given and options.random_weights:
         raise UsageError(
             f"--weights {given[0]} and --random-weights contradict each other; expected one of "
