@@ -74,19 +74,19 @@ MAD_BOUND: dict[str, dict[str, float]] = {
     # Smooth too, but a clamp in place of a sigmoid: what the last convolution was rounded by is
     # alpha's own error (half of 2⁻¹¹ near 1), and no flat end of a curve hides it.
     "sim": {
-        "float32": 1e-4,
-        "float16 weights": 1e-3,
-        "float16": 2e-3,
-        "bfloat16": 1e-2,
+        "float32": 1e-4,  # settled 2e-6
+        "float16 weights": 1e-3,  # settled 1.4e-3
+        "float16": 2e-3,  # settled 2.6e-3
+        "bfloat16": 1e-2,  # settled 2.0e-2
         "bfloat16 unasked": 4e-3,
     },
     # Activation maps, relative to their range over the picture: that is what the semantic trimap
-    # scales them by. It is one of SIM's inputs, and goes through all of that network.
+    # scales them by. It is one of SIM's inputs, and what is off in it is off before that network.
     "sim_classifier": {
-        "float32": 1e-5,
-        "float16 weights": 1e-3,
-        "float16": 1e-3,
-        "bfloat16": 1e-2,
+        "float32": 1e-4,  # settled 3e-7
+        "float16 weights": 1e-3,  # settled 2.2e-4
+        "float16": 1e-3,  # settled 3.6e-4
+        "bfloat16": 1e-2,  # settled 2.9e-3
         "bfloat16 unasked": 4e-3,
     },
 }
@@ -94,10 +94,11 @@ MAD_BOUND: dict[str, dict[str, float]] = {
 _ARITHMETIC = {"float16 weights": "float32", "bfloat16 unasked": "bfloat16"}
 # Before their arg-max GFM's heads are smooth, and so are the mattes of MSIA and SIM: there the
 # largest difference in float32 is bounded too, which finds a wrong operator or a misplaced edge
-# that a mean over the picture would hide. AIM's heads are not: float32's last bits decide which of
-# two pixels a max-pool takes.
+# that a mean over the picture would hide. Others jump: AIM's focus, where float32's last bits
+# decide which of two pixels a max-pool takes (0.3 measured), and what is fused inside the network
+# (GFM's RIM and ensemble).
 HEADS_BOUND = 1e-3
-_JUMPING = {("aim", "unified"), ("gfm", "alpha")}  # the latter: the ensemble's, RIM's
+_JUMPING = {("aim", "focus"), ("gfm", "alpha")}
 
 # Probabilities this close are a tie to half precision and nearly one to float32. A trained network
 # has few of them; where they are many the weights are random or saturated, and alpha is arbitrary.
@@ -183,7 +184,8 @@ def compare(
                 reason = f"{name} holds NaN or infinity"
                 return Verification(artefact, truth.size, shown, "failed", reason, bound=bound)
             difference = np.abs(received[name].astype(np.float32) - expected)
-            worst_head = max(worst_head, float(difference.max()) / scale)
+            if (truth.network, name) not in _JUMPING:
+                worst_head = max(worst_head, float(difference.max()) / scale)
         if truth.fusion in received:
             predicted = received[truth.fusion]
         else:
@@ -221,7 +223,8 @@ def compare(
 def _bound(precision: str, truth: Reference, steady: bool) -> dict[str, float]:
     """What is judged, and the most that it may be."""
     bound = {"mad": MAD_BOUND[truth.network][precision] * (1 if steady else RANDOM_FACTOR)}
-    if steady and precision == "float32" and (truth.network, truth.fusion) not in _JUMPING:
+    smooth = [name for name in truth.heads[0] if (truth.network, name) not in _JUMPING]
+    if steady and precision == "float32" and smooth:
         bound["heads"] = HEADS_BOUND
     return bound
 
