@@ -261,7 +261,8 @@ class Manifest:
         """The ``python -m export.build`` line that builds this engine again."""
         network = self.network
         words = ["python", "-m", "export.build", "--model", network.name]
-        words += ["--backbone", network.backbone, "--rosta", network.rosta]
+        words += ["--backbone", network.backbone]
+        words += [] if network.rosta == "none" else ["--rosta", network.rosta]
         for name in network.without:
             words += ["--without", name]
         if self.weights.random:
