@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export import graph, plans, precision
+from export import cost, graph, plans, precision
 from export.verify import session
 from tests.training import released
 from training import checkpoints, networks
@@ -271,7 +271,7 @@ def test_graph_holds_what_every_runtime_has(model: ir.Model) -> None:
     assert not {kind for kind in kinds if re.search("Unpool|Scatter|Gather|NonZero", kind)}
     macs = released.multiply_accumulates(meta().eval(), *SIZE)
     # The pooling to 3×3 and 5×5 bins, and the global means, are matrix products in the graph.
-    assert graph.count_macs(model) == pytest.approx(macs, rel=1e-3)
+    assert cost.count_macs(model) == pytest.approx(macs, rel=1e-3)
 
 
 def test_onnx_runtime_gives_the_reference_output(model: ir.Model, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export import graph, plans
+from export import cost, graph, plans
 from export.verify import session
 from tests.training import released
 from training import checkpoints, networks
@@ -275,7 +275,7 @@ def test_what_the_graph_holds(model: ir.Model) -> None:
     kinds = {node.op_type for node in model.graph}
     assert not kinds & {"Softplus", "Div", "BatchNormalization"}
     macs = released.multiply_accumulates(meta().eval(), 64, 80)
-    assert graph.count_macs(model) == macs
+    assert cost.count_macs(model) == macs
 
 
 def test_tensorrt_rtx_builds_a_plan(model: ir.Model, tmp_path: Path) -> None:
