@@ -1,10 +1,11 @@
-"""Every network from its weights to a verified engine (``pytest -m slow``).
+"""Every network from its weights to a verified engine (most of it ``pytest -m slow``).
 
 No released weights are at hand, so they are drawn, and settled on the verification pictures
 (`export.settling`): otherwise sigmoids would saturate, classes tie, and the matte be arbitrary in
 any arithmetic.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from export import pictures, plans, settling
+from export import graph, pictures, plans, precision, settling
 from export.build import BuildOptions, build
 from sdk.engine import EngineFile
 from sdk.manifest import Manifest
@@ -70,6 +71,22 @@ def test_released_checkpoint_builds_and_verifies(backbone: str, rosta: str, tmp_
     assert report["openvino", "float32"] == "passed"
     path.unlink()
     engine.unlink()  # gigabytes, which pytest would keep
+
+
+def test_aim_is_plain_operators_that_tensorrt_rtx_builds(tmp_path: Path) -> None:
+    """The exporter's own MaxUnpool would be a ScatterND over indices that TensorRT refuses."""
+    network: Any = networks.create("aim")
+    model = graph.export_onnx(network, network.heads, (64, 64))
+    kinds = Counter(node.op_type for node in model.graph)
+    assert not {kind for kind in kinds if kind.startswith(("Scatter", "Gather", "MaxUnpool"))}
+    assert kinds["MaxPool"] == 5
+    assert all(len(node.outputs) == 1 for node in model.graph)
+    pytest.importorskip("tensorrt_rtx")
+    half = precision.HALVES["fp16"]
+    typed = precision.typed(model, half, precision.protected(model, half))
+    graph.save(typed, tmp_path / "aim.onnx")
+    plan = plans.build("tensorrt-rtx", tmp_path / "aim.onnx", tmp_path / "x.plan", warn=print)
+    assert plan.path.stat().st_size > 100_000_000  # the weights are in it
 
 
 @pytest.mark.slow
