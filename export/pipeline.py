@@ -584,9 +584,8 @@ def _costs(network: NetworkInfo, *, whole: bool) -> str:
 
 
 def _next_command(path: Path, manifest: Manifest) -> str:
-    if manifest.extra_inputs:  # needs a trimap beside the picture
-        return f"python -m export.info {shlex.quote(str(path))}"
-    return f"python -m samples.image photo.jpg --engine {shlex.quote(str(path))}"
+    trimap = " --trimap trimap.png" if manifest.extra_inputs else ""
+    return f"python -m samples.image photo.jpg{trimap} --engine {shlex.quote(str(path))}"
 
 
 @contextlib.contextmanager
