@@ -22,7 +22,7 @@ from export import graph, pipeline, plans, verify
 from export.build import BuildError, BuildOptions, build, main
 from export.report import Report
 from sdk.engine import EngineFile
-from sdk.manifest import Manifest
+from sdk.manifest import Manifest, NetworkInfo
 from training import checkpoints
 
 SMALL = BuildOptions("gfm", random_weights=True, sizes=((64, 96),), targets=("onnx",))
@@ -466,3 +466,12 @@ def test_the_light_network_builds_from_the_command_line(tmp_path: Path) -> None:
         manifest = json.loads(archive.read("manifest.json"))
     assert manifest["network"]["parameters"] < 6_000_000
     assert manifest["weights"]["random"]
+
+
+def test_costs_are_told_as_the_papers_count() -> None:
+    network = NetworkInfo("aim", "resnet34", "unified", 54_785_191, {"288x512": 43_920_000_000})
+    assert pipeline._costs(network, whole=True) == (
+        "54.79 M parameters (55.30 M with what released files hold and nothing reads); "
+        "multiply-accumulates an image: 43.92 G at 288x512, 190.58 G at 800x800, "
+        "as the papers count"
+    )

@@ -1,0 +1,83 @@
+"""The table of networks: what is counted and how a line reads. Builds are tested in export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import exports
+from benchmarks.__main__ import main
+from tests.training import released
+
+
+def row(**changes: object) -> exports.Row:
+    """A measured line, made up."""
+    verification = {"sad": 0.0321, "mad": 2.2e-4, "bound": {"mad": 2e-3}}
+    engine = {"nodes": 574, "plan_seconds": 1.84, "plan_bytes": 117_300_000, "float32": ["a", "b"]}
+    values = {
+        "network": "aim",
+        "backbone": "resnet34",
+        "rosta": "unified",
+        "weights": "reference",
+        "parameters": [54_785_191],
+        "macs": {"512x512": 78_066_000_000, "800x800": 190_577_000_000},
+        "reference": 1.4e-6,
+        "engines": {name: engine | {"verification": verification} for name in ("fp32", "fp16")},
+    }
+    return exports.Row(**(values | changes))  # type: ignore[arg-type]
+
+
+def test_a_line_stands_beside_the_papers_figures() -> None:
+    cells = dict(zip(exports.HEAD, exports.text(row()), strict=True))
+    assert cells["network"] == "aim resnet34 unified"
+    assert (cells["M parameters"], cells["GMac 800²"]) == ("54.79", "190.58")
+    assert exports.text(row())[3] == "55.3"
+    assert cells["paper"] == "191.52"  # the later of the two columns of that name
+    assert (cells["reference"], cells["nodes"]) == ("1.4e-06", "574")
+    assert cells["RTX plan fp16"] == "1.8 s, 117 MB"
+    assert (cells["SAD fp16"], cells["MAD fp16"], cells["bound"]) == (
+        "0.032",
+        "2.2e-04",
+        "mad 2e-03",
+    )
+    assert cells["kept in float32"] == "2"
+
+
+def test_a_failed_build_says_why_in_its_line() -> None:
+    cells = exports.text(row(failed="verification: past its bound", engines={}))
+    assert len(cells) == len(exports.HEAD)
+    assert "verification: past its bound" in cells
+
+
+def test_the_classifier_is_counted_beside_sim() -> None:
+    sim = next(case for case in exports.CASES if case.name == "sim")
+    parameters, _ = exports.cost(sim)
+    assert parameters == [
+        released.listing(name)["parameters"] for name in ("sim", "sim_classifier")
+    ]
+    cells = exports.text(row(network="sim", rosta="none", parameters=parameters))
+    assert cells[2] == "46.61 + 23.55 = 70.16"
+
+
+def test_counts_are_those_of_the_hooks() -> None:
+    """FlopCounterMode against forward hooks on every convolution and linear layer."""
+    import torch
+
+    from training import networks
+
+    case = next(case for case in exports.CASES if case.reference == "gfm_r34_tt")
+    _, macs = exports.cost(case)
+    with torch.device("meta"):
+        network = networks.create(case.name, backbone=case.backbone, rosta=case.rosta).eval()
+    assert macs["512x512"] == released.multiply_accumulates(network, 512, 512)
+
+
+def test_the_output_agrees_with_the_reference(tmp_path: Path) -> None:
+    case = next(case for case in exports.CASES if case.reference == "gfm_r34_tt")
+    assert exports.against_reference(case, tmp_path / "weights.pth") < 1e-4
+
+
+def test_an_unknown_network_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["exports", "--only", "gmf"]) == 2
+    assert "--only 'gmf' fits no network; expected a part of: gfm" in capsys.readouterr().err
