@@ -214,7 +214,7 @@ def text(row: Row) -> list[str]:
     cells += [f"{row.macs[f'{side}x{side}'] / 1e9:.2f}" for side in SIDES] + [printed[1]]
     cells += ["" if row.reference is None else f"{row.reference:.1e}"]
     if row.failed:
-        return [*cells, row.failed, *[""] * (len(HEAD) - len(cells) - 1)]
+        return [*cells, "failed", *[""] * (len(HEAD) - len(cells) - 1)]
     plain, half = row.engines["fp32"], row.engines["fp16"]
     cells.append(str(plain["nodes"]))
     for engine in (plain, half):
@@ -239,6 +239,8 @@ def report(cases: Sequence[Case], size: Size, output: Path, command: str) -> lis
             rows.append(measure(case, size, Path(folder)))
     facts["load_after"] = machine.load_average()
     table = tables.table(HEAD, [text(row) for row in rows])
+    for case, row in zip(cases, rows, strict=True):
+        table += f"\n\n{case} failed: {row.failed}" if row.failed else ""
     print(table)
     output.mkdir(parents=True, exist_ok=True)
     cores = f"{facts['cpu']}, {facts['cores']} cores"

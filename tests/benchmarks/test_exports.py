@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -44,10 +45,17 @@ def test_a_line_stands_beside_the_papers_figures() -> None:
     assert cells["kept in float32"] == "2"
 
 
-def test_a_failed_build_says_why_in_its_line() -> None:
-    cells = exports.text(row(failed="verification: past its bound", engines={}))
-    assert len(cells) == len(exports.HEAD)
-    assert "verification: past its bound" in cells
+def test_a_failed_build_is_told_under_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = row(failed="verification: past its bound", engines={})
+    monkeypatch.setattr(exports, "measure", lambda *_: failed)
+    case = exports.Case("aim", "resnet34", "unified")
+    paths = exports.report([case], (96, 160), tmp_path, "python -m benchmarks exports")
+    for text in (capsys.readouterr().out, paths[0].read_text(encoding="utf-8")):
+        assert "failed" in text.splitlines()[2 if text.startswith("|") else 6]
+        assert "aim resnet34 unified failed: verification: past its bound" in text
+    assert json.loads(paths[1].read_text(encoding="utf-8"))["rows"][0]["failed"] == failed.failed
 
 
 def test_the_classifier_is_counted_beside_sim() -> None:
