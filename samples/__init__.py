@@ -1,6 +1,6 @@
 """Short programs to copy from: ``image``, ``video``, ``webcam``, each one idea.
 
-They share how they end (``run``) and how the two scales of ``--hybrid`` are read (``scales``).
+They share how they end (``run``) and the flags for special ways to run a network (``add_ways``).
 """
 
 from __future__ import annotations
@@ -38,3 +38,18 @@ def scales(text: str) -> tuple[float, float]:
             f"{text!r}, expected two scales of the frame such as 1/3,1/2"
         ) from error
     return glance, focus
+
+
+def add_ways(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trimap-from`` and ``--hybrid``, the options of ``Matter`` by the same names."""
+    parser.add_argument(
+        "--trimap-from",
+        metavar="ENGINE",
+        help="engine that makes the trimaps, for networks that take one (sim)",
+    )
+    parser.add_argument(
+        "--hybrid",
+        type=scales,
+        metavar="GLANCE,FOCUS",
+        help="two scales of the frame, as 1/3,1/2: glance and focus in passes of their own",
+    )

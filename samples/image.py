@@ -21,7 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from samples import run, scales
+from samples import add_ways, run
 from sdk import FrameError, Matter, VideoError
 from sdk.background import Background
 
@@ -39,17 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="FILE",
         help="trimap, for networks that take one (sim); once for each picture, in their order",
     )
-    parser.add_argument(
-        "--trimap-from",
-        metavar="ENGINE",
-        help="engine that makes the trimaps, for networks that take one (sim)",
-    )
-    parser.add_argument(
-        "--hybrid",
-        type=scales,
-        metavar="GLANCE,FOCUS",
-        help="two scales of the frame, as 1/3,1/2: glance and focus in passes of their own",
-    )
+    add_ways(parser)
     parser.add_argument(
         "--background",
         default="green",

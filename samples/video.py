@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from samples import run, scales
+from samples import add_ways, run
 from sdk import Matter
 from sdk.video import VideoInterrupted, check_output, matte_video
 
@@ -32,17 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help=".mp4 .mov .mkv .webm; with --alpha .mov .webm, a folder or name%%05d.png",
     )
     parser.add_argument("--engine", default="gfm.engine", help="engine file (default: gfm.engine)")
-    parser.add_argument(
-        "--trimap-from",
-        metavar="ENGINE",
-        help="engine that makes the trimaps, for networks that take one (sim)",
-    )
-    parser.add_argument(
-        "--hybrid",
-        type=scales,
-        metavar="GLANCE,FOCUS",
-        help="two scales of the frame, as 1/3,1/2: glance and focus in passes of their own",
-    )
+    add_ways(parser)
     parser.add_argument(
         "--background",
         default="green",

@@ -24,7 +24,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from samples import run, scales
+from samples import add_ways, run
 from sdk import Matter, VideoError
 from sdk.background import Background
 from sdk.stream import fail_safe
@@ -122,17 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("source", help="camera index, video file or stream address")
     parser.add_argument("--engine", default="gfm.engine", help="engine file (default: gfm.engine)")
-    parser.add_argument(
-        "--trimap-from",
-        metavar="ENGINE",
-        help="engine that makes the trimaps, for networks that take one (sim)",
-    )
-    parser.add_argument(
-        "--hybrid",
-        type=scales,
-        metavar="GLANCE,FOCUS",
-        help="two scales of the frame, as 1/3,1/2: glance and focus in passes of their own",
-    )
+    add_ways(parser)
     parser.add_argument(
         "--background",
         action="append",
