@@ -206,7 +206,7 @@ def built(
 def text(row: Row) -> list[str]:
     """The cells of one line, as in :data:`HEAD`."""
     printed = PAPER.get((row.network, row.backbone, row.rosta), ("", ""))
-    cells = [" ".join(word for word in (row.network, row.backbone, row.rosta) if word != "none")]
+    cells = [str(Case(row.network, row.backbone, row.rosta))]
     counts = " + ".join(f"{count / 1e6:.2f}" for count in row.parameters)
     if row.parameters[1:]:
         counts += f" = {sum(row.parameters) / 1e6:.2f}"
