@@ -22,7 +22,7 @@ SUFFIXES = (".safetensors", ".pth", ".pt")
 
 DEFAULT_SIZE = (288, 512)  # height and width
 # What both sides are a multiple of: the networks' own ``size_multiple``, known before torch is.
-SIZE_MULTIPLE = {"gfm": 32, "aim": 32, "msia": 16, "sim": 8}
+SIZE_MULTIPLE = {"gfm": 32, "gfm-plate": 32, "aim": 32, "msia": 16, "sim": 8}
 # The RoSTa of the ensemble that takes a checkpoint for each of its networks, and theirs in order.
 ENSEMBLE, ENSEMBLED = "en-median", ("tt", "ft", "bt")
 # Networks that take a semantic trimap -> the network that makes it.

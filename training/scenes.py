@@ -9,28 +9,15 @@ the photographs that scikit-image carries. A scene follows from its seed alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from training.layers import Image, Layers, Mask, compose
+from training.plates import plate
 from training.silhouettes import Part, body, fill, strands
 from training.textures import noise, palette, texture
-
-Image = NDArray[np.uint8]
-Mask = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Layers:
-    """A scene taken apart; image = camera(alpha · foreground + (1 − alpha) · background)."""
-
-    image: Image  # H×W×3 RGB, after the camera's noise and compression
-    alpha: Mask  # H×W in 0..1
-    foreground: Image  # H×W×3 RGB, defined everywhere
-    background: Image  # H×W×3 RGB
 
 
 def scene(seed: int, size: tuple[int, int]) -> tuple[Image, Mask]:
@@ -40,22 +27,18 @@ def scene(seed: int, size: tuple[int, int]) -> tuple[Image, Mask]:
     return drawn.image, drawn.alpha
 
 
-def layers(seed: int, size: tuple[int, int]) -> Layers:
-    """As :func:`scene`, with the foreground and background that were composed."""
+def layers(seed: int, size: tuple[int, int], with_plate: bool = False) -> Layers:
+    """As :func:`scene`, with the foreground and background that were composed, and if asked a
+    plate (:mod:`training.plates`); the rest is the same with and without."""
     rng = np.random.default_rng(seed)
     height, width = size
     parts = _place(rng, height, width)
     alpha = _matte(rng, parts, height, width)
     foreground = _paint(rng, parts, height, width)
-    background = _backdrop(rng, alpha, foreground, height, width)
+    background, empty = _backdrop(rng, alpha, foreground, height, width)
     image = _camera(rng, compose(foreground, background, alpha))
-    return Layers(image, alpha, foreground, background)
-
-
-def compose(foreground: Image, background: Image, alpha: Mask) -> Image:
-    """alpha · foreground + (1 − alpha) · background, rounded; uint8 H×W×3."""
-    blend = background + (foreground.astype(np.float32) - background) * alpha[..., None]
-    return (blend + 0.5).astype(np.uint8)
+    second = _camera(rng, plate(rng, empty)) if with_plate else None
+    return Layers(image, alpha, foreground, background, second)
 
 
 def _place(rng: np.random.Generator, height: int, width: int) -> list[Part]:
@@ -163,7 +146,8 @@ def _light(rng: np.random.Generator, height: int, width: int) -> Mask:
 
 def _backdrop(
     rng: np.random.Generator, alpha: Mask, foreground: Image, height: int, width: int
-) -> Image:
+) -> tuple[Image, Image]:
+    """The background, with the subject's shadow and without."""
     zoom = rng.uniform(0.6, 2.5)
     image = texture(rng, height, width, zoom)
     for _ in range(int(rng.integers(0, 3))):  # ground and wall, near and far
@@ -186,6 +170,7 @@ def _backdrop(
     if rng.random() < 0.12:  # camouflage: the background takes the subject's mean colour
         shift = foreground[::4, ::4].mean((0, 1)) - image[::4, ::4].mean((0, 1))
         image = np.clip(image + shift * rng.uniform(0.5, 1.0), 0, 255).astype(np.uint8)
+    shadow = None
     if rng.random() < 0.3:  # the subject's shadow
         reach = min(height, width)
         offset = np.array(
@@ -193,7 +178,14 @@ def _backdrop(
         )
         shadow = cv2.warpAffine(alpha, offset, (width, height))
         shadow = cv2.GaussianBlur(shadow, (0, 0), reach * rng.uniform(0.01, 0.06))
-        image = (image * (1 - rng.uniform(0.2, 0.6) * shadow[..., None])).astype(np.uint8)
+        shadow = 1 - rng.uniform(0.2, 0.6) * shadow[..., None]
+    empty = _lens(rng, image, blurred)
+    return (empty if shadow is None else (empty * shadow).astype(np.uint8)), empty
+
+
+def _lens(rng: np.random.Generator, image: Image, blurred: bool) -> Image:
+    """The background as a lens that is focused on the subject shows it."""
+    height, width = image.shape[:2]
     if blurred:
         kernel = max(3, int(min(height, width) * rng.uniform(0.015, 0.13)))
         soft = cv2.blur(cv2.blur(image, (kernel, kernel)), (kernel // 2 + 1, kernel // 2 + 1))

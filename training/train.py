@@ -60,8 +60,9 @@ class Scenes:
     def __getitem__(self, key: tuple[int, int, int]) -> dict[str, Any]:
         import torch
 
+        from training.layers import compose
         from training.representations import focus_target, glance_target
-        from training.scenes import compose, layers
+        from training.scenes import layers
 
         seed, height, width = key
         drawn = layers(seed, (height, width))

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from training.scenes import compose, layers, scene
+from training.layers import compose
+from training.scenes import layers, scene
 from training.silhouettes import ellipse, fill
 
 

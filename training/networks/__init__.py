@@ -31,6 +31,7 @@ _NETWORKS = {
         ("mobilenetv3", "resnet34", "resnet34_2b", "resnet101", "densenet121"),
         ("tt", "ft", "bt", "rim", "en-median"),
     ),
+    "gfm-plate": _Options(("mobilenetv3",), ("tt", "ft", "bt")),
     "aim": _Options(("resnet34",), ("unified",), ("se", "attention")),
     "msia": _Options(("resnext101",), parts=("ini", "sed", "adaptive")),
     "sim": _Options(("resnet50",)),
@@ -95,6 +96,10 @@ def create(
     for part in without:
         _known(f"part of {name}", part, parts(name))
     left_out = tuple(part for part in parts(name) if part in without)
+    if name == "gfm-plate":
+        from training.networks.gfm_light import GFMPlate
+
+        return GFMPlate(rosta)
     if name == "aim":
         from training.networks.aim import AIM
 

@@ -15,6 +15,8 @@ choice of layers, made for a few milliseconds on a laptop's CPU:
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -92,14 +94,14 @@ class _GlanceDecoder(nn.Module):
 
 
 class _FocusDecoder(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 3) -> None:
         super().__init__()
         c2, c4, c8, c16, c32 = CHANNELS
         self.bridge = _Bridge(c32 + 128, 128)
         self.stage16 = _Separable(128 + c16, 96)
         self.stage8 = _Separable(96 + c8, 64)
         self.stage4 = _Separable(64 + c4, 48)
-        self.stage2 = _Separable(48 + c2 + 12, 32)
+        self.stage2 = _Separable(48 + c2 + 4 * channels, 32)
         self.predict = nn.Conv2d(32, 4, 3, padding=1)
 
     def forward(
@@ -116,7 +118,7 @@ class _FocusDecoder(nn.Module):
         x = self.stage16(torch.cat([_resize(x, e16), e16], 1))  # N×96×H/16×W/16
         x = self.stage8(torch.cat([_resize(x, e8), e8], 1))  # N×64×H/8×W/8
         x = self.stage4(torch.cat([_resize(x, e4), e4], 1))  # N×48×H/4×W/4
-        pixels = functional.pixel_unshuffle(image, 2)  # N×12×H/2×W/2
+        pixels = functional.pixel_unshuffle(image, 2)  # N×12×H/2×W/2, or 24 with a plate
         x = self.stage2(torch.cat([_resize(x, e2), e2, pixels], 1))  # N×32×H/2×W/2
         return torch.sigmoid(functional.pixel_shuffle(self.predict(x), 2))  # N×1×H×W
 
@@ -124,11 +126,11 @@ class _FocusDecoder(nn.Module):
 class _Collaborative(nn.Module):
     """One glance and one focus decoder over the shared encoder's features."""
 
-    def __init__(self, rosta: str) -> None:
+    def __init__(self, rosta: str, channels: int = 3) -> None:
         super().__init__()
         self.rosta = rosta
         self.glance = _GlanceDecoder(3 if rosta == "tt" else 2)
-        self.focus = _FocusDecoder()
+        self.focus = _FocusDecoder(channels)
 
     def forward(self, image: Tensor, features: list[Tensor]) -> dict[str, Tensor]:
         e2, e4, e8, e16, e32 = features
@@ -190,6 +192,34 @@ class GFMLight(nn.Module):
         alpha = self.integration(x, [heads["alpha"] for heads in outputs.values()])
         result["alpha"] = alpha if self.training else alpha.clamp(0, 1)
         return result
+
+
+class GFMPlate(nn.Module):
+    """Light GFM that also sees a *plate*: a photograph of the same place without the subject.
+
+    ``forward(x, plate)``: both RGB, ImageNet-normalised, float32 N×3×H×W, H and W multiples of 32 →
+    as :class:`GFMLight`. What differs from the plate is the subject, so it need not know objects;
+    the plate may be shifted by a few pixels, exposed otherwise, and lack the subject's shadow.
+    """
+
+    name = "gfm-plate"
+    backbone = "mobilenetv3"
+    inputs: ClassVar = {"image": 3, "plate": 3}
+    size_multiple = 32
+    input_spec = GFMLight.input_spec
+
+    def __init__(self, rosta: str) -> None:
+        super().__init__()
+        self.rosta = rosta
+        self.encoder = MobileNetV3(channels=6)
+        self.decoders = nn.ModuleDict({rosta: _Collaborative(rosta, channels=6)})
+        self.heads = {"glance": 3 if rosta == "tt" else 2, "focus": 1}
+        self.fusion = rosta
+
+    def forward(self, x: Tensor, plate: Tensor) -> dict[str, Tensor]:
+        """See the class."""
+        both = torch.cat([x, plate - x], 1)  # N×6×H×W: the difference is what it has to see
+        return self.decoders[self.rosta](both, self.encoder(both))
 
 
 def _resize(x: Tensor, like: Tensor) -> Tensor:

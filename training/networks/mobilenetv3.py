@@ -92,11 +92,12 @@ class _InvertedResidual(nn.Module):
 
 
 class MobileNetV3(nn.Module):
-    """N×3×H×W → five feature maps, at strides 2, 4, 8, 16, 32 with :data:`CHANNELS` channels."""
+    """N×channels×H×W → five feature maps, at strides 2, 4, 8, 16, 32 with :data:`CHANNELS`
+    channels."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 3) -> None:
         super().__init__()
-        features: list[nn.Module] = [nn.Sequential(*_conv(3, 16, 3, 2), nn.Hardswish())]
+        features: list[nn.Module] = [nn.Sequential(*_conv(channels, 16, 3, 2), nn.Hardswish())]
         inside = 16
         for kernel, expanded, outside, gate, swish, stride in _BLOCKS:
             features.append(
