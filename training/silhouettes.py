@@ -104,7 +104,58 @@ def portrait(rng: np.random.Generator) -> list[Part]:
         for side in (-1, 1):
             top = np.array([x + side * head * 0.8, y - head * 0.4])
             parts.insert(1, Part(limb(top, top + (side * head * 0.2, length), head * 0.4, 0.8), 0))
+    return parts + _features(rng, np.array([x, y]), head)
+
+
+def _features(rng: np.random.Generator, face: Points, size: float) -> list[Part]:
+    """Eyes, mouth and sometimes glasses of a person's face."""
+    if rng.random() < 0.25:  # seen from behind, or too far away
+        return []
+    parts = [
+        Part(ellipse(face + (side * size * 0.32, -size * 0.15), size * 0.11, size * 0.06), 3)
+        for side in (-1, 1)
+    ]
+    parts.append(Part(ellipse(face + (0, size * 0.6), size * 0.26, size * 0.07), 3))
+    if rng.random() < 0.2:
+        bar = np.array([size * 0.65, 0.0])
+        middle = face - (0, size * 0.15)
+        parts.append(Part(limb(middle - bar, middle + bar, size * 0.13, 1.0), 3))
     return parts
+
+
+def figure(rng: np.random.Generator) -> list[Part]:
+    """A whole person, standing, walking or sitting."""
+    hip = np.array([rng.uniform(0.4, 0.6), rng.uniform(0.5, 0.62)])
+    tall = rng.uniform(0.26, 0.36)  # from hip to neck
+    neck = hip + (rng.normal(0, 0.05), -tall)
+    head = tall * rng.uniform(0.2, 0.27)
+    broad = tall * rng.uniform(0.26, 0.4)
+    parts = []
+    spread = rng.uniform(0.02, 0.3)
+    for side in (-1, 1):  # two legs with knees
+        knee = hip + (side * spread * rng.uniform(0.2, 0.7), tall * rng.uniform(0.4, 0.75))
+        foot = knee + (rng.normal(0, 0.08), tall * rng.uniform(0.5, 0.8))
+        thick = tall * rng.uniform(0.14, 0.2)
+        parts += [Part(limb(hip, knee, thick, 0.8), 1), Part(limb(knee, foot, thick * 0.8, 0.6), 1)]
+        parts.append(Part(ellipse(foot + (side * 0.02, 0.01), thick * 0.9, thick * 0.45), 3))
+    if rng.random() < 0.3:  # a skirt or a coat
+        hem = np.array(
+            [hip + (s * rng.uniform(0.1, 0.25), rng.uniform(0.1, 0.35)) for s in (1, -1)]
+        )
+        waist = np.array([hip + (s * broad * 0.7, -tall * 0.4) for s in (-1, 1)])
+        parts.append(Part(np.concatenate([waist, hem]), 0))
+    parts.append(Part(limb(hip, neck + (0, tall * 0.2), broad * rng.uniform(0.7, 1), 1.1), 2))
+    for side in (-1, 1):
+        shoulder = neck + (side * broad * 0.9, tall * 0.2)
+        elbow = shoulder + (side * rng.uniform(-0.02, 0.15), rng.uniform(-0.12, 0.16))
+        hand = elbow + rng.normal(0, 0.1, 2)
+        thick = tall * rng.uniform(0.09, 0.13)
+        parts.append(Part(limb(shoulder, elbow, thick, 0.85), 2))
+        parts.append(Part(limb(elbow, hand, thick * 0.85, 0.7), int(rng.integers(1, 3))))
+    face = neck - (0, head * 1.1)
+    parts.append(Part(ellipse(face - (0, head * 0.15), head * 0.95, head * 1.15), 0))
+    parts.append(Part(ellipse(face, head * 0.8, head), 1))
+    return parts + _features(rng, face, head)
 
 
 def animal(rng: np.random.Generator) -> list[Part]:
@@ -167,6 +218,13 @@ def _head(rng: np.random.Generator, face: Points, size: float, facing: float) ->
             tip = root + (side * size * rng.uniform(0.2, 0.5), size * rng.uniform(0.5, 1.3))
             ear = limb(root, tip, size * rng.uniform(0.2, 0.35), rng.uniform(0.5, 1.1))
         parts.append(Part(ear, 1))
+    if rng.random() < 0.12:  # horns or antlers
+        for side in (-1, 1):
+            root = face + (side * size * 0.4, -size * 0.7)
+            for _ in range(int(rng.integers(1, 4))):
+                tip = root + (side * size * rng.uniform(0, 1.4), -size * rng.uniform(0.3, 1.2))
+                parts.append(Part(limb(root, tip, size * rng.uniform(0.1, 0.22), 0.7), 2))
+                root = tip
     parts.append(Part(ellipse(face, size, size * rng.uniform(0.8, 1.05)), 0))
     muzzle = face + (facing * size * rng.uniform(0.4, 1.0), size * rng.uniform(0.2, 0.5))
     parts.append(
@@ -217,8 +275,8 @@ def thing(rng: np.random.Generator) -> list[Part]:
 
 def body(rng: np.random.Generator) -> list[Part]:
     """A random silhouette: about as many people as animals, the rest things."""
-    kind = rng.choice(4, p=(0.32, 0.2, 0.23, 0.25))
-    parts = (portrait, animal, close_up, thing)[kind](rng)
+    kind = rng.choice(5, p=(0.24, 0.14, 0.18, 0.24, 0.2))
+    parts = (portrait, figure, animal, close_up, thing)[kind](rng)
     tilt, zoom = rng.normal(0, 0.12), rng.uniform(0.8, 1.25)
     c, s = zoom * np.cos(tilt), zoom * np.sin(tilt)
     turn = np.array([[c, -s], [s, c]])

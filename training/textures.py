@@ -47,13 +47,15 @@ def noise(rng: np.random.Generator, height: int, width: int, roughness: float) -
 
     ``roughness`` 0 keeps the coarsest octave only, 1 gives all of them equal weight.
     """
-    total = np.zeros((height, width), np.float32)
+    longest = max(height, width)
+    total = np.zeros((2, 2), np.float32)
     cells, weight = 2, 1.0
-    while cells < max(height, width) and weight > 0.02:
-        shape = (max(2, cells * height // max(height, width)), cells)
-        grid = rng.standard_normal(shape).astype(np.float32)
-        total += weight * cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
+    while cells < longest and weight > 0.02:  # from octave to octave, so that few are large
+        shape = (max(2, cells * height // longest), max(2, cells * width // longest))
+        total = cv2.resize(total, shape[::-1], interpolation=cv2.INTER_CUBIC)
+        total += weight * rng.standard_normal(shape, np.float32)
         cells, weight = cells * 2, weight * roughness
+    total = cv2.resize(total, (width, height), interpolation=cv2.INTER_CUBIC)
     total -= total.mean()
     return total / max(float(total.std()), 1e-6)
 
@@ -145,7 +147,7 @@ def _structure(rng: np.random.Generator) -> Image:
 def _photograph(rng: np.random.Generator) -> Image:
     """A crop small enough to be a texture and not an object, turned, mirrored and recoloured."""
     source = photographs()[rng.integers(len(PHOTOGRAPHS))]
-    side = int(rng.uniform(40, 170))
+    side = int(rng.uniform(40, 200))
     y = int(rng.integers(0, source.shape[0] - side))
     x = int(rng.integers(0, source.shape[1] - side))
     crop = np.rot90(source[y : y + side, x : x + side], int(rng.integers(4)))
@@ -163,6 +165,24 @@ def recolour(rng: np.random.Generator, image: Image, strength: float) -> Image:
     rgb = cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB)
     gain = rng.uniform(1 - 0.45 * strength, 1 + 0.35 * strength)
     return cv2.convertScaleAbs(rgb, alpha=gain, beta=rng.uniform(-30, 30) * strength)
+
+
+def pattern(rng: np.random.Generator, height: int, width: int) -> Mask:
+    """Spots, stripes or a check with wavering edges, float32 H×W in 0..1."""
+    reach = min(height, width)
+    across, along = np.meshgrid(
+        np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
+    )
+    bend = reach * rng.uniform(0, 0.12)
+    across += bend * noise(rng, height, width, 0.4)
+    along += bend * noise(rng, height, width, 0.4)
+    angle, period = rng.uniform(0, np.pi), reach * rng.uniform(0.03, 0.25)
+    turned = (np.cos(angle) * across + np.sin(angle) * along) * np.float32(2 * np.pi / period)
+    other = (np.cos(angle) * along - np.sin(angle) * across) * np.float32(2 * np.pi / period)
+    kind = rng.integers(3)
+    wave = (np.sin(turned), np.sin(turned) * np.sin(other), np.sign(np.sin(turned) * np.sin(other)))
+    hardness, threshold = rng.uniform(1, 6), rng.uniform(-0.4, 0.4)
+    return np.clip(0.5 + hardness * (wave[kind] - threshold), 0, 1).astype(np.float32)
 
 
 _MAKERS = (_coloured_noise, _streaks, _dead_leaves, _structure, _photograph)
