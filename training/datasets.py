@@ -127,6 +127,13 @@ class Sample:
     kind: str
     category: str
 
+    @property
+    def matte(self) -> Mask:
+        """The alpha matte, where there has to be one; DatasetError if there is none."""
+        if self.alpha is None:
+            raise DatasetError(f"{self.name} has no alpha matte; expected one")
+        return self.alpha
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -151,36 +158,13 @@ class Dataset:
             lacking = [item.name for item in self.items if getattr(item, part) is None]
             if lacking:
                 raise DatasetError(
-                    f"{self.root} ({self.layout}, {self.split}): {len(lacking)} of {len(self)} items "
-                    f"have no {part}, the first is {lacking[0]}; expected one for every item"
+                    f"{self.root} ({self.layout}, {self.split}): {len(lacking)} of {len(self)} "
+                    f"items have no {part}, such as {lacking[0]}; expected one for every item"
                 )
 
     def read(self, index: int) -> Sample:
-        """Decode one item.
-
-        Raises:
-            DatasetError: a file cannot be decoded, is not of the image's size, or a matte has
-                colours.
-        """
-        item = self.items[index]
-        files = item.files()
-        masks = {part: _mask(files[part]) for part in _MASKS if part in files}
-        colours = {
-            part: _colours(path, self._turns) for part, path in files.items() if part not in _MASKS
-        }
-        decoded = {part: masks.get(part, colours.get(part)) for part in files}
-        _same_size(item, {part: a.shape[1::-1] for part, a in decoded.items()})
-        trimap = masks.get("trimap")
-        return Sample(
-            item.name,
-            colours["image"] if "image" in colours else colours["foreground"],
-            masks.get("alpha"),
-            None if trimap is None else _three_levels(trimap),
-            colours.get("foreground"),
-            colours.get("background"),
-            item.kind,
-            item.category,
-        )
+        """Decode one item; raises as :func:`read`."""
+        return read(self.items[index], self._turns)
 
     def check(self) -> None:
         """Look at every file's header.
@@ -239,6 +223,34 @@ def open(  # noqa: A001 - datasets.open, as tarfile.open or gzip.open
             files = (next(iter(item.files().values())) for item in (one, other))
             raise DatasetError(f"{' and '.join(map(str, files))} have the same name; rename one")
     return Dataset(root.resolve().name, layout, root, split, tuple(items))
+
+
+def read(item: Item, turns: bool = True) -> Sample:
+    """Decode the files of one item.
+
+    Args:
+        item: its files.
+        turns: whether to turn photographs as their Exif orientation says.
+
+    Raises:
+        DatasetError: a file cannot be decoded, is not of the image's size, or a matte has colours.
+    """
+    files = item.files()
+    masks = {part: _mask(files[part]) for part in _MASKS if part in files}
+    colours = {part: _colours(path, turns) for part, path in files.items() if part not in _MASKS}
+    sizes = {part: picture.shape[1::-1] for part, picture in colours.items()}
+    _same_size(item, sizes | {part: mask.shape[1::-1] for part, mask in masks.items()})
+    trimap = masks.get("trimap")
+    return Sample(
+        item.name,
+        colours["image"] if "image" in colours else colours["foreground"],
+        masks.get("alpha"),
+        None if trimap is None else _three_levels(trimap),
+        colours.get("foreground"),
+        colours.get("background"),
+        item.kind,
+        item.category,
+    )
 
 
 def recognise(root: Path) -> str:
