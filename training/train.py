@@ -115,6 +115,7 @@ def validate(network: nn.Module, count: int) -> dict[str, float]:
     import torch
 
     from training.metrics import evaluate
+    from training.objectives import normalise
     from training.scenes import scene
 
     totals: dict[str, float] = {}
@@ -135,6 +136,8 @@ def calibrate(network: nn.Module, options: Options) -> None:
     from torch.optim.swa_utils import update_bn
     from torch.utils.data import DataLoader
 
+    from training.objectives import normalise
+
     keys = list(batches(options.steps, options.steps + options.calibration, options.batch))
     loader: Any = DataLoader(
         Scenes(options.rosta, options.transition),  # type: ignore[arg-type]
@@ -142,15 +145,6 @@ def calibrate(network: nn.Module, options: Options) -> None:
         num_workers=options.workers,
     )
     update_bn((normalise(batch["image"], network) for batch in loader), network)
-
-
-def normalise(image: Tensor, network: nn.Module) -> Tensor:
-    """uint8 RGB N×3×H×W → the network's own input scale, float32."""
-    import torch
-
-    spec: Any = network.input_spec
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (spec.mean, spec.std))
-    return (image.float() - mean) / std
 
 
 def train(options: Options) -> dict[str, float]:
@@ -167,6 +161,7 @@ def train(options: Options) -> dict[str, float]:
     from training.checkpoints import save
     from training.losses import gfm_loss
     from training.networks import create
+    from training.objectives import normalise
 
     if options.threads:
         torch.set_num_threads(options.threads)

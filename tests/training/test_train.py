@@ -58,12 +58,13 @@ def test_the_loss_falls(tmp_path: Path) -> None:
     from torch.utils.data import default_collate
 
     from training.losses import gfm_loss
+    from training.objectives import normalise
 
     torch.manual_seed(0)
     scenes = train.Scenes("tt", 11)
     batch = default_collate([scenes[(seed, 64, 64)] for seed in range(4)])
     network = networks.create("gfm", backbone="mobilenetv3", rosta="tt").train()
-    x = train.normalise(batch.pop("image"), network)
+    x = normalise(batch.pop("image"), network)
     for key in ("composed", "foreground", "background"):
         batch[key] = batch[key].float() / 255
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3)
