@@ -24,12 +24,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training import machine, networks, tables
+from training.flags import FlagError, Parser, positive, size, whole
 from training.layers import KINDS
 from training.pictures import COUNT, PROCEDURAL, EvaluationError, Photographs, Pictures, Scenes
 from training.tables import Result
@@ -140,7 +141,8 @@ def measure(
     them alike. ``workers``: processes that measure; by default one for each core.
 
     Raises:
-        EvaluationError: a network that reads a plate, and pictures without.
+        EvaluationError: a network that reads a plate, and pictures without; a matte that is not
+            finite.
     """
     from tqdm import tqdm
 
@@ -166,6 +168,12 @@ def measure(
                 start = time.perf_counter()
                 alpha = system.matte(frame, picture.trimap, plate)
                 seconds = time.perf_counter() - start
+                if not np.isfinite(alpha).all():
+                    raise EvaluationError(
+                        f"{system.title} gives {picture.name} a matte with NaN or infinity; "
+                        f"expected numbers: build the engine without --fp16, or take another "
+                        f"backend"
+                    )
                 apart = 0.0 if first is None else float(np.abs(alpha - first).mean())
                 first = alpha if first is None else first
                 result = Result(
@@ -173,6 +181,7 @@ def measure(
                     picture=picture.name,
                     kind=picture.kind,
                     category=picture.category,
+                    trimap="own" if picture.own else "made",
                     size=cast("tuple[int, int]", alpha.shape),
                     seconds=seconds,
                     measures={},
@@ -209,9 +218,9 @@ def run(options: Options, command: str) -> list[Path]:
         output.mkdir(parents=True, exist_ok=True)
         about = {**machine.facts(command), **pictures.facts()}
         paths = [output / f"results.{ending}" for ending in ("md", "csv", "json")]
-        _write(paths[0], markdown(about, systems, found))
-        _write(paths[1], tables.comma_separated(results))
-        _write(paths[2], json.dumps(record(about, systems, results), indent=1) + "\n")
+        tables.write(paths[0], markdown(about, systems, found))
+        tables.write(paths[1], tables.comma_separated(results))
+        tables.write(paths[2], json.dumps(record(about, systems, results), indent=1) + "\n")
         if options.worst:
             paths += draw_worst(systems, results, pictures, options.worst, output)
     return paths
@@ -225,13 +234,7 @@ def open_pictures(options: Options) -> Pictures:
     """
     if options.data == PROCEDURAL:
         return Scenes(min(options.count, options.limit or options.count))
-    photographs = Photographs(options.data, options.layout, options.split, options.limit)
-    if photographs.left_out:
-        print(
-            f"{photographs.name}: left out {photographs.left_out} without a matte",
-            file=sys.stderr,
-        )
-    return photographs
+    return Photographs(options.data, options.layout, options.split, options.limit)
 
 
 def open_systems(options: Options, opened: contextlib.ExitStack) -> list[System]:
@@ -382,34 +385,19 @@ def _rows(system: System, worst: Sequence[Result], pictures: Pictures) -> Iterat
         yield Row(title, note, picture.image, picture.alpha, alpha)
 
 
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-
-
 # ── Command ─────────────────────────────────────────────────────────────────────────────────────
-
-
-class _Parser(argparse.ArgumentParser):
-    """One line for an error."""
-
-    def error(self, message: str) -> NoReturn:
-        raise EvaluationError(f"{message}; see python -m training.evaluate --help")
 
 
 def parse(arguments: Sequence[str]) -> Options:
     """The command line.
 
     Raises:
-        EvaluationError: received, expected, remedy, in one line.
+        FlagError: received, expected, remedy, in one line.
     """
-    parser = _Parser(
-        prog="python -m training.evaluate",
-        description="Measure mattes against the truth, of engines and checkpoints side by side.",
-        epilog="docs/evaluation.md says what the measures and tables mean.",
-        allow_abbrev=False,
+    parser = Parser(
+        "training.evaluate",
+        "Measure mattes against the truth, of engines and checkpoints side by side.",
+        "docs/evaluation.md says what the measures and tables mean.",
     )
     what = parser.add_argument_group("what is evaluated")
     what.add_argument(
@@ -432,12 +420,12 @@ def parse(arguments: Sequence[str]) -> Options:
         "--backend", metavar="NAME", help="of engines (default: the first that works)"
     )
     what.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:N")
-    what.add_argument("--threads", type=_whole, metavar="N", help="of networks on the CPU")
+    what.add_argument("--threads", type=positive, metavar="N", help="of networks on the CPU")
     what.add_argument(
         "--size",
         dest="sizes",
         action="append",
-        type=_size,
+        type=size,
         metavar="HxW",
         help="network height and width; repeatable (default: those of the engine, for a checkpoint "
         "those of the engine beside it, or 288x512)",
@@ -460,18 +448,18 @@ def parse(arguments: Sequence[str]) -> Options:
     data.add_argument("--layout", metavar="NAME", help="of the dataset (default: recognised)")
     data.add_argument("--split", choices=("train", "test"), default="test")
     data.add_argument(
-        "--count", type=_whole, default=COUNT, metavar="N", help=f"procedural scenes ({COUNT})"
+        "--count", type=positive, default=COUNT, metavar="N", help=f"procedural scenes ({COUNT})"
     )
-    data.add_argument("--limit", type=_whole, default=0, metavar="N", help="pictures at most")
+    data.add_argument("--limit", type=positive, default=0, metavar="N", help="pictures at most")
     out = parser.add_argument_group("results")
-    out.add_argument("--worst", type=_count, default=8, metavar="N", help="drawn cases (8)")
+    out.add_argument("--worst", type=whole, default=8, metavar="N", help="drawn cases (8)")
     out.add_argument(
-        "--workers", type=_count, metavar="N", help="processes that measure (default: the cores)"
+        "--workers", type=whole, metavar="N", help="processes that measure (default: the cores)"
     )
     out.add_argument("--output", type=Path, metavar="DIR", help=f"default: {RUNS}/NAME")
     given = vars(parser.parse_args(arguments))
     if not given["subjects"]:
-        raise EvaluationError(
+        raise FlagError(
             "nothing to evaluate; expected --engine FILE or --weights FILE, one or several"
         )
     for name in ("subjects", "sizes", "without"):
@@ -493,33 +481,14 @@ def _engine(text: str) -> Subject:
     return Subject(Path(path).expanduser(), engine=True, backend=backend)
 
 
-def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"([1-9]\d{0,4})[xX×]([1-9]\d{0,4})", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size; expected HxW, such as 288x512")
-    return int(match[1]), int(match[2])
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch(r"\d{1,9}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
-    return int(text)
-
-
-def _whole(text: str) -> int:
-    if not re.fullmatch(r"[1-9]\d{0,8}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
-    return int(text)
-
-
-def _expected() -> tuple[type[Exception], ...]:
+def expected() -> tuple[type[Exception], ...]:
     """What is said in one line; anything else is a fault of this program."""
     from sdk import MatterError
     from training.checkpoints import CheckpointError
     from training.datasets import DatasetError
     from training.metrics import MetricError
 
-    mine = (EvaluationError, networks.UnknownNetwork)
+    mine = (EvaluationError, FlagError, networks.UnknownNetwork)
     return (*mine, DatasetError, CheckpointError, MetricError, MatterError, OSError)
 
 
@@ -530,7 +499,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = parse(arguments)
         command = shlex.join(["python", "-m", "training.evaluate", *arguments])
         paths = run(options, command)
-    except _expected() as error:
+    except expected() as error:
         print(f"training.evaluate: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -28,8 +28,8 @@ class Picture:
     """One picture and its truth.
 
     ``image`` and ``plate`` (a photograph of the place without the subject) are uint8 H×W×3 RGB,
-    ``alpha`` is float32 H×W in 0..1, ``trimap`` uint8 H×W of 0, 128 and 255: the dataset's own, or
-    ``made`` from alpha by the papers' ellipse of 25 pixels. ``kind`` is SO, STM or NS (AIM, IJCAI
+    ``alpha`` is float32 H×W in 0..1, ``trimap`` uint8 H×W of 0, 128 and 255: the dataset's ``own``,
+    or made from alpha by the papers' ellipse of 25 pixels. ``kind`` is SO, STM or NS (AIM, IJCAI
     2021) and ``category`` the dataset's own word, "" where it has none.
     """
 
@@ -37,7 +37,7 @@ class Picture:
     image: Image
     alpha: Mask
     trimap: NDArray[np.uint8]
-    made: bool = True
+    own: bool = False
     kind: str = "SO"
     category: str = ""
     plate: Image | None = None
@@ -95,14 +95,13 @@ class Scenes:
 
 
 class Photographs:
-    """The samples of a dataset that have a matte.
+    """A dataset whose samples have a picture and its matte each.
 
-    ``left_out`` counts those that have none.
+    ``limit``: how many, from the first; 0 for all.
 
     Raises:
-        EvaluationError: no sample has a matte.
-        DatasetError: a folder, layout or file that is not what it should be
-            (:mod:`training.datasets`).
+        DatasetError: a folder, layout or file that is not what it should be, or samples without a
+            picture or its matte.
     """
 
     plates = False  # no published dataset has any
@@ -113,37 +112,33 @@ class Photographs:
         from training import datasets
 
         self._dataset = datasets.open(path, layout, split)
+        self._dataset.require("image", "alpha")
         self._dataset.check()
         self.name = self._dataset.name
-        every = self._dataset.items
-        known = [index for index, item in enumerate(every) if item.alpha is not None]
-        self.left_out = len(every) - len(known)
-        if not known:
-            raise EvaluationError(
-                f"{path} holds {len(every)} pictures and no matte; expected true mattes to compare "
-                f"with: NAME.png beside NAME.jpg, or a dataset's own layout"
-            )
-        self._indices = known[: limit or None]
-        self._facts = {"data": str(path), "layout": self._dataset.layout, "split": split}
+        self._count = min(len(self._dataset), limit or len(self._dataset))
 
     def __len__(self) -> int:
-        return len(self._indices)
+        return self._count
 
     def read(self, index: int) -> Picture:
         """See :class:`Pictures`."""
-        sample = self._dataset.read(self._indices[index])
-        if sample.alpha is None:  # the list said otherwise
-            raise EvaluationError(f"{sample.name} has no matte; expected the one that was listed")
+        sample = self._dataset.read(index)
+        alpha = sample.matte
         return Picture(
             name=sample.name,
             image=sample.image,
-            alpha=sample.alpha,
-            trimap=trimap(sample.alpha) if sample.trimap is None else sample.trimap,
-            made=sample.trimap is None,
+            alpha=alpha,
+            trimap=trimap(alpha) if sample.trimap is None else sample.trimap,
+            own=sample.trimap is not None,
             kind=sample.kind,
             category=sample.category,
         )
 
     def facts(self) -> dict[str, Any]:
         """See :class:`Pictures`."""
-        return {**self._facts, "pictures": len(self), "without a matte": self.left_out}
+        return {
+            "data": self.name,
+            "layout": self._dataset.layout,
+            "split": self._dataset.split,
+            "pictures": len(self),
+        }

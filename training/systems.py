@@ -127,15 +127,20 @@ class Engine(System):
         self.name = path.name
         self.runtime = self._matter.backend
         self.stored = manifest.precision
-        # A CPU may compute in another precision than the weights are stored in.
+        # A CPU may compute in another precision than the weights are stored in; what the backend
+        # says is of the size that was loaded first.
         words = (word for word in _ARITHMETIC if word in self._matter.runtime)
         self.computes = next(words, manifest.precision)
         self.reads = manifest.inputs
-        self.sizes = (only,) if only else tuple(model.size for model in manifest.models)
+        models = [model for model in manifest.models if only in (None, model.size)]
+        self.sizes = tuple(model.size for model in models)
+        if self.runtime == "openvino" and len({model.cpu_precision for model in models}) > 1:
+            self.computes = "mixed"
 
     def matte(self, frame: Frame, trimap: Trimap, plate: Frame | None = None) -> Alpha:
         """See :class:`System`."""
-        del plate
+        if "plate" in self.reads:
+            self._matter.plate = plate  # type: ignore[attr-defined]
         given = trimap if "trimap" in self.reads else None
         return cast("Alpha", self._matter(frame, trimap=given).alpha)
 

@@ -7,6 +7,7 @@ import io
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from training.layers import KINDS
 
@@ -30,15 +31,17 @@ AVERAGE = "Avg."
 class Result:
     """One picture by one system.
 
-    ``index``: the picture's place in its set. ``seconds``: of the system for this picture.
-    ``measures``: see ``training.metrics.evaluate``. ``apart``: mean absolute difference of alpha
-    from the first system's; 0 for that one.
+    ``index``: the picture's place in its set. ``trimap``: "own", the dataset's, or "made" from
+    alpha. ``seconds``: of the system for this picture. ``measures``: those of
+    ``training.metrics.evaluate``. ``apart``: mean absolute difference of alpha from the first
+    system's; 0 for that one.
     """
 
     index: int
     picture: str
     kind: str
     category: str
+    trimap: str
     size: tuple[int, int]
     seconds: float
     measures: Mapping[str, float]
@@ -204,16 +207,23 @@ def comma_separated(systems: Mapping[str, Sequence[Result]]) -> str:
     """A line for each picture and system, all digits."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(
-        ("system", "picture", "kind", "category", "height", "width", *MEASURES, "apart", "seconds")
-    )
+    facts = ("system", "picture", "kind", "category", "trimap", "height", "width")
+    writer.writerow((*facts, *MEASURES, "apart", "seconds"))
     for title, results in systems.items():
         for result in results:
             values = (result.measures[name] for name in MEASURES)
             writer.writerow(
                 (
-                    *(title, result.picture, result.kind, result.category, *result.size),
+                    *(title, result.picture, result.kind, result.category, result.trimap),
+                    *result.size,
                     *(*values, result.apart, result.seconds),
                 )
             )
     return stream.getvalue()
+
+
+def write(path: Path, text: str) -> None:
+    """A results file, whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
