@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 RUNS = Path("runs/ablations")
-MULTIPLE = 32  # of both sides; what all the networks here can take
+# What all the networks here can take, and the five levels of the Laplacian loss.
+MULTIPLE, SMALLEST = 32, 64
 
 # What is left out, by the rows of the papers' tables: GFM (IJCV 2022), Table 4; MSIA-matte (2020),
 # Table 3, where the first row lacks all three; AIM (IJCAI 2021), Table 3.
@@ -179,9 +180,10 @@ def run(
 def check(settings: Settings) -> None:
     """Raise EvaluationError for settings that no network here can be trained with."""
     height, width = settings.size
-    if height % MULTIPLE or width % MULTIPLE:
+    if height % MULTIPLE or width % MULTIPLE or min(height, width) < SMALLEST:
         raise EvaluationError(
-            f"--size {height}x{width} does not fit; expected multiples of {MULTIPLE}"
+            f"--size {height}x{width} does not fit; expected multiples of {MULTIPLE} from "
+            f"{SMALLEST} up"
         )
     if settings.batch < 2:
         raise EvaluationError(
