@@ -174,7 +174,8 @@ def test_steps_are_taken_with_their_probabilities(monkeypatch: pytest.MonkeyPatc
         def step(*arguments: object) -> np.ndarray:
             images = [a for a in arguments if isinstance(a, np.ndarray)]
             calls.setdefault(f"{name} {images[0].flat[0]}", []).append(seed)
-            kernels.append(arguments[1]) if name == "blur" else None
+            if name == "blur":
+                kernels.append(arguments[1])
             return images[0]
 
         return step
