@@ -172,14 +172,14 @@ class Matter:
         return self._primary.name
 
     @property
-    def device(self) -> str:
-        """Where it runs: "cpu" or "cuda:N"."""
-        return self._primary.device
-
-    @property
     def runtime(self) -> str:
         """What the backend says of itself, such as "OpenVINO 2026.4.1, bfloat16, 2 threads"."""
         return self._primary.detail
+
+    @property
+    def device(self) -> str:
+        """Where it runs: "cpu" or "cuda:N"."""
+        return self._primary.device
 
     def check_streamable(self) -> None:
         """Raise FrameError if frames alone will not do, since nothing makes their trimaps."""
