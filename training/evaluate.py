@@ -360,7 +360,7 @@ def draw_worst(
     for system, (title, some) in zip(systems, results.items(), strict=True):
         worst = tables.worst(some, count)
         page = sheets.sheet(
-            f"{title}: the {len(worst)} worst of {len(some)}",
+            f"{title}: the worst {len(worst)} of {len(some)}",
             f"{pictures.name} · mean SAD {tables.means(some)['sad']:.2f}",
             _rows(system, worst, pictures),
         )
