@@ -148,7 +148,7 @@ class Matter:
         """
         image = self._frame(frame)
         given = None if trimap is None else self._pass.trimaps(trimap, [image], batch=False)
-        return _finished(host(image), alpha, given[0] if given else None)
+        return finished(host(image), alpha, given[0] if given else None)
 
     def stream(self, source: Any, *, live: bool = False) -> Iterator[Matte]:
         """Mattes of a video, camera or stream, in order; see ``sdk.stream.stream``.
@@ -170,6 +170,11 @@ class Matter:
     def backend(self) -> str:
         """The name of the runtime in use, such as "openvino"."""
         return self._primary.name
+
+    @property
+    def runtime(self) -> str:
+        """What the backend says of itself, such as "OpenVINO 2026.4.1, bfloat16, 2 threads"."""
+        return self._primary.detail
 
     @property
     def device(self) -> str:
@@ -229,7 +234,7 @@ class Matter:
             given = None if trimaps is None else trimaps[chunk]
             alphas = self._pass.alphas(self._pass.prepare(frames[chunk], given))
             for at, (image, alpha) in enumerate(zip(frames[chunk], alphas, strict=True)):
-                yield _finished(host(image), alpha, None if given is None else given[at])
+                yield finished(host(image), alpha, None if given is None else given[at])
 
     def _way(self, file: EngineFile, trimap_from: Any, opened: contextlib.ExitStack) -> Pass:
         """The way that this engine and these options ask for; opens what it needs further."""
@@ -280,8 +285,11 @@ class Matter:
         return cast("GlancePass", self._source._pass)
 
 
-def _finished(image: NDArray[np.uint8], alpha: NDArray[np.float32], trimap: Trimap | None) -> Matte:
-    """The matte of a frame from the alpha at the network's size."""
+def finished(image: NDArray[np.uint8], alpha: NDArray[np.float32], trimap: Trimap | None) -> Matte:
+    """The matte of a frame from the alpha at the network's size, float32 h×w; see ``finish``.
+
+    ``trimap`` is one that was checked, of the frame's size, and binds there.
+    """
     height, width = image.shape[:2]
     if alpha.shape != (height, width):
         # Area averaging when shrinking, as in preprocess: bilinear sampling would alias.

@@ -1,0 +1,513 @@
+"""``python -m training.evaluate``: how good are the mattes, and what did deployment cost them?
+
+    python -m training.evaluate --engine gfm.engine --data AIM-500
+    python -m training.evaluate --weights gfm.safetensors --engine gfm.engine:onnxruntime \\
+        --engine gfm-fp16.engine:openvino --data procedural
+
+Tables go to stdout and, with a line for each picture and the worst cases drawn, to ``--output``.
+Progress goes to stderr. Exit status: 0 done, 2 something is not as expected, said in one line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import re
+import shlex
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training import machine, networks, tables
+from training.flags import FlagError, Parser, positive, size, whole
+from training.layers import KINDS
+from training.pictures import COUNT, PROCEDURAL, EvaluationError, Photographs, Pictures, Scenes
+from training.tables import Result
+
+if TYPE_CHECKING:
+    from training.systems import System
+
+RUNS = Path("runs/evaluate")
+# Seconds of measuring that are worth the second or two in which another process starts.
+POOL_PAYS = 6.0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One ``--engine`` or ``--weights``; ``backend`` is what an engine's suffix named."""
+
+    path: Path
+    engine: bool
+    backend: str | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to evaluate, on what. ``limit``: pictures at most, 0 for all."""
+
+    subjects: tuple[Subject, ...]
+    data: str
+    layout: str | None = None
+    split: str = "test"
+    count: int = COUNT
+    limit: int = 0
+    sizes: tuple[tuple[int, int], ...] = ()
+    backend: str | None = None
+    device: str | None = None
+    threads: int | None = None
+    model: str | None = None
+    backbone: str | None = None
+    rosta: str | None = None
+    without: tuple[str, ...] = ()
+    classifier: Path | None = None
+    worst: int = 8
+    workers: int | None = None
+    output: Path | None = None
+
+
+class Judge:
+    """Measures mattes: in this process, or in several others once that pays.
+
+    Conn takes about a second for a megapixel, many times as long as a network. ``workers``: how
+    many processes; 0 stays in this one. ``jobs``: how many mattes there will be.
+    """
+
+    def __init__(self, workers: int, jobs: int) -> None:
+        self._workers, self._left = workers, jobs
+        self._pool: ProcessPoolExecutor | None = None
+        self._waiting: deque[Future[dict[str, float]]] = deque()
+
+    def __enter__(self) -> Judge:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def measure(
+        self, prediction: NDArray[np.float32], alpha: NDArray[np.float32], trimap: NDArray[np.uint8]
+    ) -> Future[dict[str, float]]:
+        """See ``training.metrics.evaluate``. Waits where too many mattes wait, so that memory does
+        not grow with the number of pictures."""
+        from training.metrics import evaluate
+
+        self._left -= 1
+        if self._pool is None:
+            done: Future[dict[str, float]] = Future()
+            start = time.perf_counter()
+            done.set_result(evaluate(prediction, alpha, trimap))
+            expected = (time.perf_counter() - start) * self._left
+            if self._workers and self._left and expected > POOL_PAYS:
+                self._pool = ProcessPoolExecutor(
+                    min(self._workers, self._left),
+                    # Never fork: a runtime's threads do not survive it.
+                    multiprocessing.get_context("spawn"),
+                    initializer=_leave_interrupts,
+                )
+            return done
+        while len(self._waiting) >= 2 * self._workers:
+            self._waiting.popleft().result()
+        future = self._pool.submit(evaluate, prediction, alpha, trimap)
+        self._waiting.append(future)
+        return future
+
+
+def _leave_interrupts() -> None:
+    """Ctrl-C is for the process that started this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def measure(
+    systems: Sequence[System],
+    pictures: Pictures,
+    workers: int | None = None,
+    *,
+    quiet: bool = False,
+) -> list[list[Result]]:
+    """Every picture by every system: a list for each system, in the pictures' order.
+
+    Each picture is read once, and the systems take turns on it, so that a busy machine slows all of
+    them alike. ``workers``: processes that measure; by default one for each core.
+
+    Raises:
+        EvaluationError: a network that reads a plate, and pictures without; a matte that is not
+            finite.
+    """
+    from tqdm import tqdm
+
+    from sdk.backends import available_threads
+
+    for system in systems:
+        if "plate" in system.reads and not pictures.plates:
+            raise EvaluationError(
+                f"{system.name} reads a plate, a photograph of the place without the subject, and "
+                f"{pictures.name} has none; expected pictures that do: --data {PROCEDURAL}"
+            )
+    workers = available_threads() if workers is None else workers
+    jobs = len(pictures) * len(systems)
+    waiting: list[list[tuple[Result, Future[dict[str, float]]]]] = [[] for _ in systems]
+    bar = tqdm(total=jobs, unit="matte", disable=quiet or None, dynamic_ncols=True)
+    with bar, Judge(0 if workers < 2 else workers, jobs) as judge:
+        for index in range(len(pictures)):
+            picture = pictures.read(index)
+            frame = bgr(picture.image)
+            plate = None if picture.plate is None else bgr(picture.plate)
+            first: NDArray[np.float32] | None = None
+            for system, kept in zip(systems, waiting, strict=True):
+                start = time.perf_counter()
+                alpha = system.matte(frame, picture.trimap, plate)
+                seconds = time.perf_counter() - start
+                if not np.isfinite(alpha).all():
+                    raise EvaluationError(
+                        f"{system.title} gives {picture.name} a matte with NaN or infinity; "
+                        f"expected numbers: build the engine without --fp16, or take another "
+                        f"backend"
+                    )
+                apart = 0.0 if first is None else float(np.abs(alpha - first).mean())
+                first = alpha if first is None else first
+                result = Result(
+                    index=index,
+                    picture=picture.name,
+                    kind=picture.kind,
+                    category=picture.category,
+                    trimap="own" if picture.own else "made",
+                    size=cast("tuple[int, int]", alpha.shape),
+                    seconds=seconds,
+                    measures={},
+                    apart=apart,
+                )
+                kept.append((result, judge.measure(alpha, picture.alpha, picture.trimap)))
+                bar.update()
+        return [
+            [Result(**(vars(result) | {"measures": future.result()})) for result, future in kept]
+            for kept in waiting
+        ]
+
+
+def bgr(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """RGB as ``Matter`` takes it, or back."""
+    return np.ascontiguousarray(image[..., ::-1])
+
+
+def run(options: Options, command: str) -> list[Path]:
+    """Evaluate, print the tables, and return the files that were written.
+
+    Raises:
+        EvaluationError, DatasetError, CheckpointError, UnknownNetwork, MatterError, MetricError:
+            something is not as it must be; most of that is found before the first matte.
+    """
+    pictures = open_pictures(options)
+    with contextlib.ExitStack() as opened:
+        systems = open_systems(options, opened)
+        listed = measure(systems, pictures, options.workers)
+        results = dict(zip(titles(systems), listed, strict=True))
+        found = tables.every(results)
+        print("\n\n".join(table.text() for table in found))
+        output = options.output or RUNS / pictures.name
+        output.mkdir(parents=True, exist_ok=True)
+        about = {**machine.facts(command), **pictures.facts()}
+        paths = [output / f"results.{ending}" for ending in ("md", "csv", "json")]
+        tables.write(paths[0], markdown(about, systems, found))
+        tables.write(paths[1], tables.comma_separated(results))
+        tables.write(paths[2], json.dumps(record(about, systems, results), indent=1) + "\n")
+        if options.worst:
+            paths += draw_worst(systems, results, pictures, options.worst, output)
+    return paths
+
+
+def open_pictures(options: Options) -> Pictures:
+    """What ``--data`` names.
+
+    Raises:
+        EvaluationError, DatasetError: see ``training.pictures``.
+    """
+    if options.data == PROCEDURAL:
+        return Scenes(min(options.count, options.limit or options.count))
+    return Photographs(options.data, options.layout, options.split, options.limit)
+
+
+def open_systems(options: Options, opened: contextlib.ExitStack) -> list[System]:
+    """Every engine and checkpoint, in the order given; ``opened`` closes them."""
+    import torch
+
+    from training import systems
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    checkpoints = {
+        subject: systems.Checkpoint.of(
+            subject.path, options.model, options.backbone, options.rosta, options.without
+        )
+        for subject in options.subjects
+        if not subject.engine
+    }
+    engines: dict[Subject, System] = {}
+    for subject in options.subjects:
+        if subject.engine:
+            engines[subject] = systems.Engine(
+                subject.path,
+                subject.backend or options.backend,
+                options.sizes,
+                options.device,
+                options.threads,
+            )
+            opened.callback(engines[subject].close)
+    # A checkpoint runs at the sizes of the engine beside it, so that the two can be compared.
+    beside = next((engine.sizes for engine in engines.values()), (systems.DEFAULT_SIZE,))
+    found = [
+        engines.get(subject)
+        or systems.open_checkpoint(
+            checkpoints[subject],
+            options.sizes or beside,
+            options.device,
+            options.classifier if checkpoints[subject].model == systems.SIM else None,
+        )
+        for subject in options.subjects
+    ]
+    for system, subject in zip(found, options.subjects, strict=True):
+        others = {other.path for other in options.subjects if other.path.name == subject.path.name}
+        if len(others) > 1:  # runs/a/network.safetensors beside runs/b/network.safetensors
+            system.name = str(subject.path)
+    return found
+
+
+def titles(systems: Sequence[System]) -> list[str]:
+    """A title for each system, no two alike."""
+    found: list[str] = []
+    for system in systems:
+        again = sum(title.split(" #")[0] == system.title for title in found)
+        found.append(f"{system.title} #{again + 1}" if again else system.title)
+    return found
+
+
+def record(
+    about: Mapping[str, Any], systems: Sequence[System], results: Mapping[str, Sequence[Result]]
+) -> dict[str, Any]:
+    """Everything, for the JSON file."""
+
+    def summary(some: Sequence[Result]) -> dict[str, float]:
+        return {"pictures": len(some), **tables.means(some)}
+
+    return {
+        **about,
+        "systems": [
+            {
+                "title": title,
+                "runtime": system.runtime,
+                "stored": system.stored,
+                "computes": system.computes,
+                "sizes": [f"{height}x{width}" for height, width in system.sizes],
+                "description": system.describe().splitlines(),
+                "seconds per picture": tables.seconds(some),
+                "all": summary(some),
+                "by type": {
+                    name: summary(part)
+                    for name, part in tables.groups(some, tables.kind, KINDS).items()
+                },
+                "by category": {
+                    name: summary(part)
+                    for name, part in tables.groups(some, tables.category).items()
+                },
+                "pictures": [asdict(result) for result in some],
+            }
+            for system, (title, some) in zip(systems, results.items(), strict=True)
+        ],
+    }
+
+
+def markdown(
+    about: Mapping[str, Any], systems: Sequence[System], found: Sequence[tables.Table]
+) -> str:
+    """The tables as a page."""
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    where = ", ".join(filter(None, (about["cpu"], about["gpu"], about["system"])))
+    parts = [
+        f"# {Path(about['data']).name}",
+        f"`{about['command']}`, {about['date']}",
+        f"{where}; {versions}.",
+        "SAD and Conn in thousands, Grad in tens, MSE and MAD as means over pixels; TRAN, FG and "
+        "BG: the trimap's transition, foreground and background.",
+        *(table.markdown() for table in found),
+        "## What ran",
+        *(f"```\n{system.describe()}\n```" for system in systems),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def draw_worst(
+    systems: Sequence[System],
+    results: Mapping[str, Sequence[Result]],
+    pictures: Pictures,
+    count: int,
+    output: Path,
+) -> list[Path]:
+    """A contact sheet of each system's worst pictures. Their mattes are made again, since keeping
+    them all would take memory by the number of pictures."""
+    from training import sheets
+
+    paths = []
+    for system, (title, some) in zip(systems, results.items(), strict=True):
+        worst = tables.worst(some, count)
+        page = sheets.sheet(
+            f"{title}: the worst {len(worst)} of {len(some)}",
+            f"{pictures.name} · mean SAD {tables.means(some)['sad']:.2f}",
+            _rows(system, worst, pictures),
+        )
+        paths.append(output / f"worst-{re.sub(r'[^A-Za-z0-9.]+', '-', title)}.png")
+        sheets.write(paths[-1], page)
+    return paths
+
+
+def _rows(system: System, worst: Sequence[Result], pictures: Pictures) -> Iterator[Any]:
+    from training.sheets import Row
+
+    for place, result in enumerate(worst, 1):
+        picture = pictures.read(result.index)
+        plate = None if picture.plate is None else bgr(picture.plate)
+        alpha = system.matte(bgr(picture.image), picture.trimap, plate)
+        shown = {
+            name: f"{tables.MEASURES[name][0]} {tables.number(name, result.measures[name])}"
+            for name in ("sad", "mse", "grad", "conn")
+        }
+        title = f"{place}. {picture.name} · {shown.pop('sad')}"
+        note = " · ".join([f"{picture.kind} {picture.category}".strip(), *shown.values()])
+        yield Row(title, note, picture.image, picture.alpha, alpha)
+
+
+# ── Command ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """The command line.
+
+    Raises:
+        FlagError: received, expected, remedy, in one line.
+    """
+    parser = Parser(
+        "training.evaluate",
+        "Measure mattes against the truth, of engines and checkpoints side by side.",
+        "docs/evaluation.md says what the measures and tables mean.",
+    )
+    what = parser.add_argument_group("what is evaluated")
+    what.add_argument(
+        "--engine",
+        dest="subjects",
+        action="append",
+        type=_engine,
+        metavar="FILE[:BACKEND]",
+        help="an engine; repeatable. BACKEND as --backend, for this one alone",
+    )
+    what.add_argument(
+        "--weights",
+        dest="subjects",
+        action="append",
+        type=lambda text: Subject(Path(text).expanduser(), engine=False),
+        metavar="FILE",
+        help="a checkpoint, run in PyTorch; repeatable",
+    )
+    what.add_argument(
+        "--backend", metavar="NAME", help="of engines (default: the first that works)"
+    )
+    what.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:N")
+    what.add_argument("--threads", type=positive, metavar="N", help="of networks on the CPU")
+    what.add_argument(
+        "--size",
+        dest="sizes",
+        action="append",
+        type=size,
+        metavar="HxW",
+        help="network height and width; repeatable (default: those of the engine, for a checkpoint "
+        "those of the engine beside it, or 288x512)",
+    )
+    known = parser.add_argument_group("checkpoints that do not say what they are (.pth)")
+    known.add_argument("--model", metavar="NAME", help=f"one of: {', '.join(networks.names())}")
+    known.add_argument("--backbone", metavar="NAME")
+    known.add_argument("--rosta", metavar="NAME")
+    known.add_argument("--without", metavar="PART", action="append", default=[])
+    known.add_argument(
+        "--classifier", type=Path, metavar="FILE", help="sim: checkpoint of its patch classifier"
+    )
+    data = parser.add_argument_group("on what")
+    data.add_argument(
+        "--data",
+        required=True,
+        metavar="FOLDER",
+        help=f"a dataset, or {PROCEDURAL}: the built-in scenes that validation in training sees",
+    )
+    data.add_argument("--layout", metavar="NAME", help="of the dataset (default: recognised)")
+    data.add_argument("--split", choices=("train", "test"), default="test")
+    data.add_argument(
+        "--count", type=positive, default=COUNT, metavar="N", help=f"procedural scenes ({COUNT})"
+    )
+    data.add_argument("--limit", type=positive, default=0, metavar="N", help="pictures at most")
+    out = parser.add_argument_group("results")
+    out.add_argument("--worst", type=whole, default=8, metavar="N", help="drawn cases (8)")
+    out.add_argument(
+        "--workers", type=whole, metavar="N", help="processes that measure (default: the cores)"
+    )
+    out.add_argument("--output", type=Path, metavar="DIR", help=f"default: {RUNS}/NAME")
+    given = vars(parser.parse_args(arguments))
+    if not given["subjects"]:
+        raise FlagError(
+            "nothing to evaluate; expected --engine FILE or --weights FILE, one or several"
+        )
+    for name in ("subjects", "sizes", "without"):
+        given[name] = tuple(given[name] or ())
+    return Options(**given)
+
+
+def _engine(text: str) -> Subject:
+    """``gfm.engine`` or ``gfm.engine:onnxruntime``."""
+    from sdk.backends import ORDER
+
+    path, colon, backend = text.rpartition(":")
+    if not colon or Path(text).exists() or "/" in backend or "\\" in backend:
+        return Subject(Path(text).expanduser(), engine=True)
+    if backend not in ORDER:
+        raise argparse.ArgumentTypeError(
+            f"backend {backend!r} of {text!r} is not known; expected one of {', '.join(ORDER)}"
+        )
+    return Subject(Path(path).expanduser(), engine=True, backend=backend)
+
+
+def expected() -> tuple[type[Exception], ...]:
+    """What is said in one line; anything else is a fault of this program."""
+    from sdk import MatterError
+    from training.checkpoints import CheckpointError
+    from training.datasets import DatasetError
+    from training.metrics import MetricError
+
+    mine = (EvaluationError, FlagError, networks.UnknownNetwork)
+    return (*mine, DatasetError, CheckpointError, MetricError, MatterError, OSError)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        options = parse(arguments)
+        command = shlex.join(["python", "-m", "training.evaluate", *arguments])
+        paths = run(options, command)
+    except expected() as error:
+        print(f"training.evaluate: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("training.evaluate: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    print(*paths, sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

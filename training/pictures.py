@@ -1,0 +1,144 @@
+"""Pictures with a true matte, to evaluate on: those of a dataset, or procedural scenes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.layers import Image, Mask
+from training.representations import trimap
+
+# Scenes of the fixed set have seeds that no training step reaches.
+SEED = 1 << 40
+SIZE = (288, 512)
+COUNT = 40
+PROCEDURAL = "procedural"
+
+
+class EvaluationError(ValueError):
+    """Pictures, engines or checkpoints that cannot be evaluated."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture and its truth.
+
+    ``image`` and ``plate`` (a photograph of the place without the subject) are uint8 H×W×3 RGB,
+    ``alpha`` is float32 H×W in 0..1, ``trimap`` uint8 H×W of 0, 128 and 255: the dataset's ``own``,
+    or made from alpha by the papers' ellipse of 25 pixels. ``kind`` is SO, STM or NS (AIM, IJCAI
+    2021) and ``category`` the dataset's own word, "" where it has none.
+    """
+
+    name: str
+    image: Image
+    alpha: Mask
+    trimap: NDArray[np.uint8]
+    own: bool = False
+    kind: str = "SO"
+    category: str = ""
+    plate: Image | None = None
+
+
+class Pictures(Protocol):
+    """A set of pictures, each read when it is asked for."""
+
+    name: str
+    plates: bool  # whether each picture has one
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> Picture:
+        """The picture at ``index``."""
+
+    def facts(self) -> dict[str, Any]:
+        """What they are, for a results file."""
+
+
+class Scenes:
+    """The fixed set of procedural scenes: what validation in training sees, and nothing trains on.
+
+    Deterministic: the scenes follow from their numbers, and a smaller ``count`` takes the first.
+    """
+
+    name = PROCEDURAL
+    plates = True
+
+    def __init__(self, count: int = COUNT, size: tuple[int, int] = SIZE) -> None:
+        self._count, self._size = count, size
+
+    def __len__(self) -> int:
+        return self._count
+
+    def read(self, index: int) -> Picture:
+        """See :class:`Pictures`."""
+        from training.scenes import layers
+
+        drawn = layers(SEED + index, self._size, with_plate=True)
+        return Picture(
+            name=f"scene-{index:04d}",
+            image=drawn.image,
+            alpha=drawn.alpha,
+            trimap=trimap(drawn.alpha),
+            kind=drawn.kind,
+            category=drawn.category,
+            plate=drawn.plate,
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """See :class:`Pictures`."""
+        height, width = self._size
+        return {"data": PROCEDURAL, "seed": SEED, "size": [height, width], "pictures": len(self)}
+
+
+class Photographs:
+    """A dataset whose samples have a picture and its matte each.
+
+    ``limit``: how many, from the first; 0 for all.
+
+    Raises:
+        DatasetError: a folder, layout or file that is not what it should be, or samples without a
+            picture or its matte.
+    """
+
+    plates = False  # no published dataset has any
+
+    def __init__(
+        self, path: str | Path, layout: str | None = None, split: str = "test", limit: int = 0
+    ) -> None:
+        from training import datasets
+
+        self._dataset = datasets.open(path, layout, split)
+        self._dataset.require("image", "alpha")
+        self._dataset.check()
+        self.name = self._dataset.name
+        self._count = min(len(self._dataset), limit or len(self._dataset))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def read(self, index: int) -> Picture:
+        """See :class:`Pictures`."""
+        sample = self._dataset.read(index)
+        alpha = sample.matte
+        return Picture(
+            name=sample.name,
+            image=sample.image,
+            alpha=alpha,
+            trimap=trimap(alpha) if sample.trimap is None else sample.trimap,
+            own=sample.trimap is not None,
+            kind=sample.kind,
+            category=sample.category,
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """See :class:`Pictures`."""
+        return {
+            "data": self.name,
+            "layout": self._dataset.layout,
+            "split": self._dataset.split,
+            "pictures": len(self),
+        }
