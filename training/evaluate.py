@@ -32,7 +32,15 @@ from numpy.typing import NDArray
 from training import machine, networks, tables
 from training.flags import FlagError, Parser, positive, size, whole
 from training.layers import KINDS
-from training.pictures import COUNT, PROCEDURAL, EvaluationError, Photographs, Pictures, Scenes
+from training.pictures import (
+    COUNT,
+    PROCEDURAL,
+    Composites,
+    EvaluationError,
+    Photographs,
+    Pictures,
+    Scenes,
+)
 from training.tables import Result
 
 if TYPE_CHECKING:
@@ -60,6 +68,7 @@ class Options:
     data: str
     layout: str | None = None
     split: str = "test"
+    background: Path | None = None
     count: int = COUNT
     limit: int = 0
     sizes: tuple[tuple[int, int], ...] = ()
@@ -152,7 +161,8 @@ def measure(
         if "plate" in system.reads and not pictures.plates:
             raise EvaluationError(
                 f"{system.name} reads a plate, a photograph of the place without the subject, and "
-                f"{pictures.name} has none; expected pictures that do: --data {PROCEDURAL}"
+                f"{pictures.name} has none; expected pictures that do: --data {PROCEDURAL}, or "
+                f"photographs with --background FOLDER, over which they are composed"
             )
     workers = available_threads() if workers is None else workers
     jobs = len(pictures) * len(systems)
@@ -233,8 +243,17 @@ def open_pictures(options: Options) -> Pictures:
         EvaluationError, DatasetError: see ``training.pictures``.
     """
     if options.data == PROCEDURAL:
+        if options.background is not None:
+            raise EvaluationError(
+                f"--background {options.background} with --data {PROCEDURAL}, whose scenes have "
+                f"backgrounds and plates of their own; expected photographs with mattes: leave it "
+                f"out, or name their folder"
+            )
         return Scenes(min(options.count, options.limit or options.count))
-    return Photographs(options.data, options.layout, options.split, options.limit)
+    photographs = Photographs(options.data, options.layout, options.split, options.limit)
+    if options.background is None:
+        return photographs
+    return Composites(photographs, options.background)
 
 
 def open_systems(options: Options, opened: contextlib.ExitStack) -> list[System]:
@@ -447,6 +466,12 @@ def parse(arguments: Sequence[str]) -> Options:
     )
     data.add_argument("--layout", metavar="NAME", help="of the dataset (default: recognised)")
     data.add_argument("--split", choices=("train", "test"), default="test")
+    data.add_argument(
+        "--background",
+        type=Path,
+        metavar="DIR",
+        help="compose the subjects over these pictures, which are their plates too",
+    )
     data.add_argument(
         "--count", type=positive, default=COUNT, metavar="N", help=f"procedural scenes ({COUNT})"
     )

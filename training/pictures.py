@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.layers import Image, Mask
+from training.layers import Image, Mask, compose
 from training.representations import trimap
 
 # Scenes of the fixed set have seeds that no training step reaches.
@@ -141,4 +141,61 @@ class Photographs:
             "layout": self._dataset.layout,
             "split": self._dataset.split,
             "pictures": len(self),
+        }
+
+
+class Composites:
+    """The subjects of photographs before other backgrounds, each with a plate.
+
+    Nobody publishes photographs with a matte *and* a shot of the empty place; this is the nearest
+    to them that has a truth. Each subject's colours are estimated, it meets the background whose
+    turn it is, and the plate is another shot of that one: moved, exposed otherwise, with noise of
+    its own (:mod:`training.plates`). What the subject's own shadow would do is missing.
+
+    Args:
+        photographs: with mattes.
+        backgrounds: a folder of pictures, or a published set of them; mattes beside them are not
+            looked at.
+
+    Raises:
+        DatasetError: backgrounds that cannot be read.
+    """
+
+    plates = True
+    sigma = 2.0  # of the noise of either shot, in levels of 255
+
+    def __init__(self, photographs: Photographs, backgrounds: str | Path) -> None:
+        from training import datasets
+
+        self._photographs = photographs
+        self._backgrounds = datasets.open(backgrounds)
+        self._backgrounds.require("image")
+        self.name = f"{photographs.name}-over-{self._backgrounds.name}"
+
+    def __len__(self) -> int:
+        return len(self._photographs)
+
+    def read(self, index: int) -> Picture:
+        """See :class:`Pictures`."""
+        from training.composition import add_noise, estimate_layers, fit
+        from training.plates import plate
+
+        rng = np.random.default_rng((SEED, index))
+        picture = self._photographs.read(index)
+        foreground, _ = estimate_layers(picture.image, picture.alpha)
+        other = self._backgrounds.read(index % len(self._backgrounds)).image
+        background = fit(other, picture.alpha.shape)
+        image = compose(foreground, background, picture.alpha)
+        return replace(
+            picture,
+            image=add_noise(rng, image, self.sigma),
+            plate=add_noise(rng, plate(rng, background), self.sigma),
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """See :class:`Pictures`."""
+        return {
+            **self._photographs.facts(),
+            "backgrounds": self._backgrounds.name,
+            "background pictures": len(self._backgrounds),
         }

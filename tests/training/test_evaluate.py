@@ -27,7 +27,7 @@ from tests.sdk.conftest import Tiny
 from training import checkpoints, evaluate, metrics, networks, sheets, systems, tables
 from training.layers import KINDS
 from training.networks.blocks import collaborative_fusion
-from training.pictures import EvaluationError, Photographs, Picture, Scenes
+from training.pictures import Composites, EvaluationError, Photographs, Picture, Scenes
 from training.representations import trimap
 from training.tables import MEASURES, Result
 
@@ -336,6 +336,29 @@ def test_a_plate_is_read_beside_the_picture(tmp_path: Path) -> None:
         EvaluationError, match=r"plate reads a plate, .* and set has none; .*procedu"
     ):
         evaluate.measure([system], Photographs(folder), workers=0, quiet=True)
+
+
+def test_subjects_are_composed_over_backgrounds_that_are_their_plates(tmp_path: Path) -> None:
+    subjects = Photographs(photographs(tmp_path / "set", [(80, 120), (90, 60)]))
+    (tmp_path / "rooms").mkdir()
+    grey = np.full((200, 300, 3), 90, np.uint8)
+    cv2.imwrite(str(tmp_path / "rooms" / "grey.jpg"), grey)
+    made = Composites(subjects, tmp_path / "rooms")
+    assert len(made) == 2
+    assert made.name == "set-over-rooms"
+    for index in range(2):
+        picture, plain, again = made.read(index), subjects.read(index), made.read(index)
+        assert picture.plate is not None
+        assert picture.image.shape == picture.plate.shape == plain.image.shape
+        np.testing.assert_array_equal(picture.alpha, plain.alpha)
+        np.testing.assert_array_equal(picture.plate, again.plate)
+        outside, inside = plain.alpha == 0, plain.alpha == 1
+        # Where the subject is not, the grey room with noise of 2; where it is, the subject.
+        assert np.abs(picture.image[outside].astype(int) - 90).mean() < 2.5
+        assert np.abs(picture.image[inside].astype(int) - plain.image[inside]).mean() < 2.5
+    command = ["--weights", "x", "--data", "procedural", "--background", str(tmp_path)]
+    with pytest.raises(EvaluationError, match=r"--background .* leave it out"):
+        evaluate.open_pictures(evaluate.parse(command))
 
 
 @pytest.fixture(scope="module")
