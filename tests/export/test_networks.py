@@ -100,6 +100,7 @@ def test_aim_is_plain_operators_that_tensorrt_rtx_builds(tmp_path: Path) -> None
         ("sim", "none", ()),
         ("gfm", "rim", ()),
         ("gfm", "en-median", ()),
+        ("gfm-plate", "tt", ()),
     ],
 )
 def test_every_network_builds_in_float16(
