@@ -469,9 +469,10 @@ def play(
 
     def run_it(camera: Camera, script: Script, *flags: str) -> list[tuple[np.ndarray, str]]:
         shown: list[tuple[np.ndarray, str]] = []
+        end = time.monotonic() + 60
 
         def show(picture: np.ndarray, text: str) -> str:
-            assert len(shown) < 5000, "the script waits for what does not come"
+            assert time.monotonic() < end, "the script waits for what does not come"
             shown.append((picture.copy(), text))
             return script.send(shown[-1])
 
@@ -585,7 +586,7 @@ def test_the_plate_is_the_median(plate_engine: str, monkeypatch: pytest.MonkeyPa
             assert matter.plate is None
             frame = room.copy()
             if at < mode.FRAMES // 2:
-                frame[:, 8 * at :] = 255 * (at % 2)
+                frame[:, :24], frame[:, 24:] = 0, 255
             assert (mode.finish(frame, mode.infer(mode.prepare(frame))).alpha == 0).all()
         np.testing.assert_array_equal(matter.plate, room)
         mode.take()
