@@ -70,6 +70,7 @@ class Case:
 
 CASES = (
     Case("gfm", "mobilenetv3", "tt"),
+    Case("gfm-plate", "mobilenetv3", "tt"),
     Case("gfm", "resnet34", "tt", reference="gfm_r34_tt"),
     Case("gfm", "resnet34", "rim"),
     Case("gfm", "resnet34", "en-median"),

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from export import plans
 from export.errors import UsageError
@@ -33,6 +34,14 @@ MAX_BATCH = 64
 
 # 18 is the first with Resize and ReduceMean as they are used here; above 23 runtimes do not follow.
 OPSETS = range(18, 24)
+
+
+class Demo(NamedTuple):
+    """A demo checkpoint, and the network that it is of."""
+
+    path: Path
+    backbone: str
+    rosta: str
 
 
 @dataclass(frozen=True)
@@ -114,7 +123,7 @@ def check(options: BuildOptions) -> Checked:
         if demo is None:
             wanted = backbone or networks.backbones(model)[0]
             raise UsageError(_no_demo(options, wanted, rosta or networks.rostas(model)[0]))
-        _, backbone, rosta = demo.stem.split("-", 2)
+        backbone, rosta = demo.backbone, demo.rosta
     backbone = _among(
         "--backbone", backbone or networks.backbones(model)[0], networks.backbones(model)
     )
@@ -126,7 +135,7 @@ def check(options: BuildOptions) -> Checked:
         backbone=backbone,
         rosta=rosta,
         without=without,
-        weights=given or ((demo,) if demo else ()),
+        weights=given or ((demo.path,) if demo else ()),
         classifier=_classifier(model, options),
         sizes=_sizes(model, options.sizes),
         precision=_among("precision", options.precision, PRECISIONS),
@@ -171,9 +180,11 @@ def demo_folders() -> tuple[Path, ...]:
 
 def demo_checkpoint(
     model: str, backbone: str | None = None, rosta: str | None = None
-) -> Path | None:
-    """The first ``<model>-<backbone>-<rosta>.safetensors`` that fits, in the networks' own "
-    "order."""
+) -> Demo | None:
+    """The first ``<model>-<backbone>-<rosta>.safetensors`` that fits, in the networks' own order.
+
+    What it is of goes with it: a name cannot be taken apart again, as all three may hold a dash.
+    """
     for wanted in networks.backbones(model):
         for other in networks.rostas(model):
             if backbone not in (None, wanted) or rosta not in (None, other):
@@ -181,7 +192,7 @@ def demo_checkpoint(
             for folder in demo_folders():
                 path = folder / f"{model}-{wanted}-{other}.safetensors"
                 if path.is_file():
-                    return path
+                    return Demo(path, wanted, other)
     return None
 
 
@@ -251,7 +262,7 @@ def _classifier(model: str, options: BuildOptions) -> Path | None:
                 f"--classifier is missing; expected the checkpoint of {model}'s patch classifier, "
                 "which makes its semantic trimap and travels in the engine: --classifier PATH"
             )
-        return demo
+        return demo.path
     if model not in CLASSIFIED:
         raise UsageError(
             f"--classifier {path} does not fit --model {model}, which takes no semantic trimap; "

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+import cv2
 import numpy as np
 import torch
 from torch import nn
@@ -25,26 +26,33 @@ PHOTOGRAPHS = ("astronaut", "chelsea", "coffee")
 # Ellipses about the middle, as parts of the half sides: foreground within the first, background
 # beyond the second.
 _ELLIPSES = 0.45, 0.85
+_REACH = 3  # pixels that cv2.inpaint looks at around each that it fills
 
 
 class Picture(NamedTuple):
-    """``image``: uint8 H×W×3 RGB. ``trimap``: uint8 H×W of 0, 128 and 255."""
+    """``image`` and ``plate``: uint8 H×W×3 RGB. ``trimap``: uint8 H×W of 0, 128 and 255."""
 
     image: NDArray[np.uint8]
     trimap: NDArray[np.uint8]
+    plate: NDArray[np.uint8]
 
 
 def pictures(size: tuple[int, int]) -> list[Picture]:
     """Procedural scenes of ``size``, and photographs where scikit-image has them.
 
-    A scene's trimap follows from its alpha matte; a photograph, whose matte nobody knows, has an
-    ellipse about its middle: it exercises a network, and says nothing about the subject.
+    A scene's trimap follows from its alpha matte, and its plate is a second shot without the
+    subject. A photograph, whose matte nobody knows and whose place nobody saw empty, has an ellipse
+    about its middle, filled from around it for the plate: that exercises a network, and says
+    nothing about the subject.
     """
     from training.representations import trimap
-    from training.scenes import scene
+    from training.scenes import layers
 
-    drawn = [scene(seed, size) for seed in range(SCENES)]
-    shown = [Picture(image, trimap(alpha)) for image, alpha in drawn]
+    shown = []
+    for seed in range(SCENES):
+        drawn = layers(seed, size, with_plate=True)
+        plate = cast("NDArray[np.uint8]", drawn.plate)  # asked for, and so there
+        shown.append(Picture(drawn.image, trimap(drawn.alpha), plate))
     try:
         from skimage import data
     except ImportError:
@@ -54,7 +62,9 @@ def pictures(size: tuple[int, int]) -> list[Picture]:
     for name in PHOTOGRAPHS:
         if (folder / f"{name}.png").is_file():
             image = np.ascontiguousarray(getattr(data, name)()[..., :3])
-            shown.append(Picture(image, _ellipse(*image.shape[:2])))
+            ellipse = _ellipse(*image.shape[:2])
+            plate = cv2.inpaint(image, np.minimum(ellipse, 1), _REACH, cv2.INPAINT_TELEA)
+            shown.append(Picture(image, ellipse, plate))
     return shown
 
 
@@ -67,7 +77,7 @@ def inputs(
     """Each picture as the network's inputs at ``size``.
 
     Args:
-        network: one that takes a picture alone, or SIM.
+        network: one that takes a picture alone or with a plate, or SIM.
         shown: the pictures.
         size: height and width.
         classifier: makes SIM's semantic trimap.
@@ -77,6 +87,8 @@ def inputs(
     result = []
     for picture in shown:
         made = {"image": kernels.preprocess(picture.image, size, spec, order="rgb")[0]}
+        if "plate" in names:
+            made["plate"] = kernels.preprocess(picture.plate, size, spec, order="rgb")[0]
         if classifier is not None:
             trimap = kernels.resize_trimap(picture.trimap, size)
             its_spec: Any = classifier.input_spec

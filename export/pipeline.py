@@ -584,8 +584,9 @@ def _costs(network: NetworkInfo, *, whole: bool) -> str:
 
 
 def _next_command(path: Path, manifest: Manifest) -> str:
-    trimap = " --trimap trimap.png" if manifest.extra_inputs else ""
-    return f"python -m samples.image photo.jpg{trimap} --engine {shlex.quote(str(path))}"
+    beside = {"trimap": " --trimap trimap.png", "plate": " --plate empty.jpg"}
+    flags = "".join(flag for name, flag in beside.items() if name in manifest.inputs)
+    return f"python -m samples.image photo.jpg{flags} --engine {shlex.quote(str(path))}"
 
 
 @contextlib.contextmanager

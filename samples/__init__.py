@@ -1,6 +1,7 @@
 """Short programs to copy from: ``image``, ``video``, ``webcam``, each one idea.
 
-They share how they end (``run``) and the flags for special ways to run a network (``add_ways``).
+They share how they end (``run``), which engine they open (``add_engine``, ``engine``) and the flags
+for special ways to run a network (``add_ways``).
 """
 
 from __future__ import annotations
@@ -38,6 +39,19 @@ def scales(text: str) -> tuple[float, float]:
             f"{text!r}, expected two scales of the frame such as 1/3,1/2"
         ) from error
     return glance, focus
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add ``--engine``; ``engine`` gives its default."""
+    parser.add_argument(
+        "--engine", help="engine file (default: gfm.engine; with --plate gfm-plate.engine)"
+    )
+
+
+def engine(args: argparse.Namespace) -> str:
+    """The engine that was asked for, or the one that fits the flags."""
+    plate = args.plate not in (None, False)
+    return args.engine or ("gfm-plate.engine" if plate else "gfm.engine")
 
 
 def add_ways(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,10 @@ transparency) and NAME-composite.png (the subject over the background).
 
 A network that takes a trimap reads it from a grey picture of the same size: 0 background, 255
 foreground, one grey between for unknown. Or another engine makes it: --trimap-from gfm.engine.
+
+    python -m samples.image cat.jpg --plate empty.jpg
+
+In plate mode the subject is what differs from a picture of the same place without it.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from samples import add_ways, run
+from samples import add_engine, add_ways, engine, run
 from sdk import FrameError, Matter, VideoError
 from sdk.background import Background
 
@@ -32,12 +36,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m samples.image", description="Cut the subject out of pictures."
     )
     parser.add_argument("images", nargs="+", type=Path, metavar="IN", help="pictures to read")
-    parser.add_argument("--engine", default="gfm.engine", help="engine file (default: gfm.engine)")
+    add_engine(parser)
     parser.add_argument(
         "--trimap",
         action="append",
         metavar="FILE",
         help="trimap, for networks that take one (sim); once for each picture, in their order",
+    )
+    parser.add_argument(
+        "--plate", metavar="FILE", help="picture of the same place without the subject (gfm-plate)"
     )
     add_ways(parser)
     parser.add_argument(
@@ -59,7 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     background = Background.open(args.background)
     failed = 0
-    with Matter(args.engine, trimap_from=args.trimap_from, hybrid=args.hybrid) as matter:
+    with Matter(
+        engine(args), trimap_from=args.trimap_from, hybrid=args.hybrid, plate=args.plate
+    ) as matter:
         for path, trimap in zip(args.images, trimaps, strict=True):
             image = cv2.imread(str(path))
             if image is None:

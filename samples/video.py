@@ -2,8 +2,11 @@
 
     python -m samples.video in.mp4 out.mp4 --engine gfm.engine --background beach.jpg
     python -m samples.video in.mp4 out.mov --alpha
+    python -m samples.video in.mp4 out.mp4 --plate 0.5
 
-Sound, timestamps and orientation are kept. Ctrl-C leaves a playable video of what was done.
+Sound, timestamps and orientation are kept. Ctrl-C leaves a playable video of what was done. With
+--plate, a picture of the empty place or the second at which the video itself shows it, the subject
+is what differs from that (plate mode).
 """
 
 from __future__ import annotations
@@ -12,11 +15,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+import numpy as np
 from tqdm import tqdm
 
-from samples import add_ways, run
-from sdk import Matter
-from sdk.video import VideoInterrupted, check_output, matte_video
+from samples import add_engine, add_ways, engine, run
+from sdk import Matter, VideoError
+from sdk.video import VideoInterrupted, VideoReader, check_output, matte_video
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="OUT",
         help=".mp4 .mov .mkv .webm; with --alpha .mov .webm, a folder or name%%05d.png",
     )
-    parser.add_argument("--engine", default="gfm.engine", help="engine file (default: gfm.engine)")
+    add_engine(parser)
+    parser.add_argument(
+        "--plate",
+        metavar="FILE|SECOND",
+        help="picture of the place without the subject, or when the video shows it (gfm-plate)",
+    )
     add_ways(parser)
     parser.add_argument(
         "--background",
@@ -44,8 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     check_output(args.output, alpha=args.alpha, inputs=[args.source])  # before the engine loads
+    plate = None if args.plate is None else find_plate(args.plate, args.source)
     with (
-        Matter(args.engine, trimap_from=args.trimap_from, hybrid=args.hybrid) as matter,
+        Matter(
+            engine(args), trimap_from=args.trimap_from, hybrid=args.hybrid, plate=plate
+        ) as matter,
         tqdm(unit=" frames", dynamic_ncols=True) as bar,
     ):
 
@@ -70,6 +82,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(report, *report.notes, sep="\n", file=sys.stderr)
     print(report.path)
     return 130 if report.interrupted else 0
+
+
+def find_plate(text: str, source: str) -> str | np.ndarray:
+    """``--plate``: the picture's path as it is, or the frame of ``source`` at that second."""
+    try:
+        second = float(text)
+    except ValueError:
+        return text
+    with VideoReader(source) as reader:
+        for frame in reader.timed():
+            if frame.time >= second:
+                return frame.image
+    raise VideoError(f"{source} ends before second {text}; expected --plate with an earlier one")
 
 
 if __name__ == "__main__":

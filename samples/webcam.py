@@ -2,14 +2,21 @@
 
     python -m samples.webcam 0 --background beach.jpg --background blur
     python -m samples.webcam clip.mp4 --no-window --output out.mp4
+    python -m samples.webcam 0 --plate
 
 Keys: b next background, m matte view, r record, q quit. If the camera or the matting fails,
 the background alone is shown, and it is tried again.
+
+With --plate the subject is whatever differs from the empty room (plate mode): press p, step out of
+the picture until the countdown is over and the room was taken, and step back in. Until then the
+background alone is shown, and again after any failure, since the camera may have moved. Press p
+again whenever camera or light have changed.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -24,8 +31,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from samples import add_ways, run
-from sdk import Matter, VideoError
+from samples import add_engine, add_ways, engine, run
+from sdk import Matte, Matter, VideoError
 from sdk.background import Background
 from sdk.stream import fail_safe
 from sdk.video import (
@@ -65,6 +72,75 @@ class Look:
         except Exception as error:  # noqa: BLE001 - the last resort must not fail
             print(f"black alone: {error}", file=sys.stderr)
         return picture
+
+
+class PlateMode:
+    """A ``Matter`` in plate mode that takes its plate from the camera; for ``fail_safe``.
+
+    Without a plate there is no matte: what comes then is a black frame with alpha 0, so that
+    nothing of the room can be shown by anything that is done with it.
+    """
+
+    COUNTDOWN = 5.0  # seconds to step out of the picture
+    FRAMES = 9  # the plate is their median: less noise, and nothing that only passes by
+    LARGEST = 1280  # pixels of its longer side: a median of more would keep the stream waiting
+
+    def __init__(self, matter: Matter) -> None:
+        self.matter = matter
+        self._lock = threading.Lock()
+        self._taken: list[np.ndarray] = []
+        self._due: float | None = None
+        self.matter.plate = None  # refused by an engine that reads none
+
+    def take(self) -> None:
+        """Begin the countdown; the plate that is there is forgotten."""
+        self.forget()
+        self._due = time.monotonic() + self.COUNTDOWN
+
+    def forget(self) -> None:
+        """Show nothing until a plate is taken again."""
+        with self._lock:
+            self.matter.plate = self._due = None
+            self._taken = []
+
+    def hint(self) -> str:
+        """What the person is to do; empty once there is a plate."""
+        if self.matter.plate is not None:
+            return ""
+        if self._due is None:
+            return "p: take the empty room"
+        left = math.ceil(self._due - time.monotonic())
+        return f"step out of the picture: {left}" if left > 0 else "stay out: taking the room"
+
+    def prepare(self, frame: np.ndarray) -> Any:
+        """See ``Matter.prepare``; None without a plate, for which the frame may be one."""
+        with self._lock:
+            if self.matter.plate is not None:
+                return self.matter.prepare(frame)
+            if self._due is None or time.monotonic() < self._due:
+                return None
+            scale = min(1, self.LARGEST / max(frame.shape[:2]))
+            self._taken.append(
+                cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            )
+            if len(self._taken) == self.FRAMES:
+                middle = self.FRAMES // 2
+                self.matter.plate = np.partition(np.stack(self._taken), middle, axis=0)[middle]
+                self._taken = []
+            return None
+
+    def infer(self, prepared: Any) -> np.ndarray:
+        """See ``Matter.infer``."""
+        return _NOTHING if prepared is None else self.matter.infer(prepared)
+
+    def finish(self, frame: np.ndarray, alpha: np.ndarray) -> Matte:
+        """See ``Matter.finish``."""
+        if alpha is _NOTHING:
+            return Matte(np.zeros_like(frame), np.zeros(frame.shape[:2], np.float32))
+        return self.matter.finish(frame, alpha)
+
+
+_NOTHING = np.zeros((1, 1), np.float32)  # the alpha of a frame that was not matted
 
 
 class Recorder:
@@ -118,10 +194,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m samples.webcam",
         description="Replace the background of a camera, live, and never show the room.",
-        epilog="Keys: b next background, m matte view, r record, q quit.",
+        epilog="Keys: b next background, m matte view, r record, p take the plate, q quit.",
     )
     parser.add_argument("source", help="camera index, video file or stream address")
-    parser.add_argument("--engine", default="gfm.engine", help="engine file (default: gfm.engine)")
+    add_engine(parser)
+    parser.add_argument(
+        "--plate", action="store_true", help="plate mode: key p takes the empty room (gfm-plate)"
+    )
     add_ways(parser)
     parser.add_argument(
         "--background",
@@ -134,6 +213,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.no_window and args.output is None:
         parser.error("--no-window shows nothing: give --output FILE to record")
+    if args.no_window and args.plate:
+        parser.error("--plate needs the window, whose key p takes it: leave --no-window out")
     source = int(args.source) if args.source.isdigit() else args.source
     if isinstance(source, str):
         VideoReader(source).close()  # a file that is not there will not come; a camera may
@@ -150,9 +231,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     times: deque[float] = deque(maxlen=30)
     shown = 0
-    with Matter(args.engine, trimap_from=args.trimap_from, hybrid=args.hybrid) as matter:
+    with Matter(engine(args), trimap_from=args.trimap_from, hybrid=args.hybrid) as matter:
+        plate = PlateMode(matter) if args.plate else None
+
+        def alone(blank: np.ndarray) -> np.ndarray:
+            if plate is not None:
+                plate.forget()
+            return look.alone(blank)
+
         try:
-            for picture, latency in fail_safe(matter, source, look.draw, look.alone):
+            for picture, latency in fail_safe(plate or matter, source, look.draw, alone):
                 if shown == 0 and args.output is not None:
                     recorder = Recorder(args.output, picture)
                 times.append(time.monotonic())
@@ -160,9 +248,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if recorder is not None:
                     recorder.add(picture)
                 rate = (len(times) - 1) / max(1e-6, times[-1] - times[0])
-                text = f"{rate:.0f} frames/s, {1000 * latency:.0f} ms{' REC' if recorder else ''}"
+                text = (plate.hint() if plate else "") or (
+                    f"{rate:.0f} frames/s, {1000 * latency:.0f} ms"
+                )
+                text += " REC" if recorder else ""
                 key = "" if args.no_window else show(picture, text)
-                if key == "b":
+                if key == "p" and plate is not None:
+                    plate.take()
+                elif key == "b":
                     look.backgrounds.rotate(-1)
                 elif key == "m":
                     look.matte_view = not look.matte_view

@@ -10,6 +10,7 @@
 
     Matter("sim.engine")(frame, trimap=trimap)            # or Matter(…, trimap_from="gfm.engine")
     Matter("gfm.engine", hybrid=(1/3, 1/2))               # glance and focus at scales of their own
+    Matter("gfm-plate.engine", plate=empty)(frame)        # beside a picture of the empty place
 
 This file is the map: everything that an application needs is named here. ``Matter`` and ``Matte``
 are loaded at their first use, so that ``import sdk`` costs nothing and pulls in no runtime.

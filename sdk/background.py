@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from kernels import alpha_blend
 from sdk.errors import BackgroundError
+from sdk.frames import read_image
 from sdk.manifest import near
 
 Image: TypeAlias = NDArray[np.uint8]
@@ -236,22 +237,18 @@ def _from_file(path: Path) -> Background:
 
         return VideoBackground(path)
     try:
-        content = np.fromfile(path, np.uint8)  # not cv2.imread: it fails on some non-ASCII paths
+        image = read_image(path)
     except OSError as error:
         raise BackgroundError(
             f"the background {str(path)!r} cannot be read ({error.strerror}); expected a readable "
             f"image"
         ) from error
-    try:
-        image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
-    except cv2.error:  # such as more pixels than OpenCV's limit
-        image = None
     if image is None:
         raise BackgroundError(
             f"the background {str(path)!r} is no image that can be decoded; expected JPEG, PNG, "
             f"WebP, TIFF or BMP, or a video with one of: {' '.join(sorted(VIDEO_SUFFIXES))}"
         )
-    return ImageBackground(cast(Image, image))
+    return ImageBackground(image)
 
 
 def _checked(array: NDArray[Any]) -> Image:

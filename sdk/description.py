@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sdk.manifest import Manifest, ModelEntry, Verification, WeightsInfo
 from sdk.network import Network
 from sdk.sizes import Scales
@@ -54,6 +57,13 @@ def trimap(source: Network | None) -> Line:
         return "trimap", "given with each frame"
     random = ", RANDOM WEIGHTS" if source.manifest.weights.random else ""
     return "trimap", f"from {source.path} if none is given: {title(source.manifest)}{random}"
+
+
+def plate(image: NDArray[np.uint8] | None) -> Line:
+    """The plate that frames are compared with."""
+    if image is None:
+        return "plate", "none yet: matter.plate = image"
+    return "plate", f"{image.shape[0]}×{image.shape[1]}"
 
 
 def verified(network: Network) -> list[Line]:

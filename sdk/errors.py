@@ -15,7 +15,7 @@ class EngineError(MatterError):
 
 
 class FrameError(MatterError, ValueError):
-    """A frame (or batch) of the wrong type, dtype, shape or size."""
+    """A frame, batch, trimap or plate that is missing or of a wrong type, dtype, shape or size."""
 
 
 class BackendError(MatterError):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -103,6 +105,20 @@ def as_array(value: Any, what: str, *, on_gpu: bool = False) -> Any:
 
     with cupy.cuda.Device(number):
         return cupy.from_dlpack(value)
+
+
+def read_image(path: Path) -> NDArray[np.uint8] | None:
+    """A picture from a file, uint8 H×W×3 BGR and upright; None for what cannot be decoded.
+
+    Raises:
+        OSError: for a file that cannot be read.
+    """
+    content = np.fromfile(path, np.uint8)  # not cv2.imread: it fails on some non-ASCII paths
+    try:
+        image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    except cv2.error:  # such as more pixels than OpenCV's limit
+        image = None
+    return cast("NDArray[np.uint8] | None", image)
 
 
 def tensor_of(images: Sequence[Any], size: tuple[int, int], spec: InputSpec) -> Any:

@@ -24,6 +24,7 @@ from kernels import (
     windows,
 )
 from kernels.trimap import BACKGROUND, FOREGROUND, UNKNOWN, Trimap
+from sdk import plates
 from sdk.errors import BackendError, EngineError, FrameError
 from sdk.frames import host, tensor_of
 from sdk.manifest import Manifest
@@ -98,6 +99,12 @@ class GuidedPass(Pass):
             as_trimap(trimap, frame.shape, f"trimap {at} of the batch")
             for at, (trimap, frame) in enumerate(zip(given, frames, strict=True))
         ]
+
+    def check_streamable(self) -> None:
+        """See ``Pass.check_streamable``."""
+        if self.source is None:
+            raise missing_trimap(self.network.manifest, "each frame of a video")
+        self.source.check_streamable()
 
     def prepare(
         self, frames: Sequence[Any], trimaps: Sequence[Trimap] | None = None
@@ -225,8 +232,9 @@ def check_engine(path: Path, manifest: Manifest, sizes: Sequence[tuple[int, int]
     extras = {extra.name: extra.channels for extra in manifest.extra_inputs}
     if extras != _INPUTS:
         raise EngineError(
-            f"{path}: the network reads {extras} beside the image; expected {_INPUTS}, which is "
-            f"all that this package makes. Upgrade it: pip install --upgrade matter-sdk"
+            f"{path}: the network reads {extras} beside the image; expected {_INPUTS}, or "
+            f"{plates.INPUTS}, which is all that this package makes. Upgrade it: pip install "
+            f"--upgrade matter-sdk"
         )
     build = f"Build it again: {manifest.build_command(path.name)}"
     part = manifest.parts.get(CLASSIFIER)

@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.trimap import Trimap
-from sdk import description, guidance, sizes
+from sdk import description, guidance, plates, sizes
 from sdk.engine import EngineFile
 from sdk.errors import EngineError
 from sdk.frames import as_batch, as_frame, host
 from sdk.manifest import Manifest
 from sdk.matte import Matte
 from sdk.network import Network
-from sdk.passes import GlancePass, HybridPass, Pass, SinglePass
+from sdk.passes import Choice, GlancePass, HybridPass, Pass, SinglePass
 
 log = logging.getLogger("matter")
 
@@ -46,13 +46,17 @@ class Matter:
     second. Each frame takes the two of the engine's sizes that are nearest. Equal scales mean one
     ordinary pass at the nearest size, as in the paper, and so suit every network without a trimap.
 
+    ``plate``: for a network that compares each frame with the empty place (gfm-plate), a photograph
+    of it: the path of a picture, or an array as a frame. See the attribute ``plate``.
+
     Safe to call from several threads: the network runs one batch at a time, everything else side by
-    side. A context manager; ``close`` releases the network and the file. Trimaps, the hybrid test
-    and parts of an engine have not run on a GPU yet.
+    side. A context manager; ``close`` releases the network and the file. Trimaps, plates, the
+    hybrid test and parts of an engine have not run on a GPU yet.
 
     Raises:
         EngineError: for an engine that is missing, damaged, foreign or from the future, and a
             ``size``, ``hybrid`` or ``trimap_from`` that it cannot do.
+        FrameError: for a ``plate`` that is no picture, or that the network does not read.
         BackendError: for a backend or device that is not there.
     """
 
@@ -66,6 +70,7 @@ class Matter:
         threads: int | None = None,
         trimap_from: str | os.PathLike[str] | Matter | None = None,
         hybrid: tuple[float, float] | None = None,
+        plate: Any = None,
     ) -> None:
         self._path = Path(path)
         self._options: dict[str, Any] = {"backend": backend, "device": device, "threads": threads}
@@ -83,6 +88,8 @@ class Matter:
             if hybrid is not None:
                 self._scales = sizes.check_scales(self._path, self.manifest, hybrid, size)
             self._pass = self._way(file, trimap_from, opened)
+            if plate is not None:
+                self.plate = plate
             # Further sizes are loaded when the first frame wants them.
             self._primary = self._network.load(self._network.models[0].size)
             self._closing = opened.pop_all()
@@ -112,8 +119,8 @@ class Matter:
         is exactly 0 or 1. It goes before ``trimap_from``, whose trimaps bind at the network's size.
 
         Raises:
-            FrameError: for any other type, dtype, rank, channels, size or value, a trimap that is
-                missing, or one for a network that takes none.
+            FrameError: for any other type, dtype, rank, channels, size or value, a trimap or plate
+                that is missing or does not fit, or a trimap for a network that takes none.
             ClosedError: after ``close``.
         """
         self._check_open()
@@ -181,10 +188,28 @@ class Matter:
         """Where it runs: "cpu" or "cuda:N"."""
         return self._primary.device
 
+    @property
+    def plate(self) -> Any:
+        """The photograph of the empty place that frames are compared with, or None.
+
+        Assign another at any time, an array as a frame or the path of a picture; None takes it
+        away, and frames are refused until there is a new one. It may be of another size than the
+        frames but not of another aspect ratio, is copied, and brought to each of the network's
+        sizes once. A frame that is being matted meanwhile sees the old one or the new one, whole.
+        Reads as a uint8 array that must not be written to.
+
+        Raises:
+            FrameError: on assigning what is no picture, or for a network that reads no plate.
+        """
+        return self._pass.plate
+
+    @plate.setter
+    def plate(self, value: Any) -> None:
+        self._pass.plate = value
+
     def check_streamable(self) -> None:
-        """Raise FrameError if frames alone will not do, since nothing makes their trimaps."""
-        if isinstance(self._pass, guidance.GuidedPass) and self._pass.source is None:
-            raise guidance.missing_trimap(self.manifest, "each frame of a video")
+        """Raise FrameError if frames alone will not do: for want of their trimaps, or a plate."""
+        self._pass.check_streamable()
 
     def describe(self) -> str:
         """What runs where, from which weights, how well verified: several lines for a person."""
@@ -194,6 +219,8 @@ class Matter:
         if isinstance(self._pass, guidance.GuidedPass):
             lines += description.part(guidance.CLASSIFIER, self._pass.classifier)
             lines.append(description.trimap(self._source._network if self._source else None))
+        if isinstance(self._pass, plates.PlatePass):
+            lines.append(description.plate(self.plate))
         return description.text(lines + description.verified(self._network))
 
     def close(self) -> None:
@@ -244,19 +271,26 @@ class Matter:
                 f"{self._path} holds {name}, a classifier that makes no matte; expected the engine "
                 f"of a matting network. It works as a part of one"
             )
-        choose = functools.partial(sizes.nearest_aspect, network.models)
-        if not manifest.extra_inputs:
+        choose: Choice = functools.partial(sizes.nearest_aspect, network.models)
+        reads_plate = plates.reads_plate(manifest)
+        if reads_plate or not manifest.extra_inputs:
             if trimap_from is not None:
                 raise EngineError(
                     f"trimap_from is {trimap_from!r} and {self._path} holds {name}, which takes no "
                     f"trimap; expected an engine of sim. Leave it out"
                 )
-            if self._scales is None:
-                return SinglePass(network, choose)
-            if self._scales[0] < self._scales[1]:
+            if self._scales is not None and self._scales[0] < self._scales[1]:
+                if reads_plate:
+                    raise EngineError(
+                        f"hybrid was given and {self._path} holds {name}, which reads a plate; "
+                        f"expected a network that reads the frame alone. Leave it out"
+                    )
                 return HybridPass(network, self._scales)
-            scale = self._scales[0]
-            return SinglePass(network, lambda f: sizes.nearest_scale(network.models, f, scale))
+            if self._scales is not None:
+                choose = functools.partial(
+                    sizes.nearest_scale, network.models, scale=self._scales[0]
+                )
+            return (plates.PlatePass if reads_plate else SinglePass)(network, choose)
         if self._scales is not None:
             raise EngineError(
                 f"hybrid was given and {self._path} holds {name}, which reads a trimap; expected a "
@@ -282,6 +316,8 @@ class Matter:
                 f"such as 'gfm.engine', or an open Matter"
             )
         guidance.check_source(self._source._path, self._source.manifest)
+        if self._source is not trimap_from:
+            self._source.check_streamable()  # nobody can give it a plate
         return cast("GlancePass", self._source._pass)
 
 

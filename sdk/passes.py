@@ -1,7 +1,8 @@
 """The ways from frames to alphas: one pass of the network, or two at two scales.
 
-``sdk.guidance`` has the third, for networks that take a trimap. Each way has two stages:
-``prepare``, which is pure and may run in any thread, and ``alphas``, where the networks run.
+``sdk.guidance`` has the one for networks that take a trimap, ``sdk.plates`` that for networks that
+read a plate. Each way has two stages: ``prepare``, which is pure and may run in any thread, and
+``alphas``, where the networks run.
 """
 
 from __future__ import annotations
@@ -45,6 +46,29 @@ class Pass(ABC):
                 f"the frame alone. Leave trimap out, or open an engine of sim"
             )
         return None
+
+    @property
+    def plate(self) -> Any:
+        """The photograph of the empty place, uint8 and read-only; None where there is none.
+
+        It is replaced by assigning another, or the path of one; None takes it away.
+
+        Raises:
+            FrameError: on assigning what is no picture, or for a network that reads no plate.
+        """
+        return None
+
+    @plate.setter
+    def plate(self, value: Any) -> None:
+        del value
+        raise FrameError(
+            f"a plate was given and {self.network.manifest.network.name} reads none; expected the "
+            f"frame alone. Leave plate out, or open an engine of gfm-plate"
+        )
+
+    def check_streamable(self) -> None:
+        """Raise FrameError if frames alone will not do: for want of their trimaps, or a plate."""
+        return
 
     @abstractmethod
     def prepare(self, frames: Sequence[Any], trimaps: Sequence[Trimap] | None = None) -> Any:

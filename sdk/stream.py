@@ -140,7 +140,7 @@ def checked(alpha: np.ndarray) -> np.ndarray:
 
 
 def check_streamable(matter: Any) -> None:
-    """Raise what ``matter`` itself says against a video, such as a trimap that nothing makes."""
+    """Raise what ``matter`` itself says against a video: no trimaps, or no plate."""
     check = getattr(matter, "check_streamable", None)  # not all that stands in for a Matter has it
     if check is not None:
         check()
@@ -252,9 +252,9 @@ def stream(matter: Any, source: Any, live: bool = False, *, timeout: float | Non
     matte never lags behind; a file is then played at its own speed. Otherwise no frame is lost.
     ``timeout``: seconds without a matte after which VideoError is raised; None waits for ever.
 
-    Raises FrameError (at once) for a ``matter`` that needs a trimap and has no ``trimap_from``,
-    VideoError where the source cannot be opened (at once) or breaks (after its last good frame),
-    and whatever ``matter`` raises for a frame.
+    Raises FrameError (at once) for a ``matter`` that needs a trimap and has no ``trimap_from``, or
+    a plate and has none, VideoError where the source cannot be opened (at once) or breaks (after
+    its last good frame), and whatever ``matter`` raises for a frame.
     """
     return Stream(matter, source, live=live, timeout=timeout)
 

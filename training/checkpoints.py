@@ -551,8 +551,12 @@ def _is_patch_classifier(state: Mapping[str, Tensor]) -> bool:
 
 def _gfm_candidates(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str]]:
     """The GFM networks that a released state dict, or one of ours without metadata, may be."""
+    name = "gfm"
     if any(key.startswith("decoders.") for key in state):
         backbone = "mobilenetv3"
+        stem = state.get("encoder.features.0.0.weight")
+        if stem is not None and stem.shape[1] == 6:  # an image and a plate
+            name = "gfm-plate"
     elif not any(key.startswith(("psp_module.", "glance.blocks.")) for key in state):
         return
     elif any(key.startswith(("densenet.", "encoder.features.")) for key in state):
@@ -574,4 +578,4 @@ def _gfm_candidates(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str
             parts = {"tt"} if last.shape[0] == 3 else {"ft", "bt"}
     if backbone == "mobilenetv3" and len(parts) > 1:
         parts = {"rim"}
-    yield from (("gfm", backbone, part) for part in ("tt", "ft", "bt", "rim") if part in parts)
+    yield from ((name, backbone, part) for part in ("tt", "ft", "bt", "rim") if part in parts)

@@ -140,7 +140,7 @@ class Engine(System):
     def matte(self, frame: Frame, trimap: Trimap, plate: Frame | None = None) -> Alpha:
         """See :class:`System`."""
         if "plate" in self.reads:
-            self._matter.plate = plate  # type: ignore[attr-defined]
+            self._matter.plate = plate
         given = trimap if "trimap" in self.reads else None
         return cast("Alpha", self._matter(frame, trimap=given).alpha)
 

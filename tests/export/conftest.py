@@ -62,7 +62,7 @@ def use_stand_ins(tiny: ModuleType, patch: pytest.MonkeyPatch) -> None:
     from training import networks
 
     made = {"gfm": tiny.Tiny, "aim": tiny.TinyUnpool, "sim": tiny.TinyTrimap}
-    made["sim_classifier"] = tiny.TinyClassifier
+    made |= {"sim_classifier": tiny.TinyClassifier, "gfm-plate": tiny.TinyPlate}
     patch.setattr(networks, "create", lambda name, **options: made[name]())
     patch.setattr(pictures, "SCENES", 1)
     patch.setattr(pictures, "PHOTOGRAPHS", ())

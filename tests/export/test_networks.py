@@ -101,6 +101,7 @@ def test_aim_is_plain_operators_that_tensorrt_rtx_builds(tmp_path: Path) -> None
         ("gfm", "rim", ()),
         ("gfm", "tt", ("pyramid", "bridge")),
         ("gfm", "en-median", ()),
+        ("gfm-plate", "tt", ()),
     ],
 )
 def test_every_network_builds_in_float16(

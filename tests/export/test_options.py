@@ -216,6 +216,24 @@ def test_demo_checkpoint_decides_backbone_and_rosta(tmp_path: Path) -> None:
         check(BuildOptions("gfm", rosta="bt"))
 
 
+def test_names_with_a_dash(tmp_path: Path) -> None:
+    """Of a network and of a RoSTa; and one network's checkpoint is never taken for another's."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    plate = folder / "gfm-plate-mobilenetv3-ft.safetensors"
+    plate.write_bytes(b"x")
+    with pytest.raises(UsageError, match="no demo checkpoint for --model gfm "):
+        check(BuildOptions("gfm"))
+    checked = check(BuildOptions("gfm-plate"))
+    assert (checked.backbone, checked.rosta, checked.weights) == ("mobilenetv3", "ft", (plate,))
+    assert checked.output == Path("gfm-plate.engine")
+    ensemble = folder / "gfm-resnet34-en-median.safetensors"
+    ensemble.write_bytes(b"x")
+    checked = check(BuildOptions("gfm"))
+    assert (checked.backbone, checked.rosta) == ("resnet34", "en-median")
+    assert checked.weights == (ensemble,)
+
+
 def test_our_checkpoints_know_their_network(tmp_path: Path) -> None:
     safetensors = pytest.importorskip("safetensors.numpy")
     numpy = pytest.importorskip("numpy")

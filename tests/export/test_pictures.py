@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -11,8 +12,10 @@ import torch
 import kernels
 from export import pictures
 from export.pictures import Picture
+from training import networks
 
 SIZE = (40, 72)
+IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 @pytest.fixture(scope="module")
@@ -20,20 +23,35 @@ def shown() -> list[Picture]:
     rng = np.random.default_rng(0)
     trimap = np.full((80, 144), 128, np.uint8)
     trimap[:, :50], trimap[:, 100:] = 0, 255
-    return [Picture(rng.integers(0, 256, (80, 144, 3), np.uint8), trimap)]
+    image, plate = rng.integers(0, 256, (2, 80, 144, 3), np.uint8)
+    return [Picture(image, trimap, plate)]
 
 
-def test_every_picture_has_a_trimap_of_its_size() -> None:
-    for image, trimap in pictures.pictures((48, 64)):
-        assert image.dtype == trimap.dtype == np.uint8
-        assert image.shape == (*trimap.shape, 3)
+def test_every_picture_has_a_trimap_and_a_plate_of_its_size() -> None:
+    for image, trimap, plate in pictures.pictures((48, 64)):
+        assert image.dtype == trimap.dtype == plate.dtype == np.uint8
+        assert image.shape == plate.shape == (*trimap.shape, 3)
         assert set(np.unique(trimap)) <= {0, 128, 255}
         assert (trimap == 128).any()
     photographs = pictures.pictures((48, 64))[pictures.SCENES :]
-    for _, trimap in photographs:  # an ellipse: all three, the middle in front
+    for image, trimap, plate in photographs:  # an ellipse: all three, the middle in front
         assert set(np.unique(trimap)) == {0, 128, 255}
         assert trimap[trimap.shape[0] // 2, trimap.shape[1] // 2] == 255
         assert trimap[0, 0] == 0
+        differs = (image != plate).any(axis=2)
+        assert not differs[trimap == 0].any()
+        assert differs[trimap > 0].mean() > 0.9
+
+
+def test_a_scenes_plate_is_its_background_and_not_its_subject() -> None:
+    """Second shots are shifted and exposed otherwise, but nearer to what is behind."""
+    from training.scenes import layers
+
+    size = (96, 160)
+    for seed, picture in enumerate(pictures.pictures(size)[: pictures.SCENES]):
+        alpha = layers(seed, size).alpha
+        distance = np.abs(picture.image.astype(float) - picture.plate).mean(axis=2)
+        assert distance[alpha > 0.99].mean() > 1.5 * distance[alpha < 0.01].mean(), seed
 
 
 def test_inputs_of_a_picture_alone(tiny: ModuleType, shown: list[Picture]) -> None:
@@ -41,6 +59,17 @@ def test_inputs_of_a_picture_alone(tiny: ModuleType, shown: list[Picture]) -> No
     ((image,),) = pictures.inputs(network, shown, (32, 64))
     expected = kernels.preprocess(shown[0].image, (32, 64), network.input_spec, order="rgb")[0]
     np.testing.assert_array_equal(image, expected)
+
+
+def test_inputs_with_a_plate(shown: list[Picture]) -> None:
+    """The plate is preprocessed as the image is, and after it."""
+    with torch.device("meta"):
+        network = networks.create("gfm-plate")
+    ((image, plate),) = pictures.inputs(network, shown, (32, 64))
+    mean, std = (np.float32(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+    for made, given in ((image, shown[0].image), (plate, shown[0].plate)):
+        small = cv2.resize(given.astype(np.float32), (64, 32), interpolation=cv2.INTER_AREA)
+        np.testing.assert_allclose(made, (small.transpose(2, 0, 1) - mean) / std, atol=1e-4)
 
 
 def test_inputs_of_sim(tiny: ModuleType, shown: list[Picture]) -> None:
@@ -72,7 +101,8 @@ def test_the_classifier_sees_the_windows_that_the_sdk_makes(tiny: ModuleType) ->
     size = (328, 648)
     trimap = np.zeros(size, np.uint8)
     trimap[:, 500:] = 128
-    picture = Picture(np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8), trimap)
+    image = np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
+    picture = Picture(image, trimap, image)
     classifier = tiny.TinyClassifier().eval()
     passed: list[tuple[np.ndarray, np.ndarray]] = []
 

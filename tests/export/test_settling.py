@@ -26,7 +26,7 @@ def inputs(network: nn.Module, pictures: int = 4) -> tuple[Tensor, ...]:
     )
 
 
-@pytest.mark.parametrize("name", ["Tiny", "TinyUnpool", "TinyTrimap"])
+@pytest.mark.parametrize("name", ["Tiny", "TinyPlate", "TinyUnpool", "TinyTrimap"])
 def test_heads_cover_their_range(tiny: ModuleType, name: str) -> None:
     torch.manual_seed(0)
     network = getattr(tiny, name)()

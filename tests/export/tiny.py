@@ -4,6 +4,8 @@
 no convolution before it, a transposed convolution, adaptive pooling to sides that do not divide,
 both kinds of bilinear upsampling, a squeeze-and-excitation gate, glance and focus heads.
 
+`TinyPlate` is the same beside a plate.
+
 `TinyUnpool` for AIM: max-pools that overlap and unpools by their offsets, attention over channels.
 
 `TinyTrimap` and `TinyClassifier` for SIM: several inputs, standardised and grouped convolutions,
@@ -83,6 +85,19 @@ class Tiny(nn.Module):
             "focus": focus,
             "alpha": collaborative_fusion(glance, focus, self.rosta),
         }
+
+
+class TinyPlate(Tiny):
+    """Stands in for the GFM that also reads a plate."""
+
+    name = "gfm-plate"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inputs = {"image": 3, "plate": 3}
+
+    def forward(self, x: Tensor, plate: Tensor) -> dict[str, Tensor]:
+        return super().forward(x - plate / 2)
 
 
 class TinyUnpool(nn.Module):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from samples import image, run, video, webcam
 from sdk import EngineError, FrameError, Matter, MatterError, VideoError
-from tests.sdk import tiny_sim
+from tests.sdk import tiny_plate, tiny_sim
 from tests.sdk.clips import decode, read_image, write_clip
 from tests.sdk.conftest import Tiny
 
@@ -159,6 +160,40 @@ def test_image_with_a_trimap_from_another_engine(tmp_path: Path, sim: str, engin
     assert (matte[:, 56:] == 0).all()
 
 
+@pytest.fixture(scope="module")
+def plate_engine(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A network in whose eyes whatever differs from the plate is the subject."""
+    return str(tiny_plate.build(tmp_path_factory.mktemp("plate") / "gfm-plate.engine"))
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A picture of the red room without the subject, at half the size."""
+    path = tmp_path_factory.mktemp("empty") / "empty.png"
+    cv2.imwrite(str(path), np.full((24, 48, 3), RED, np.uint8))
+    return str(path)
+
+
+def test_image_with_a_plate(
+    tmp_path: Path, plate_engine: str, engine: str, empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cv2.imwrite(str(tmp_path / "cat.png"), picture())
+    arguments = [str(tmp_path / "cat.png"), "--output", str(tmp_path), "--plate", empty]
+    monkeypatch.chdir(Path(plate_engine).parent)  # its name is the default
+    assert image.main(arguments) == 0
+    matte = read_image(tmp_path / "cat-matte.png")
+    assert (matte[:, :40] == 255).all()
+    assert (matte[:, 56:] == 0).all()
+    for options, message in (
+        (["--plate", "no.png"], "the plate 'no.png' cannot be read"),
+        (["--engine", engine], "a plate was given and gfm reads none"),
+    ):
+        with pytest.raises(FrameError, match=message):
+            image.main([*arguments, *options])
+    with pytest.raises(FrameError, match="no plate is set and gfm-plate needs one"):
+        image.main([*arguments[:3], "--engine", plate_engine])
+
+
 def test_image_hybrid(tmp_path: Path) -> None:
     path = str(Tiny(tmp_path).build(sizes=((32, 64), (64, 96))))
     cv2.imwrite(str(tmp_path / "cat.png"), picture())
@@ -213,6 +248,38 @@ def test_video_with_trimaps_from_another_engine(
     with pytest.raises(FrameError, match="sim needs one with each frame of a video"):
         video.main([clip, str(tmp_path / "other.mp4"), "--engine", sim])
     assert not (tmp_path / "other.mp4").exists()
+
+
+@pytest.fixture(scope="module")
+def entering(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A clip of half a second of the empty room, and half a second with the subject in it."""
+    room = np.full((48, 96, 3), RED, np.uint8)
+    path = tmp_path_factory.mktemp("entering") / "clip.mp4"
+    return str(write_clip(path, [room] * 12 + [picture()] * 13))
+
+
+@pytest.mark.parametrize("second", ["", "0", "0.3"])
+def test_video_with_a_plate(
+    tmp_path: Path, plate_engine: str, entering: str, empty: str, second: str
+) -> None:
+    out = tmp_path / "out.mp4"
+    arguments = [entering, str(out), "--engine", plate_engine, "--plate", second or empty]
+    assert video.main(arguments) == 0
+    images, _ = decode(out)
+    assert len(images) == 25
+    assert all(near(frame[8:-8, 8:-8], GREEN) for frame in images[:12])
+    assert all(near(frame[8:-8, 8:40], BLUE) for frame in images[12:])
+    assert all(near(frame[8:-8, 56:-8], GREEN) for frame in images[12:])
+
+
+@pytest.mark.parametrize("second", ["5", "nan"])
+def test_video_whose_plate_is_past_its_end(
+    tmp_path: Path, plate_engine: str, entering: str, second: str
+) -> None:
+    arguments = [entering, str(tmp_path / "out.mp4"), "--engine", plate_engine, "--plate", second]
+    with pytest.raises(VideoError, match=f"ends before second {second}; expected --plate"):
+        video.main(arguments)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_video_checks_its_output_before_the_engine(clip: str) -> None:
@@ -354,3 +421,188 @@ def test_webcam_keys(
     recorded = list(tmp_path.glob("matter-*.mp4"))
     assert len(recorded) == 1
     assert len(decode(recorded[0])[0]) == 1
+
+
+# webcam in plate mode
+
+# A script sees what is shown, (picture, text), and yields a key, or "" to look on.
+Script = Generator[str, tuple[np.ndarray, str], None]
+
+
+class Camera:
+    """Stands in for ``cv2.VideoCapture``: a noisy red room, where a blue person comes and goes.
+
+    ``sees`` is "room" or "person", or "nothing" while its cable is pulled.
+    """
+
+    def __init__(self) -> None:
+        self.sees = "room"
+
+    def __call__(self, index: int) -> Camera:
+        return self
+
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        return self.sees != "nothing"
+
+    def set(self, *_: object) -> None:
+        pass
+
+    def release(self) -> None:
+        pass
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        time.sleep(0.002)
+        if self.sees == "nothing":
+            return False, None
+        frame = np.full((48, 96, 3), RED, np.int16)
+        if self.sees == "person":
+            frame[:, :48] = BLUE
+        frame += np.random.default_rng().integers(-9, 10, frame.shape, np.int16)
+        return True, frame.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def play(
+    monkeypatch: pytest.MonkeyPatch, plate_engine: str
+) -> Callable[..., list[tuple[np.ndarray, str]]]:
+    """Run the webcam in plate mode before a camera, with a script at its keys; what was shown."""
+
+    def run_it(camera: Camera, script: Script, *flags: str) -> list[tuple[np.ndarray, str]]:
+        shown: list[tuple[np.ndarray, str]] = []
+        end = time.monotonic() + 60
+
+        def show(picture: np.ndarray, text: str) -> str:
+            assert time.monotonic() < end, "the script waits for what does not come"
+            shown.append((picture.copy(), text))
+            return script.send(shown[-1])
+
+        next(script)
+        monkeypatch.setattr(cv2, "VideoCapture", camera)
+        monkeypatch.setattr(webcam, "open_window", lambda: None)
+        monkeypatch.setattr(webcam, "show", show)
+        monkeypatch.setattr(webcam.PlateMode, "COUNTDOWN", 0.5)
+        assert webcam.main(["0", "--plate", "--engine", plate_engine, *flags]) == 0
+        return shown
+
+    return run_it
+
+
+def until(wanted: Callable[[np.ndarray, str], bool]) -> Script:
+    """A part of a script: look on until this is shown."""
+    while not wanted(*(yield "")):
+        pass
+
+
+def says(words: str) -> Callable[[np.ndarray, str], bool]:
+    return lambda _, text: words in text
+
+
+def the_person_alone(picture: np.ndarray, _: str) -> bool:
+    return near(picture[:, :40], BLUE, 20) and near(picture[:, 56:], GREEN, 20)
+
+
+def nothing_of_the_room(picture: np.ndarray) -> bool:
+    blue, green, red = np.moveaxis(picture.astype(int), -1, 0)
+    return not (red > np.maximum(blue, green) + 60).any()
+
+
+def take_the_plate(camera: Camera) -> Script:
+    """A part of a script, as the person plays it."""
+    camera.sees = "person"
+    yield from until(says("p: take the empty room"))
+    yield "p"
+    yield from until(says("step out of the picture: 1"))
+    camera.sees = "room"
+    yield from until(says("frames/s"))
+    camera.sees = "person"
+    yield from until(the_person_alone)
+
+
+def test_webcam_takes_a_plate(play: Callable[..., Any]) -> None:
+    camera = Camera()
+
+    def script() -> Script:
+        yield from take_the_plate(camera)
+        yield "q"
+
+    shown = play(camera, script())
+    before = [picture for picture, text in shown if "frames/s" not in text]
+    assert len(before) > 10
+    assert all((picture == GREEN).all() for picture in before)  # neither the room nor the person
+    assert all(nothing_of_the_room(picture) for picture, _ in shown)
+    hints = dict.fromkeys(text[:10] for _, text in shown if "frames/s" not in text)
+    assert list(hints) == ["p: take th", "step out o", "stay out: "]
+
+
+def test_webcam_whose_cable_is_pulled_wants_a_new_plate(play: Callable[..., Any]) -> None:
+    """Put back, the camera may look elsewhere: by the old plate all of it would be the subject."""
+    camera = Camera()
+    pulled: list[np.ndarray] = []
+
+    def script() -> Script:
+        yield from take_the_plate(camera)
+        camera.sees = "nothing"
+        yield from until(says("p: take"))
+        begin = time.monotonic()
+        while time.monotonic() < begin + 0.5:
+            pulled.append((yield "")[0])
+        camera.sees = "room"
+        begin = time.monotonic()
+        while time.monotonic() < begin + 1.5:  # beyond the retry after a second
+            pulled.append((yield "")[0])
+        yield from take_the_plate(camera)
+        yield "q"
+
+    shown = play(camera, script())
+    assert len(pulled) > 20
+    assert all((picture == GREEN).all() for picture in pulled)
+    assert all(nothing_of_the_room(picture) for picture, _ in shown)
+
+
+def test_webcam_before_the_plate_blurs_nothing_of_the_room(play: Callable[..., Any]) -> None:
+    camera = Camera()
+
+    def script() -> Script:
+        for _ in range(20):
+            yield ""
+        yield "m"
+        for _ in range(5):
+            yield ""
+        yield "q"
+
+    shown = play(camera, script(), "--background", "blur")
+    assert len(shown) == 26
+    assert all((picture == 0).all() for picture, _ in shown)
+
+
+def test_the_plate_is_the_median(plate_engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever passes by in less than half of the frames is not in it; large frames are shrunk."""
+    monkeypatch.setattr(webcam.PlateMode, "COUNTDOWN", 0)
+    room = np.random.default_rng(0).integers(0, 256, (24, 48, 3), np.uint8)
+    with Matter(plate_engine) as matter:
+        mode = webcam.PlateMode(matter)
+        mode.take()
+        for at in range(mode.FRAMES):
+            assert matter.plate is None
+            frame = room.copy()
+            if at < mode.FRAMES // 2:
+                frame[:, :24], frame[:, 24:] = 0, 255
+            assert (mode.finish(frame, mode.infer(mode.prepare(frame))).alpha == 0).all()
+        np.testing.assert_array_equal(matter.plate, room)
+        mode.take()
+        for _ in range(mode.FRAMES):
+            mode.prepare(np.zeros((1000, 2000, 3), np.uint8))
+        assert matter.plate.shape == (640, 1280, 3)
+
+
+def test_webcam_plate_mode_is_refused_where_it_cannot_work(
+    engine: str, plate_engine: str, clip: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webcam, "open_window", lambda: None)
+    with pytest.raises(FrameError, match="a plate was given and gfm reads none"):
+        webcam.main([clip, "--engine", engine, "--plate"])
+    with pytest.raises(FrameError, match="no plate is set and gfm-plate needs one"):
+        webcam.main([clip, "--engine", plate_engine])
+    with pytest.raises(SystemExit) as caught:
+        webcam.main([clip, "--plate", "--no-window", "--output", "out.mp4"])
+    assert caught.value.code == 2

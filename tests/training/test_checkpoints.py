@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tests.training import released
-from training import checkpoints
+from training import checkpoints, networks
 from training.checkpoints import CheckpointError, load, load_backbone, read_metadata, save
 from training.networks.gfm import GFM
 
@@ -367,6 +367,21 @@ def test_own_names_of_a_released_network(tmp_path: Path) -> None:
     assert load(network, written(zeros, tmp_path)).layout == "matter"
     message = refusal(meta("resnet34", "bt"), tmp_path / "weights.pth")
     assert "looks like gfm resnet34 ft; pass --backbone resnet34 --rosta ft" in message
+
+
+def test_own_names_of_a_network_with_a_plate(tmp_path: Path) -> None:
+    """All names are the light GFM's; without metadata the stem's channels tell."""
+    with torch.device("meta"):
+        plate, plain = (
+            networks.create(name, backbone="mobilenetv3") for name in ("gfm-plate", "gfm")
+        )
+    for mine, other, flag in ((plain, plate, "gfm-plate"), (plate, plain, "gfm")):
+        zeros = {
+            key: torch.zeros((), dtype=tensor.dtype).expand(tensor.shape)
+            for key, tensor in other.state_dict().items()
+        }
+        message = refusal(mine, written(zeros, tmp_path))
+        assert f"pass --model {flag} --backbone mobilenetv3 --rosta tt" in message
 
 
 def test_metadata_of_another_network(tmp_path: Path) -> None:
