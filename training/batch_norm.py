@@ -7,8 +7,23 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.layer_sync import LayerSync, TorchSyncBatchNorm
 from torch import Tensor, distributed, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class _Sum(torch.autograd.Function):
+    """A tensor's sum over all processes; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(_: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        distributed.all_reduce(total)
+        return total
 
 
 class JointBatchNorm2d(nn.BatchNorm2d):
@@ -24,9 +39,9 @@ class JointBatchNorm2d(nn.BatchNorm2d):
             return super().forward(input)
         x = input.float()
         processes = distributed.get_world_size()
-        mean = all_reduce(x.mean((0, 2, 3))) / processes
+        mean = _Sum.apply(x.mean((0, 2, 3))) / processes
         centred = x - mean.view(1, -1, 1, 1)
-        variance = all_reduce(centred.square().mean((0, 2, 3))) / processes
+        variance = _Sum.apply(centred.square().mean((0, 2, 3))) / processes
         running_mean: Any = self.running_mean
         running_var: Any = self.running_var
         tracked: Any = self.num_batches_tracked

@@ -96,6 +96,7 @@ class Validation(Callback):
 
     def validate(self, trainer: Trainer, task: Task) -> None:
         """Validate, record, and store the network if it is the best."""
+        self.records.flush(trainer)
         network = task.network
         in_training = {key: tensor.clone() for key, tensor in network.state_dict().items()}
         try:

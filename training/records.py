@@ -105,7 +105,6 @@ class Records(Callback):
         self, trainer: Trainer, metrics: dict[str, float], rows: Sequence[dict[str, NDArray[Any]]]
     ) -> None:
         """Record a validation: its metrics, and a picture of some of its mattes."""
-        self.flush(trainer)
         if not trainer.is_global_zero:
             return
         step = trainer.global_step
