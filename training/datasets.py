@@ -550,7 +550,7 @@ _MARKS = {
     "am-2k": ("train/original", "validation/original"),
     "composition-1k": ("Combined_Dataset", "Training_set", "Test_set"),
     "distinctions-646": ("Train/FG", "Test/Image", "Test/FG", "Train_ori", "Test_ori"),
-    "duts": ("DUTS-TR*", "DUTS-TE*"),
+    "duts": ("DUTS-TR", "DUTS-TE", "DUTS-TR-Image", "DUTS-TE-Image"),
     "simd": tuple(
         f"{folder}{name}/alpha" for name in CLASSES for folder in ("", "train/", "test/")
     ),

@@ -241,7 +241,8 @@ class _Window:
         rows, columns = self.where
         area = (rows.stop - rows.start) * (columns.stop - columns.start)
         self.scale = math.sqrt(size[0] * size[1] / area)
-        self.alpha: Mask = self.cut(sample.matte)
+        # Averages of many ones come out a little over 1.
+        self.alpha: Mask = np.clip(self.cut(sample.matte), 0, 1)
         self.trimap = None if sample.trimap is None else self.cut(sample.trimap, levels=True)
 
     def cut(self, picture: NDArray[Any], levels: bool = False) -> NDArray[Any]:
