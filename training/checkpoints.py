@@ -585,7 +585,7 @@ def _gfm_candidates(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str
     """The GFM networks that a released state dict, or one of ours without metadata, may be."""
     if any(key.startswith("decoders.") for key in state):
         backbone = "mobilenetv3"
-    elif not any(key.startswith(("psp_module.", "glance.pyramid.")) for key in state):
+    elif not any(key.startswith(("psp_module.", "glance.blocks.")) for key in state):
         return
     elif any(key.startswith(("densenet.", "encoder.features.")) for key in state):
         backbone = "densenet121"

@@ -99,6 +99,7 @@ def test_aim_is_plain_operators_that_tensorrt_rtx_builds(tmp_path: Path) -> None
         ("msia", "none", ("ini", "sed", "adaptive")),
         ("sim", "none", ()),
         ("gfm", "rim", ()),
+        ("gfm", "tt", ("pyramid", "bridge")),
         ("gfm", "en-median", ()),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.training import released, released_forward
-from training import networks
+from training import checkpoints, networks
 from training import released as released_layouts
 from training.networks.blocks import collaborative_fusion
 from training.networks.gfm import GFM
@@ -158,6 +158,91 @@ def test_unknown_options() -> None:
         GFM("resnet50", "tt")
     with pytest.raises(ValueError, match="rosta 'tf'; expected one of tt, ft, bt, rim"):
         GFM("resnet34", "tf")
+    with pytest.raises(ValueError, match="without 'ppm'; expected parts of pyramid, bridge"):
+        GFM("resnet34", "tt", ("ppm",))
+
+
+# ── Parts left out ──────────────────────────────────────────────────────────────────────────────
+
+
+def count(network: GFM) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def reduced(backbone: str, *without: str, rosta: str = "tt") -> GFM:
+    with torch.device("meta"):
+        return networks.create("gfm", backbone=backbone, rosta=rosta, without=without)
+
+
+@pytest.mark.parametrize("backbone", released.BACKBONES)
+def test_parts_left_out_take_their_parameters_with_them(backbone: str) -> None:
+    whole = meta(backbone, "tt")
+    wide = whole.encoder.channels[-1]
+    # Three 3×3 convolutions with bias and batch norm; half of what the first block read.
+    first = whole.focus.blocks[max(whole.focus.blocks)][0].conv.out_channels
+    bridge = 3 * (9 * wide * wide + 3 * wide) + 9 * wide * first
+    assert count(whole) - count(reduced(backbone, "bridge")) == bridge
+    pyramid = sum(p.numel() for p in [*whole.glance.pyramid.parameters()])
+    pyramid += sum(p.numel() for p in whole.glance.context.parameters())
+    deep = backbone == "resnet34_2b"
+    for level, block in whole.glance.blocks.items():
+        pyramid += block[0].conv.weight[:, : block[0].conv.in_channels // 2].numel()
+        if level == "1" and not deep:  # the head reads half as many
+            pyramid += 9 * 64 * 64
+    assert count(whole) - count(reduced(backbone, "pyramid")) == pyramid
+    both = reduced(backbone, "bridge", "pyramid", rosta="rim")
+    assert both.without == ("pyramid", "bridge")
+    outputs = both.eval()(torch.empty(1, 3, 64, 32, device="meta"))
+    assert outputs["alpha"].shape == (1, 1, 64, 32)
+
+
+def test_what_is_left_reads_the_same_features(rim: GFM) -> None:
+    """It is the whole network whose pyramid, or bridge block, gives zeros."""
+    image = 255 * torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    decoders = {
+        "pyramid": (rim.glance, [rim.glance.pyramid, *rim.glance.context.values()]),
+        "bridge": (rim.focus, [rim.focus.bridge]),
+    }
+    for part, (whole, silent) in decoders.items():
+        network = reduced("resnet34", part, rosta="rim").eval()
+        state = rim.state_dict()
+        for key, tensor in network.state_dict().items():  # the parts' features come first
+            state[key] = state[key][:, -tensor.shape[1] :] if tensor.ndim == 4 else state[key]
+        wanted = {key: state[key] for key in network.state_dict()}
+        network.load_state_dict(wanted, assign=True)
+        decoder = network.glance if part == "pyramid" else network.focus
+        hooks = [m.register_forward_hook(lambda module, x, y: y.zero_()) for m in silent]
+        with torch.inference_mode():
+            features = rim.eval().encoder(image)
+            silenced = whole(features)
+            for hook in hooks:
+                hook.remove()
+            left = decoder(features)
+            torch.testing.assert_close(left, silenced[:, -left.shape[1] :], rtol=1e-4, atol=1e-4)
+            assert not torch.equal(whole(features), silenced)
+
+
+def test_checkpoints_tell_the_parts_left_out(tmp_path: Path) -> None:
+    torch.save(released.hollow("resnet34", "tt"), tmp_path / "whole.pth")
+    with pytest.raises(checkpoints.CheckpointError) as caught:
+        checkpoints.load(reduced("resnet34", "pyramid"), tmp_path / "whole.pth")
+    message = str(caught.value)
+    assert "of gfm resnet34 tt without pyramid" in message
+    assert message.endswith("pass --backbone resnet34 --rosta tt with no --without")
+
+    light = networks.create("gfm", without=["bridge"])
+    checkpoints.save(light, tmp_path / "light.safetensors")
+    assert checkpoints.read_metadata(tmp_path / "light.safetensors")["without"] == "bridge"
+    checkpoints.load(networks.create("gfm", without=["bridge"]), tmp_path / "light.safetensors")
+    with pytest.raises(checkpoints.CheckpointError, match=r"pass .* --without bridge$"):
+        checkpoints.load(networks.create("gfm"), tmp_path / "light.safetensors")
+
+
+def test_our_layout_is_known_without_a_pyramid(tmp_path: Path) -> None:
+    keys = reduced("resnet34", "pyramid", rosta="ft").state_dict()
+    torch.save({key: torch.zeros(1) for key in keys}, tmp_path / "ours.pth")
+    with pytest.raises(checkpoints.CheckpointError, match="looks like gfm resnet34 ft"):
+        checkpoints.load(networks.create("aim"), tmp_path / "ours.pth")
 
 
 # ── Blocks ──────────────────────────────────────────────────────────────────────────────────────

@@ -1,11 +1,12 @@
 """The light GFM: shapes, size, and what it has in common with the published networks."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
 
-from training import networks
+from training import checkpoints, networks
 from training.networks.mobilenetv3 import CHANNELS, MobileNetV3
 
 # Those of one network; the ensemble, en-median, is three of it (test_gfm_ensemble.py).
@@ -57,15 +58,71 @@ def test_encoder_is_mobilenet_v3_large() -> None:
         assert tap.shape == (1, channels, 64 // stride, 96 // stride)
 
 
-def test_encoder_takes_weights_in_torchvision_layout() -> None:
-    source, target = MobileNetV3(), MobileNetV3()
-    state = {**source.state_dict(), "classifier.0.weight": torch.zeros(1)}
-    target.load_torchvision(state)
-    for a, b in zip(source.parameters(), target.parameters(), strict=True):
+def torchvision_file(folder: Path) -> tuple[MobileNetV3, Path]:
+    """A file as torchvision writes ``mobilenet_v3_large``, and the encoder that it holds."""
+    source = MobileNetV3()
+    head = {"features.16.0.weight": (960, 160, 1, 1), "features.16.1.bias": (960,)}
+    head |= {"classifier.0.weight": (1280, 960), "classifier.3.bias": (1000,)}
+    classifier = {key: torch.zeros(shape) for key, shape in head.items()}
+    torch.save(source.state_dict() | classifier, folder / "mobilenet_v3_large.pth")
+    return source, folder / "mobilenet_v3_large.pth"
+
+
+def test_encoder_takes_weights_in_torchvision_layout(tmp_path: Path) -> None:
+    source, path = torchvision_file(tmp_path)
+    network = networks.create("gfm", backbone="mobilenetv3")
+    report = checkpoints.load_backbone(network, path)
+    assert {key.rpartition(".")[0] for key in report.ignored} == {
+        "features.16.0",
+        "features.16.1",
+        "classifier.0",
+        "classifier.3",
+    }
+    assert report.kept == ()
+    for a, b in zip(source.parameters(), network.encoder.parameters(), strict=True):
         assert torch.equal(a, b)
+    state = torch.load(path, weights_only=True)
     del state["features.1.block.0.0.weight"]
-    with pytest.raises(RuntimeError, match=r"features\.1\.block\.0\.0\.weight"):
-        target.load_torchvision(state)
+    torch.save(state, path)
+    with pytest.raises(checkpoints.CheckpointError, match=r"features\.1\.block\.0\.0\.weight"):
+        checkpoints.load_backbone(network, path)
+
+
+def test_plate_mode_keeps_its_first_convolution(tmp_path: Path) -> None:
+    """Six channels in place of ImageNet's three; everything behind them is taken."""
+    source, path = torchvision_file(tmp_path)
+    network = networks.create("gfm-plate")
+    stem = network.encoder.features[0][0].weight.clone()
+    report = checkpoints.load_backbone(network, path)
+    assert report.kept == ("features.0.0.weight",)
+    assert torch.equal(network.encoder.features[0][0].weight, stem)
+    assert torch.equal(network.encoder.features[0][1].weight, source.features[0][1].weight)
+
+
+def test_parts_left_out() -> None:
+    """What is left is the whole network whose pyramid or dilated convolutions give nothing."""
+    torch.manual_seed(0)
+    whole = networks.create("gfm", backbone="mobilenetv3").eval()
+    image = torch.randn(1, 3, 64, 96)
+    for part, silent, changed in (
+        ("pyramid", whole.decoders["tt"].glance.context.squeeze, "glance"),
+        ("bridge", whole.decoders["tt"].focus.bridge.dilated, "focus"),
+    ):
+        without = networks.create("gfm", backbone="mobilenetv3", without=[part]).eval()
+        assert without.without == (part,)
+        state = {key: whole.state_dict()[key] for key in without.state_dict()}
+        for key, tensor in without.state_dict().items():  # the convolution that joins the bins
+            state[key] = state[key][:, : tensor.shape[1]] if tensor.ndim == 4 else state[key]
+        without.load_state_dict(state)
+        hooks = [m.register_forward_hook(lambda module, x, y: y.zero_()) for m in silent]
+        with torch.inference_mode():
+            silenced = whole(image)
+            for hook in hooks:
+                hook.remove()
+            torch.testing.assert_close(without(image), silenced)
+            assert not torch.equal(whole(image)[changed], silenced[changed])
+    both = networks.create("gfm", rosta="en-median", without=["bridge", "pyramid"])
+    assert both.without == both.bt.without == ("pyramid", "bridge")
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ _NETWORKS = {
     "gfm": _Options(
         ("mobilenetv3", "resnet34", "resnet34_2b", "resnet101", "densenet121"),
         ("tt", "ft", "bt", "rim", "en-median"),
+        ("pyramid", "bridge"),
     ),
     "gfm-plate": _Options(("mobilenetv3",), ("tt", "ft", "bt")),
     "aim": _Options(("resnet34",), ("unified",), ("se", "attention")),
@@ -123,14 +124,14 @@ def create(
     if rosta == "en-median":
         from training.networks.gfm_ensemble import GFMEnsemble
 
-        return GFMEnsemble(backbone)
+        return GFMEnsemble(backbone, left_out)
     if backbone == "mobilenetv3":
         from training.networks.gfm_light import GFMLight
 
-        return GFMLight(rosta)
+        return GFMLight(rosta, left_out)
     from training.networks.gfm import GFM
 
-    return GFM(backbone, rosta)
+    return GFM(backbone, rosta, left_out)
 
 
 def _options(name: str) -> _Options:

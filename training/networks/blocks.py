@@ -12,6 +12,9 @@ from torch.nn import functional
 
 ROSTAS = ("tt", "ft", "bt")
 
+# Parts of GFM that its ablation study leaves out: pyramid pooling module and bridge block.
+GFM_PARTS = ("pyramid", "bridge")
+
 # Glance classes of each representation of semantics and transition areas (RoSTa).
 GLANCE_CHANNELS = {"tt": 3, "ft": 2, "bt": 2}
 

@@ -9,7 +9,7 @@ three convolutions all have dilation 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from kernels.spec import InputSpec
 from training.networks.blocks import (
+    GFM_PARTS,
     GLANCE_CHANNELS,
     ROSTAS,
     BridgeBlock,
@@ -26,6 +27,7 @@ from training.networks.blocks import (
     SqueezeExcitation,
     check_image,
     collaborative_fusion,
+    left_out,
     upsample,
 )
 from training.networks.densenet import DenseNet121Encoder
@@ -62,16 +64,16 @@ _PLANS = {
 class Head(nn.Module):
     """The block D0, whose last convolution gives the logits at full resolution."""
 
-    def __init__(self, outside: int, deep: bool) -> None:
+    def __init__(self, inside: int, outside: int, deep: bool) -> None:
         super().__init__()
         self.refine = (
-            nn.Sequential() if deep else nn.Sequential(ConvBnRelu(128, 64), ConvBnRelu(64, 64))
+            nn.Sequential() if deep else nn.Sequential(ConvBnRelu(inside, 64), ConvBnRelu(64, 64))
         )
         self.predict = nn.Conv2d(64, outside, 3, padding=1)
         self.factor = 1 if deep else 2
 
     def forward(self, x: Tensor) -> Tensor:
-        """N×128×H/2×W/2 (deep: N×64×H×W) → logits, N×outside×H×W."""
+        """N×inside×H/2×W/2 (deep: N×64×H×W) → logits, N×outside×H×W."""
         return upsample(self.predict(self.refine(x)), self.factor)
 
 
@@ -79,27 +81,30 @@ class GlanceDecoder(nn.Module):
     """Glance decoder (section 3.2), without its heads: blocks D4 … D1 over pyramid features.
 
     ``blocks.i`` is the paper's D^G_i; ``context.i`` brings the pyramid features to its resolution
-    (``context.0``: to the heads').
+    (``context.0``: to the heads'). Without the pyramid pooling the first block reads the encoder's
+    coarsest features alone, and each other the block before. The heads read ``outside`` channels.
     """
 
-    def __init__(self, plan: _Plan, channels: int) -> None:
+    def __init__(self, plan: _Plan, channels: int, *, pyramid: bool) -> None:
         super().__init__()
-        self.pyramid = PyramidPooling(channels, channels, align_corners=True)
+        self.pyramid = PyramidPooling(channels, channels, align_corners=True) if pyramid else None
         self.blocks = nn.ModuleDict()
         self.context = nn.ModuleDict()
-        inside = channels
+        inside = 2 * channels if pyramid else channels
         for level, widths in zip(range(len(plan.widths), 0, -1), plan.widths, strict=True):
             factor = 1 if plan.deep and level == 1 else 2
-            self.blocks[str(level)] = DecoderBlock(2 * inside, widths, factor)
+            self.blocks[str(level)] = DecoderBlock(inside, widths, factor)
             inside = widths[-1]
-            if level > 1 or not plan.deep:
+            if pyramid and (level > 1 or not plan.deep):
                 self.context[str(level - 1)] = ConvBnRelu(channels, inside)
+                inside *= 2
+        self.outside = inside
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """The encoder's features → N×128×H/2×W/2 (deep: N×64×H×W), which every head reads."""
+        """The encoder's features → N×outside×H/2×W/2 (deep: N×64×H×W), which every head reads."""
         coarse = features[-1]  # N×C×H/32×W/32
-        pyramid = self.pyramid(coarse)
-        x = torch.cat([pyramid, coarse], 1)
+        pyramid = None if self.pyramid is None else self.pyramid(coarse)
+        x = coarse if pyramid is None else torch.cat([pyramid, coarse], 1)
         for level, block in self.blocks.items():
             x = block(x)  # twice the resolution of the block before
             below = str(int(level) - 1)
@@ -112,15 +117,16 @@ class GlanceDecoder(nn.Module):
 class FocusDecoder(nn.Module):
     """Focus decoder (section 3.3), without its heads: bridge block, then a U-Net's blocks.
 
-    ``blocks.i`` is the paper's D^F_i. Its input joins the block before with the encoder's E_i.
+    ``blocks.i`` is the paper's D^F_i. Its input joins the block before with the encoder's E_i; that
+    of the first the bridge block's features, if there are, with the encoder's coarsest.
     """
 
-    def __init__(self, plan: _Plan, channels: tuple[int, ...]) -> None:
+    def __init__(self, plan: _Plan, channels: tuple[int, ...], *, bridge: bool) -> None:
         super().__init__()
         coarse = channels[-1]
-        self.bridge = BridgeBlock(coarse)
+        self.bridge = BridgeBlock(coarse) if bridge else None
         self.blocks = nn.ModuleDict()
-        inside = coarse
+        inside = coarse if bridge else 0
         for level, widths, skip in zip(
             range(len(plan.widths), 0, -1), plan.widths, reversed(channels), strict=False
         ):
@@ -131,7 +137,7 @@ class FocusDecoder(nn.Module):
     def forward(self, features: list[Tensor]) -> Tensor:
         """The encoder's features → N×128×H/2×W/2 (deep: N×64×H×W), which every head reads."""
         *skips, coarse = features
-        x = torch.cat([self.bridge(coarse), coarse], 1)
+        x = coarse if self.bridge is None else torch.cat([self.bridge(coarse), coarse], 1)
         for block in self.blocks.values():
             x = block(x)
             if skips:
@@ -164,16 +170,20 @@ class GFM(nn.Module):
         backbone: ``resnet34``, ``resnet34_2b``, ``resnet101`` or ``densenet121``.
         rosta: what the glance distinguishes. ``tt``: background, transition, foreground; ``ft``:
             foreground or not; ``bt``: not background or background; ``rim``: all three, joined.
+        without: parts to leave out, as in the paper's ablation study (Table 4): ``"pyramid"`` (the
+            glance decoder's pyramid pooling module), ``"bridge"`` (the focus decoder's bridge
+            block).
 
     Raises:
-        ValueError: an unknown backbone or rosta. ``training.networks.create`` names the near match.
+        ValueError: an unknown backbone, rosta or part. ``training.networks.create`` names the near
+            match.
     """
 
     name = "gfm"
     size_multiple = 32
     input_spec = InputSpec()  # RGB in 0..255, as it is: GFM was trained without normalisation
 
-    def __init__(self, backbone: str, rosta: str) -> None:
+    def __init__(self, backbone: str, rosta: str, without: Collection[str] = ()) -> None:
         super().__init__()
         if backbone not in _PLANS:
             raise ValueError(f"backbone {backbone!r}; expected one of {', '.join(_PLANS)}")
@@ -181,16 +191,17 @@ class GFM(nn.Module):
             raise ValueError(f"rosta {rosta!r}; expected one of {', '.join(ROSTAS)}, rim")
         self.backbone = backbone
         self.rosta = rosta
+        self.without = left_out(without, GFM_PARTS)
         plan = _PLANS[backbone]
         parts = ROSTAS if rosta == "rim" else (rosta,)
         self.encoder = plan.encoder()
         channels: tuple[int, ...] = self.encoder.channels  # type: ignore[assignment]
-        self.glance = GlanceDecoder(plan, channels[-1])
-        self.focus = FocusDecoder(plan, channels)
+        self.glance = GlanceDecoder(plan, channels[-1], pyramid="pyramid" not in self.without)
+        self.focus = FocusDecoder(plan, channels, bridge="bridge" not in self.without)
         self.glance_heads = nn.ModuleDict(
-            {part: Head(GLANCE_CHANNELS[part], plan.deep) for part in parts}
+            {part: Head(self.glance.outside, GLANCE_CHANNELS[part], plan.deep) for part in parts}
         )
-        self.focus_heads = nn.ModuleDict({part: Head(1, plan.deep) for part in parts})
+        self.focus_heads = nn.ModuleDict({part: Head(128, 1, plan.deep) for part in parts})
         self.rim: RostaIntegration | None = None
         self.heads = {"glance": GLANCE_CHANNELS.get(rosta, 3), "focus": 1}
         self.fusion = rosta

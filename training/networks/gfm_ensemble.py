@@ -8,6 +8,8 @@ module (``rim``) learns to do the same in one network.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -28,9 +30,10 @@ class GFMEnsemble(nn.Module):
 
     Args:
         backbone: any of GFM's.
+        without: parts that each of the three leaves out.
 
     Raises:
-        UnknownNetwork: another backbone.
+        UnknownNetwork: another backbone or part.
     """
 
     name = "gfm"
@@ -38,13 +41,14 @@ class GFMEnsemble(nn.Module):
     fusion = "alpha"
     size_multiple = 32
 
-    def __init__(self, backbone: str) -> None:
+    def __init__(self, backbone: str, without: Sequence[str] = ()) -> None:
         super().__init__()
         self.backbone = backbone
         self.heads = {"alpha": 1}
         self.tt, self.ft, self.bt = (
-            create("gfm", backbone=backbone, rosta=rosta) for rosta in ROSTAS
+            create("gfm", backbone=backbone, rosta=rosta, without=without) for rosta in ROSTAS
         )
+        self.without = self.tt.without
         self.input_spec = self.tt.input_spec
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ choice of layers, made for a few milliseconds on a laptop's CPU:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import ClassVar
 
 import torch
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kernels.spec import InputSpec
-from training.networks.blocks import collaborative_fusion
+from training.networks.blocks import GFM_PARTS, collaborative_fusion, left_out
 from training.networks.mobilenetv3 import CHANNELS, MobileNetV3
 
 
@@ -39,9 +40,12 @@ class _Separable(nn.Sequential):
 
 
 class _PyramidPooling(nn.Module):
-    """Context at bins of 1, 3 and 5 (section 3.2), each squeezed by a 1×1 convolution."""
+    """Context at bins of 1, 3 and 5 (section 3.2), each squeezed by a 1×1 convolution.
 
-    def __init__(self, inside: int, outside: int, bins: tuple[int, ...] = (1, 3, 5)) -> None:
+    Without bins, what is left is the 1×1 convolution that joins them.
+    """
+
+    def __init__(self, inside: int, outside: int, bins: tuple[int, ...]) -> None:
         super().__init__()
         self.bins = bins
         self.squeeze = nn.ModuleList(nn.Conv2d(inside, 32, 1) for _ in bins)
@@ -60,12 +64,15 @@ class _PyramidPooling(nn.Module):
 
 
 class _Bridge(nn.Module):
-    """The bridge block (section 3.3): three dilated convolutions with a wider view."""
+    """The bridge block (section 3.3): three dilated convolutions with a wider view.
 
-    def __init__(self, inside: int, outside: int) -> None:
+    Without dilations, what is left is the convolution that leads to them.
+    """
+
+    def __init__(self, inside: int, outside: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
         self.enter = _Separable(inside, outside)
-        self.dilated = nn.ModuleList(_Separable(outside, outside, d) for d in (1, 2, 4))
+        self.dilated = nn.ModuleList(_Separable(outside, outside, d) for d in dilations)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.enter(x)
@@ -75,10 +82,10 @@ class _Bridge(nn.Module):
 
 
 class _GlanceDecoder(nn.Module):
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, *, pyramid: bool) -> None:
         super().__init__()
         _, c4, c8, c16, c32 = CHANNELS
-        self.context = _PyramidPooling(c32, 128)
+        self.context = _PyramidPooling(c32, 128, (1, 3, 5) if pyramid else ())
         self.stage16 = _Separable(128 + c16, 96)
         self.stage8 = _Separable(96 + c8, 64)
         self.stage4 = _Separable(64 + c4, 48)
@@ -94,10 +101,10 @@ class _GlanceDecoder(nn.Module):
 
 
 class _FocusDecoder(nn.Module):
-    def __init__(self, channels: int = 3) -> None:
+    def __init__(self, channels: int, *, bridge: bool) -> None:
         super().__init__()
         c2, c4, c8, c16, c32 = CHANNELS
-        self.bridge = _Bridge(c32 + 128, 128)
+        self.bridge = _Bridge(c32 + 128, 128, (1, 2, 4) if bridge else ())
         self.stage16 = _Separable(128 + c16, 96)
         self.stage8 = _Separable(96 + c8, 64)
         self.stage4 = _Separable(64 + c4, 48)
@@ -126,11 +133,11 @@ class _FocusDecoder(nn.Module):
 class _Collaborative(nn.Module):
     """One glance and one focus decoder over the shared encoder's features."""
 
-    def __init__(self, rosta: str, channels: int = 3) -> None:
+    def __init__(self, rosta: str, channels: int = 3, without: Collection[str] = ()) -> None:
         super().__init__()
         self.rosta = rosta
-        self.glance = _GlanceDecoder(3 if rosta == "tt" else 2)
-        self.focus = _FocusDecoder(channels)
+        self.glance = _GlanceDecoder(3 if rosta == "tt" else 2, pyramid="pyramid" not in without)
+        self.focus = _FocusDecoder(channels, bridge="bridge" not in without)
 
     def forward(self, image: Tensor, features: list[Tensor]) -> dict[str, Tensor]:
         e2, e4, e8, e16, e32 = features
@@ -157,6 +164,8 @@ class _Integration(nn.Module):
 class GFMLight(nn.Module):
     """Light GFM; ``rosta`` is ``tt``, ``ft``, ``bt`` or ``rim``.
 
+    ``without`` names parts to leave out, as in the paper's ablation study: ``pyramid``, ``bridge``.
+
     ``forward(x)``: RGB, ImageNet-normalised, float32 N×3×H×W, H and W multiples of 32 → dict of
     ``glance`` (N×3 or N×2, probabilities), ``focus`` (N×1) and ``alpha`` (N×1), all ×H×W in 0..1.
     With ``rim`` also ``glance_tt`` … ``alpha_bt``, and ``alpha`` is the integration module's: its
@@ -168,12 +177,15 @@ class GFMLight(nn.Module):
     size_multiple = 32
     input_spec = InputSpec("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
-    def __init__(self, rosta: str) -> None:
+    def __init__(self, rosta: str, without: Collection[str] = ()) -> None:
         super().__init__()
         self.rosta = rosta
+        self.without = left_out(without, GFM_PARTS)
         self.encoder = MobileNetV3()
         parts = ("tt", "ft", "bt") if rosta == "rim" else (rosta,)
-        self.decoders = nn.ModuleDict({part: _Collaborative(part) for part in parts})
+        self.decoders = nn.ModuleDict(
+            {part: _Collaborative(part, without=without) for part in parts}
+        )
         self.integration = _Integration() if rosta == "rim" else None
         self.heads = (
             {"alpha": 1} if rosta == "rim" else {"glance": 3 if rosta == "tt" else 2, "focus": 1}

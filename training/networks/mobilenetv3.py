@@ -93,10 +93,19 @@ class _InvertedResidual(nn.Module):
 
 class MobileNetV3(nn.Module):
     """N×channels×H×W → five feature maps, at strides 2, 4, 8, 16, 32 with :data:`CHANNELS`
-    channels."""
+    channels.
+
+    With other than 3 channels no ImageNet weights fit the first convolution.
+    """
+
+    unused_in_backbone: tuple[str, ...] = ("features.16.", "classifier.")
+    unmatched_in_backbone: tuple[str, ...] = ()
 
     def __init__(self, channels: int = 3) -> None:
         super().__init__()
+        if channels != 3:
+            self.unused_in_backbone = ("features.0.0.", *self.unused_in_backbone)
+            self.unmatched_in_backbone = ("features.0.0.",)
         features: list[nn.Module] = [nn.Sequential(*_conv(channels, 16, 3, 2), nn.Hardswish())]
         inside = 16
         for kernel, expanded, outside, gate, swish, stride in _BLOCKS:
@@ -119,12 +128,3 @@ class MobileNetV3(nn.Module):
             if index in _TAPS:
                 taps.append(x)
         return taps
-
-    def load_torchvision(self, state: dict[str, Tensor]) -> None:
-        """Take ImageNet weights in torchvision's layout (``mobilenet_v3_large``).
-
-        Raises:
-            RuntimeError: a key of the encoder is missing or has another shape.
-        """
-        own = self.state_dict()
-        self.load_state_dict({name: state[name] for name in own if name in state}, strict=True)
