@@ -59,6 +59,7 @@ class Options:
     val_data: Path | None = None
     weights: str = ""  # instead of the recipe's; "none": from nothing
     backbone_weights: Path | None = None
+    classifier: Path | None = None  # of sim
     precision: str = "32"
     accelerator: str = "auto"
     devices: int = 1
@@ -110,6 +111,7 @@ def train(options: Options) -> Outcome:
             not there; a device that this machine does not have.
         training.datasets.DatasetError: data that are not as expected.
         training.checkpoints.CheckpointError: weights that do not fit.
+        training.objectives.ObjectiveError: settings that the network's objective does not know.
     """
     recipe = options.recipe
     last = options.output / "last.ckpt"
@@ -153,6 +155,7 @@ def train(options: Options) -> Outcome:
     on_cpu = options.accelerator == "cpu" or (
         options.accelerator == "auto" and not torch.accelerator.is_available()
     )
+    helpers = _helpers(options)
     if not options.resume:
         _start(network, options)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -161,12 +164,12 @@ def train(options: Options) -> Outcome:
 
     rosta = str(getattr(network, "rosta", "none"))
     samples, to_validate = (
-        batches.Samples(drawn, recipe.network, rosta, options.seed, recipe.targets)
+        batches.Samples(drawn, recipe.network, rosta, options.seed, recipe.objective)
         for drawn in (source, shown)
     )
     task = Task(
         recipe,
-        objectives.create(network, **recipe.objective),
+        objectives.create(network, **recipe.objective, **helpers),
         samples,
         sizes=batches.sizes(recipe, multiple),
         steps=steps,
@@ -333,6 +336,24 @@ def _start(network: nn.Module, options: Options) -> None:
         )
 
 
+def _helpers(options: Options) -> dict[str, nn.Module]:
+    """Trained networks that serve this one in training."""
+    from training import checkpoints, networks
+
+    if options.recipe.network != "sim":
+        if options.classifier is not None:
+            raise UsageError(f"{options.recipe.name} has no classifier; leave out --classifier")
+        return {}
+    if options.classifier is None:
+        raise UsageError(
+            f"{options.recipe.name} needs --classifier FILE: the trained patch classifier that "
+            "makes its semantic trimaps"
+        )
+    classifier = networks.create("sim_classifier")
+    _say(checkpoints.load(classifier, options.classifier))
+    return {"classifier": classifier}
+
+
 def _metadata(options: Options) -> dict[str, str]:
     data = [path.name for path in options.data]
     if options.background is not None:
@@ -394,6 +415,7 @@ def _parser() -> argparse.ArgumentParser:
     add = start.add_argument
     add("--weights", default="", help="checkpoint to start from; none: from nothing")
     add("--backbone-weights", type=Path, help="ImageNet classifier to start the encoder from")
+    add("--classifier", type=Path, help="SIM's trained patch classifier")
     add("--without", action="append", default=[], metavar="PART", help="part to leave out")
     add("--seed", type=_count(0), default=0)
 
@@ -473,10 +495,11 @@ def _trained(options: Options) -> Outcome:
     """:func:`train`, with the errors of data and weights as usage errors."""
     from training.checkpoints import CheckpointError
     from training.datasets import DatasetError
+    from training.objectives import ObjectiveError
 
     try:
         return train(options)
-    except (CheckpointError, DatasetError) as error:
+    except (CheckpointError, DatasetError, ObjectiveError) as error:
         raise UsageError(str(error)) from error
 
 

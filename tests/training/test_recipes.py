@@ -83,11 +83,11 @@ def _file(tmp_path: Path, text: str, base: str = 'extends = "demo"') -> Path:
 
 
 def test_a_file_of_one_s_own_extends_another_and_changes_win(tmp_path: Path) -> None:
-    path = _file(tmp_path, "rate = 1\n[targets]\ntransition = 9")
+    path = _file(tmp_path, "rate = 1\n[objective]\nkernel = 9")
     recipe = recipes.load(path, {"batch": 3})
     demo = recipes.load("demo")
     assert (recipe.name, recipe.rate, recipe.batch) == ("mine", 1.0, 3)
-    assert recipe.targets == {"transition": 9}
+    assert recipe.objective == {"kernel": 9}
     assert (recipe.sizes, recipe.average) == (demo.sizes, demo.average)
 
 
@@ -112,7 +112,7 @@ def test_a_file_of_one_s_own_extends_another_and_changes_win(tmp_path: Path) -> 
         ('rosta = "en-median"', "joins three trained networks"),
         ('without = ["sed"]', "without is 'sed'"),
         ("epochs = 3", "expected one of the two above 0"),
-        ("targets = 3", "targets is 3; expected a table"),
+        ("objective = 3", "objective is 3; expected a table"),
         ("rate = ", "expected a TOML file"),
     ],
 )

@@ -405,7 +405,7 @@ def test_the_picture_of_sample_mattes() -> None:
         (["--recipe", "demo", "--steps", "none"], "expected a whole number of at least 1"),
         (["--recipe", "demo", "--set", "rat=1"], "did you mean 'rate'"),
         (["--recipe", "demo", "--set", "rate"], "expected KEY=VALUE"),
-        (["--recipe", "demo", "--without", "bridge"], "expected"),
+        (["--recipe", "demo", "--without", "sed"], "without is 'sed'; expected one of"),
         (["--recipe", "demo", "--resume"], "leave out --resume"),
         (["--recipe", "demo", "--data", "x"], "leave out --data"),
         (["--recipe", "gfm-resnet34-tt"], "needs --data PATH: AM-2k"),
@@ -413,6 +413,8 @@ def test_the_picture_of_sample_mattes() -> None:
         (["--recipe", "aim", "--data", "x"], "needs --background"),
         (["--recipe", "demo-plate", "--weights", "no.pth"], "--weights none"),
         (["--recipe", "demo", "--backbone-weights", "no.pth"], "no.pth: No such file"),
+        (["--recipe", "demo", "--set", "objective={kernl = 3}"], "Did you mean 'kernel'?"),
+        (["--recipe", "demo", "--classifier", "x"], "leave out --classifier"),
         (["--recipe", "demo", "--accelerator", "gpu"], "--accelerator gpu"),
     ],
 )

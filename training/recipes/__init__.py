@@ -182,10 +182,7 @@ class Recipe:
     calibration: int = _whole(0, 0)
     half: bool = _truth(False)  # store kernels as float16
 
-    # Settings of `training.objectives`: of its targets and of its losses.
-    targets: dict[str, Any] = dataclasses.field(
-        default_factory=dict, metadata=_table("settings", _anything)
-    )
+    # Settings of `training.objectives`.
     objective: dict[str, Any] = dataclasses.field(
         default_factory=dict, metadata=_table("settings", _anything)
     )
