@@ -61,7 +61,9 @@ def glance_loss(glance: Tensor, classes: Tensor) -> Tensor:
     """
     # A bound that keeps the logarithm finite, and low enough that no confident mistake meets it.
     glance = glance.clamp_min(1e-30)
-    return functional.nll_loss(glance.log() - glance.sum(1, keepdim=True).log(), classes)
+    logarithms = glance.log() - glance.sum(1, keepdim=True).log()
+    # nll_loss has no gradient for a tensor in channels-last order.
+    return functional.nll_loss(logarithms.contiguous(), classes)
 
 
 @_in_float32

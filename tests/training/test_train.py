@@ -289,28 +289,83 @@ def test_early_stop_keeps_the_best_network(
     assert _log(tmp_path)[-1]["step"] == 4  # it stays stopped
 
 
+def _folder(path: Path, first: int, count: int, size: tuple[int, int], mattes: bool) -> None:
+    path.mkdir(parents=True)
+    for index in range(count):
+        image, alpha = scene(first + index, size)
+        cv2.imwrite(f"{path / str(index)}.jpg", image[..., ::-1])
+        if mattes:
+            cv2.imwrite(f"{path / str(index)}.png", np.round(alpha * 255).astype(np.uint8))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[str]:
+    """A dataset of three pictures with a test split, and five backgrounds."""
+    _folder(tmp_path / "data/train", 0, 3, (64, 80), True)
+    _folder(tmp_path / "data/test", 10, 2, (64, 80), True)
+    _folder(tmp_path / "behind", 20, 5, (64, 64), False)
+    data, behind = (str(tmp_path / name) for name in ("data", "behind"))
+    return ["--data", data, "--background", behind]
+
+
 @pytest.mark.usefixtures("tiny_network")
 @pytest.mark.parametrize("composed", [False, True])
-def test_training_on_pictures_of_a_folder(tmp_path: Path, composed: bool) -> None:
-    for split, first in (("train", 0), ("test", 10)):
-        (tmp_path / "data" / split).mkdir(parents=True)
-        for index in range(3):
-            image, alpha = scene(first + index, (48, 72))
-            stem = tmp_path / "data" / split / f"{index}"
-            cv2.imwrite(f"{stem}.jpg", image[..., ::-1])
-            cv2.imwrite(f"{stem}.png", np.round(alpha * 255).astype(np.uint8))
+def test_training_on_pictures_of_a_folder(
+    tmp_path: Path, pictures: list[str], composed: bool
+) -> None:
     recipe = tmp_path / "mine.toml"
     recipe.write_text('extends = "gfm-light"\ncrops = [32, 48]\n')
-    words = ["--recipe", str(recipe), *SMALL, "--data", str(tmp_path / "data"), "--steps", "2"]
-    if composed:
-        (tmp_path / "behind").mkdir()
-        for index in range(5):
-            image, _ = scene(20 + index, (64, 64))
-            cv2.imwrite(str(tmp_path / f"behind/{index}.jpg"), image)
-        words += ["--background", str(tmp_path / "behind")]
+    words = ["--recipe", str(recipe), *SMALL, "--steps", "2", *pictures[: 4 if composed else 2]]
     assert _run(tmp_path / "run", arguments=words) == 0
     assert [line["step"] for line in _log(tmp_path / "run")] == [1, 2, 2]
-    assert "data" in checkpoints.read_metadata(tmp_path / "run/network.safetensors")["data"]
+    told = checkpoints.read_metadata(tmp_path / "run/network.safetensors")["data"]
+    assert told == ("data, before behind" if composed else "data")
+
+
+@pytest.mark.usefixtures("tiny_network")
+@pytest.mark.parametrize(("composed", "steps"), [(False, 500 * 3 // 2), (True, 100 * 15 // 2)])
+def test_epochs_are_counted_in_what_the_source_draws(
+    tmp_path: Path,
+    pictures: list[str],
+    composed: bool,
+    steps: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _die_in(monkeypatch, 1, lambda: os.kill(os.getpid(), signal.SIGINT))
+    words = ["--recipe", "gfm-light", *SMALL, *pictures[: 4 if composed else 2]]
+    assert _run(tmp_path / "run", arguments=words) == 130
+    assert f"stopped at step 1 of {steps};" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("recipe", "flags"),
+    [
+        ("demo-plate", ["--weights", "none"]),
+        ("gfm-resnet34-rim", []),
+        ("gfm-densenet121-tt", ["--without", "bridge"]),
+        ("aim-duts", []),
+        ("aim", ["--weights", "none", "--precision", "bf16"]),
+        ("msia", []),
+        ("sim", []),
+    ],
+)
+def test_every_network_trains(
+    tmp_path: Path, pictures: list[str], recipe: str, flags: list[str]
+) -> None:
+    words = ["--recipe", recipe, *SMALL, "--set", "sizes=[[64, 64]]", "--steps", "2", *flags]
+    words += ["--validation", "1"]
+    source = recipes.load(recipe).source
+    words += {"procedural": [], "natural": pictures[:2], "composed": pictures}[source]
+    if recipe == "sim":
+        classifier = tmp_path / "classifier.safetensors"
+        checkpoints.save(networks.create("sim_classifier"), classifier)
+        words += ["--classifier", str(classifier)]
+    assert _run(tmp_path / "run", arguments=words) == 0
+    *steps, validation = _log(tmp_path / "run")
+    assert all(np.isfinite(list(line.values())).all() for line in steps)
+    assert 0 <= validation["validation"]["mad"] <= 1
 
 
 def test_a_plate_network_goes_on_from_one_without(tmp_path: Path) -> None:
