@@ -63,7 +63,7 @@ class LoadReport:
         loaded: number of tensors that the network took.
         ignored: entries of the file that the network never reads (a classifier, say).
         kept: entries of the network that the file has no say in, and that stayed as they were
-            (:func:`load_backbone` only).
+            (:func:`load_backbone` and :func:`load_partial` only).
         metadata: of a safetensors file.
     """
 
@@ -104,6 +104,38 @@ def load(network: nn.Module, path: str | Path) -> LoadReport:
     fitted, report = _matched(network, path, *_read(path))
     _fill(network, network.state_dict(), fitted)
     return report
+
+
+def load_partial(network: nn.Module, path: str | Path) -> LoadReport:
+    """Fill what a checkpoint of ours, of a related network, has a value for; the rest stays.
+
+    A tensor that is larger in `network` takes the file's as its first channels: a convolution that
+    sees one more picture behind the first goes on seeing the first as it did.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or nothing of it fits.
+    """
+    path = Path(path)
+    state, metadata = _read(path)
+    own = network.state_dict()
+    fitted = {
+        key: found
+        for key, found in state.items()
+        if key in own
+        and found.ndim == own[key].ndim
+        and all(have <= take for have, take in zip(found.shape, own[key].shape, strict=True))
+    }
+    if not fitted:
+        raise CheckpointError(
+            f"{path}: none of its {len(state)} entries fits {_describe(network)}; expected a "
+            "checkpoint of a related network"
+        )
+    with torch.no_grad():
+        for key, found in fitted.items():
+            own[key][tuple(map(slice, found.shape))].copy_(found)
+    kept = tuple(key for key in own if key not in fitted)
+    ignored = tuple(key for key in state if key not in fitted)
+    return LoadReport(path, "matter", len(fitted), ignored, kept, metadata)
 
 
 def load_ensemble(network: nn.Module, paths: Sequence[str | Path]) -> list[LoadReport]:

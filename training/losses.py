@@ -16,7 +16,7 @@ from typing import Any, ParamSpec
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn import functional
 
 EPSILON = 1e-6
@@ -41,7 +41,22 @@ def _in_float32(loss: Callable[_P, Tensor]) -> Callable[_P, Tensor]:
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean of N×1×H×W where the mask is 1; 0 where it never is."""
-    return (values * mask).sum() / mask.sum().clamp_min(1)
+    return _over((values * mask).sum(), mask.sum(), lambda area: area.clamp_min(1))
+
+
+def _over(total: Tensor, area: Tensor, least: Callable[[Tensor], Tensor]) -> Tensor:
+    """A sum over a mask divided by ``least`` of the mask's area.
+
+    Where several processes share a batch the area is that of all their masks, and the quotient
+    such that the mean over the processes is what one process with the whole batch would get.
+    """
+    processes = 1
+    if distributed.is_available() and distributed.is_initialized():
+        processes = distributed.get_world_size()
+    if processes > 1:
+        area = area.clone()
+        distributed.all_reduce(area)
+    return total * processes / least(area)
 
 
 # ── GFM and AIM ─────────────────────────────────────────────────────────────────────────────────
@@ -61,7 +76,9 @@ def glance_loss(glance: Tensor, classes: Tensor) -> Tensor:
     """
     # A bound that keeps the logarithm finite, and low enough that no confident mistake meets it.
     glance = glance.clamp_min(1e-30)
-    return functional.nll_loss(glance.log() - glance.sum(1, keepdim=True).log(), classes)
+    logarithms = glance.log() - glance.sum(1, keepdim=True).log()
+    # nll_loss has no gradient for a tensor in channels-last order.
+    return functional.nll_loss(logarithms.contiguous(), classes)
 
 
 @_in_float32
@@ -74,7 +91,7 @@ def alpha_loss(prediction: Tensor, alpha: Tensor, mask: Tensor | None = None) ->
     if mask is None:
         return ((prediction - alpha).square() + EPSILON**2).sqrt().mean()
     root = (((prediction - alpha) * mask).square() + EPSILON**2 * mask).clamp_min(1e-14).sqrt()
-    return (root * mask).sum() / (mask.sum() + 1)
+    return _over((root * mask).sum(), mask.sum(), lambda area: area + 1)
 
 
 @_in_float32

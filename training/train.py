@@ -1,285 +1,503 @@
-"""Train a light GFM on procedural scenes.
+"""Train a network as a recipe says.
 
-    python -m training.train --steps 2000 --output runs/demo
-    python -m training.train --steps 4000 --output runs/demo --resume
+    python -m training.train --list
+    python -m training.train --recipe demo --steps 2000
+    python -m training.train --recipe gfm-resnet34-tt --data AM-2k --backbone-weights resnet34.pth
+    python -m training.train --recipe demo --steps 4000 --resume
 
-Every step's scenes follow from its number alone, so a run that was interrupted goes on as if it
-had not been. ``last.pt`` holds all that resuming needs and ``network.safetensors`` the averaged
-weights; both are replaced whole, never half-written.
+A run's folder holds ``last.ckpt``, from which ``--resume`` goes on exactly;
+``network.safetensors``, the network with the least SAD in validation; ``log.jsonl``, every step's
+losses; TensorBoard's events; and pictures of sample mattes in ``samples``. A run that is killed
+loses at most the steps since ``last.ckpt``, and both files are whole at any moment.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
-import math
+import logging
+import shlex
 import sys
-import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from training import recipes
+from training.recipes import Recipe, RecipeError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
-# Heights and widths that steps are drawn from, of about the same number of pixels each.
-SIZES = ((256, 256), (224, 320), (320, 224), (192, 352), (288, 256))
-VALIDATION_SIZE = (288, 512)
-# Scenes of validation have seeds that no training step reaches.
-VALIDATION_SEED = 1 << 40
+    from training.sources import Source
+
+# Pictures of a dataset are validated at most this large, in pixels.
+VALIDATION_SIDE = 1024
+
+_PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+# Composites of a foreground in an epoch where the recipe does not say: the K of RSSN.
+_COMPOSITES = 5
+
+
+class UsageError(ValueError):
+    """What was asked for cannot be done; the message says what instead."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a run is made of."""
+    """What a run is made of, beside its recipe."""
 
+    recipe: Recipe
     output: Path
-    rosta: str = "tt"
-    steps: int = 2000
-    batch: int = 12
-    rate: float = 2e-3
-    scale: float = 1.0  # of the sizes that scenes are drawn at; small ones first converge sooner
-    transition: int = 21  # diameter of the transition's ellipse; 25 in the paper, at 320 pixels
-    average: float = 0.998  # weight averaging: share of the average that a step keeps
-    bf16: bool = False
-    resume: bool = False
-    save_every: int = 200
-    validation: int = 40  # scenes
-    calibration: int = 50  # batches
+    data: tuple[Path, ...] = ()
+    background: Path | None = None
+    val_data: Path | None = None
+    weights: str = ""  # instead of the recipe's; "none": from nothing
+    backbone_weights: Path | None = None
+    classifier: Path | None = None  # of sim
+    precision: str = "32"
+    accelerator: str = "auto"
+    devices: int = 1
+    nodes: int = 1
     workers: int = 1
     threads: int = 0
+    seed: int = 0
+    resume: bool = False
+    early_stop: int = 0
+    validation: int = 40
+    validate_every: int = 1000
+    save_every: int = 200
+
+    @property
+    def samples_a_step(self) -> int:
+        """Over all processes and batches of a step."""
+        return self.recipe.batch * self.recipe.accumulate * self.devices * self.nodes
+
+    def settings(self) -> dict[str, Any]:
+        """What has to stay the same for a run to be the same, as plain values."""
+        free = {"name", "summary", "data", "weights", "partial", "imagenet"}
+        free |= {"epochs", "epochs_composed", "steps", "batch", "accumulate"}
+        entries = {k: v for k, v in dataclasses.asdict(self.recipe).items() if k not in free}
+        entries["samples a step"] = self.samples_a_step
+        entries["precision"] = self.precision
+        entries["seed"] = self.seed
+        return json.loads(json.dumps(entries))
 
 
-class Scenes:
-    """Map-style dataset: (seed, height, width) → one training sample."""
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
 
-    def __init__(self, rosta: str, transition: int) -> None:
-        self.rosta, self.transition = rosta, transition
+    ``metrics`` are those of ``network.safetensors``, empty as long as there is none.
+    """
 
-    def __getitem__(self, key: tuple[int, int, int]) -> dict[str, Any]:
-        import torch
-
-        from training.layers import compose
-        from training.representations import focus_target, glance_target
-        from training.scenes import layers
-
-        seed, height, width = key
-        drawn = layers(seed, (height, width))
-        classes, mask = glance_target(drawn.alpha, self.rosta, self.transition)
-
-        def planes(image: Any) -> Tensor:
-            return torch.from_numpy(image.transpose(2, 0, 1).copy())
-
-        return {
-            "image": planes(drawn.image),
-            "composed": planes(compose(drawn.foreground, drawn.background, drawn.alpha)),
-            "foreground": planes(drawn.foreground),
-            "background": planes(drawn.background),
-            "classes": torch.from_numpy(classes),
-            "mask": torch.from_numpy(mask)[None],
-            "alpha": torch.from_numpy(drawn.alpha)[None],
-            "focus": torch.from_numpy(focus_target(drawn.alpha, self.rosta))[None],
-        }
+    step: int
+    steps: int
+    metrics: dict[str, float]
+    interrupted: bool
+    first: bool  # of several processes
 
 
-def batches(
-    first: int, steps: int, batch: int, scale: float = 1.0
-) -> Iterator[list[tuple[int, int, int]]]:
-    """Keys of :class:`Scenes` for each step from ``first`` on; one size a step."""
-    import numpy as np
-
-    for step in range(first, steps):
-        drawn = SIZES[np.random.default_rng(step).integers(len(SIZES))]
-        height, width = (max(32, round(side * scale / 32) * 32) for side in drawn)
-        yield [(step * batch + k, height, width) for k in range(batch)]
-
-
-def _rate(options: Options, step: int) -> float:
-    """Linear warm-up, then a cosine to a hundredth."""
-    warm = min(1.0, (step + 1) / 200)
-    return options.rate * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * step / options.steps)) / 2)
-
-
-def _replace(path: Path, state: Any) -> None:
-    import torch
-
-    partial = path.with_name(f".{path.name}.partial")
-    torch.save(state, partial)
-    partial.replace(path)
-
-
-def validate(network: nn.Module, count: int) -> dict[str, float]:
-    """Mean metrics of an evaluated network over ``count`` scenes that training never shows."""
-    import numpy as np
-    import torch
-
-    from training.metrics import evaluate
-    from training.objectives import normalise
-    from training.scenes import scene
-
-    totals: dict[str, float] = {}
-    network.eval()
-    for index in range(count):
-        image, alpha = scene(VALIDATION_SEED + index, VALIDATION_SIZE)
-        with torch.inference_mode():
-            x = normalise(torch.from_numpy(image.transpose(2, 0, 1).copy())[None], network)
-            prediction = network(x)["alpha"][0, 0].numpy()
-        for key, value in evaluate(prediction.astype(np.float64), alpha.astype(np.float64)).items():
-            totals[key] = totals.get(key, 0.0) + value / count
-    return totals
-
-
-def calibrate(network: nn.Module, options: Options) -> None:
-    """Measure the batch norms' statistics again: those of averaged weights are not the average of
-    the statistics."""
-    from torch.optim.swa_utils import update_bn
-    from torch.utils.data import DataLoader
-
-    from training.objectives import normalise
-
-    keys = list(batches(options.steps, options.steps + options.calibration, options.batch))
-    loader: Any = DataLoader(
-        Scenes(options.rosta, options.transition),  # type: ignore[arg-type]
-        batch_sampler=keys,
-        num_workers=options.workers,
-    )
-    update_bn((normalise(batch["image"], network) for batch in loader), network)
-
-
-def train(options: Options) -> dict[str, float]:
-    """Run, save, and return the validation metrics.
+def train(options: Options) -> Outcome:
+    """Run, or go on with, what ``options`` say.
 
     Raises:
-        FileNotFoundError: ``resume`` without a ``last.pt`` in the output folder.
+        UsageError: a run that is there already, or not there, or another; weights or data that are
+            not there; a device that this machine does not have.
+        training.datasets.DatasetError: data that are not as expected.
+        training.checkpoints.CheckpointError: weights that do not fit.
+        training.objectives.ObjectiveError: settings that the network's objective does not know.
     """
+    recipe = options.recipe
+    last = options.output / "last.ckpt"
+    if options.resume and not last.exists():
+        raise UsageError(f"no last.ckpt in {options.output}; leave out --resume to begin")
+    if not options.resume and last.exists():
+        raise UsageError(
+            f"{options.output} holds a run already; add --resume to go on with it, or name another "
+            "folder with --output"
+        )
     import torch
-    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-    from torch.utils.data import DataLoader
-    from tqdm import tqdm
-
-    from training.checkpoints import save
-    from training.losses import gfm_loss
-    from training.networks import create
-    from training.objectives import normalise
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    network = create("gfm", backbone="mobilenetv3", rosta=options.rosta)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    averaged = AveragedModel(
-        network, multi_avg_fn=get_ema_multi_avg_fn(options.average), use_buffers=True
-    )
-    optimiser = torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=1e-2)
-    step, seconds = 0, 0.0
-    options.output.mkdir(parents=True, exist_ok=True)
-    last = options.output / "last.pt"
+    torch.manual_seed(options.seed)
     if options.resume:
-        state = torch.load(last, weights_only=True)
-        network.load_state_dict(state["network"])
-        averaged.load_state_dict(state["averaged"])
-        optimiser.load_state_dict(state["optimiser"])
-        step, seconds = state["step"], state["seconds"]
+        _same_run(options, last)
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.strategies import DDPStrategy
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-    loader: Any = DataLoader(
-        Scenes(options.rosta, options.transition),  # type: ignore[arg-type]
-        batch_sampler=list(batches(step, options.steps, options.batch, options.scale)),
-        num_workers=options.workers,
-        prefetch_factor=4 if options.workers else None,
+    _quiet()
+    from training import batches, networks, objectives
+    from training.batch_norm import JoinBatchNorms
+    from training.callbacks import Interruption, Keep, Validation
+    from training.files import WholeCheckpoints
+    from training.precision import keep_depthwise_float32
+    from training.records import Records
+    from training.task import Task
+
+    network = networks.create(
+        recipe.network,
+        backbone=recipe.backbone or None,
+        rosta=recipe.rosta or None,
+        without=recipe.without,
     )
-    started = time.monotonic() - seconds
-    log = (options.output / "log.jsonl").open("a")
-    bar = tqdm(loader, initial=step, total=options.steps, unit="step", dynamic_ncols=True)
-    smooth: dict[str, float] = {}
+    multiple: int = network.size_multiple  # type: ignore[assignment]
+    source, epochs = _source(options)
+    shown, shown_keys = _validation(options, multiple)
+    steps = recipe.steps or max(1, epochs * len(source) // options.samples_a_step)
+    on_cpu = options.accelerator == "cpu" or (
+        options.accelerator == "auto" and not torch.accelerator.is_available()
+    )
+    helpers = _helpers(options)
+    if not options.resume:
+        _start(network, options)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if on_cpu and options.precision == "bf16":
+        keep_depthwise_float32(network)
 
-    def keep() -> None:
-        _replace(
-            last,
-            {
-                "network": network.state_dict(),
-                "averaged": averaged.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "step": step,
-                "seconds": time.monotonic() - started,
-            },
+    rosta = str(getattr(network, "rosta", "none"))
+    samples, to_validate = (
+        batches.Samples(drawn, recipe.network, rosta, options.seed, recipe.objective)
+        for drawn in (source, shown)
+    )
+    task = Task(
+        recipe,
+        objectives.create(network, **recipe.objective, **helpers),
+        samples,
+        sizes=batches.sizes(recipe, multiple),
+        steps=steps,
+        seed=options.seed,
+        workers=options.workers,
+        settings=options.settings(),
+    )
+    records = Records(options.output, options.samples_a_step)
+    validation = Validation(
+        to_validate,
+        shown_keys,
+        every=options.validate_every,
+        patience=options.early_stop,
+        folder=options.output,
+        records=records,
+        metadata=_metadata(options),
+    )
+    interruption = Interruption()
+    several = options.devices * options.nodes > 1
+    try:
+        trainer = Trainer(
+            accelerator=options.accelerator,
+            devices=options.devices,
+            num_nodes=options.nodes,
+            # Batch norms are joint, so that no buffer differs between processes.
+            strategy=DDPStrategy(broadcast_buffers=False) if several else "auto",
+            plugins=[WholeCheckpoints(), *([JoinBatchNorms(on_cpu)] if several else [])],
+            precision=_PRECISIONS[options.precision],  # type: ignore[arg-type]
+            max_steps=steps,
+            max_epochs=-1,  # for Lightning a run is one long epoch
+            accumulate_grad_batches=recipe.accumulate,
+            gradient_clip_val=recipe.clip or None,
+            callbacks=[
+                records,
+                validation,
+                interruption,
+                Keep(last, options.save_every, records),
+            ],
+            default_root_dir=options.output,
+            use_distributed_sampler=False,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+    except MisconfigurationException as error:
+        asked = f"--accelerator {options.accelerator} --devices {options.devices}"
+        raise UsageError(f"{asked}: {' '.join(str(error).split())}") from error
+    options.output.mkdir(parents=True, exist_ok=True)
+    trainer.fit(task, ckpt_path=last if options.resume else None, weights_only=True)
+    return Outcome(
+        trainer.global_step, steps, validation.best, interruption.asked, trainer.is_global_zero
+    )
+
+
+def _quiet() -> None:
+    """Lightning's advice is about choices that are made here."""
+    warnings.filterwarnings("ignore", module="lightning")
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _same_run(options: Options, last: Path) -> None:
+    import torch
+
+    try:
+        run = torch.load(last, weights_only=True, mmap=True, map_location="cpu")["run"]
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise UsageError(
+            f"{last} is no checkpoint of a run ({reason}); begin another with --output"
+        ) from error
+    before, now = run["settings"], options.settings()
+    for key in (*before, *(key for key in now if key not in before)):
+        if before.get(key) != now.get(key):
+            raise UsageError(
+                f"{last.parent} was begun with {key} {before.get(key)!r}, not {now.get(key)!r}; "
+                "give what it was begun with, or begin another run with --output"
+            )
+
+
+def _source(options: Options) -> tuple[Source, int]:
+    """What to train on, and for how many epochs (0 where the recipe counts in steps)."""
+    from training import datasets
+    from training.sources import Composed, Crops, Joined, Natural, Procedural
+
+    recipe = options.recipe
+    if recipe.source == "procedural":
+        for flag, given in (("--data", options.data), ("--background", options.background)):
+            if given:
+                raise UsageError(f"{recipe.name} draws its scenes; leave out {flag}")
+        return Procedural(recipe.network == "gfm-plate"), recipe.epochs
+    if not options.data:
+        raise UsageError(f"{recipe.name} needs --data PATH: {recipe.data}")
+    if recipe.source == "composed" and options.background is None:
+        raise UsageError(
+            f"{recipe.name} composes; it needs --background PATH, a folder such as BG-20k"
+        )
+    opened = [datasets.open(path) for path in options.data]
+    crops = Crops(recipe.crops)
+    sources: list[Source] = []
+    epochs = recipe.epochs
+    if options.background is None:
+        sources += [Natural(dataset, crops, seed=options.seed) for dataset in opened]
+    else:
+        backgrounds = datasets.open(options.background)
+        for dataset in opened:
+            count = recipe.composites.get(dataset.layout, _COMPOSITES)
+            sources.append(
+                Composed(
+                    dataset, backgrounds, crops, k=count, by_type=recipe.by_type, seed=options.seed
+                )
+            )
+        opened.append(backgrounds)
+        if recipe.source == "natural" and not recipe.steps:
+            epochs = recipe.epochs_composed or recipe.epochs
+    for dataset in opened:
+        dataset.check()
+    return sources[0] if len(sources) == 1 else Joined(sources, seed=options.seed), epochs
+
+
+def _validation(options: Options, multiple: int) -> tuple[Source, list[tuple[int, int, int]]]:
+    """What to validate on, and the keys of its samples."""
+    from training import datasets, pictures
+    from training.sources import Procedural
+    from training.whole import Whole
+
+    source: Source
+    if options.val_data is None and options.recipe.source == "procedural":
+        plate = options.recipe.network == "gfm-plate"
+        source = Procedural(plate, length=options.validation, first=pictures.SEED)
+        size = pictures.SIZE
+    else:
+        try:
+            dataset = datasets.open(options.val_data or options.data[0], split="test")
+            dataset.check()
+            source = Whole(dataset, multiple)
+        except datasets.DatasetError as error:
+            raise UsageError(f"{error}, to validate on: name another with --val-data") from error
+        size = (VALIDATION_SIDE, VALIDATION_SIDE)
+    return source, [(index, *size) for index in range(min(len(source), options.validation))]
+
+
+def _start(network: nn.Module, options: Options) -> None:
+    """Fill the network from the checkpoints that it is to start from."""
+    from training import checkpoints
+
+    recipe = options.recipe
+    weights = options.weights or recipe.weights
+    if weights and weights != "none":
+        if not Path(weights).exists():
+            raise UsageError(
+                f"{recipe.name} starts from {weights}, which is not there; name another file with "
+                "--weights, or begin from nothing with --weights none"
+            )
+        load = checkpoints.load_partial if recipe.partial else checkpoints.load
+        _say(load(network, weights))
+    elif options.backbone_weights is not None:
+        _say(checkpoints.load_backbone(network, options.backbone_weights))
+    elif recipe.imagenet:
+        _say(
+            f"{recipe.name}: the paper's encoder starts from ImageNet; without --backbone-weights "
+            "this one starts from nothing"
         )
 
-    for batch in bar:
-        network.train()
-        for group in optimiser.param_groups:
-            group["lr"] = _rate(options, step)
-        x = normalise(batch.pop("image"), network).contiguous(memory_format=torch.channels_last)
-        for key in ("composed", "foreground", "background"):
-            batch[key] = batch[key].float() / 255
-        with torch.autocast("cpu", torch.bfloat16, enabled=options.bf16):
-            outputs = network(x)
-        losses = gfm_loss({name: head.float() for name, head in outputs.items()}, batch)
-        total = torch.stack(list(losses.values())).sum()
-        optimiser.zero_grad()
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimiser.step()
-        averaged.update_parameters(network)
-        step += 1
-        for name, value in losses.items():
-            smooth[name] = 0.98 * smooth.get(name, value.item()) + 0.02 * value.item()
-        bar.set_postfix({name: f"{value:.3f}" for name, value in smooth.items()})
-        if step % 20 == 0:
-            log.write(json.dumps({"step": step, **smooth}) + "\n")
-            log.flush()
-        if step % options.save_every == 0 or step == options.steps:
-            keep()
-    with torch.no_grad():  # what is validated is what is stored
-        for parameter in averaged.module.parameters():
-            if parameter.ndim >= 2:
-                parameter.copy_(parameter.half())
-    calibrate(averaged.module, options)
-    metrics = validate(averaged.module, options.validation)
-    seconds = time.monotonic() - started
-    metadata = {
-        "network": "gfm",
-        "backbone": "mobilenetv3",
-        "rosta": options.rosta,
-        "steps": str(step),
-        "batch": str(options.batch),
-        "hours": f"{seconds / 3600:.2f}",
-        "data": "procedural scenes (training/scenes.py)",
-        "validation": json.dumps(metrics),
-        "licence": "MIT",
+
+def _helpers(options: Options) -> dict[str, nn.Module]:
+    """Trained networks that serve this one in training."""
+    from training import checkpoints, networks
+
+    if options.recipe.network != "sim":
+        if options.classifier is not None:
+            raise UsageError(f"{options.recipe.name} has no classifier; leave out --classifier")
+        return {}
+    if options.classifier is None:
+        raise UsageError(
+            f"{options.recipe.name} needs --classifier FILE: the trained patch classifier that "
+            "makes its semantic trimaps"
+        )
+    classifier = networks.create("sim_classifier")
+    _say(checkpoints.load(classifier, options.classifier))
+    return {"classifier": classifier}
+
+
+def _metadata(options: Options) -> dict[str, str]:
+    data = [path.name for path in options.data]
+    if options.background is not None:
+        data.append(f"before {options.background.name}")
+    return {
+        "recipe": options.recipe.name,
+        "batch": str(options.samples_a_step),
+        "data": ", ".join(data) or "procedural scenes (training/scenes.py)",
+        "precision": options.precision,
     }
-    save(averaged.module, options.output / "network.safetensors", metadata, half=True)
-    return metrics
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.train", description=__doc__.split("\n")[0]
+def _say(text: object) -> None:
+    print(text, file=sys.stderr)
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line for an error."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see python -m training.train --help")
+
+
+def _count(least: int) -> Any:
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(
+                f"{text!r}; expected a whole number of at least {least}"
+            )
+        return int(text)
+
+    return read
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m training.train",
+        description="Train a network as a recipe says.",
+        epilog="Progress goes to stderr, the path of the network to stdout. Exit status: 0 done, "
+        "2 usage, 130 interrupted.",
+        allow_abbrev=False,
     )
-    parser.add_argument("--output", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--rosta", choices=("tt", "ft", "bt"), default="tt")
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--batch", type=int, default=12)
-    parser.add_argument("--scale", type=float, default=1.0, help="of the scenes' sizes")
-    parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
-    parser.add_argument("--bf16", action="store_true", help="bfloat16 autocast")
-    parser.add_argument("--resume", action="store_true", help="go on from last.pt in --output")
-    parser.add_argument("--workers", type=int, default=1, help="processes that draw scenes")
-    parser.add_argument("--threads", type=int, default=0, help="threads of the network; 0: all")
-    parser.add_argument("--validation", type=int, default=40, help="scenes to validate on")
-    return parser.parse_args()
+    add = parser.add_argument
+    add("--list", action="store_true", help="show the recipes, and no more")
+    add("--recipe", help="name of a recipe, or path of a .toml file")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="another value in it")
+    add("--output", type=Path, help="folder of the run; default runs/RECIPE")
+    add("--resume", action="store_true", help="go on from its last.ckpt")
+
+    data = parser.add_argument_group("data")
+    add = data.add_argument
+    add("--data", type=Path, action="append", default=[], help="dataset; several: give it again")
+    add("--background", type=Path, help="backgrounds to compose the dataset's foregrounds with")
+    add("--val-data", type=Path, help="dataset to validate on; default: the test split of --data")
+    add("--validation", type=_count(1), default=40, help="samples to validate on (40)")
+    add("--workers", type=_count(0), default=1, help="processes that prepare samples (1)")
+
+    start = parser.add_argument_group("start")
+    add = start.add_argument
+    add("--weights", default="", help="checkpoint to start from; none: from nothing")
+    add("--backbone-weights", type=Path, help="ImageNet classifier to start the encoder from")
+    add("--classifier", type=Path, help="SIM's trained patch classifier")
+    add("--without", action="append", default=[], metavar="PART", help="part to leave out")
+    add("--seed", type=_count(0), default=0)
+
+    length = parser.add_argument_group("length")
+    add = length.add_argument
+    add("--steps", type=_count(1), help="steps of the whole run, instead of the recipe's epochs")
+    add("--batch", type=_count(1), help="samples of a step on each device")
+    add("--accumulate", type=_count(1), help="batches whose gradients make one step")
+    add(
+        "--early-stop", type=_count(0), default=0, metavar="N", help="after N validations no better"
+    )
+    add("--validate-every", type=_count(0), default=1000, help="steps (1000); 0: at the end only")
+    add("--save-every", type=_count(1), default=200, help="steps (200)")
+
+    machine = parser.add_argument_group("machine")
+    add = machine.add_argument
+    add("--accelerator", choices=("auto", "cpu", "gpu"), default="auto")
+    add("--devices", type=_count(1), default=1, help="GPUs, or processes on a CPU (1)")
+    add("--nodes", type=_count(1), default=1, help="machines (1)")
+    add("--precision", choices=tuple(_PRECISIONS), default="32", help="bf16 and 16 are mixed")
+    add("--threads", type=_count(0), default=0, help="of the network on a CPU; 0: all")
+    return parser
 
 
-def main() -> int:
-    """Train as the flags say; see the module's docstring."""
-    arguments = _arguments()
-    if arguments.resume and not (arguments.output / "last.pt").exists():
-        print(f"no last.pt in {arguments.output}; leave out --resume to begin", file=sys.stderr)
+def _options(arguments: Sequence[str] | None) -> Options | None:
+    """None: only the list was asked for."""
+    given = vars(_parser().parse_args(arguments))
+    if given.pop("list"):
+        return None
+    name = given.pop("recipe")
+    if name is None:
+        raise UsageError("no --recipe; see python -m training.train --list")
+    changes: dict[str, Any] = dict(recipes.changed(text) for text in given.pop("set"))
+    steps, without = given.pop("steps"), given.pop("without")
+    if steps is not None:
+        changes |= {"steps": steps, "epochs": 0}
+    if without:
+        changes["without"] = without
+    for key in ("batch", "accumulate"):
+        value = given.pop(key)
+        if value is not None:
+            changes[key] = value
+    recipe = recipes.load(name, changes)
+    given["output"] = given["output"] or Path("runs") / recipe.name
+    given["data"] = tuple(given["data"])
+    return Options(recipe=recipe, **given)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    try:
+        options = _options(arguments)
+        if options is None:
+            print(recipes.table([recipes.load(name) for name in recipes.names()]))
+            return 0
+        outcome = _trained(options)
+    except (UsageError, RecipeError) as error:
+        _say(f"training.train: error: {error}")
         return 2
-    metrics = train(Options(**vars(arguments)))
-    print(" ".join(f"{name} {value:.4g}" for name, value in metrics.items()), file=sys.stderr)
-    print(arguments.output / "network.safetensors")
+    except KeyboardInterrupt:
+        _say("training.train: interrupted before the first step; nothing was kept")
+        return 130
+    if not outcome.first:
+        return 0
+    if outcome.interrupted and outcome.step < outcome.steps:
+        words = sys.argv[1:] if arguments is None else arguments
+        again = shlex.join([*words, *([] if options.resume else ["--resume"])])
+        _say(f"stopped at step {outcome.step} of {outcome.steps}; to go on:")
+        _say(f"python -m training.train {again}")
+        return 130
+    _say(" ".join(f"{name} {value:.4g}" for name, value in outcome.metrics.items()))
+    print(options.output / "network.safetensors")
     return 0
+
+
+def _trained(options: Options) -> Outcome:
+    """:func:`train`, with the errors of data and weights as usage errors."""
+    from training.checkpoints import CheckpointError
+    from training.datasets import DatasetError
+    from training.objectives import ObjectiveError
+
+    try:
+        return train(options)
+    except (CheckpointError, DatasetError, ObjectiveError) as error:
+        raise UsageError(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -332,3 +332,12 @@ def test_gradients_of_a_perfect_prediction_are_finite(name: str) -> None:
     loss.backward()
     assert loss.item() == pytest.approx(0, abs=2e-6)
     assert perfect.grad.isfinite().all()
+
+
+def test_the_glance_s_loss_takes_channels_last_networks() -> None:
+    glance = torch.rand(2, 3, 4, 5).requires_grad_()
+    classes = torch.randint(0, 3, (2, 4, 5))
+    glance_loss(glance, classes).backward()
+    last = glance.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    glance_loss(last, classes).backward()
+    torch.testing.assert_close(last.grad, glance.grad)
