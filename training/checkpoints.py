@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from kernels.trimap import CLASSES
@@ -236,8 +236,9 @@ def save(
         tensors = {key: t.half() if t.ndim >= 2 else t for key, t in tensors.items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(tensors, temporary, strings)
-        with temporary.open("rb+") as file:
+        with temporary.open("wb") as file:  # save_file would make it private to the user
+            file.write(safetensors_bytes(tensors, strings))
+            file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except (OSError, SafetensorError, NotImplementedError) as error:

@@ -432,15 +432,22 @@ def test_save_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     save(Tiny(), path)
     before = path.read_bytes()
 
-    def full_disk(tensors: State, target: Path, metadata: dict[str, str]) -> None:
-        Path(target).write_bytes(b"half of it")
+    assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()  # an ordinary file
+
+    def full_disk(file: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "save_file", full_disk)
+    monkeypatch.setattr(checkpoints.os, "fsync", full_disk)
     with pytest.raises(CheckpointError, match=r"cannot be written: .*No space left"):
         save(Tiny(), path)
     assert path.read_bytes() == before
     assert listing(tmp_path) == [path.name]
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def test_save_refuses(tmp_path: Path) -> None:
