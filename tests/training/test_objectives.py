@@ -25,7 +25,8 @@ ROSTAS = ("tt", "ft", "bt")
 
 @functools.cache
 def layers(seed: int) -> Layers:
-    return scenes.layers(seed, SIZE, with_plate=True)
+    """Scenes from the third on: those have foreground, transition and background at this size."""
+    return scenes.layers(seed + 2, SIZE, with_plate=True)
 
 
 def batch_of(network: str, rosta: str = "none", count: int = 2, **settings: Any) -> dict[str, Any]:
