@@ -193,8 +193,8 @@ def test_two_processes_give_what_one_gives_with_twice_the_batch(tmp_path: Path) 
     two = [*words, "--batch", "2", "--devices", "2", "--output", str(tmp_path / "two")]
     one = [*words, "--batch", "4", "--output", str(tmp_path / "one")]
     for command in (two, one):
-        without_dropout = os.environ | {"TINY_DROPOUT": "0"}
-        subprocess.run(command, check=True, capture_output=True, timeout=300, env=without_dropout)
+        environment = os.environ | {"TINY_DROPOUT": "0", "TINY_TRANSITION": "1"}
+        subprocess.run(command, check=True, capture_output=True, timeout=300, env=environment)
     _same(_state(tmp_path / "one"), _state(tmp_path / "two"), rtol=1e-5, atol=1e-6)
     _same_curve(tmp_path / "one", tmp_path / "two")
 
