@@ -38,6 +38,7 @@ from training.pictures import (
     Composites,
     EvaluationError,
     Photographs,
+    Picture,
     Pictures,
     Scenes,
 )
@@ -371,8 +372,10 @@ def draw_worst(
     count: int,
     output: Path,
 ) -> list[Path]:
-    """A contact sheet of each system's worst pictures. Their mattes are made again, since keeping
-    them all would take memory by the number of pictures."""
+    """A contact sheet of each system's worst pictures, and one of them all beside each other.
+
+    Mattes are made again, since keeping them all would take memory by the number of pictures.
+    """
     from training import sheets
 
     paths = []
@@ -381,27 +384,62 @@ def draw_worst(
         page = sheets.sheet(
             f"{title}: the worst {len(worst)} of {len(some)}",
             f"{pictures.name} · mean SAD {tables.means(some)['sad']:.2f}",
+            ("picture", "truth", "prediction", sheets.DIFFERENCE),
             _rows(system, worst, pictures),
         )
         paths.append(output / f"worst-{re.sub(r'[^A-Za-z0-9.]+', '-', title)}.png")
+        sheets.write(paths[-1], page)
+    if len(systems) > 1:
+        first = next(iter(results.values()))
+        worst = tables.worst(first, count)
+        page = sheets.sheet(
+            f"Side by side: the first one's worst {len(worst)} of {len(first)}",
+            pictures.name,
+            ("picture", *(["plate"] if pictures.plates else []), "truth", *results),
+            _beside(systems, results, worst, pictures),
+        )
+        paths.append(output / "side-by-side.png")
         sheets.write(paths[-1], page)
     return paths
 
 
 def _rows(system: System, worst: Sequence[Result], pictures: Pictures) -> Iterator[Any]:
+    from training.sheets import Row, difference
+
+    for place, result in enumerate(worst, 1):
+        picture = pictures.read(result.index)
+        alpha = _matte(system, picture)
+        shown = {name: _shown(name, result) for name in ("sad", "mse", "grad", "conn")}
+        title = f"{place}. {picture.name} · {shown.pop('sad')}"
+        note = " · ".join([f"{picture.kind} {picture.category}".strip(), *shown.values()])
+        tiles = (picture.image, picture.alpha, alpha, difference(alpha, picture.alpha))
+        yield Row(title, note, tiles)
+
+
+def _beside(
+    systems: Sequence[System],
+    results: Mapping[str, Sequence[Result]],
+    worst: Sequence[Result],
+    pictures: Pictures,
+) -> Iterator[Any]:
     from training.sheets import Row
 
     for place, result in enumerate(worst, 1):
         picture = pictures.read(result.index)
-        plate = None if picture.plate is None else bgr(picture.plate)
-        alpha = system.matte(bgr(picture.image), picture.trimap, plate)
-        shown = {
-            name: f"{tables.MEASURES[name][0]} {tables.number(name, result.measures[name])}"
-            for name in ("sad", "mse", "grad", "conn")
-        }
-        title = f"{place}. {picture.name} · {shown.pop('sad')}"
-        note = " · ".join([f"{picture.kind} {picture.category}".strip(), *shown.values()])
-        yield Row(title, note, picture.image, picture.alpha, alpha)
+        mattes = [_matte(system, picture) for system in systems]
+        note = " · ".join(_shown("sad", some[result.index]) for some in results.values())
+        plate = [] if picture.plate is None else [picture.plate]
+        tiles: list[NDArray[Any]] = [picture.image, *plate, picture.alpha, *mattes]
+        yield Row(f"{place}. {picture.name}", note, tuple(tiles))
+
+
+def _matte(system: System, picture: Picture) -> NDArray[np.float32]:
+    plate = None if picture.plate is None else bgr(picture.plate)
+    return system.matte(bgr(picture.image), picture.trimap, plate)
+
+
+def _shown(name: str, result: Result) -> str:
+    return f"{tables.MEASURES[name][0]} {tables.number(name, result.measures[name])}"
 
 
 # ── Command ─────────────────────────────────────────────────────────────────────────────────────

@@ -1,17 +1,19 @@
-"""Contact sheets: picture, truth, prediction and their difference, a row for each picture."""
+"""Contact sheets: named columns of pictures and mattes, a row for each picture."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-COLUMNS = ("picture", "truth", "prediction", "difference")
+DIFFERENCE = "difference"
+"""The column whose two colours are told in its head."""
+
 BOX = (260, 360)  # most height and width of a tile
 GAP, MARGIN = 8, 24
 
@@ -21,33 +23,28 @@ _TOO_MUCH, _MISSED = np.array([196, 48, 36]), np.array([24, 92, 176])
 
 
 class Row(NamedTuple):
-    """``image`` is uint8 H×W×3 RGB, ``alpha`` and ``prediction`` are H×W in 0..1."""
+    """``tiles``: one for each column, of one height and width: uint8 H×W×3 RGB, or mattes, float
+    H×W in 0..1."""
 
     title: str
     note: str
-    image: NDArray[np.uint8]
-    alpha: NDArray[np.float32]
-    prediction: NDArray[np.float32]
+    tiles: tuple[NDArray[Any], ...]
 
 
-def sheet(title: str, note: str, rows: Iterable[Row]) -> Image.Image:
-    """Draw the rows below each other under a title; they are read one at a time.
-
-    Difference: white where prediction and truth agree; red, the deeper the more, where the
-    prediction takes background for subject, and blue where it misses subject.
-    """
+def sheet(title: str, note: str, columns: Sequence[str], rows: Iterable[Row]) -> Image.Image:
+    """Draw the rows below each other under a title; they are read one at a time."""
     strips = [_strip(row) for row in rows]
-    width = len(COLUMNS) * BOX[1] + (len(COLUMNS) - 1) * GAP + 2 * MARGIN
+    width = len(columns) * BOX[1] + (len(columns) - 1) * GAP + 2 * MARGIN
     top = MARGIN + 78
     height = top + sum(strip.height for strip in strips) + MARGIN
     page = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(page)
     draw.text((MARGIN, MARGIN - 6), title, _INK, _font(22))
     draw.text((MARGIN, MARGIN + 24), note, _FAINT, _font(14))
-    for at, name in enumerate(COLUMNS):
+    for at, name in enumerate(columns):
         left = MARGIN + at * (BOX[1] + GAP)
         draw.text((left, top - 26), name, _FAINT, _font(14))
-        if name == "difference":
+        if name == DIFFERENCE:
             _legend(draw, left + BOX[1], top - 26)
     for strip in strips:
         page.paste(strip, (MARGIN, top))
@@ -63,7 +60,8 @@ def write(path: Path, page: Image.Image) -> None:
 
 
 def difference(prediction: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """White where the two agree, red where the prediction is more, blue where it is less.
+    """White where the two agree; red, the deeper the more, where the prediction takes background
+    for subject, and blue where it misses subject.
 
     H×W in 0..1 both → uint8 H×W×3 RGB.
     """
@@ -73,12 +71,11 @@ def difference(prediction: NDArray[np.float32], alpha: NDArray[np.float32]) -> N
 
 
 def _strip(row: Row) -> Image.Image:
-    """One row: its label above its four tiles."""
-    height, width = row.alpha.shape
+    """One row: its label above its tiles."""
+    height, width = row.tiles[0].shape[:2]
     scale = min(BOX[0] / height, BOX[1] / width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    tiles = (row.image, _grey(row.alpha), _grey(row.prediction))
-    shown = [_resized(tile, size) for tile in (*tiles, difference(row.prediction, row.alpha))]
+    shown = [_resized(_coloured(tile), size) for tile in row.tiles]
     label = 24
     strip = Image.new(
         "RGB",
@@ -106,8 +103,10 @@ def _legend(draw: ImageDraw.ImageDraw, right: int, top: int) -> None:
         right -= 12
 
 
-def _grey(matte: NDArray[np.float32]) -> NDArray[np.uint8]:
-    levels = np.rint(np.clip(matte, 0, 1) * 255).astype(np.uint8)
+def _coloured(tile: NDArray[Any]) -> NDArray[np.uint8]:
+    if tile.ndim == 3:
+        return tile
+    levels = np.rint(np.clip(tile, 0, 1) * 255).astype(np.uint8)
     return np.repeat(levels[..., None], 3, 2)
 
 

@@ -405,7 +405,8 @@ def test_the_command_writes_what_it_prints(
     drawn = [
         output / f"worst-tiny.engine-fp16-onnxruntime-float32{ending}.png" for ending in ("", "-2")
     ]
-    assert printed.out.splitlines()[-5:] == [str(path) for path in paths + drawn]
+    drawn.append(output / "side-by-side.png")
+    assert printed.out.splitlines()[-6:] == [str(path) for path in paths + drawn]
     assert "error" not in printed.err
 
     record = json.loads(paths[2].read_text())
@@ -514,11 +515,9 @@ def test_the_difference_is_red_for_too_much_and_blue_for_missed() -> None:
 def test_a_sheet_shows_each_row_in_its_own_shape(tmp_path: Path) -> None:
     green = np.zeros((30, 60, 3), np.uint8)
     green[...] = (20, 200, 40)
-    wide = sheets.Row("wide", "", green, np.ones((30, 60), np.float32), np.zeros((30, 60), "f"))
-    tall = sheets.Row(
-        "tall", "", green.transpose(1, 0, 2), np.zeros((60, 30), "f"), np.zeros((60, 30), "f")
-    )
-    page = sheets.sheet("title", "note", iter([wide, tall]))
+    wide = sheets.Row("wide", "", (green, np.ones((30, 60), np.float32)))
+    tall = sheets.Row("tall", "", (green.transpose(1, 0, 2), np.zeros((60, 30), np.float32)))
+    page = sheets.sheet("title", "note", ("picture", "matte"), iter([wide, tall]))
     pixels = np.asarray(page)
     is_green = (pixels == (20, 200, 40)).all(-1)
     rows = np.flatnonzero(is_green.any(1))
