@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import os
 import platform
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
+
+from training.machine import cpu_model, versions
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = (
@@ -22,16 +23,6 @@ PACKAGES = (
     "cupy-cuda13x",
     "cupy-cuda12x",
 )
-
-
-def cpu_model() -> str:
-    """The processor's own name."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        text = ""
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def usable_cores() -> int:
@@ -51,17 +42,6 @@ def kind(cpu: str, cores: int, gpu: str = "") -> str:
     plain = re.sub(r"\((R|TM)\)|\bCPU\b|\bProcessor\b|@.*", " ", cpu, flags=re.IGNORECASE)
     words = re.findall(r"[a-z0-9]+", f"{plain} {cores} cores {gpu}".lower())
     return "-".join(words)
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the libraries that are installed."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def commit() -> str:
@@ -86,7 +66,7 @@ def describe() -> dict[str, Any]:
         "cpu": cpu_model(),
         "cores": usable_cores(),
         "system": f"{platform.system()} {platform.release()}",
-        "versions": versions(),
+        "versions": versions(PACKAGES),
         "commit": commit(),
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
