@@ -82,8 +82,13 @@ class OpenVino(Backend):
     def run(self, *inputs: Any) -> Mapping[str, Any]:
         """See ``Backend.run``."""
         feeds = dict(zip(self._inputs, inputs, strict=True))
-        results = self._request.infer(feeds, share_inputs=True, share_outputs=True)
-        return {name: results[port] for name, port in self._heads.items()}
+        # In OpenVINO's own thread, which ``close`` joins: ``infer`` would compute in the caller's,
+        # and OpenVINO 2026 writes to freed memory if such a thread ends while ``close`` runs (its
+        # ThreadCleaner, openvino#33670, outlives the executor). ``Thread.join`` does not help: it
+        # returns before the destructors of the thread's C++ variables have run.
+        self._request.start_async(feeds, share_inputs=True)
+        self._request.wait()
+        return {name: self._request.get_tensor(port).data for name, port in self._heads.items()}
 
     def close(self) -> None:
         """See ``Backend.close``."""

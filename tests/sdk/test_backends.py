@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -170,6 +171,19 @@ def test_openvino_computes_in_the_precision_that_was_verified(tiny: Any) -> None
     assert ("bfloat16" if "BF16" in capabilities else "float32") in backend.detail
     image = random_image()
     np.testing.assert_allclose(backend.run(image)["focus"], tiny.heads(image)[1], atol=0.02)
+
+
+def test_openvino_computes_in_a_thread_of_its_own(tiny: Any) -> None:
+    """A caller's thread that had computed and then ended during ``close`` would damage the heap."""
+    pytest.importorskip("openvino")
+    backend, _ = opened(tiny.build(sizes=((512, 1024),)), backend="openvino", threads=1)
+    image = np.zeros((1, 3, 512, 1024), np.float32)
+    backend.run(image)
+    caller, everyone = time.thread_time(), time.process_time()
+    for _ in range(10):
+        backend.run(image)
+    assert time.thread_time() - caller < (time.process_time() - everyone) / 2
+    backend.close()
 
 
 # ------------------------------------------------------------------------------------------- choice
