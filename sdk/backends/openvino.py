@@ -8,6 +8,7 @@ such weights from files only, and the folder is deleted as soon as the network i
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import tempfile
 from collections.abc import Mapping
@@ -44,7 +45,7 @@ class OpenVino(Backend):
     def __init__(self, engine: EngineFile, model: ModelEntry, threads: int) -> None:
         import openvino
 
-        core = openvino.Core()
+        core = _core()
         precision = model.cpu_precision
         if precision == "bfloat16" and "BF16" not in core.get_property(
             "CPU", "OPTIMIZATION_CAPABILITIES"
@@ -95,6 +96,20 @@ class OpenVino(Backend):
         self._request = None
         self._inputs = []
         self._heads = {}
+
+
+@functools.cache
+def _core() -> Any:
+    """The one core of this process, which is never given back.
+
+    On CPUs with AMX, OpenVINO gives the thread that loads its CPU plugin a stack for signal
+    handlers, and frees it with the core. It puts the former one back only if that happens in the
+    same thread and no younger core did likewise; else the next signal, say a Ctrl-C, writes to
+    freed memory.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def _shape(port: Any) -> list[int | str]:

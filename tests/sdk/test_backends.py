@@ -173,6 +173,15 @@ def test_openvino_computes_in_the_precision_that_was_verified(tiny: Any) -> None
     np.testing.assert_allclose(backend.run(image)["focus"], tiny.heads(image)[1], atol=0.02)
 
 
+def test_openvino_has_one_core_in_a_process(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A core that is given back may leave signal handlers a stack in freed memory."""
+    runtime = pytest.importorskip("openvino")
+    opened(tiny.build(), backend="openvino")[0].close()
+    monkeypatch.delattr(runtime, "Core")
+    backend, _ = opened(tiny.build(), backend="openvino")
+    assert backend.name == "openvino"
+
+
 def test_openvino_computes_in_a_thread_of_its_own(tiny: Any) -> None:
     """A caller's thread that had computed and then ended during ``close`` would damage the heap."""
     pytest.importorskip("openvino")
