@@ -303,13 +303,15 @@ def cpu_bfloat16(
         The entry for the table and whether to use it, or None where the CPU has no bfloat16
         arithmetic or OpenVINO is not installed.
     """
+    from sdk.backends import open_backend
+    from sdk.backends.openvino import process_core
+
     try:
-        import openvino
+        core = process_core()
     except ImportError:
         return None
-    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return None
-    from sdk.backends import open_backend
 
     brief = dataclasses.replace(model, cpu_precision="bfloat16")
     slow, _ = open_backend(

@@ -45,7 +45,7 @@ class OpenVino(Backend):
     def __init__(self, engine: EngineFile, model: ModelEntry, threads: int) -> None:
         import openvino
 
-        core = _core()
+        core = process_core()
         precision = model.cpu_precision
         if precision == "bfloat16" and "BF16" not in core.get_property(
             "CPU", "OPTIMIZATION_CAPABILITIES"
@@ -99,7 +99,7 @@ class OpenVino(Backend):
 
 
 @functools.cache
-def _core() -> Any:
+def process_core() -> Any:
     """The one core of this process, which is never given back.
 
     On CPUs with AMX, OpenVINO gives the thread that loads its CPU plugin a stack for signal

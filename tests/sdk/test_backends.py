@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from sdk import backends, engine
 from sdk.backends import ORDER, Backend, gpu, graphs, open_backend, ort, tensorrt
 from sdk.backends.graphs import external_locations
+from sdk.backends.openvino import process_core
 from sdk.engine import EngineFile
 from sdk.errors import BackendError, EngineError
 from sdk.manifest import Head, ModelEntry, PlanEntry
@@ -159,14 +160,14 @@ def test_openvino_leaves_no_temporary_files(
 
 
 def test_openvino_computes_in_the_precision_that_was_verified(tiny: Any) -> None:
-    openvino = pytest.importorskip("openvino")
+    pytest.importorskip("openvino")
 
     def brief(manifest: Any) -> Any:
         model = replace(manifest.models[0], cpu_precision="bfloat16")
         return replace(manifest, models=(model,))
 
     backend, _ = opened(tiny.build(change=brief), backend="openvino")
-    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities = process_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     # A CPU without such instructions would only emulate them: it computes in float32.
     assert ("bfloat16" if "BF16" in capabilities else "float32") in backend.detail
     image = random_image()

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 import kernels
 from export import graph, plans, precision
 from export.verify import session
+from sdk.backends.openvino import process_core
 from training.networks.unpool import MaxPool, MaxUnpool
 
 OPERATORS = {
@@ -180,10 +181,10 @@ def test_the_exported_graph_gives_the_same_bits(size: tuple[int, int], tmp_path:
 
 
 def test_openvino_gives_the_same(tmp_path: Path) -> None:
-    openvino = pytest.importorskip("openvino")
+    pytest.importorskip("openvino")
     graph.save(graph.export_onnx(Alone(), {"y": 3}, (32, 48)), tmp_path / "x.onnx")
     x = features(1, 3, 32, 48) - 3
-    compiled = openvino.Core().compile_model(
+    compiled = process_core().compile_model(
         tmp_path / "x.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )
     expected = reference(x, F.max_pool2d(x, 3, 2, 1)).numpy()
