@@ -28,15 +28,26 @@ def scene(seed: int, size: tuple[int, int]) -> tuple[Image, Mask]:
     return drawn.image, drawn.alpha
 
 
-def layers(seed: int, size: tuple[int, int], with_plate: bool = False) -> Layers:
+def layers(
+    seed: int, size: tuple[int, int], with_plate: bool = False, decoys: bool = False
+) -> Layers:
     """As :func:`scene`, with the foreground and background that were composed, and if asked a
-    plate (:mod:`training.plates`); the rest is the same with and without."""
+    plate (:mod:`training.plates`); the rest is the same with and without.
+
+    With ``decoys`` other bodies, as sharp as the subject, often stand in the background, and in the
+    plate too: what tells the subject then is the plate alone.
+    """
     rng = np.random.default_rng(seed)
     height, width = size
     parts = _place(rng, height, width)
     alpha = _matte(rng, parts, height, width)
     foreground = _paint(rng, parts, height, width)
     background, empty = _backdrop(rng, alpha, foreground, height, width)
+    if decoys and rng.random() < 0.6:
+        others = _place(rng, height, width)
+        there = _matte(rng, others, height, width)
+        painted = _paint(rng, others, height, width)
+        background, empty = (compose(painted, behind, there) for behind in (background, empty))
     image = _camera(rng, compose(foreground, background, alpha))
     second = _camera(rng, plate(rng, empty)) if with_plate else None
     return Layers(image, alpha, foreground, background, second)

@@ -82,7 +82,7 @@ class Procedural:
     """The built-in scenes (:mod:`training.scenes`), each of them once and never again.
 
     Args:
-        with_plate: whether the layers have a plate.
+        with_plate: whether the layers have a plate, and decoys that are in it too.
         length: draws in an epoch; there is no end of scenes.
         first: number of the first scene. Training and validation keep apart by it.
     """
@@ -95,7 +95,7 @@ class Procedural:
 
     def draw(self, index: int, size: tuple[int, int]) -> Layers:
         """The scene of number ``first + index``."""
-        return scenes.layers(self.first + index, size, self.with_plate)
+        return scenes.layers(self.first + index, size, self.with_plate, decoys=self.with_plate)
 
 
 class Natural:

@@ -49,3 +49,23 @@ def test_fill_gives_the_area_of_an_ellipse() -> None:
     coverage = fill([ellipse((50, 40), 20, 10, 0.3)], 80, 100)
     # OpenCV's anti-aliased border lies outside the outline: half a pixel all round, roughly.
     assert np.pi * 20 * 10 < coverage.sum() < np.pi * 21 * 11
+
+
+def test_decoys_stand_in_the_plate_too() -> None:
+    """They change the background, in picture and plate alike, and no matte."""
+    likeness = []
+    for seed in range(12):
+        plain, crowded = (
+            layers(seed, (96, 128), with_plate=True, decoys=decoys) for decoys in (False, True)
+        )
+        np.testing.assert_array_equal(plain.alpha, crowded.alpha)
+        changed = np.abs(plain.background.astype(int) - crowded.background).max(-1) > 40
+        assert crowded.plate is not None
+        if changed.mean() > 0.1:
+            shown, with_it, without = (
+                picture.mean(-1)[changed]
+                for picture in (crowded.plate, crowded.background, plain.background)
+            )
+            likeness.append(np.corrcoef(shown, with_it)[0, 1] - np.corrcoef(shown, without)[0, 1])
+    assert len(likeness) >= 3
+    assert np.median(likeness) > 0.3
