@@ -43,7 +43,7 @@ def sheet(title: str, note: str, columns: Sequence[str], rows: Iterable[Row]) ->
     draw.text((MARGIN, MARGIN + 24), note, _FAINT, _font(14))
     for at, name in enumerate(columns):
         left = MARGIN + at * (BOX[1] + GAP)
-        draw.text((left, top - 26), name, _FAINT, _font(14))
+        draw.text((left, top - 26), _fitting(draw, name, BOX[1]), _FAINT, _font(14))
         if name == DIFFERENCE:
             _legend(draw, left + BOX[1], top - 26)
     for strip in strips:
@@ -91,6 +91,15 @@ def _strip(row: Row) -> Image.Image:
         frame = (left, label, left + size[0] - 1, label + size[1] - 1)
         draw.rectangle(frame, outline=(214, 214, 210))
     return strip
+
+
+def _fitting(draw: ImageDraw.ImageDraw, text: str, width: int) -> str:
+    """The text, or as much of its end as fits: file names tell more by theirs."""
+    shown = text
+    while len(text) > 1 and draw.textlength(shown, _font(14)) > width:
+        text = text[1:]
+        shown = f"…{text}"
+    return shown
 
 
 def _legend(draw: ImageDraw.ImageDraw, right: int, top: int) -> None:

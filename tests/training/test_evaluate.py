@@ -512,6 +512,17 @@ def test_the_difference_is_red_for_too_much_and_blue_for_missed() -> None:
     np.testing.assert_allclose(drawn[4], 255 + 0.25 * (drawn[1] - 255), atol=1)
 
 
+def test_long_names_of_columns_keep_to_their_columns() -> None:
+    grey = np.full((30, 60, 3), 90, np.uint8)
+    row = sheets.Row("row", "", (grey, grey))
+    pages = [
+        np.asarray(sheets.sheet("", "", ("a" * length, ""), [row])).min(-1) for length in (300, 1)
+    ]
+    second = sheets.MARGIN + sheets.BOX[1] + sheets.GAP
+    assert (pages[0] != pages[1])[:, :second].any()
+    assert not (pages[0] != pages[1])[:, second:].any()
+
+
 def test_a_sheet_shows_each_row_in_its_own_shape(tmp_path: Path) -> None:
     green = np.zeros((30, 60, 3), np.uint8)
     green[...] = (20, 200, 40)
