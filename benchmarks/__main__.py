@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks import exports, gpu, machine, pictures, report, resources, scenes
 from benchmarks.measure import VARIABLES, Row, chosen
+from training.flags import size
 
 RESULTS = Path("benchmarks/results")
 BUDGET, QUICK = 3.0, 0.3  # seconds for each kernel and size
@@ -107,12 +108,6 @@ def size_names(text: str) -> list[str]:
     return names
 
 
-def network_size(text: str) -> tuple[int, int]:
-    """``288x512`` as height and width."""
-    height, width = text.split("x")
-    return int(height), int(width)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
     given = list(sys.argv[1:] if argv is None else argv)
@@ -126,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     timing.add_argument("--quick", action="store_true", help="a tenth of the time")
     timing.set_defaults(run=kernels, given=given)
     exported = commands.add_parser("exports", help="every network's cost, and its export's drift")
-    exported.add_argument("--size", type=network_size, default=exports.SIZE, metavar="HxW")
+    exported.add_argument("--size", type=size, default=exports.SIZE, metavar="HxW")
     exported.add_argument("--only", default="", metavar="NAME", help="networks that hold this")
     exported.add_argument("--output", type=Path, default=RESULTS)
     exported.set_defaults(run=export_table, given=given)

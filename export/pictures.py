@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import kernels
-from export.graph import IMAGE
+from training import networks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,7 +82,7 @@ def inputs(
         size: height and width.
         classifier: makes SIM's semantic trimap.
     """
-    names = getattr(network, "inputs", IMAGE)
+    names = networks.inputs(network)
     spec: Any = network.input_spec
     result = []
     for picture in shown:

@@ -297,7 +297,7 @@ def _build(checked: Checked, subject: _Subject, folder: Path, report: Report) ->
     made = [_size(checked, subject, size, home, report) for size in subject.sizes]
     network = subject.network
     spec = network.input_spec
-    names: Mapping[str, int] = getattr(network, "inputs", graph.IMAGE)
+    names = networks.inputs(network)
     image, *extra = names
     strides = getattr(network, "head_strides", {})
     manifest = Manifest(
@@ -352,7 +352,7 @@ def _size(
             network,
             network.heads,
             size,
-            inputs=getattr(network, "inputs", graph.IMAGE),
+            inputs=networks.inputs(network),
             strides=getattr(network, "head_strides", {}),
             batch=subject.batch,
             opset=checked.opset,

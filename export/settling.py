@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from export.graph import IMAGE
+from training.networks import inputs
 from training.networks.resnet import BasicBlock, Bottleneck
 
 # Mean and deviation that the values before a head's last function get: a sigmoid then gives 0.05
@@ -96,10 +96,9 @@ def _last_weights(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for module in network.modules():
         if not hasattr(module, "heads"):
             continue
-        channels: Mapping[str, int] = getattr(module, "inputs", IMAGE)
         with torch.enable_grad():
             results: Mapping[str, Tensor] = module(
-                *(torch.zeros(1, count, 64, 64) for count in channels.values())
+                *(torch.zeros(1, count, 64, 64) for count in inputs(module).values())
             )
         for result in results.values():
             yield from _before(result.grad_fn, "")

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import shlex
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -21,9 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from training import machine, networks, tables
+from training.batches import Batches, Samples, loader
 from training.evaluate import expected, measure
-from training.flags import Parser, positive, size, whole
+from training.files import replace_text
+from training.flags import Parser, finish, positive, size, whole
 from training.pictures import EvaluationError, Scenes
+from training.sources import Procedural
 
 if TYPE_CHECKING:
     from torch import nn
@@ -70,26 +72,10 @@ class Variant(NamedTuple):
         return f"{self.network} without {' and '.join(self.without)}" if self.without else "all"
 
 
-class Draws:
-    """Map-style dataset: number → what a network learns from the scene of that number."""
-
-    def __init__(self, network: str, rosta: str, settings: Settings) -> None:
-        from training.sources import Procedural
-
-        self._network, self._rosta, self._settings = network, rosta, settings
-        self._source = Procedural()
-
-    def __len__(self) -> int:
-        return self._settings.steps * self._settings.batch
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        import numpy as np
-
-        from training.objectives import targets
-
-        layers = self._source.draw(index, self._settings.size)
-        rng = np.random.default_rng((self._settings.seed, index))
-        return targets(layers, self._network, self._rosta, rng)
+def draws(network: str, rosta: str, settings: Settings) -> tuple[Samples, Batches]:
+    """What a network learns from, and the numbers of the scenes of each step."""
+    samples = Samples(Procedural(), network, rosta, settings.seed, settings={})
+    return samples, Batches((settings.size,), settings.batch, 1, 0, settings.steps)
 
 
 def train(network: nn.Module, settings: Settings, workers: int, device: str, title: str) -> float:
@@ -98,7 +84,6 @@ def train(network: nn.Module, settings: Settings, workers: int, device: str, tit
     The same settings give the same weights, whatever the number of ``workers``.
     """
     import torch
-    from torch.utils.data import DataLoader
     from tqdm import tqdm
 
     from training import objectives
@@ -107,11 +92,9 @@ def train(network: nn.Module, settings: Settings, workers: int, device: str, tit
     objective = objectives.create(network).to(device).train()
     learnt = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(learnt, lr=settings.rate)
-    draws: Any = Draws(subject.name, subject.rosta, settings)
+    batches = loader(*draws(subject.name, subject.rosta, settings), workers)
     losses = []
-    for batch in tqdm(
-        DataLoader(draws, settings.batch, num_workers=workers), title, unit="step", disable=None
-    ):
+    for batch in tqdm(batches, title, settings.steps, unit="step", disable=None):
         found = objective({name: tensor.to(device) for name, tensor in batch.items()})
         loss = torch.stack(list(found.values())).sum()
         optimiser.zero_grad()
@@ -171,8 +154,8 @@ def run(
             done.append(run_one(variant, settings, workers, device))
             about = {**machine.facts(command), "device": device, "settings": asdict(settings)}
             output.mkdir(parents=True, exist_ok=True)
-            tables.write(paths[0], markdown(about, done))
-            tables.write(paths[1], json.dumps({**about, "variants": done}, indent=1) + "\n")
+            replace_text(paths[0], markdown(about, done))
+            replace_text(paths[1], json.dumps({**about, "variants": done}, indent=1) + "\n")
     print("\n\n".join(table.text() for table in summary(done)))
     return paths
 
@@ -297,21 +280,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        given = vars(parse(arguments))
+
+    def command(words: Sequence[str], line: str) -> list[Path]:
+        given = vars(parse(words))
         options = {name: given.pop(name) for name in ("output", "workers", "device")}
         chosen = given.pop("network") or tuple(VARIANTS)
-        command = shlex.join(["python", "-m", "training.ablations", *arguments])
-        paths = run(chosen, Settings(**given), command=command, **options)
-    except expected() as error:
-        print(f"training.ablations: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("training.ablations: interrupted; what was done is kept", file=sys.stderr)
-        return 130
-    print(*paths, sep="\n")
-    return 0
+        return run(chosen, Settings(**given), command=line, **options)
+
+    return finish("training.ablations", arguments, command, expected, "what was done is kept")
 
 
 if __name__ == "__main__":

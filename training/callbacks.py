@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import Callback, Trainer
 from numpy.typing import NDArray
 from torch import Tensor
@@ -17,6 +19,7 @@ from torch import Tensor
 from training import batch_norm
 from training.batches import Key, Samples, loader
 from training.checkpoints import save
+from training.files import replace
 from training.metrics import evaluate
 from training.records import Records
 from training.task import Task
@@ -135,7 +138,9 @@ class Validation(Callback):
             # Always the same samples, and none of those that were trained on.
             keys = task.keys(task.steps, task.steps + recipe.calibration)
             batches = loader(task.samples, keys, task.workers)
-            batch_norm.measure(network, task.objective, (_to(batch, task) for batch in batches))
+            batch_norm.measure(
+                network, task.objective.predict, (_to(batch, task) for batch in batches)
+            )
 
     def _metrics(
         self, trainer: Trainer, task: Task
@@ -195,6 +200,23 @@ class Interruption(Callback):
         self.asked = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
         print("\nstopping after this step; Ctrl-C again to stop at once", file=sys.stderr)
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Lightning's checkpoints through :func:`replace`.
+
+    Its own way moves them from the system's temporary folder, which across file systems is a copy
+    that can be cut short.
+    """
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | os.PathLike[str],
+        storage_options: Any = None,  # noqa: ARG002
+    ) -> None:
+        """Write ``checkpoint``, whole or not at all."""
+        replace(Path(path), lambda file: torch.save(checkpoint, file))
 
 
 class Keep(Callback):

@@ -10,7 +10,6 @@ must be there and agree. In that of SIM's classifier one more component stands b
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
 import warnings
@@ -27,6 +26,7 @@ from torch import Tensor, nn
 
 from kernels.trimap import CLASSES
 from training import released
+from training.files import replace
 from training.networks.blocks import ROSTAS
 from training.networks.gfm_ensemble import GFMEnsemble
 
@@ -214,8 +214,6 @@ def save(
 ) -> None:
     """Write the weights as safetensors, at once or not at all.
 
-    The file is written beside `path` under a temporary name and renamed when it is complete.
-
     Args:
         metadata: strings to store beside the tensors; the network's name, backbone and rosta are
             added as ``network``, ``backbone`` and ``rosta``, and the parts that it was built
@@ -234,18 +232,12 @@ def save(
     tensors = {key: tensor.detach().contiguous() for key, tensor in network.state_dict().items()}
     if half:
         tensors = {key: t.half() if t.ndim >= 2 else t for key, t in tensors.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:  # save_file would make it private to the user
-            file.write(safetensors_bytes(tensors, strings))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        packed = safetensors_bytes(tensors, strings)  # save_file makes files private to the user
+        replace(path, lambda file: file.write(packed))
     except (OSError, SafetensorError, NotImplementedError) as error:
         # NotImplementedError: tensors on the meta device have no values to write.
         raise CheckpointError(f"{path}: cannot be written: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:

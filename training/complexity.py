@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from training.networks import inputs
+
 PAPERS_SIZE = (800, 800)
 """The size at which the papers of GFM and AIM count."""
 
@@ -17,7 +19,8 @@ def multiply_accumulates(network: nn.Module, size: tuple[int, int]) -> int:
         network: in eval mode, on PyTorch's meta device; on another it would really run.
         size: height and width.
     """
-    channels: dict[str, int] = getattr(network, "inputs", {"image": 3})
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        network(*(torch.empty(1, count, *size, device="meta") for count in channels.values()))
+        network(
+            *(torch.empty(1, count, *size, device="meta") for count in inputs(network).values())
+        )
     return int(counter.get_total_flops()) // 2

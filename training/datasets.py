@@ -68,6 +68,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from kernels.trimap import CLASSES
 from training.layers import KINDS, Image, Mask
 
 log = logging.getLogger("matter")
@@ -75,13 +76,6 @@ log = logging.getLogger("matter")
 SPLITS = ("train", "test")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 PARTS = ("image", "alpha", "trimap", "foreground", "background")
-CLASSES = (
-    *("defocus", "fire", "fur", "glass_ice", "hair_easy", "hair_hard", "insect", "motion"),
-    *("net", "plant_flower", "plant_leaf", "plant_tree", "plastic_bag", "sharp", "smoke_cloud"),
-    *("spider_web", "texture_holed", "texture_smooth", "water_drop", "water_spray"),
-)
-"""SIMD's folders, in the order of its classifier's outputs."""
-
 _MASKS = ("alpha", "trimap")
 # Exif orientations that exchange height and width.
 _TURNED = (5, 6, 7, 8)

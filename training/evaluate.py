@@ -15,7 +15,6 @@ import contextlib
 import json
 import multiprocessing
 import re
-import shlex
 import signal
 import sys
 import time
@@ -30,7 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training import machine, networks, tables
-from training.flags import FlagError, Parser, positive, size, whole
+from training.files import replace_text
+from training.flags import FlagError, Parser, finish, positive, size, whole
 from training.layers import KINDS
 from training.pictures import (
     COUNT,
@@ -229,9 +229,9 @@ def run(options: Options, command: str) -> list[Path]:
         output.mkdir(parents=True, exist_ok=True)
         about = {**machine.facts(command), **pictures.facts()}
         paths = [output / f"results.{ending}" for ending in ("md", "csv", "json")]
-        tables.write(paths[0], markdown(about, systems, found))
-        tables.write(paths[1], tables.comma_separated(results))
-        tables.write(paths[2], json.dumps(record(about, systems, results), indent=1) + "\n")
+        replace_text(paths[0], markdown(about, systems, found))
+        replace_text(paths[1], tables.comma_separated(results))
+        replace_text(paths[2], json.dumps(record(about, systems, results), indent=1) + "\n")
         if options.worst:
             paths += draw_worst(systems, results, pictures, options.worst, output)
     return paths
@@ -557,19 +557,13 @@ def expected() -> tuple[type[Exception], ...]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        options = parse(arguments)
-        command = shlex.join(["python", "-m", "training.evaluate", *arguments])
-        paths = run(options, command)
-    except expected() as error:
-        print(f"training.evaluate: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("training.evaluate: interrupted; nothing was written", file=sys.stderr)
-        return 130
-    print(*paths, sep="\n")
-    return 0
+    return finish(
+        "training.evaluate",
+        arguments,
+        lambda words, line: run(parse(words), line),
+        expected,
+        "nothing was written",
+    )
 
 
 if __name__ == "__main__":

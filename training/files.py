@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import torch
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from typing import BinaryIO
 
 
 def replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file beside ``path`` and, once the disk has it, put it in its place."""
+    """Write a file beside ``path`` and, once the disk has it, put it in its place.
+
+    Where that fails, what stood there before is kept and nothing else is left.
+    """
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # the new name
@@ -26,18 +29,6 @@ def replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
         os.close(folder)
 
 
-class WholeCheckpoints(TorchCheckpointIO):
-    """Lightning's checkpoints through :func:`replace`.
-
-    Its own way moves them from the system's temporary folder, which across file systems is a copy
-    that can be cut short.
-    """
-
-    def save_checkpoint(
-        self,
-        checkpoint: dict[str, Any],
-        path: str | os.PathLike[str],
-        storage_options: Any = None,  # noqa: ARG002
-    ) -> None:
-        """Write ``checkpoint``, whole or not at all."""
-        replace(Path(path), lambda file: torch.save(checkpoint, file))
+def replace_text(path: Path, text: str) -> None:
+    """:func:`replace` with a text in UTF-8."""
+    replace(path, lambda file: file.write(text.encode()))

@@ -1,9 +1,13 @@
-"""What the commands here share: a parser whose errors are one line, and the types of flags."""
+"""What the commands here share: a parser whose errors are one line, types of flags, an ending."""
 
 from __future__ import annotations
 
 import argparse
 import re
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 
@@ -44,3 +48,32 @@ def positive(text: str) -> int:
     if not re.fullmatch(r"[1-9]\d{0,8}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
     return int(text)
+
+
+def finish(
+    module: str,
+    arguments: Sequence[str] | None,
+    run: Callable[[Sequence[str], str], Sequence[Path]],
+    expected: Callable[[], tuple[type[Exception], ...]],
+    interrupted: str,
+) -> int:
+    """Run a command that writes files, and print their paths; returns its exit status.
+
+    Args:
+        module: the command's name.
+        arguments: the command line's, or None for the process's own.
+        run: takes them, and the whole line as it would be typed again.
+        expected: errors that are said in one line.
+        interrupted: what Ctrl-C leaves.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        paths = run(words, shlex.join(["python", "-m", module, *words]))
+    except expected() as error:
+        print(f"{module}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{module}: interrupted; {interrupted}", file=sys.stderr)
+        return 130
+    print(*paths, sep="\n")
+    return 0

@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from training.files import replace
-from training.layers import Image, Mask, compose
+from training.files import replace, replace_text
+from training.layers import Image, compose
+from training.sheets import grey
 
 # Steps between two looks at the losses: each look waits for a GPU.
 _EVERY = 20
@@ -149,7 +150,7 @@ def cut(log: Path, step: int) -> None:
         except json.JSONDecodeError:
             break
         kept.append(line + "\n")
-    replace(log, lambda file: file.write("".join(kept).encode()))
+    replace_text(log, "".join(kept))
 
 
 def sheet(rows: Sequence[dict[str, NDArray[Any]]], width: int = 320) -> Image:
@@ -171,16 +172,12 @@ def sheet(rows: Sequence[dict[str, NDArray[Any]]], width: int = 320) -> Image:
         if "plate" in row:
             pictures["plate"] = row["plate"]
         pictures |= {
-            "truth": _grey(row["alpha"]),
-            "prediction": _grey(row["prediction"]),
+            "truth": grey(row["alpha"]),
+            "prediction": grey(row["prediction"]),
             "over a colour": over,
         }
         lines.append(np.hstack([_cell(p, width, label) for label, p in pictures.items()]))
     return np.vstack(lines)
-
-
-def _grey(matte: Mask) -> Image:
-    return np.repeat(np.round(matte * 255).astype(np.uint8)[..., None], 3, 2)
 
 
 def _cell(picture: Image, width: int, label: str) -> Image:

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from training.files import replace
+
 DIFFERENCE = "difference"
 """The column whose two colours are told in its head."""
 
@@ -54,9 +56,7 @@ def sheet(title: str, note: str, columns: Sequence[str], rows: Iterable[Row]) ->
 
 def write(path: Path, page: Image.Image) -> None:
     """As PNG, whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    page.save(partial, "PNG", optimize=True)
-    partial.replace(path)
+    replace(path, lambda file: page.save(file, "PNG", optimize=True))
 
 
 def difference(prediction: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -70,12 +70,18 @@ def difference(prediction: NDArray[np.float32], alpha: NDArray[np.float32]) -> N
     return np.rint(255 + np.abs(signed) * (colour - 255)).astype(np.uint8)
 
 
+def grey(matte: NDArray[Any]) -> NDArray[np.uint8]:
+    """A matte as a picture: float H×W in 0..1 → uint8 H×W×3."""
+    levels = np.rint(np.clip(matte, 0, 1) * 255).astype(np.uint8)
+    return np.repeat(levels[..., None], 3, 2)
+
+
 def _strip(row: Row) -> Image.Image:
     """One row: its label above its tiles."""
     height, width = row.tiles[0].shape[:2]
     scale = min(BOX[0] / height, BOX[1] / width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    shown = [_resized(_coloured(tile), size) for tile in row.tiles]
+    shown = [_resized(tile if tile.ndim == 3 else grey(tile), size) for tile in row.tiles]
     label = 24
     strip = Image.new(
         "RGB",
@@ -110,13 +116,6 @@ def _legend(draw: ImageDraw.ImageDraw, right: int, top: int) -> None:
         red, green, blue = map(int, colour)
         draw.rectangle((right, top + 4, right + 10, top + 14), fill=(red, green, blue))
         right -= 12
-
-
-def _coloured(tile: NDArray[Any]) -> NDArray[np.uint8]:
-    if tile.ndim == 3:
-        return tile
-    levels = np.rint(np.clip(tile, 0, 1) * 255).astype(np.uint8)
-    return np.repeat(levels[..., None], 3, 2)
 
 
 def _resized(tile: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -82,20 +82,29 @@ class Procedural:
     """The built-in scenes (:mod:`training.scenes`), each of them once and never again.
 
     Args:
-        with_plate: whether the layers have a plate, and decoys that are in it too.
+        with_plate: whether the layers have a plate.
+        decoys: whether other bodies often stand in the background, and in the plate too.
         length: draws in an epoch; there is no end of scenes.
         first: number of the first scene. Training and validation keep apart by it.
     """
 
-    def __init__(self, with_plate: bool = False, *, length: int = 10_000, first: int = 0) -> None:
-        self.with_plate, self.length, self.first = with_plate, length, first
+    def __init__(
+        self,
+        with_plate: bool = False,
+        *,
+        decoys: bool = False,
+        length: int = 10_000,
+        first: int = 0,
+    ) -> None:
+        self.with_plate, self.decoys = with_plate, decoys
+        self.length, self.first = length, first
 
     def __len__(self) -> int:
         return self.length
 
     def draw(self, index: int, size: tuple[int, int]) -> Layers:
         """The scene of number ``first + index``."""
-        return scenes.layers(self.first + index, size, self.with_plate, decoys=self.with_plate)
+        return scenes.layers(self.first + index, size, self.with_plate, self.decoys)
 
 
 class Natural:

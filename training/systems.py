@@ -23,7 +23,6 @@ from kernels.trimap import Trimap
 from sdk import Matter
 from sdk.backends import Backend
 from sdk.engine import EngineFile
-from sdk.frames import tensor_of
 from sdk.guidance import GuidedPass
 from sdk.manifest import (
     ExtraInput,
@@ -36,7 +35,8 @@ from sdk.manifest import (
 )
 from sdk.matter import finished
 from sdk.network import Network
-from sdk.passes import SinglePass, alpha_head
+from sdk.passes import SinglePass
+from sdk.plates import PlatePass
 from sdk.sizes import held, nearest_aspect
 from training import checkpoints, networks
 from training.pictures import EvaluationError
@@ -179,18 +179,16 @@ class Torch(System):
         self._network = _TorchNetwork(network, name, self.sizes, device or "cpu")
         self.reads = self._network.manifest.inputs
         choose = functools.partial(nearest_aspect, self._network.models)
-        self._choose = choose
-        self._pass: SinglePass | GuidedPass = SinglePass(self._network, choose)
+        one_pass = PlatePass if "plate" in self.reads else SinglePass
+        self._pass: SinglePass | GuidedPass = one_pass(self._network, choose)
         if classifier is not None:
             second = _TorchNetwork(classifier, name, self.sizes, device or "cpu")
             self._pass = GuidedPass(self._network, choose, second)
 
     def matte(self, frame: Frame, trimap: Trimap, plate: Frame | None = None) -> Alpha:
         """See :class:`System`."""
-        if "plate" in self.reads:
-            size = self._choose(frame.shape).size
-            seen = (tensor_of([image], size, self._network.spec) for image in (frame, plate))
-            return finished(frame, self._network.run(*seen, read=alpha_head)[0], None).alpha
+        if isinstance(self._pass, PlatePass):
+            self._pass.plate = plate
         given = [trimap] if "trimap" in self.reads else None
         alpha = self._pass.alphas(self._pass.prepare([frame], given))[0]
         return finished(frame, alpha, None if given is None else trimap).alpha
@@ -338,7 +336,7 @@ class _TorchNetwork(Network):
         spec = module_.input_spec
         classifier = module_.fusion == "cam"
         head = Head("cam", 20, 32) if classifier else Head("alpha", 1)
-        inputs: Mapping[str, int] = getattr(module, "inputs", {"image": 3})
+        inputs = networks.inputs(module)
         manifest = Manifest(
             network=NetworkInfo(
                 module_.name,

@@ -7,7 +7,6 @@ import io
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from training.layers import KINDS
 
@@ -220,10 +219,3 @@ def comma_separated(systems: Mapping[str, Sequence[Result]]) -> str:
                 )
             )
     return stream.getvalue()
-
-
-def write(path: Path, text: str) -> None:
-    """A results file, whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

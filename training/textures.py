@@ -180,9 +180,13 @@ def pattern(rng: np.random.Generator, height: int, width: int) -> Mask:
     turned = (np.cos(angle) * across + np.sin(angle) * along) * np.float32(2 * np.pi / period)
     other = (np.cos(angle) * along - np.sin(angle) * across) * np.float32(2 * np.pi / period)
     kind = rng.integers(3)
-    wave = (np.sin(turned), np.sin(turned) * np.sin(other), np.sign(np.sin(turned) * np.sin(other)))
+    wave = np.sin(turned)
+    if kind:
+        wave *= np.sin(other)
+    if kind == 2:
+        wave = np.sign(wave)
     hardness, threshold = rng.uniform(1, 6), rng.uniform(-0.4, 0.4)
-    return np.clip(0.5 + hardness * (wave[kind] - threshold), 0, 1).astype(np.float32)
+    return np.clip(0.5 + hardness * (wave - threshold), 0, 1).astype(np.float32)
 
 
 _MAKERS = (_coloured_noise, _streaks, _dead_leaves, _structure, _photograph)

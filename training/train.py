@@ -13,7 +13,6 @@ loses at most the steps since ``last.ckpt``, and both files are whole at any mom
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import logging
@@ -23,9 +22,10 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from training import recipes
+from training.flags import FlagError, Parser, positive, whole
 from training.recipes import Recipe, RecipeError
 
 if TYPE_CHECKING:
@@ -39,10 +39,6 @@ VALIDATION_SIDE = 1024
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 # Composites of a foreground in an epoch where the recipe does not say: the K of RSSN.
 _COMPOSITES = 5
-
-
-class UsageError(ValueError):
-    """What was asked for cannot be done; the message says what instead."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,7 @@ def train(options: Options) -> Outcome:
     """Run, or go on with, what ``options`` say.
 
     Raises:
-        UsageError: a run that is there already, or not there, or another; weights or data that are
+        FlagError: a run that is there already, or not there, or another; weights or data that are
             not there; a device that this machine does not have.
         training.datasets.DatasetError: data that are not as expected.
         training.checkpoints.CheckpointError: weights that do not fit.
@@ -113,9 +109,9 @@ def train(options: Options) -> Outcome:
     recipe = options.recipe
     last = options.output / "last.ckpt"
     if options.resume and not last.exists():
-        raise UsageError(f"no last.ckpt in {options.output}; leave out --resume to begin")
+        raise FlagError(f"no last.ckpt in {options.output}; leave out --resume to begin")
     if not options.resume and last.exists():
-        raise UsageError(
+        raise FlagError(
             f"{options.output} holds a run already; add --resume to go on with it, or name another "
             "folder with --output"
         )
@@ -133,8 +129,7 @@ def train(options: Options) -> Outcome:
     _quiet()
     from training import batches, networks, objectives
     from training.batch_norm import JoinBatchNorms
-    from training.callbacks import Interruption, Keep, Validation
-    from training.files import WholeCheckpoints
+    from training.callbacks import Interruption, Keep, Validation, WholeCheckpoints
     from training.precision import keep_depthwise_float32
     from training.records import Records
     from training.task import Task
@@ -214,7 +209,7 @@ def train(options: Options) -> Outcome:
         )
     except MisconfigurationException as error:
         asked = f"--accelerator {options.accelerator} --devices {options.devices}"
-        raise UsageError(f"{asked}: {' '.join(str(error).split())}") from error
+        raise FlagError(f"{asked}: {' '.join(str(error).split())}") from error
     options.output.mkdir(parents=True, exist_ok=True)
     trainer.fit(task, ckpt_path=last if options.resume else None, weights_only=True)
     return Outcome(
@@ -236,13 +231,13 @@ def _same_run(options: Options, last: Path) -> None:
         run = torch.load(last, weights_only=True, mmap=True, map_location="cpu")["run"]
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0]
-        raise UsageError(
+        raise FlagError(
             f"{last} is no checkpoint of a run ({reason}); begin another with --output"
         ) from error
     before, now = run["settings"], options.settings()
     for key in (*before, *(key for key in now if key not in before)):
         if before.get(key) != now.get(key):
-            raise UsageError(
+            raise FlagError(
                 f"{last.parent} was begun with {key} {before.get(key)!r}, not {now.get(key)!r}; "
                 "give what it was begun with, or begin another run with --output"
             )
@@ -257,12 +252,13 @@ def _source(options: Options) -> tuple[Source, int]:
     if recipe.source == "procedural":
         for flag, given in (("--data", options.data), ("--background", options.background)):
             if given:
-                raise UsageError(f"{recipe.name} draws its scenes; leave out {flag}")
-        return Procedural(recipe.network == "gfm-plate"), recipe.epochs
+                raise FlagError(f"{recipe.name} draws its scenes; leave out {flag}")
+        plate = recipe.network == "gfm-plate"
+        return Procedural(plate, decoys=plate), recipe.epochs
     if not options.data:
-        raise UsageError(f"{recipe.name} needs --data PATH: {recipe.data}")
+        raise FlagError(f"{recipe.name} needs --data PATH: {recipe.data}")
     if recipe.source == "composed" and options.background is None:
-        raise UsageError(
+        raise FlagError(
             f"{recipe.name} composes; it needs --background PATH, a folder such as BG-20k"
         )
     opened = [datasets.open(path) for path in options.data]
@@ -305,7 +301,7 @@ def _validation(options: Options, multiple: int) -> tuple[Source, list[tuple[int
             dataset.check()
             source = Whole(dataset, multiple)
         except datasets.DatasetError as error:
-            raise UsageError(f"{error}, to validate on: name another with --val-data") from error
+            raise FlagError(f"{error}, to validate on: name another with --val-data") from error
         size = (VALIDATION_SIDE, VALIDATION_SIDE)
     return source, [(index, *size) for index in range(min(len(source), options.validation))]
 
@@ -318,7 +314,7 @@ def _start(network: nn.Module, options: Options) -> None:
     weights = options.weights or recipe.weights
     if weights and weights != "none":
         if not Path(weights).exists():
-            raise UsageError(
+            raise FlagError(
                 f"{recipe.name} starts from {weights}, which is not there; name another file with "
                 "--weights, or begin from nothing with --weights none"
             )
@@ -339,10 +335,10 @@ def _helpers(options: Options) -> dict[str, nn.Module]:
 
     if options.recipe.network != "sim":
         if options.classifier is not None:
-            raise UsageError(f"{options.recipe.name} has no classifier; leave out --classifier")
+            raise FlagError(f"{options.recipe.name} has no classifier; leave out --classifier")
         return {}
     if options.classifier is None:
-        raise UsageError(
+        raise FlagError(
             f"{options.recipe.name} needs --classifier FILE: the trained patch classifier that "
             "makes its semantic trimaps"
         )
@@ -367,31 +363,12 @@ def _say(text: object) -> None:
     print(text, file=sys.stderr)
 
 
-class _Parser(argparse.ArgumentParser):
-    """One line for an error."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see python -m training.train --help")
-
-
-def _count(least: int) -> Any:
-    def read(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(
-                f"{text!r}; expected a whole number of at least {least}"
-            )
-        return int(text)
-
-    return read
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m training.train",
-        description="Train a network as a recipe says.",
-        epilog="Progress goes to stderr, the path of the network to stdout. Exit status: 0 done, "
+def _parser() -> Parser:
+    parser = Parser(
+        "training.train",
+        "Train a network as a recipe says.",
+        "Progress goes to stderr, the path of the network to stdout. Exit status: 0 done, "
         "2 usage, 130 interrupted.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--list", action="store_true", help="show the recipes, and no more")
@@ -405,8 +382,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", type=Path, action="append", default=[], help="dataset; several: give it again")
     add("--background", type=Path, help="backgrounds to compose the dataset's foregrounds with")
     add("--val-data", type=Path, help="dataset to validate on; default: the test split of --data")
-    add("--validation", type=_count(1), default=40, help="samples to validate on (40)")
-    add("--workers", type=_count(0), default=1, help="processes that prepare samples (1)")
+    add("--validation", type=positive, default=40, help="samples to validate on (40)")
+    add("--workers", type=whole, default=1, help="processes that prepare samples (1)")
 
     start = parser.add_argument_group("start")
     add = start.add_argument
@@ -414,26 +391,24 @@ def _parser() -> argparse.ArgumentParser:
     add("--backbone-weights", type=Path, help="ImageNet classifier to start the encoder from")
     add("--classifier", type=Path, help="SIM's trained patch classifier")
     add("--without", action="append", default=[], metavar="PART", help="part to leave out")
-    add("--seed", type=_count(0), default=0)
+    add("--seed", type=whole, default=0)
 
     length = parser.add_argument_group("length")
     add = length.add_argument
-    add("--steps", type=_count(1), help="steps of the whole run, instead of the recipe's epochs")
-    add("--batch", type=_count(1), help="samples of a step on each device")
-    add("--accumulate", type=_count(1), help="batches whose gradients make one step")
-    add(
-        "--early-stop", type=_count(0), default=0, metavar="N", help="after N validations no better"
-    )
-    add("--validate-every", type=_count(0), default=1000, help="steps (1000); 0: at the end only")
-    add("--save-every", type=_count(1), default=200, help="steps (200)")
+    add("--steps", type=positive, help="steps of the whole run, instead of the recipe's epochs")
+    add("--batch", type=positive, help="samples of a step on each device")
+    add("--accumulate", type=positive, help="batches whose gradients make one step")
+    add("--early-stop", type=whole, default=0, metavar="N", help="after N validations no better")
+    add("--validate-every", type=whole, default=1000, help="steps (1000); 0: at the end only")
+    add("--save-every", type=positive, default=200, help="steps (200)")
 
     machine = parser.add_argument_group("machine")
     add = machine.add_argument
     add("--accelerator", choices=("auto", "cpu", "gpu"), default="auto")
-    add("--devices", type=_count(1), default=1, help="GPUs, or processes on a CPU (1)")
-    add("--nodes", type=_count(1), default=1, help="machines (1)")
+    add("--devices", type=positive, default=1, help="GPUs, or processes on a CPU (1)")
+    add("--nodes", type=positive, default=1, help="machines (1)")
     add("--precision", choices=tuple(_PRECISIONS), default="32", help="bf16 and 16 are mixed")
-    add("--threads", type=_count(0), default=0, help="of the network on a CPU; 0: all")
+    add("--threads", type=whole, default=0, help="of the network on a CPU; 0: all")
     return parser
 
 
@@ -444,7 +419,7 @@ def _options(arguments: Sequence[str] | None) -> Options | None:
         return None
     name = given.pop("recipe")
     if name is None:
-        raise UsageError("no --recipe; see python -m training.train --list")
+        raise FlagError("no --recipe; see python -m training.train --list")
     changes: dict[str, Any] = dict(recipes.changed(text) for text in given.pop("set"))
     steps, without = given.pop("steps"), given.pop("without")
     if steps is not None:
@@ -469,7 +444,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(recipes.table([recipes.load(name) for name in recipes.names()]))
             return 0
         outcome = _trained(options)
-    except (UsageError, RecipeError) as error:
+    except (FlagError, RecipeError) as error:
         _say(f"training.train: error: {error}")
         return 2
     except KeyboardInterrupt:
@@ -497,7 +472,7 @@ def _trained(options: Options) -> Outcome:
     try:
         return train(options)
     except (CheckpointError, DatasetError, ObjectiveError) as error:
-        raise UsageError(str(error)) from error
+        raise FlagError(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from export import cost, graph, plans, precision
 from export.errors import BuildError
 from export.verify import session
+from training import networks
 from training.networks.unpool import MaxPool, MaxUnpool
 
 SIZE = (64, 96)
@@ -310,7 +311,7 @@ def test_tensorrt_rtx_takes_the_operators_of_every_network(
         network,
         network.heads,
         SIZE,
-        inputs=getattr(network, "inputs", graph.IMAGE),
+        inputs=networks.inputs(network),
         strides=getattr(network, "head_strides", {}),
     )
     typed = precision.typed(model, half, precision.protected(model, half))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from export import settling
+from training import networks
 from training.networks.resnet import Bottleneck
 
 SIZE = (64, 96)
@@ -17,12 +18,11 @@ SIZE = (64, 96)
 def inputs(network: nn.Module, pictures: int = 4) -> tuple[Tensor, ...]:
     """Smooth, as pictures are: noise at a tenth of the size, enlarged."""
     generator = torch.Generator().manual_seed(0)
-    channels: dict[str, int] = getattr(network, "inputs", {"image": 3})
     return tuple(
         nn.functional.interpolate(
             torch.rand(pictures, count, 6, 10, generator=generator), SIZE, mode="bilinear"
         )
-        for count in channels.values()
+        for count in networks.inputs(network).values()
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +20,8 @@ from kernels import resize_trimap
 from sdk import BackendError, ClosedError, EngineError, FrameError, Matter, network
 from sdk import engine as engine_file
 from sdk.manifest import ExtraInput, Manifest, Verification
-from sdk.stream import fail_safe
-from sdk.video import matte_video
 from tests.sdk import tiny_sim
+from tests.sdk.checks import closes_while_others_call, every_stream_is_refused
 from tests.sdk.conftest import Tiny
 
 Frame = NDArray[np.uint8]
@@ -304,19 +302,9 @@ def test_stream(sim: Path, gfm: Path) -> None:
 
 
 def test_a_stream_without_trimaps_is_refused_at_once(sim: Path, tmp_path: Path) -> None:
-    def source() -> Any:
-        raise AssertionError("the source was opened")
-        yield
-
+    message = r"sim needs one with each frame of a video; expected .*trimap_from='gfm.engine'"
     with Matter(sim, **OPTIONS) as matter:
-        message = r"sim needs one with each frame of a video; expected .*trimap_from='gfm.engine'"
-        with pytest.raises(FrameError, match=message):
-            matter.stream(source())
-        # The one that tries again after any failure would show the background alone for ever.
-        with pytest.raises(FrameError, match=message):
-            next(fail_safe(matter, source(), lambda m: m.frame, lambda blank: blank))
-        with pytest.raises(FrameError, match=message):
-            matte_video(matter, "no.mp4", tmp_path / "out.mp4")
+        every_stream_is_refused(matter, message, tmp_path)
 
 
 # ------------------------------------------------------------------------------------------ threads
@@ -339,29 +327,9 @@ def test_threads_give_what_one_thread_gives(sim: Path, gfm: Path) -> None:
 
 
 def test_close_while_others_call(sim: Path, gfm: Path) -> None:
-    """Each call either gives a right matte or says that it is closed."""
     matter = Matter(sim, trimap_from=gfm, **OPTIONS)
     frame = coloured()
-    expected = matter(frame).alpha
-    started = threading.Barrier(5)
-
-    def work() -> list[NDArray[np.float32]]:
-        results = []
-        started.wait()
-        for _ in range(100):
-            try:
-                results.append(matter(frame).alpha)
-            except ClosedError:
-                break
-        return results
-
-    with ThreadPoolExecutor(4) as pool:
-        jobs = [pool.submit(work) for _ in range(4)]
-        started.wait()
-        matter.close()
-        for job in jobs:
-            for alpha in job.result():
-                same(alpha, expected)
+    closes_while_others_call(matter, frame, matter(frame).alpha, calls=100)
     for use in (lambda: matter(frame), lambda: matter.prepare(frame)):
         with pytest.raises(ClosedError, match="is closed"):
             use()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from sdk import BackendError, ClosedError, EngineError, FrameError, Matte, Matter
 from sdk.manifest import Manifest, NetworkInfo, WeightsFile
+from tests.sdk.checks import closes_while_others_call
 
 Frame = NDArray[np.uint8]
 
@@ -315,27 +315,8 @@ def test_threads_give_what_one_thread_gives(tiny: Any, backend: str) -> None:
 
 
 def test_close_while_others_call(tiny: Any, frame: Frame) -> None:
-    """Each call either gives a right matte or says that it is closed."""
     matter = Matter(tiny.build(), backend="onnxruntime", threads=1)
-    started = threading.Barrier(5)
-
-    def work() -> list[NDArray[np.float32]]:
-        results = []
-        started.wait()
-        for _ in range(200):
-            try:
-                results.append(matter(frame).alpha)
-            except ClosedError:
-                break
-        return results
-
-    with ThreadPoolExecutor(4) as pool:
-        jobs = [pool.submit(work) for _ in range(4)]
-        started.wait()
-        matter.close()
-        for job in jobs:
-            for alpha in job.result():
-                np.testing.assert_allclose(alpha, tiny.alpha(frame), atol=1e-6)
+    closes_while_others_call(matter, frame, tiny.alpha(frame), calls=200)
 
 
 # ----------------------------------------------------------------------------------- life, describe

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from sdk import EngineError, FrameError, Matter, plates
 from sdk.manifest import ExtraInput
-from sdk.stream import fail_safe
 from sdk.video import matte_video
 from tests.sdk import tiny_plate, tiny_sim
+from tests.sdk.checks import every_stream_is_refused
 from tests.sdk.clips import decode, write_clip
 from tests.sdk.conftest import Tiny
 
@@ -243,18 +243,9 @@ def test_a_stream_with_a_plate_that_changes(engine: Path) -> None:
 
 
 def test_a_stream_without_a_plate_is_refused_at_once(engine: Path, tmp_path: Path) -> None:
-    def source() -> Any:
-        raise AssertionError("the source was opened")
-        yield
-
+    message = r"no plate is set and gfm-plate needs one, .* expected matter.plate = image, or"
     with Matter(engine, **OPTIONS) as matter:
-        message = r"no plate is set and gfm-plate needs one, .* expected matter.plate = image, or"
-        with pytest.raises(FrameError, match=message):
-            matter.stream(source())
-        with pytest.raises(FrameError, match=message):
-            next(fail_safe(matter, source(), lambda m: m.frame, lambda blank: blank))
-        with pytest.raises(FrameError, match=message):
-            matte_video(matter, "no.mp4", tmp_path / "out.mp4")
+        every_stream_is_refused(matter, message, tmp_path)
 
 
 def test_video(engine: Path, tmp_path: Path) -> None:

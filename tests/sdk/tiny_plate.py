@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from sdk import engine as engine_file
 from sdk.manifest import (
@@ -29,6 +29,7 @@ from sdk.manifest import (
     NetworkInfo,
     WeightsInfo,
 )
+from tests.sdk.models import model
 
 Size = tuple[int, int]
 SIZE = (32, 64)
@@ -47,18 +48,9 @@ def graph(size: Size, batch: int) -> onnx.ModelProto:
         helper.make_node("Conv", ["distance", "sum"], ["focus"]),
         helper.make_node("Conv", ["focus", "slope", "offset"], ["glance"]),
     ]
-    inputs, outputs = (
-        [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, channels, *size])
-            for name, channels in tensors.items()
-        ]
-        for tensors in ({"image": 3, "plate": 3}, {"glance": 3, "focus": 1})
-    )
-    constants = [
-        numpy_helper.from_array(value.astype(np.float32), name) for name, value in _WEIGHTS.items()
-    ]
-    made = helper.make_graph(nodes, "tiny", inputs, outputs, constants)
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    inputs = {"image": (3, *size), "plate": (3, *size)}
+    outputs = {"glance": (3, *size), "focus": (1, *size)}
+    return model(nodes, inputs, outputs, batch, **_WEIGHTS)
 
 
 def manifest(sizes: tuple[Size, ...] = (SIZE,), batch: int = 1) -> Manifest:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from kernels import distance_maps, preprocess, semantic_trimap, two_channel, windows
 from sdk import engine as engine_file
@@ -29,6 +29,7 @@ from sdk.manifest import (
     NetworkInfo,
     WeightsInfo,
 )
+from tests.sdk.models import model
 
 Size = tuple[int, int]
 INPUTS = {"image": 3, "trimap": 2, "clicks": 6, "semantic": 20}
@@ -49,7 +50,7 @@ def guided_graph(size: Size, batch: int) -> onnx.ModelProto:
         helper.make_node("Neg", ["image"], ["background"]),
     ]
     outputs = {"alpha": (1, *size), "foreground": (3, *size), "background": (3, *size)}
-    return _model(nodes, {n: (c, *size) for n, c in INPUTS.items()}, outputs, batch, ALPHA)
+    return model(nodes, {n: (c, *size) for n, c in INPUTS.items()}, outputs, batch, weight=ALPHA)
 
 
 def classifier_graph(size: Size, batch: int) -> onnx.ModelProto:
@@ -59,7 +60,7 @@ def classifier_graph(size: Size, batch: int) -> onnx.ModelProto:
     ]
     height, width = size
     outputs = {"cam": (20, -(-height // 32), -(-width // 32))}
-    return _model(nodes, {"image": (3, *size), "trimap": (1, *size)}, outputs, batch, CAM)
+    return model(nodes, {"image": (3, *size), "trimap": (1, *size)}, outputs, batch, weight=CAM)
 
 
 def classifier_manifest(sizes: tuple[Size, ...], batch: int = 1) -> Manifest:
@@ -135,22 +136,3 @@ def alpha(
                 "c,cyx->yx", ALPHA[0, :, y, x], padded[:, y : y + height, x : x + width]
             )
     return np.select([trimap == 0, trimap == 255], [0.0, 1.0], total.clip(0, 1))
-
-
-def _model(
-    nodes: list[onnx.NodeProto],
-    inputs: dict[str, tuple[int, ...]],
-    outputs: dict[str, tuple[int, ...]],
-    batch: int,
-    weight: NDArray[np.float64],
-) -> onnx.ModelProto:
-    ends = [
-        [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, *shape])
-            for name, shape in tensors.items()
-        ]
-        for tensors in (inputs, outputs)
-    ]
-    constant = numpy_helper.from_array(weight.astype(np.float32), "weight")
-    graph = helper.make_graph(nodes, "tiny", *ends, [constant])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

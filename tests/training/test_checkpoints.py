@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tests.training import released
-from training import checkpoints, networks
+from training import networks
 from training.checkpoints import CheckpointError, load, load_backbone, read_metadata, save
 from training.networks.gfm import GFM
 
@@ -437,7 +437,7 @@ def test_save_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     def full_disk(file: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints.os, "fsync", full_disk)
+    monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(CheckpointError, match=r"cannot be written: .*No space left"):
         save(Tiny(), path)
     assert path.read_bytes() == before

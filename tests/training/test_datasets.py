@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from kernels.trimap import CLASSES
 from training import datasets
-from training.datasets import CLASSES, LAYOUTS, DatasetError
+from training.datasets import LAYOUTS, DatasetError
 
 SIZE = (12, 16)
 ADOBE = "Adobe-licensed images"

@@ -21,8 +21,10 @@ def test_every_recipe_has_a_network_that_takes_its_sizes(recipe: Recipe) -> None
             without=recipe.without,
         ).eval()
     height, width = recipe.sizes[0]
-    inputs: dict[str, int] = getattr(network, "inputs", {"image": 3})
-    images = [torch.empty(1, count, height, width, device="meta") for count in inputs.values()]
+    images = [
+        torch.empty(1, count, height, width, device="meta")
+        for count in networks.inputs(network).values()
+    ]
     with torch.inference_mode():
         assert network(*images)["alpha"].shape == (1, 1, height, width)
     assert all(side % network.size_multiple == 0 for size in recipe.sizes for side in size)

@@ -467,7 +467,7 @@ def test_the_picture_of_sample_mattes() -> None:
     [
         ([], "no --recipe"),
         (["--recipe", "dmo"], "did you mean 'demo'"),
-        (["--recipe", "demo", "--steps", "none"], "expected a whole number of at least 1"),
+        (["--recipe", "demo", "--steps", "none"], "'none' is not a whole number from 1 up"),
         (["--recipe", "demo", "--set", "rat=1"], "did you mean 'rate'"),
         (["--recipe", "demo", "--set", "rate"], "expected KEY=VALUE"),
         (["--recipe", "demo", "--without", "sed"], "without is 'sed'; expected one of"),

@@ -10,7 +10,7 @@ flags first.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -132,6 +132,12 @@ def create(
     from training.networks.gfm import GFM
 
     return GFM(backbone, rosta, left_out)
+
+
+def inputs(network: nn.Module) -> Mapping[str, int]:
+    """What a network takes, in order: name -> channels; most take an image alone."""
+    declared: Mapping[str, int] = getattr(network, "inputs", {"image": 3})
+    return declared
 
 
 def _options(name: str) -> _Options:
