@@ -128,6 +128,16 @@ class YUV:
                 image[..., c] = _rounded(part)
         return image
 
+    def check(self) -> None:
+        """Raise KernelError for planes that are not uint8, or do not fit each other."""
+        checked(_arrays.target(None, **self.named("frame")), self, "frame")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        height, width = self.planes[0].shape
+        return height, width
+
     @property
     def layout(self) -> str:
         """ "i420" or "nv12"."""

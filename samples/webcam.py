@@ -87,6 +87,7 @@ class PlateMode:
 
     def __init__(self, matter: Matter) -> None:
         self.matter = matter
+        self.quality = matter.quality
         self._lock = threading.Lock()
         self._taken: list[np.ndarray] = []
         self._due: float | None = None
@@ -135,7 +136,7 @@ class PlateMode:
 
     def finish(self, frame: np.ndarray, alpha: np.ndarray) -> Matte:
         """See ``Matter.finish``."""
-        if alpha is _NOTHING:
+        if alpha.shape == _NOTHING.shape:  # the filter over time may have made it anew
             return Matte(np.zeros_like(frame), np.zeros(frame.shape[:2], np.float32))
         return self.matter.finish(frame, alpha)
 

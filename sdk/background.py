@@ -14,6 +14,8 @@ import re
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -21,9 +23,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels import alpha_blend
+from kernels import YUV, alpha_blend
 from sdk.errors import BackgroundError
-from sdk.frames import read_image
+from sdk.frames import picture, read_image
 from sdk.manifest import near
 
 Image: TypeAlias = NDArray[np.uint8]
@@ -81,6 +83,9 @@ class Background(ABC):
             return ColourBackground(_colour(spec))
         raise BackgroundError(f"the background is a {type(spec).__name__}; expected {_KINDS}")
 
+    reads_alpha = True
+    """Whether ``at`` looks at alpha; where it does not, nobody needs to make one."""
+
     @abstractmethod
     def at(self, frame: Image, index: int = 0, alpha: NDArray[np.float32] | None = None) -> Any:
         """What to put behind ``frame`` (uint8 H×W×3 BGR), the ``index``-th of its video.
@@ -90,12 +95,21 @@ class Background(ABC):
         what ``kernels.alpha_blend`` takes.
         """
 
+    def planes_at(
+        self, frame: YUV, index: int = 0, alpha: NDArray[np.float32] | None = None
+    ) -> YUV | Colour:
+        """As ``at``, for a frame in planes: a colour, or planes like the frame's."""
+        behind = self.at(picture(frame), index, alpha)
+        return behind if isinstance(behind, tuple) else planes_like(behind, frame)
+
     def close(self) -> None:  # noqa: B027 - not abstract: most backgrounds hold nothing
         """Release what is open, such as a video. Images and colours hold nothing."""
 
 
 class ColourBackground(Background):
     """One colour, (blue, green, red) in 0..255."""
+
+    reads_alpha = False
 
     def __init__(self, colour: Colour) -> None:
         self.colour = colour
@@ -105,28 +119,48 @@ class ColourBackground(Background):
         del frame, index, alpha
         return self.colour
 
+    def planes_at(
+        self, frame: YUV, index: int = 0, alpha: NDArray[np.float32] | None = None
+    ) -> Colour:
+        """See ``Background.planes_at``."""
+        del frame, index, alpha
+        return self.colour
+
 
 class ImageBackground(Background):
-    """An image that covers the frame; the last few frame sizes are kept scaled."""
+    """An image that covers the frame; as the last few kinds of frame wanted it, it is kept."""
 
+    reads_alpha = False
     _KEPT = 4
 
     def __init__(self, image: Image) -> None:
         self.image = image
         self._lock = threading.Lock()
-        self._scaled: OrderedDict[tuple[int, int], Image] = OrderedDict()
+        self._made: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
 
     def at(self, frame: Image, index: int = 0, alpha: NDArray[np.float32] | None = None) -> Image:
         """See ``Background.at``."""
         del index, alpha
         size = (frame.shape[0], frame.shape[1])
+        return cast(Image, self._once(size, lambda: cover(self.image, size)))
+
+    def planes_at(
+        self, frame: YUV, index: int = 0, alpha: NDArray[np.float32] | None = None
+    ) -> YUV:
+        """See ``Background.planes_at``."""
+        del index, alpha
+        kind = (frame.shape, frame.layout, frame.matrix, frame.full_range)
+        made = self._once(kind, lambda: planes_like(cover(self.image, frame.shape), frame))
+        return cast(YUV, made)
+
+    def _once(self, kind: tuple[Any, ...], make: Callable[[], Any]) -> Any:
         with self._lock:
-            if size not in self._scaled:
-                self._scaled[size] = cover(self.image, size)
-            self._scaled.move_to_end(size)
-            while len(self._scaled) > self._KEPT:
-                self._scaled.popitem(last=False)
-            return self._scaled[size]
+            if kind not in self._made:
+                self._made[kind] = make()
+            self._made.move_to_end(kind)
+            while len(self._made) > self._KEPT:
+                self._made.popitem(last=False)
+            return self._made[kind]
 
 
 class BlurBackground(Background):
@@ -144,11 +178,30 @@ class BlurBackground(Background):
     def at(self, frame: Image, index: int = 0, alpha: NDArray[np.float32] | None = None) -> Image:
         """See ``Background.at``."""
         del index
-        height, width = frame.shape[:2]
-        sigma = self.strength * height / 720
+        return cast(Image, self._blurred(frame, self._sigma(frame.shape), alpha))
+
+    def planes_at(
+        self, frame: YUV, index: int = 0, alpha: NDArray[np.float32] | None = None
+    ) -> YUV:
+        """See ``Background.planes_at``: each plane for itself, colour with half the sigma."""
+        del index
+        first, *others = frame.planes
+        half = alpha
+        if alpha is not None:
+            half = cv2.resize(alpha, others[0].shape[1::-1], interpolation=cv2.INTER_AREA)
+        sigma = self._sigma(frame.shape)
+        planes = (self._blurred(plane, sigma / 2, half) for plane in others)
+        return replace(frame, planes=(self._blurred(first, sigma, alpha), *planes))
+
+    def _sigma(self, shape: Sequence[int]) -> float:
+        return self.strength * shape[0] / 720
+
+    def _blurred(self, plane: Image, sigma: float, alpha: NDArray[np.float32] | None) -> Image:
+        """An image of one to three channels with the Gaussian of a sigma."""
+        height, width = plane.shape[:2]
         shrink = max(1, min(4, int(sigma / 2)))
         small = (max(1, round(width / shrink)), max(1, round(height / shrink)))
-        image = cv2.resize(frame, small, interpolation=cv2.INTER_AREA)
+        image = cv2.resize(plane, small, interpolation=cv2.INTER_AREA)
         sigma = max(sigma / shrink, 0.1)
         if alpha is None:
             image = cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
@@ -157,19 +210,35 @@ class BlurBackground(Background):
             # inside of a large subject, where no background is near, fall back to the plain blur
             # instead of 0 / 0.
             inverse = 1 - alpha
-            weighted = alpha_blend(frame, (0, 0, 0), inverse)
             weighted, weight = (
                 cv2.resize(array, small, interpolation=cv2.INTER_AREA)
-                for array in (weighted, inverse)
+                for array in (_darkened(plane, inverse), inverse)
             )
+            channels = image[..., None] if image.ndim == 2 else image
+            weighted = weighted.reshape(channels.shape)
             sums = cv2.GaussianBlur(
-                np.dstack((weighted + _LEAST * image, weight + _LEAST)),
+                np.dstack((weighted + _LEAST * channels, weight + _LEAST)),
                 (0, 0),
                 sigma,
                 borderType=cv2.BORDER_REPLICATE,
             )
-            image = np.clip(sums[..., :3] / sums[..., 3:] + 0.5, 0, 255).astype(np.uint8)
+            image = np.clip(sums[..., :-1] / sums[..., -1:] + 0.5, 0, 255).astype(np.uint8)
         return cast(Image, cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def _darkened(image: Image, weight: NDArray[np.float32]) -> Image:
+    """Each value by its pixel's weight, rounded."""
+    if image.ndim == 3 and image.shape[2] == 3:
+        return cast(Image, alpha_blend(image, (0, 0, 0), weight))
+    weight = weight[..., None] if image.ndim == 3 else weight
+    return np.rint(image * weight).astype(np.uint8)
+
+
+def planes_like(image: Image, frame: YUV) -> YUV:
+    """A BGR image in planes of a frame's layout, matrix and range."""
+    return YUV.from_bgr(
+        image, layout=frame.layout, matrix=frame.matrix, full_range=frame.full_range
+    )
 
 
 def cover(image: Image, size: tuple[int, int]) -> Image:
@@ -190,6 +259,14 @@ def cover(image: Image, size: tuple[int, int]) -> Image:
             interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR,
         ),
     )
+
+
+def cover_planes(frame: YUV, size: tuple[int, int]) -> YUV:
+    """As ``cover``, of a frame in planes: each plane for itself."""
+    half = ((size[0] + 1) // 2, (size[1] + 1) // 2)
+    first, *others = frame.planes
+    planes = (cover(first, size), *(cover(plane, half) for plane in others))
+    return replace(frame, planes=planes)
 
 
 def _from_text(text: str) -> Background:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,21 +12,26 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels import InputSpec, preprocess
+from kernels import YUV, InputSpec, KernelError, preprocess
 from sdk.errors import FrameError
 
 _ORDERS = {3: "bgr", 4: "bgra"}
 _WANTED = "uint8 H×W×3 (BGR), H×W×4 (BGRA) or H×W (grey), or a batch of such"
+_BGR = InputSpec(colour="bgr")
 
 
 def as_frame(value: Any, what: str = "the frame", *, on_gpu: bool = False) -> Any:
     """One frame, checked: the same memory as a NumPy array, or with ``on_gpu`` also a CuPy array.
+
+    One in planes (``kernels.YUV``) is returned as it is.
 
     ``what`` is what messages call it.
 
     Raises:
         FrameError: for another type, dtype, rank, channels or size, or a place that is not taken.
     """
+    if isinstance(value, YUV):
+        return _checked_planes(value, what, on_gpu=on_gpu)
     image = as_array(value, what, on_gpu=on_gpu)
     if image.dtype != np.uint8:
         raise FrameError(_wrong_dtype(image, what))
@@ -134,12 +140,34 @@ def tensor_of(images: Sequence[Any], size: tuple[int, int], spec: InputSpec) -> 
     return tensor
 
 
-def host(array: Any) -> NDArray[Any]:
-    """A CuPy array copied to the CPU's memory; a NumPy array as it is."""
-    return cast("NDArray[Any]", array if isinstance(array, np.ndarray) else array.get())
+def picture(frame: Any, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """A checked frame of any kind as uint8 H×W×3 BGR, rounded; with ``size`` at that (area
+    averages where it shrinks). Of planes, colours are interpolated."""
+    size = frame.shape[:2] if size is None else size
+    channels = preprocess(frame, size, _BGR, order=_order(frame), dtype=np.uint8)[0]
+    return cast("NDArray[np.uint8]", cv2.merge(list(host(channels))))
 
 
-def _order(image: Any) -> str:
+def host(array: Any) -> Any:
+    """A CuPy array, or a frame in planes of such, copied to the CPU's memory; others as they
+    are."""
+    if isinstance(array, YUV):
+        return replace(array, planes=tuple(map(host, array.planes)))
+    return array if isinstance(array, np.ndarray) else array.get()
+
+
+def _checked_planes(value: YUV, what: str, *, on_gpu: bool) -> YUV:
+    as_array(value.planes[0], f"{what}'s luminance", on_gpu=on_gpu)
+    try:
+        value.check()
+    except KernelError as error:
+        raise FrameError(f"{what} is no frame in planes: {error}") from error
+    return value
+
+
+def _order(image: Any) -> str | None:
+    if isinstance(image, YUV):
+        return None
     return "gray" if image.ndim == 2 else _ORDERS[image.shape[2]]
 
 

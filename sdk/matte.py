@@ -11,39 +11,83 @@ import cv2
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from kernels import alpha_blend, foreground
+from kernels import YUV, alpha_blend, composite, foreground
 from sdk.background import Background, Image
+from sdk.frames import picture
 
 
 class Matte:
     """The alpha matte of one frame.
 
+    What is asked for is computed then: a composite of a frame whose alpha nobody reads never makes
+    that alpha at the frame's size.
+
+    Args:
+        frame: the frame as it was given, uint8 H×W×3 (BGR), H×W×4 (BGRA), H×W (grey) or in planes;
+            it is not copied and must not change while this is in use.
+        alpha: float32 in 0..1, of the frame's size or of the network's.
+        guided: whether alpha follows the frame's colours where it is enlarged; otherwise it is
+            interpolated. See ``kernels.composite``.
+        clean: whether ``over`` blends the subject's estimated colours if it is not told.
+
     Attributes:
-        alpha: float32 H×W in 0..1, of the frame's size. ``np.asarray(matte)`` is the same array.
-        frame: the frame as it was given, not copied; it must not change while this is in use.
+        planes: the frame as ``kernels.YUV``, if that is how it came, as from a video; or None.
     """
 
-    def __init__(self, frame: Image, alpha: NDArray[np.float32]) -> None:
-        self.frame = frame
-        self.alpha = alpha
+    def __init__(
+        self,
+        frame: Image | YUV,
+        alpha: NDArray[np.float32],
+        *,
+        guided: bool = False,
+        clean: bool = False,
+    ) -> None:
+        self.planes = frame if isinstance(frame, YUV) else None
+        self._given = frame
+        self._small = alpha
+        self._guided = guided
+        self._clean = clean
 
-    def over(self, background: object, *, index: int = 0, clean: bool = False) -> Image:
+    @functools.cached_property
+    def frame(self) -> Image:
+        """The frame as it was given; uint8 H×W×3 BGR if it came in planes, made at first use."""
+        return picture(self.planes) if self.planes is not None else cast(Image, self._given)
+
+    @functools.cached_property
+    def alpha(self) -> NDArray[np.float32]:
+        """float32 H×W in 0..1, of the frame's size."""
+        return _enlarged(self._given, self._small, self._guided)
+
+    def over(self, background: object, *, index: int = 0, clean: bool | None = None) -> Image:
         """The subject over another background: uint8 H×W×3 BGR.
 
         ``background`` is anything that ``Background.open`` takes; a file is read once and kept, a
         video wants an opened ``Background`` and the ``index`` of the frame.
 
-        By default the frame's own colours are blended, which lets a trace of the old background
-        shine through hair and soft edges. ``clean=True`` estimates the subject's true colours
-        there first (see ``foreground``), which takes several times as long.
+        Where the frame's own colours are blended, a trace of the old background shines through hair
+        and soft edges. ``clean=True`` estimates the subject's true colours there first; None leaves
+        that to the quality that the ``Matter`` was opened with.
 
         Raises:
             BackgroundError: for a background that is not known or cannot be read.
         """
         opened = _opened(background)
-        subject = self.foreground() if clean else self._colours()
-        behind = opened.at(self._colours(), index, self.alpha)
-        return cast(Image, alpha_blend(subject, behind, self.alpha))
+        subject = self._colours()
+        behind = opened.at(subject, index, self._weights(opened))
+        return cast(Image, self._composed(subject, behind, clean))
+
+    def over_planes(self, background: object, *, index: int = 0, clean: bool | None = None) -> YUV:
+        """As ``over``, in planes from end to end: of the frame's layout, matrix and range.
+
+        Raises:
+            BackgroundError: as ``over``.
+            ValueError: the frame did not come in planes.
+        """
+        if self.planes is None:
+            raise ValueError("the frame came as an array and has no planes; expected over()")
+        opened = _opened(background)
+        behind = opened.planes_at(self.planes, index, self._weights(opened))
+        return cast(YUV, self._composed(self.planes, behind, clean))
 
     def cutout(self) -> Image:
         """The subject alone: uint8 H×W×4 BGRA, straight (not premultiplied) alpha.
@@ -75,18 +119,53 @@ class Matte:
         return self.alpha.copy() if copy else self.alpha
 
     def __repr__(self) -> str:
-        height, width = self.alpha.shape
-        return f"Matte({height}×{width}, {float(self.alpha.mean()):.0%} subject)"
+        height, width = self._given.shape[:2]
+        return f"Matte({height}×{width}, {float(self._small.mean()):.0%} subject)"
 
     def _colours(self) -> Image:
         """The frame as H×W×3, whatever it came as. A BGRA frame's own alpha is left out."""
-        if self.frame.ndim == 2:
-            return cast(Image, cv2.cvtColor(self.frame, cv2.COLOR_GRAY2BGR))
-        return self.frame[..., :3]
+        return _three_channels(self.frame)
+
+    def _weights(self, background: Background) -> NDArray[np.float32] | None:
+        return self.alpha if background.reads_alpha else None
+
+    def _composed(self, subject: Any, behind: Any, clean: bool | None) -> Any:
+        """Subject over ``behind``, by alpha as it is: enlarged on the way if it is small."""
+        clean = self._clean if clean is None else clean
+        if self._small.shape != self._given.shape[:2]:
+            return composite(subject, behind, self._small, guided=self._guided, clean=clean)
+        if clean and self.planes is None:
+            subject = self.foreground()
+        elif clean:
+            return composite(subject, behind, self._small, guided=False, clean=True)
+        return alpha_blend(subject, behind, self._small)
 
     @functools.cached_property
     def _foreground(self) -> Image:
         return cast(Image, foreground(self._colours(), self.alpha))
+
+
+def _three_channels(frame: Image) -> Image:
+    if frame.ndim == 2:
+        return cast(Image, cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR))
+    return frame[..., :3]
+
+
+def _enlarged(frame: Any, alpha: NDArray[np.float32], guided: bool) -> NDArray[np.float32]:
+    """An alpha of the network's size at the frame's; one of the frame's size as it is."""
+    height, width = frame.shape[:2]
+    if alpha.shape == (height, width):
+        return alpha
+    if guided:
+        result = np.empty((height, width), np.float32)
+        colours = frame if isinstance(frame, YUV) else _three_channels(frame)
+        composite(colours, (0, 0, 0), alpha, guided=True, clean=False, alpha_out=result)
+        return result
+    # Area averaging when shrinking, as in preprocess: bilinear sampling would alias.
+    shrinks = height < alpha.shape[0] and width < alpha.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized = cv2.resize(alpha, (width, height), interpolation=how)
+    return cast("NDArray[np.float32]", np.clip(resized, 0, 1, out=resized))
 
 
 def _opened(background: object) -> Background:

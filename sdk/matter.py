@@ -7,24 +7,28 @@ import functools
 import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.trimap import Trimap
 from sdk import description, guidance, plates, sizes
 from sdk.engine import EngineFile
-from sdk.errors import EngineError
+from sdk.errors import EngineError, MatterError
 from sdk.frames import as_batch, as_frame, host
 from sdk.manifest import Manifest
 from sdk.matte import Matte
 from sdk.network import Network
 from sdk.passes import Choice, GlancePass, HybridPass, Pass, SinglePass
+from sdk.quality import QUALITIES, Quality, settle
+
+if TYPE_CHECKING:
+    from sdk.statistics import Stats
+    from sdk.stream import Stream
 
 log = logging.getLogger("matter")
 
@@ -46,6 +50,10 @@ class Matter:
     second. Each frame takes the two of the engine's sizes that are nearest. Equal scales mean one
     ordinary pass at the nearest size, as in the paper, and so suit every network without a trimap.
 
+    ``quality``: "live", "balanced" or "studio", how much work goes into a matte (``sdk.quality``);
+    ``arithmetic``, ``guided``, ``clean``, ``temporal`` and ``lookahead`` are its fields, to be set
+    each for itself, and so are ``size`` and ``hybrid`` (False: one pass).
+
     ``plate``: for a network that compares each frame with the empty place (gfm-plate), a photograph
     of it: the path of a picture, or an array as a frame. See the attribute ``plate``.
 
@@ -54,11 +62,13 @@ class Matter:
     hybrid test and parts of an engine have not run on a GPU yet.
 
     Raises:
-        EngineError: for an engine that is missing, damaged, foreign or from the future, and a
-            ``size``, ``hybrid`` or ``trimap_from`` that it cannot do.
+        EngineError: for an engine that is missing, damaged, foreign or from the future, a
+            ``size``, ``hybrid`` or ``trimap_from`` that it cannot do, and an unknown ``quality``.
         FrameError: for a ``plate`` that is no picture, or that the network does not read.
         BackendError: for a backend or device that is not there.
     """
+
+    takes_planes = True  # frames may come as kernels.YUV
 
     def __init__(
         self,
@@ -69,13 +79,33 @@ class Matter:
         size: tuple[int, int] | None = None,
         threads: int | None = None,
         trimap_from: str | os.PathLike[str] | Matter | None = None,
-        hybrid: tuple[float, float] | None = None,
+        hybrid: tuple[float, float] | Literal[False] | None = None,
         plate: Any = None,
+        quality: str = "balanced",
+        arithmetic: str | None = None,
+        guided: bool | None = None,
+        clean: bool | None = None,
+        temporal: bool | None = None,
+        lookahead: int | None = None,
     ) -> None:
         self._path = Path(path)
-        self._options: dict[str, Any] = {"backend": backend, "device": device, "threads": threads}
+        self.quality = settle(
+            quality,
+            arithmetic=arithmetic,
+            guided=guided,
+            clean=clean,
+            temporal=temporal,
+            lookahead=lookahead,
+        )
+        self._options: dict[str, Any] = {
+            "backend": backend,
+            "device": device,
+            "threads": threads,
+            "arithmetic": self.quality.arithmetic,
+        }
         self._lock = threading.Lock()
         self._source: Matter | None = None
+        self._stats: Callable[[], Stats] | None = None
         self._scales: sizes.Scales | None = None
         with contextlib.ExitStack() as opened:
             file = EngineFile.open(self._path)
@@ -85,13 +115,15 @@ class Matter:
                 file, sizes.chosen(self._path, self.manifest, size), **self._options
             )
             opened.callback(self._network.close)
-            if hybrid is not None:
+            if hybrid is None:
+                self._scales = self._own_scales(size)
+            elif hybrid is not False:
                 self._scales = sizes.check_scales(self._path, self.manifest, hybrid, size)
             self._pass = self._way(file, trimap_from, opened)
             if plate is not None:
                 self.plate = plate
             # Further sizes are loaded when the first frame wants them.
-            self._primary = self._network.load(self._network.models[0].size)
+            self._primary = self._network.load(self.size)
             self._closing = opened.pop_all()
         for name, manifest in {"": self.manifest, **self.manifest.parts}.items():
             if manifest.weights.random:
@@ -149,29 +181,44 @@ class Matter:
         return cast("NDArray[np.float32]", self._pass.alphas(prepared)[0])
 
     def finish(self, frame: Any, alpha: NDArray[np.float32], *, trimap: Any = None) -> Matte:
-        """Third stage: the alpha brought to the frame's size. Pure, any thread.
+        """Third stage: the matte of an alpha of the network's size. Pure, any thread.
 
         ``trimap`` is the one that ``prepare`` was given, if any.
         """
         image = self._frame(frame)
         given = None if trimap is None else self._pass.trimaps(trimap, [image], batch=False)
-        return finished(host(image), alpha, given[0] if given else None)
+        return finished(host(image), alpha, given[0] if given else None, self.quality)
 
-    def stream(self, source: Any, *, live: bool = False) -> Iterator[Matte]:
+    def stream(self, source: Any, *, live: bool = False, lookahead: int | None = None) -> Stream:
         """Mattes of a video, camera or stream, in order; see ``sdk.stream.stream``.
 
         ``source`` is an iterable of frames, a path, a camera's index or a stream's address. With
         ``live`` the newest frame is taken and those that came meanwhile are left out.
+        ``lookahead``: frames that the filter over time looks ahead, by which each matte comes
+        later; None: as ``quality`` says for files, and 0 for a live stream.
         """
         from sdk.stream import stream
 
         self._check_open()
-        return iter(cast("Iterable[Matte]", stream(self, source, live=live)))
+        streamed = stream(self, source, live=live, lookahead=lookahead)
+        self._stats = streamed.stats
+        return streamed
+
+    def stats(self) -> Stats:
+        """How long each stage of the last stream takes, and how old its mattes are.
+
+        Raises:
+            MatterError: nothing was streamed yet.
+        """
+        if self._stats is None:
+            raise MatterError("nothing was streamed yet; expected stats() after stream(source)")
+        return self._stats()
 
     @property
     def size(self) -> tuple[int, int]:
-        """The network's (height, width): the one asked for, or the engine's first."""
-        return self._network.models[0].size
+        """The network's (height, width) for a frame of the shape that the engine has first."""
+        models = self._network.models
+        return sizes.nearest_aspect(models, models[0].size, self.quality.pixels).size
 
     @property
     def backend(self) -> str:
@@ -248,6 +295,14 @@ class Matter:
 
     # ------------------------------------------------------------------------------------ inside
 
+    def _own_scales(self, size: tuple[int, int] | None) -> sizes.Scales | None:
+        """The quality's two passes, if this engine can do them."""
+        scales = self.quality.hybrid
+        plain = size is None and not self.manifest.extra_inputs
+        if scales and plain and sizes.has_pair_alike(self.manifest, self._network.models):
+            return scales
+        return None
+
     def _check_open(self) -> None:
         self._network.check_open()
 
@@ -261,7 +316,8 @@ class Matter:
             given = None if trimaps is None else trimaps[chunk]
             alphas = self._pass.alphas(self._pass.prepare(frames[chunk], given))
             for at, (image, alpha) in enumerate(zip(frames[chunk], alphas, strict=True)):
-                yield finished(host(image), alpha, None if given is None else given[at])
+                trimap = None if given is None else given[at]
+                yield finished(host(image), alpha, trimap, self.quality)
 
     def _way(self, file: EngineFile, trimap_from: Any, opened: contextlib.ExitStack) -> Pass:
         """The way that this engine and these options ask for; opens what it needs further."""
@@ -271,7 +327,9 @@ class Matter:
                 f"{self._path} holds {name}, a classifier that makes no matte; expected the engine "
                 f"of a matting network. It works as a part of one"
             )
-        choose: Choice = functools.partial(sizes.nearest_aspect, network.models)
+        choose: Choice = functools.partial(
+            sizes.nearest_aspect, network.models, pixels=self.quality.pixels
+        )
         reads_plate = plates.reads_plate(manifest)
         if reads_plate or not manifest.extra_inputs:
             if trimap_from is not None:
@@ -321,18 +379,19 @@ class Matter:
         return cast("GlancePass", self._source._pass)
 
 
-def finished(image: NDArray[np.uint8], alpha: NDArray[np.float32], trimap: Trimap | None) -> Matte:
+def finished(
+    image: Any,
+    alpha: NDArray[np.float32],
+    trimap: Trimap | None,
+    quality: Quality = QUALITIES["balanced"],
+) -> Matte:
     """The matte of a frame from the alpha at the network's size, float32 h×w; see ``finish``.
 
     ``trimap`` is one that was checked, of the frame's size, and binds there.
     """
-    height, width = image.shape[:2]
-    if alpha.shape != (height, width):
-        # Area averaging when shrinking, as in preprocess: bilinear sampling would alias.
-        shrinks = height < alpha.shape[0] and width < alpha.shape[1]
-        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        alpha = cast("NDArray[np.float32]", cv2.resize(alpha, (width, height), interpolation=how))
-    alpha = np.clip(alpha, 0, 1)
-    if trimap is not None:
-        guidance.impose(alpha, trimap)
-    return Matte(image, alpha)
+    matte = Matte(image, alpha, guided=quality.guided, clean=quality.clean)
+    if trimap is None:
+        return matte
+    bound = matte.alpha.copy()
+    guidance.impose(bound, trimap)
+    return Matte(image, bound, clean=quality.clean)

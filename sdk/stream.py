@@ -12,6 +12,7 @@ stays bounded and a live picture stays young.
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 import threading
@@ -19,11 +20,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 
 from sdk.errors import BackendError, FrameError, VideoError
+from sdk.statistics import Meter, Stats
+from sdk.temporal import TemporalFilter
 
 if TYPE_CHECKING:
     from sdk.matte import Matte
@@ -146,10 +149,15 @@ def check_streamable(matter: Any) -> None:
         check()
 
 
+class _Arrived(NamedTuple):
+    frame: Any
+    stamp: float  # when it came
+
+
 class _Inferred(NamedTuple):
-    frame: np.ndarray
-    alpha: np.ndarray
+    frame: Any
     stamp: float
+    alpha: np.ndarray
 
 
 class Stream(Iterator["Matte"]):
@@ -161,20 +169,41 @@ class Stream(Iterator["Matte"]):
     """
 
     def __init__(
-        self, matter: Any, source: Any, *, live: bool = False, timeout: float | None = None
+        self,
+        matter: Any,
+        source: Any,
+        *,
+        live: bool = False,
+        timeout: float | None = None,
+        temporal: bool | None = None,
+        lookahead: int | None = None,
     ) -> None:
         check_streamable(matter)
+        quality = getattr(matter, "quality", None)  # as above
+        if temporal is None:
+            temporal = quality is not None and quality.temporal
+        if lookahead is None:
+            lookahead = 0 if live or quality is None else quality.lookahead
         self._matter = matter
         self._timeout = timeout
         self._first = True
         self._hung = False
         self._stamp = time.perf_counter()
-        self._frames = Ahead(
-            _stamped(_frames(source, live=live)), depth=1 if live else 4, newest=live
+        self._meter = Meter()
+        self._again = threading.Event()
+        self._frames: Ahead[_Arrived] = Ahead(
+            _arriving(_frames(source, live=live), self._meter), depth=1 if live else 4, newest=live
         )
+        # Between a frame and its matte there is always a turn of the network. A file's next frame
+        # is prepared during it; a live one is not, since a newer one may come.
+        frames = _prepared(matter, self._frames, self._meter)
+        self._tensors = None if live else Ahead(frames, depth=1)
+        alphas = _alphas(matter, self._tensors or frames, self._meter)
+        if temporal:
+            alphas = _filtered(matter, alphas, lookahead, self._again)
         # One matte ahead: the network works while the caller shows the last one, yet what is
         # shown is never older than one turn of the caller's loop.
-        self._mattes = Ahead(_infer(matter, self._frames), depth=1)
+        self._mattes = Ahead(alphas, depth=1)
 
     @property
     def latency(self) -> float:
@@ -185,6 +214,18 @@ class Stream(Iterator["Matte"]):
     def dropped(self) -> int:
         """Frames that were passed over because a newer one had come."""
         return self._frames.dropped
+
+    @property
+    def stats(self) -> Callable[[], Stats]:
+        """``stats()``: how long each stage takes, how old the mattes are, what was passed over.
+
+        Whoever keeps it does not keep the stream.
+        """
+        return functools.partial(_stats, self._meter, self._frames)
+
+    def reset(self) -> None:
+        """Let the filter over time begin anew. A cut and another size do that by themselves."""
+        self._again.set()
 
     def __iter__(self) -> Stream:
         return self
@@ -208,17 +249,21 @@ class Stream(Iterator["Matte"]):
             raise
         self._first = False
         self._stamp = item.stamp
-        return self._matter.finish(item.frame, item.alpha)
+        with self._meter("finish"):
+            matte = self._matter.finish(item.frame, item.alpha)
+        self._meter.handed_out(self.latency)
+        return cast("Matte", matte)
 
     def close(self) -> None:
-        """Stop both threads and release the source. Safe to call twice.
+        """Stop the threads and release the source. Safe to call twice.
 
         A source that hangs is left behind in its daemon thread.
         """
         timeout = 0.05 if self._hung else 5.0
         # Upstream first: it wakes the network's thread if that waits for a frame.
-        self._frames.close(timeout)
-        self._mattes.close(timeout)
+        for stage in (self._frames, self._tensors, self._mattes):
+            if stage is not None:
+                stage.close(timeout)
 
     def __del__(self) -> None:
         # `for matte in stream(0): break` must not keep the camera: the threads hold no reference
@@ -233,12 +278,72 @@ class Stream(Iterator["Matte"]):
         self.close()
 
 
-def _infer(matter: Any, frames: Ahead[tuple[np.ndarray, float]]) -> Iterator[_Inferred]:
-    for frame, stamp in frames:
-        yield _Inferred(frame, checked(matter.infer(matter.prepare(frame))), stamp)
+def _stats(meter: Meter, frames: Ahead[Any]) -> Stats:
+    return meter.stats(frames.dropped)
 
 
-def stream(matter: Any, source: Any, live: bool = False, *, timeout: float | None = None) -> Stream:
+def _arriving(frames: Iterable[Any], meter: Meter) -> Iterator[_Arrived]:
+    iterator = iter(frames)
+    try:
+        while True:
+            with meter("capture"):
+                frame = next(iterator, _END)
+            if frame is _END:
+                return
+            yield _Arrived(frame, time.perf_counter())
+    finally:
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            close()
+
+
+_END = object()
+
+
+def _prepared(
+    matter: Any, frames: Iterable[_Arrived], meter: Meter
+) -> Iterator[tuple[_Arrived, Any]]:
+    for arrived in frames:
+        with meter("preprocess"):
+            tensor = matter.prepare(arrived.frame)
+        yield arrived, tensor
+
+
+def _alphas(
+    matter: Any, tensors: Iterable[tuple[_Arrived, Any]], meter: Meter
+) -> Iterator[_Inferred]:
+    for arrived, tensor in tensors:
+        with meter("network"):
+            alpha = checked(matter.infer(tensor))
+        yield _Inferred(*arrived, alpha)
+
+
+def _filtered(
+    matter: Any, items: Iterable[_Inferred], lookahead: int, again: threading.Event
+) -> Iterator[_Inferred]:
+    steady: TemporalFilter[_Inferred] = TemporalFilter(lookahead)
+    plate = getattr(matter, "plate", None)
+    for item in items:
+        newer = getattr(matter, "plate", None)
+        if again.is_set() or newer is not plate:
+            again.clear()
+            steady.reset()
+            plate = newer
+        for ready, alpha in steady.push(item, item.frame, item.alpha):
+            yield ready._replace(alpha=alpha)
+    for ready, alpha in steady.flush():
+        yield ready._replace(alpha=alpha)
+
+
+def stream(
+    matter: Any,
+    source: Any,
+    live: bool = False,
+    *,
+    timeout: float | None = None,
+    temporal: bool | None = None,
+    lookahead: int | None = None,
+) -> Stream:
     """Matte every frame of ``source``, in order.
 
     ``matter`` has ``prepare``, ``infer`` and ``finish`` as ``sdk.Matter`` has. ``source`` is
@@ -251,12 +356,17 @@ def stream(matter: Any, source: Any, live: bool = False, *, timeout: float | Non
     ``live``: the newest frame is taken and those that came meanwhile are dropped, so that the
     matte never lags behind; a file is then played at its own speed. Otherwise no frame is lost.
     ``timeout``: seconds without a matte after which VideoError is raised; None waits for ever.
+    ``temporal``: filter the mattes over time (``sdk.temporal``), which looks ``lookahead`` frames
+    ahead: each matte then comes so many frames later. None: as the matter's ``quality`` says, and
+    a live stream does not look ahead.
 
     Raises FrameError (at once) for a ``matter`` that needs a trimap and has no ``trimap_from``, or
     a plate and has none, VideoError where the source cannot be opened (at once) or breaks (after
     its last good frame), and whatever ``matter`` raises for a frame.
     """
-    return Stream(matter, source, live=live, timeout=timeout)
+    return Stream(
+        matter, source, live=live, timeout=timeout, temporal=temporal, lookahead=lookahead
+    )
 
 
 def fail_safe(
@@ -298,17 +408,6 @@ def fail_safe(
             if time.monotonic() >= again:
                 break
             time.sleep(min(0.04, retry))
-
-
-def _stamped(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, float]]:
-    iterator = iter(frames)
-    try:
-        for frame in iterator:
-            yield frame, time.perf_counter()
-    finally:
-        close = getattr(iterator, "close", None)
-        if close is not None:
-            close()
 
 
 def _frames(source: Any, *, live: bool) -> Iterable[np.ndarray]:

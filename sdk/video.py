@@ -17,15 +17,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from sdk.background import Background, cover
+from kernels import YUV
+from sdk.background import Background, cover, cover_planes, planes_like
 from sdk.errors import BackgroundError, VideoError
+from sdk.frames import picture
 from sdk.stream import Ahead, check_streamable, checked
+from sdk.temporal import TemporalFilter
 from sdk.video_reader import TimedFrame, VideoReader
-from sdk.video_writer import VideoWriter, check_output
+from sdk.video_writer import VideoWriter, check_output, is_sequence
 
 __all__ = [
     "TimedFrame",
@@ -95,13 +98,15 @@ class VideoBackground(Background):
     Raises BackgroundError where the video cannot be read. Safe to use from several threads.
     """
 
+    reads_alpha = False
+
     def __init__(self, path: str | Path, *, rate: Fraction | float | None = None) -> None:
         self.path = path
         self._lock = threading.Lock()
         self._frames: Ahead[TimedFrame] | None = None
         self._current: TimedFrame | None = None
         self._offset = 0.0  # the output's time at which this turn of the loop began
-        self._fitted: tuple[tuple[int, int], TimedFrame, np.ndarray] | None = None
+        self._fitted: tuple[Any, TimedFrame, Any] | None = None  # for what, from what, itself
         self._restart(0.0)
         self.rate = float(rate if rate is not None else self._rate)
 
@@ -109,7 +114,7 @@ class VideoBackground(Background):
         if self._frames is not None:
             self._frames.close()
         try:
-            reader = VideoReader(self.path, threads=1)
+            reader = VideoReader(self.path, threads=1, planes=True)
         except VideoError as error:
             raise BackgroundError(f"background {error}") from error
         self._rate = reader.rate
@@ -129,12 +134,51 @@ class VideoBackground(Background):
     ) -> np.ndarray:
         """The background for ``frame``: uint8 H×W×3 BGR of its height and width."""
         del alpha
+        size = (frame.shape[0], frame.shape[1])
+
+        def fit(image: np.ndarray | YUV) -> np.ndarray:
+            covering = cover_planes(image, size) if isinstance(image, YUV) else cover(image, size)
+            return covering if isinstance(covering, np.ndarray) else picture(covering)
+
+        return cast(np.ndarray, self._fit(size, fit, index, time))
+
+    def planes_at(
+        self,
+        frame: YUV,
+        index: int = 0,
+        alpha: np.ndarray | None = None,
+        *,
+        time: float | None = None,
+    ) -> YUV:
+        """The background for a frame in planes: of its size, layout, matrix and range."""
+        del alpha
+        kind = (frame.layout, frame.matrix, frame.full_range)
+
+        def fit(image: np.ndarray | YUV) -> YUV:
+            if isinstance(image, YUV):
+                covering = cover_planes(image, frame.shape)
+                if (image.layout, image.matrix, image.full_range) == kind:
+                    return covering
+                return planes_like(picture(covering), frame)
+            return planes_like(cover(image, frame.shape), frame)
+
+        return cast(YUV, self._fit((frame.shape, kind), fit, index, time))
+
+    def _fit(
+        self, kind: Any, fit: Callable[[Any], Any], index: int, time: float | None
+    ) -> np.ndarray | YUV:
+        """The frame of the moment as ``fit`` makes it, once for each ``kind`` in a row."""
         with self._lock:
             seconds = index / self.rate if time is None else max(0.0, time)
             if seconds < self._offset:
                 self._restart(0.0)
             self._advance(seconds)
-            return self._fit(frame.shape[:2])
+            current = self._current
+            if current is None:
+                raise BackgroundError(f"background {self.path} is closed, expected an open one")
+            if self._fitted is None or self._fitted[0] != kind or self._fitted[1] is not current:
+                self._fitted = (kind, current, fit(current.image))
+            return self._fitted[2]  # type: ignore[no-any-return]
 
     def _advance(self, seconds: float) -> None:
         while self._frames is not None and self._current is not None:
@@ -148,21 +192,33 @@ class VideoBackground(Background):
             else:
                 self._current = following
 
-    def _fit(self, shape: tuple[int, ...]) -> np.ndarray:
-        current = self._current
-        size = (shape[0], shape[1])
-        if current is None:
-            raise BackgroundError(f"background {self.path} is closed, expected an open one")
-        if self._fitted is None or self._fitted[0] != size or self._fitted[1] is not current:
-            self._fitted = (size, current, cover(current.image, size))
-        return self._fitted[2]
-
     def close(self) -> None:
         """Release the file. Safe to call twice."""
         with self._lock:
             if self._frames is not None:
                 self._frames.close()
             self._frames = self._current = None
+
+
+class _Moment(Background):
+    """A video background at one time of the output."""
+
+    reads_alpha = False
+
+    def __init__(self, video: VideoBackground, time: float) -> None:
+        self._video, self._time = video, time
+
+    def at(self, frame: np.ndarray, index: int = 0, alpha: np.ndarray | None = None) -> np.ndarray:
+        """See ``Background.at``."""
+        return self._video.at(frame, index, alpha, time=self._time)
+
+    def planes_at(self, frame: YUV, index: int = 0, alpha: np.ndarray | None = None) -> YUV:
+        """See ``Background.planes_at``."""
+        return self._video.planes_at(frame, index, alpha, time=self._time)
+
+
+def _at_time(background: Background, time: float) -> Background:
+    return _Moment(background, time) if isinstance(background, VideoBackground) else background
 
 
 def _whole(reader: VideoReader) -> Iterator[TimedFrame]:
@@ -227,15 +283,18 @@ def matte_video(
     check_streamable(matter)
     check_output(output, alpha=alpha, inputs=[source, background])
     clock = _Clock()
-    with VideoReader(source) as reader:
+    # A sequence of pictures takes BGR alone, and so may what stands in for a Matter.
+    planes = not alpha and getattr(matter, "takes_planes", False) and not is_sequence(output)
+    with VideoReader(source, planes=planes) as reader:
         behind = None if alpha else Background.open(background)
         writer = VideoWriter(
             output, reader.size, rate=reader.rate, time_base=reader.time_base, alpha=alpha,
-            crf=crf, preset=preset, pixel_aspect=reader.pixel_aspect,
+            crf=crf, preset=preset, pixel_aspect=reader.pixel_aspect, colours=reader.colours,
             audio_from=source if audio and reader.has_audio and not reader.is_address else None,
         )  # fmt: skip
         decoded = Ahead(_decode(reader, clock), depth=3)
-        matted = Ahead(_infer(matter, decoded, clock), depth=2)
+        prepared = Ahead(_prepare(matter, decoded, clock), depth=1)
+        matted = Ahead(_filter(matter, _infer(matter, prepared, clock)), depth=2)
         # Encoding has its thread too: an interrupt hits the calling thread alone, and never
         # between a frame's encoding and its way into the file.
         stopped = threading.Event()
@@ -245,6 +304,7 @@ def matte_video(
             stopped.set()
             # Files are touched again only when the threads that use them are done.
             decoded.close(timeout=None)
+            prepared.close()
             matted.close()
             written.close(timeout=None)
 
@@ -283,13 +343,34 @@ def _decode(reader: VideoReader, clock: _Clock) -> Iterator[TimedFrame]:
         yield timed
 
 
-def _infer(matter: Any, frames: Ahead[TimedFrame], clock: _Clock) -> Iterator[_Matted]:
+def _prepare(
+    matter: Any, frames: Ahead[TimedFrame], clock: _Clock
+) -> Iterator[tuple[TimedFrame, Any]]:
     for timed in frames:
         with clock("preprocess"):
             tensor = matter.prepare(timed.image)
+        yield timed, tensor
+
+
+def _infer(matter: Any, frames: Ahead[tuple[TimedFrame, Any]], clock: _Clock) -> Iterator[_Matted]:
+    for timed, tensor in frames:
         with clock("network"):
             alpha = checked(matter.infer(tensor))
         yield _Matted(timed, alpha)
+
+
+def _filter(matter: Any, frames: Iterator[_Matted]) -> Iterator[_Matted]:
+    """The mattes over time, if the matter's quality says so."""
+    quality = getattr(matter, "quality", None)  # not all that stands in for a Matter has it
+    if quality is None or not quality.temporal:
+        yield from frames
+        return
+    steady: TemporalFilter[TimedFrame] = TemporalFilter(quality.lookahead)
+    for timed, alpha in frames:
+        for item in steady.push(timed, timed.image, alpha):
+            yield _Matted(*item)
+    for item in steady.flush():
+        yield _Matted(*item)
 
 
 def _write(
@@ -305,10 +386,9 @@ def _write(
             matte = matter.finish(timed.image, alpha)
             if behind is None:
                 picture = matte.cutout()
-            elif isinstance(behind, VideoBackground):
-                picture = matte.over(behind.at(timed.image, index, time=timed.time))
             else:
-                picture = matte.over(behind, index=index)
+                over = matte.over_planes if isinstance(timed.image, YUV) else matte.over
+                picture = over(_at_time(behind, timed.time), index=index)
         with clock("encode"):
             writer.write(picture, timed.pts, timed.duration)
         yield index + 1

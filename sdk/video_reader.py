@@ -1,4 +1,4 @@
-"""Read a video as upright BGR frames with their timestamps, through PyAV (FFmpeg's libraries)."""
+"""Read a video as upright frames with their timestamps, through PyAV (FFmpeg's libraries)."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, VideoReformatter
 
+from kernels import YUV
 from sdk.errors import VideoError
 
 log = logging.getLogger("matter")
@@ -25,6 +26,8 @@ log = logging.getLogger("matter")
 # 240M, BT.2020. Any other (unspecified, reserved) is guessed from the height, as players do.
 _KNOWN_MATRICES = frozenset({0, 1, 4, 5, 6, 7, 9})
 BT709, BT601 = 1, 6
+MATRICES = {1: "bt709", 5: "bt601", 6: "bt601"}
+_PLANAR = ("yuv420p", "yuvj420p", "nv12")
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 HD_HEIGHT = 720
 
@@ -37,19 +40,25 @@ EXACT = 0x2 | 0x40000  # SWS_BILINEAR | SWS_ACCURATE_RND; PyAV names the second 
 class TimedFrame(NamedTuple):
     """A frame and when it is shown: ``pts`` and ``duration`` count ``time_base`` seconds."""
 
-    image: np.ndarray
+    image: Any  # uint8 H×W×3 BGR, or YUV
     pts: int
     duration: int
     time: float  # seconds
 
 
 class VideoReader:
-    """The frames of a video file or stream address, uint8 H×W×3 BGR.
+    """The frames of a video file or stream address, uint8 H×W×3 BGR; with ``planes`` as
+    ``kernels.YUV``, the decoder's own memory, where the file allows it.
 
     Frames come upright (the display matrix or the old ``rotate`` tag is applied to the pixels) and
     in the colours that the stream declares: BT.601, BT.709 or BT.2020 matrix, limited or full
     range; undeclared, BT.709 from 720 lines on and BT.601 below. HDR (PQ, HLG) is not tone-mapped.
 
+    planes
+        Whether frames come in planes: they were asked for, and the first frame is upright, 8-bit
+        4:2:0 and of the BT.601 or BT.709 matrix. A later frame of another kind still comes as BGR.
+    colours
+        Of frames in planes: matrix, and whether the range is full; else None.
     size
         (height, width) of the upright frames.
     rate, time_base
@@ -70,8 +79,11 @@ class VideoReader:
     is missing, is no video, has no video track or no frame.
     """
 
-    def __init__(self, path: str | Path, *, threads: int = 2, timeout: float = 10.0) -> None:
+    def __init__(
+        self, path: str | Path, *, threads: int = 2, timeout: float = 10.0, planes: bool = False
+    ) -> None:
         self.path = path
+        self.planes = planes
         self.is_address = isinstance(path, str) and "://" in path
         self.truncated = False
         self.damaged = 0
@@ -121,6 +133,9 @@ class VideoReader:
         height, width = self._shape
         self.size: tuple[int, int] = (width, height) if self._turn.transpose else (height, width)
         self.rotation: int = self._turn.degrees
+        found = self._in_planes(first) if self.planes else None
+        self.planes = found is not None
+        self.colours = None if found is None else (found.matrix, found.full_range)
         aspect = Fraction(self._stream.sample_aspect_ratio or 1)
         self.pixel_aspect = 1 / aspect if self._turn.transpose else aspect
         hdr = _HDR_TRANSFERS.get(int(first.color_trc))
@@ -140,7 +155,7 @@ class VideoReader:
             return self._container.duration / av.time_base
         return None
 
-    def __iter__(self) -> Iterator[np.ndarray]:
+    def __iter__(self) -> Iterator[Any]:
         for timed in self.timed():
             yield timed.image
 
@@ -214,12 +229,28 @@ class VideoReader:
         elif self.damaged:
             log.warning("%s is damaged: %d of its packets do not decode", self.path, self.damaged)
 
-    def _image(self, frame: Any) -> np.ndarray:
+    def _in_planes(self, frame: Any) -> YUV | None:
+        """The frame's own planes, or None where they are not as ``YUV`` has them."""
+        if (frame.height, frame.width) != self._shape or self._turn != _Turn():
+            return None
+        matrix = MATRICES.get(_matrix_of(frame))
+        if frame.format.name not in _PLANAR or matrix is None:
+            return None
+        first, *others = frame.planes
+        if len(others) == 1:  # NV12: two samples beside each other
+            uv = _plane(others[0], samples=2)
+            planes: tuple[np.ndarray, ...] = (uv.reshape(len(uv), -1, 2),)
+        else:
+            planes = tuple(map(_plane, others))
+        return YUV((_plane(first), *planes), matrix, _is_full(frame))
+
+    def _image(self, frame: Any) -> np.ndarray | YUV:
+        planes = self._in_planes(frame) if self.planes else None
+        if planes is not None:
+            return planes
         height, width = self._shape
-        if int(frame.colorspace) not in _KNOWN_MATRICES:
-            frame.colorspace = BT709 if frame.height >= HD_HEIGHT else BT601
-        if int(frame.color_range) == 0:
-            frame.color_range = 2 if frame.format.name.startswith("yuvj") else 1
+        frame.colorspace = _matrix_of(frame)
+        frame.color_range = 2 if _is_full(frame) else 1
         planar = self._colours.reformat(
             frame, width=width, height=height, format="gbrp",
             dst_color_range=ColorRange.JPEG, interpolation=EXACT, threads=1,
@@ -292,9 +323,24 @@ def _codec_name(stream: Any) -> str:
     return context.name if context is not None else "unknown codec"
 
 
-def _plane(plane: Any) -> np.ndarray:
+def _matrix_of(frame: Any) -> int:
+    """The declared matrix, or the one that players take where none is known."""
+    declared = int(frame.colorspace)
+    if declared in _KNOWN_MATRICES:
+        return declared
+    return BT709 if frame.height >= HD_HEIGHT else BT601
+
+
+def _is_full(frame: Any) -> bool:
+    """Whether black is 0 and white 255."""
+    declared = int(frame.color_range)
+    return declared == 2 or (declared == 0 and frame.format.name.startswith("yuvj"))
+
+
+def _plane(plane: Any, samples: int = 1) -> np.ndarray:
+    """A plane's bytes, without copying them; rows are padded. They keep the frame alive."""
     rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
-    return rows[:, : plane.width]
+    return rows[:, : plane.width * samples]
 
 
 class _Turn(NamedTuple):

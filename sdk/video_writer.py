@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, VideoReformatter
 
+from kernels import YUV
 from sdk.errors import VideoError
 from sdk.video_reader import BT601, BT709, EXACT, HD_HEIGHT, start_of
 
@@ -67,7 +68,7 @@ def check_output(path: str | Path, *, alpha: bool = False, inputs: Iterable[Any]
     """
     out = Path(path)
     works = f"{ALPHA_OUTPUTS if alpha else OPAQUE_OUTPUTS}, {SEQUENCES}"
-    if not _is_sequence(out):
+    if not is_sequence(out):
         suffix = out.suffix.lower()
         if (suffix, alpha) not in _FORMATS:
             carries = " with alpha" if alpha else ""
@@ -99,8 +100,9 @@ def check_output(path: str | Path, *, alpha: bool = False, inputs: Iterable[Any]
     return out
 
 
-def _is_sequence(path: Path) -> bool:
-    return path.suffix.lower() in ("", ".png")
+def is_sequence(path: str | Path) -> bool:
+    """Whether an output is a folder or numbered files, and no video file."""
+    return Path(path).suffix.lower() in ("", ".png")
 
 
 def _existing_frames(path: Path) -> bool:
@@ -140,6 +142,10 @@ class VideoWriter:
     rate, time_base
         Nominal frames per second, and seconds per tick of ``pts``. MP4 and MOV keep
         timestamps exactly, Matroska and WebM to the millisecond.
+    colours
+        Matrix ("bt601" or "bt709") and whether the range is full, of H.264 and VP9 without alpha;
+        by default the matrix that players take for this height, and limited range. Frames in
+        planes must be of these.
     crf, preset
         Quality of H.264 and VP9 (lower is better, 18 looks lossless), and x264's speed from
         ``ultrafast`` to ``veryslow``; by default what keeps up with live video on two cores.
@@ -165,6 +171,7 @@ class VideoWriter:
         pixel_aspect: Fraction | int = 1,
         audio_from: str | Path | None = None,
         threads: int = 2,
+        colours: tuple[str, bool] | None = None,
     ) -> None:
         self.path = check_output(path, alpha=alpha, inputs=[audio_from])
         self.size = size
@@ -176,29 +183,31 @@ class VideoWriter:
         self._end = 0.0
         self._output: _Container | _Sequence
         try:
-            if _is_sequence(self.path):
+            if is_sequence(self.path):
                 self._output = _Sequence(self.path)
                 if audio_from is not None and _has_audio(audio_from):
                     self.notes.append("a PNG sequence has no audio: the track is left out")
             else:
-                self._output = _Container(self, crf, preset, Fraction(pixel_aspect), threads)
+                self._output = _Container(
+                    self, crf, preset, Fraction(pixel_aspect), threads, colours
+                )
                 if audio_from is not None:
                     self._output.add_audio(audio_from, self.notes)
         except (OSError, av.error.FFmpegError) as error:
             raise self._failure(error) from error
         self._open = True
 
-    def write(self, image: np.ndarray, pts: int | None = None, duration: int | None = None) -> None:
+    def write(
+        self, image: np.ndarray | YUV, pts: int | None = None, duration: int | None = None
+    ) -> None:
         """Add a frame: uint8 H×W×3 BGR, or H×W×4 BGRA for an output with alpha.
+
+        Or one in planes, of the matrix and range in ``colours``, for H.264 and VP9 without alpha.
 
         ``pts``, ``duration``: in ticks of ``time_base``; ``pts`` must grow. Without them frames
         follow one another at ``rate``. The array is read before the call returns.
         """
-        wanted = (*self.size, 4 if self._alpha else 3)
-        if image.shape != wanted or image.dtype != np.uint8:
-            raise VideoError(
-                f"frame {self.frames} is {image.dtype} {image.shape}, expected uint8 {wanted}"
-            )
+        self._check(image)
         if not self._open:
             raise VideoError(f"{self.path} is finished, expected an open writer; make a new one")
         tick = 1 / (self._rate * self._time_base)
@@ -206,10 +215,26 @@ class VideoWriter:
         duration = max(1, round(tick)) if duration is None else duration
         self._end = float((pts + duration) * self._time_base)
         try:
-            self._output.write(np.ascontiguousarray(image), pts, duration)
+            self._output.write(image, pts, duration)
         except (OSError, ValueError, av.error.FFmpegError) as error:
             raise self._failure(error) from error
         self.frames += 1
+
+    def _check(self, image: np.ndarray | YUV) -> None:
+        if isinstance(image, YUV):
+            of = getattr(self._output, "colours", None)
+            if image.shape != self.size or (image.matrix, image.full_range) != of:
+                kind = "none in planes" if of is None else f"{of[0]}, full range: {of[1]}"
+                raise VideoError(
+                    f"frame {self.frames} is {image.shape} in planes ({image.matrix}, full range: "
+                    f"{image.full_range}), expected {self.size}, {kind}"
+                )
+            return
+        wanted = (*self.size, 4 if self._alpha else 3)
+        if image.shape != wanted or image.dtype != np.uint8:
+            raise VideoError(
+                f"frame {self.frames} is {image.dtype} {image.shape}, expected uint8 {wanted}"
+            )
 
     def finish(self, *, all_audio: bool = True) -> Path:
         """Complete the file and give it its name; returns its path.
@@ -272,6 +297,7 @@ class _Container:
         preset: str | None,
         pixel_aspect: Fraction,
         threads: int,
+        colours: tuple[str, bool] | None,
     ) -> None:
         self._final = writer.path
         suffix = writer.path.suffix.lower()
@@ -287,7 +313,11 @@ class _Container:
         halved = "420" in self._format.pixels
         self._pad = (height % 2, width % 2) if halved else (0, 0)
         self._colours = VideoReformatter()
-        self._matrix = BT709 if height >= HD_HEIGHT else BT601
+        if colours is None or self._format.pixels != "yuv420p":
+            colours = ("bt709" if height >= HD_HEIGHT else "bt601", False)
+        self._matrix = BT709 if colours[0] == "bt709" else BT601
+        self._range = ColorRange.JPEG if colours[1] else ColorRange.MPEG
+        self.colours = colours if self._format.pixels == "yuv420p" else None
         self._audio: dict[int, _AudioTrack] = {}
         self._waiting: Any = None
         self._audio_source: Any = None
@@ -307,7 +337,7 @@ class _Container:
             context.time_base = writer._time_base
             context.sample_aspect_ratio = pixel_aspect
             context.colorspace = context.color_primaries = context.color_trc = self._matrix
-            context.color_range = ColorRange.MPEG
+            context.color_range = self._range
             context.thread_count = threads
             # The encoder hands a frame's duration on to its packet: else the last frame has none.
             context.flags |= int(av.codec.context.Flags.frame_duration)
@@ -331,21 +361,41 @@ class _Container:
             self.abort()
             raise
 
-    def write(self, image: np.ndarray, pts: int, duration: int) -> None:
-        if any(self._pad):
-            image = cv2.copyMakeBorder(
-                image, 0, self._pad[0], 0, self._pad[1], cv2.BORDER_REPLICATE
-            )
-        packed = av.VideoFrame.from_numpy_buffer(image, "bgra" if image.shape[2] == 4 else "bgr24")
-        frame = self._colours.reformat(
-            packed, format=self._format.pixels,
-            src_color_range=ColorRange.JPEG, dst_color_range=ColorRange.MPEG,
-            dst_colorspace=_SWSCALE_MATRIX[self._matrix],
-            interpolation=EXACT, threads=1,
-        )  # fmt: skip
+    def write(self, image: np.ndarray | YUV, pts: int, duration: int) -> None:
+        if isinstance(image, YUV):
+            frame = self._frame_of(image)
+        else:
+            image = self._padded(np.ascontiguousarray(image))
+            kind = "bgra" if image.shape[2] == 4 else "bgr24"
+            frame = self._colours.reformat(
+                av.VideoFrame.from_numpy_buffer(image, kind), format=self._format.pixels,
+                src_color_range=ColorRange.JPEG, dst_color_range=self._range,
+                dst_colorspace=_SWSCALE_MATRIX[self._matrix],
+                interpolation=EXACT, threads=1,
+            )  # fmt: skip
         frame.pts, frame.time_base, frame.duration = pts, self._time_base, duration
         self._pump(float(pts * self._time_base))
         self._file.mux(self._video.encode(frame))
+
+    def _padded(self, image: np.ndarray) -> np.ndarray:
+        """With a last row and column more where a side is odd and colour stands for two."""
+        down, right = self._pad
+        if not (down or right):
+            return image
+        return cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_REPLICATE)
+
+    def _frame_of(self, image: YUV) -> Any:
+        """Planes as a frame of FFmpeg's, copied: the encoder may look at it for a while."""
+        y, *colour = image.planes
+        u, v = colour if len(colour) == 2 else (colour[0][..., 0], colour[0][..., 1])
+        height, width = image.shape
+        frame: Any = av.VideoFrame(width + self._pad[1], height + self._pad[0], "yuv420p")
+        for plane, values in zip(frame.planes, (self._padded(y), u, v), strict=True):
+            rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+            rows[:, : plane.width] = values
+        frame.colorspace = self._matrix
+        frame.color_range = self._range
+        return frame
 
     def _pump(self, until: float | None) -> None:
         """Pass the audio on up to ``until`` seconds; None: all that there is."""
@@ -459,7 +509,7 @@ class _Sequence:
         self._partial.mkdir()
         self._count = 0
 
-    def write(self, image: np.ndarray, pts: int, duration: int) -> None:  # noqa: ARG002
+    def write(self, image: Any, pts: int, duration: int) -> None:  # noqa: ARG002
         good, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 2])
         if not good:
             raise ValueError("PNG encoding failed")

@@ -13,6 +13,7 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sdk.errors import BackendError, MatterError
@@ -80,11 +81,12 @@ def open_backend(
     backend: str | None = None,
     device: str | None = None,
     threads: int | None = None,
+    arithmetic: str = "measured",
 ) -> tuple[Backend, list[tuple[str, str]]]:
     """Load ``model`` into the backend asked for, or into the first that works.
 
     ``device`` is "cpu", "cuda" or "cuda:N"; ``threads`` limits a CPU backend (None: every core that
-    this process may use).
+    this process may use); ``arithmetic`` is one of ``sdk.quality.ARITHMETIC``.
 
     Returns the backend, and those passed over as (name, why not).
 
@@ -102,6 +104,8 @@ def open_backend(
         raise BackendError(
             f"threads is {threads!r}; expected a whole number from 1 to 1024 or None"
         )
+    if arithmetic == "float32":
+        model = replace(model, cpu_precision="float32")
     passed: list[tuple[str, str]] = []
     for name in ORDER if backend is None else (backend,):
         reason = _reason(name, engine, model, kind, number)

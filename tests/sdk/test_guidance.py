@@ -27,7 +27,13 @@ from tests.sdk.conftest import Tiny
 Frame = NDArray[np.uint8]
 SIZE = (64, 96)
 RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
-OPTIONS: dict[str, Any] = {"backend": "onnxruntime", "threads": 1}
+# The closed forms are of alpha as the network gives it: interpolated, each frame for itself.
+OPTIONS: dict[str, Any] = {
+    "backend": "onnxruntime",
+    "threads": 1,
+    "guided": False,
+    "temporal": False,
+}
 
 
 @pytest.fixture(scope="module")

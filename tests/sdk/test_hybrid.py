@@ -46,7 +46,7 @@ def test_glance_and_focus_come_from_passes_of_their_own(tmp_path: Path, fusion: 
     frame = smooth_frame()
     coarse, fine = heads(path, SIZES[1], frame), heads(path, SIZES[0], frame)
     expected = collaborative_fusion(coarse["glance"], fine["focus"], fusion)[0, 0]
-    with Matter(path, hybrid=THIRD_AND_HALF, **OPTIONS) as matter:
+    with Matter(path, hybrid=THIRD_AND_HALF, guided=False, **OPTIONS) as matter:
         alpha = matter.infer(matter.prepare(frame))
         np.testing.assert_allclose(alpha, expected, atol=1e-6)
         # What is fused differs from both passes alone: the test would see them exchanged.
@@ -64,7 +64,7 @@ def test_batches_and_streams_equal_one_by_one(tmp_path: Path, batch: int) -> Non
     frames = [smooth_frame(seed=seed) for seed in range(3)]
     path = Tiny(tmp_path).build(sizes=SIZES, batch=batch)
     clip = write_clip(tmp_path / "clip.mp4", frames)
-    with Matter(path, hybrid=THIRD_AND_HALF, **OPTIONS) as matter:
+    with Matter(path, hybrid=THIRD_AND_HALF, guided=False, **OPTIONS) as matter:
         for one, frame in zip(matter(frames), frames, strict=True):
             np.testing.assert_allclose(one.alpha, matter(frame).alpha, atol=1e-6)
         for matte in matter.stream(clip):
@@ -102,7 +102,9 @@ def test_each_frame_takes_the_two_nearest_sizes(
     tmp_path: Path, frame: Size, expected: tuple[Size, Size]
 ) -> None:
     sizes = ((96, 160), (160, 96), (288, 480), (64, 96), (96, 64))
-    with Matter(Tiny(tmp_path).build(sizes=sizes), hybrid=THIRD_AND_HALF, **OPTIONS) as matter:
+    with Matter(
+        Tiny(tmp_path).build(sizes=sizes), hybrid=THIRD_AND_HALF, guided=False, **OPTIONS
+    ) as matter:
         prepared = matter.prepare(np.zeros((*frame, 3), np.uint8))
         assert (prepared.glance.shape[2:], prepared.focus.shape[2:]) == expected
         # By the definition: no other pair is nearer in log distance, both sides summed.
@@ -139,7 +141,7 @@ def test_equal_scales_are_one_ordinary_pass_at_the_nearest_size(
 
 def test_describe(tmp_path: Path) -> None:
     path = Tiny(tmp_path).build(sizes=SIZES)
-    with Matter(path, hybrid=THIRD_AND_HALF, **OPTIONS) as matter:
+    with Matter(path, hybrid=THIRD_AND_HALF, guided=False, **OPTIONS) as matter:
         assert "hybrid      glance at 1/3 of the frame, focus at 1/2: the" in matter.describe()
     with Matter(path, **OPTIONS) as matter:
         assert "hybrid" not in matter.describe()
@@ -171,7 +173,7 @@ def test_one_head_cannot_come_from_two_passes(tmp_path: Path) -> None:
         EngineError,
         match=r"holds gfm with the one head alpha; .*one pass: hybrid=\(0\.333, 0\.333\)",
     ):
-        Matter(path, hybrid=THIRD_AND_HALF, **OPTIONS)
+        Matter(path, hybrid=THIRD_AND_HALF, guided=False, **OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +200,7 @@ def test_an_engine_that_needs_another_size(
 def test_infer_takes_what_prepare_gave(tmp_path: Path) -> None:
     path = Tiny(tmp_path).build(sizes=SIZES)
     with (
-        Matter(path, hybrid=THIRD_AND_HALF, **OPTIONS) as matter,
+        Matter(path, hybrid=THIRD_AND_HALF, guided=False, **OPTIONS) as matter,
         pytest.raises(FrameError, match="infer was given a ndarray; expected the input of one"),
     ):
         matter.infer(np.zeros((1, 3, *SIZES[0]), np.float32))
