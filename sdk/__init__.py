@@ -11,9 +11,14 @@
     Matter("sim.engine")(frame, trimap=trimap)            # or Matter(…, trimap_from="gfm.engine")
     Matter("gfm.engine", hybrid=(1/3, 1/2))               # glance and focus at scales of their own
     Matter("gfm-plate.engine", plate=empty)(frame)        # beside a picture of the empty place
+    Matter("gfm.engine", quality="studio")                # or "live"; "balanced" if nothing is said
 
-This file is the map: everything that an application needs is named here. ``Matter`` and ``Matte``
-are loaded at their first use, so that ``import sdk`` costs nothing and pulls in no runtime.
+    for matte in matter.stream("clip.mp4"): ...           # or a camera: stream(0, live=True)
+    MatterPool("gfm.engine").stream(0, live=True)         # several streams, one engine
+
+This file is the map: everything that an application needs is named here. ``Matter``, ``Matte``
+and ``MatterPool`` are loaded at their first use, so that ``import sdk`` costs nothing and pulls in
+no runtime.
 """
 
 from __future__ import annotations
@@ -33,6 +38,7 @@ from sdk.errors import (
 if TYPE_CHECKING:
     from sdk.matte import Matte
     from sdk.matter import Matter
+    from sdk.pool import MatterPool
 
 __version__ = "0.1.0"
 
@@ -45,6 +51,7 @@ __all__ = [
     "Matte",
     "Matter",
     "MatterError",
+    "MatterPool",
     "VideoError",
     "__version__",
 ]
@@ -55,6 +62,10 @@ def __getattr__(name: str) -> Any:
         from sdk.matter import Matter
 
         return Matter
+    if name == "MatterPool":
+        from sdk.pool import MatterPool
+
+        return MatterPool
     if name == "Matte":
         from sdk.matte import Matte
 

@@ -178,7 +178,7 @@ class BlurBackground(Background):
     def at(self, frame: Image, index: int = 0, alpha: NDArray[np.float32] | None = None) -> Image:
         """See ``Background.at``."""
         del index
-        return cast(Image, self._blurred(frame, self._sigma(frame.shape), alpha))
+        return self._blurred(frame, self._sigma(frame.shape), alpha)
 
     def planes_at(
         self, frame: YUV, index: int = 0, alpha: NDArray[np.float32] | None = None

@@ -180,6 +180,17 @@ class Matter:
         self._pass.check(prepared)
         return cast("NDArray[np.float32]", self._pass.alphas(prepared)[0])
 
+    def infer_batch(self, prepared: Sequence[Any]) -> list[NDArray[np.float32]]:
+        """``infer`` for several at once: plain tensors of one size run in the engine's batch."""
+        self._check_open()
+        for one in prepared:
+            self._pass.check(one)
+        if len({getattr(one, "shape", None) for one in prepared}) == 1 < len(prepared) and all(
+            isinstance(one, np.ndarray) for one in prepared
+        ):
+            return list(self._pass.alphas(np.concatenate(prepared)))
+        return [self._pass.alphas(one)[0] for one in prepared]
+
     def finish(self, frame: Any, alpha: NDArray[np.float32], *, trimap: Any = None) -> Matte:
         """Third stage: the matte of an alpha of the network's size. Pure, any thread.
 

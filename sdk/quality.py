@@ -93,5 +93,6 @@ def settle(name: str, **options: Any) -> Quality:
     ahead = given.get("lookahead", 0)
     if type(ahead) is not int or not 0 <= ahead <= 30:
         raise EngineError(f"lookahead is {ahead!r}; expected a whole number from 0 to 30")
-    quality = replace(QUALITIES[name], **given)
-    return quality if quality == QUALITIES[name] else replace(quality, name="custom")
+    named = QUALITIES[name]
+    quality = replace(named, **given)
+    return named if quality == named else replace(quality, name="custom")

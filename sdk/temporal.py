@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from kernels import temporal_filter
 from sdk.frames import picture
 
+KEEP = 0.8  # what the kernel keeps of the last result where nothing moves
+
 T = TypeVar("T")
 Alpha = NDArray[np.float32]
 
@@ -30,9 +32,9 @@ class _Step(NamedTuple, Generic[T]):
 class TemporalFilter(Generic[T]):
     """Filters the mattes of one video; each goes in with its frame and comes out with its item.
 
-    With ``lookahead`` n a matte comes out when n more frames are known, and is the mean of what the
-    filter makes of it from the past on and from those n frames back: it neither lags behind what
-    appears nor trembles. Not safe for several threads.
+    With ``lookahead`` n a matte comes out when n more frames are known, as an average over those
+    before and those after it, the nearer the more, as far as nothing moved between. Not safe for
+    several threads.
     """
 
     def __init__(self, lookahead: int = 0) -> None:
@@ -71,9 +73,16 @@ class TemporalFilter(Generic[T]):
         first = self._waiting.popleft()
         if not self._waiting:
             return first.item, first.steady
-        later = self._waiting[-1]
-        back, small = later.alpha, later.small
-        for step in (*list(self._waiting)[-2::-1], first):
+        back, small = self._waiting[-1].alpha, self._waiting[-1].small
+        for step in list(self._waiting)[-2::-1]:
             back = temporal_filter(back, step.alpha, cv2.absdiff(step.small, small))
             small = step.small
-        return first.item, (first.steady + back) * np.float32(0.5)
+        both = temporal_filter(back, first.steady, cv2.absdiff(first.small, small))
+        share = np.float32(_share(len(self._waiting)) / KEEP)
+        return first.item, first.steady + share * (both - first.steady)
+
+
+def _share(ahead: int) -> float:
+    """Of so many frames to come in an average with weights KEEP to the power of the distance."""
+    coming = sum(KEEP**distance for distance in range(1, ahead + 1))
+    return coming / (coming + 1 / (1 - KEEP))

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -55,3 +56,9 @@ def closes_while_others_call(
         for job in jobs:
             for alpha in job.result():
                 np.testing.assert_allclose(alpha, expected, atol=1e-6)
+
+
+def smooth_frame(size: tuple[int, int], seed: int = 0) -> NDArray[np.uint8]:
+    """Blobs of colour, as pictures have them: uint8 H×W×3."""
+    small = np.random.default_rng(seed).integers(0, 256, (6, 9, 3), np.uint8)
+    return np.asarray(cv2.resize(small, size[::-1], interpolation=cv2.INTER_CUBIC), np.uint8)

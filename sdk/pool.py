@@ -1,0 +1,143 @@
+"""Several streams on one engine, each with its fair share of the network.
+
+    with MatterPool("gfm.engine") as pool:
+        cameras = [pool.stream(0, live=True), pool.stream("rtsp://door", live=True)]
+        for one, other in zip(*cameras):
+            ...
+
+A stream asks for the network with one frame at a time. Whoever waits is served in turn, so that a
+fast source gets no more than a slow one as long as both wait; and where the engine was built with a
+batch, those that wait together run together.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk.errors import ClosedError
+from sdk.matte import Matte
+from sdk.matter import Matter
+from sdk.stream import Stream, stream
+
+Alpha = NDArray[np.float32]
+
+
+class MatterPool:
+    """Streams that share one ``Matter``.
+
+    Args:
+        matter: an engine's path, opened with ``options`` as ``Matter`` takes them and closed with
+            the pool; or an open ``Matter``, which stays open.
+
+    Raises:
+        MatterError: as ``Matter``.
+    """
+
+    def __init__(self, matter: str | os.PathLike[str] | Matter, **options: Any) -> None:
+        self._owned = not isinstance(matter, Matter)
+        self.matter = matter if isinstance(matter, Matter) else Matter(matter, **options)
+        self._changed = threading.Condition()
+        self._waiting: deque[tuple[Any, Future[Alpha]]] = deque()
+        self._closed = False
+        self._thread = threading.Thread(target=self._serve, name="matter-pool", daemon=True)
+        self._thread.start()
+
+    def stream(self, source: Any, *, live: bool = False, lookahead: int | None = None) -> Stream:
+        """As ``Matter.stream``; ``stats()`` of what it returns has this stream's share.
+
+        Raises:
+            ClosedError: after ``close``.
+        """
+        self._check_open()
+        return stream(_Member(self), source, live=live, lookahead=lookahead)
+
+    def infer(self, prepared: Any) -> Alpha:
+        """As ``Matter.infer``, in turn with all others that wait.
+
+        Raises:
+            ClosedError: after ``close``, also for a frame that waited meanwhile.
+        """
+        answer: Future[Alpha] = Future()
+        with self._changed:
+            self._check_open()
+            self._waiting.append((prepared, answer))
+            self._changed.notify_all()
+        return answer.result()
+
+    def close(self) -> None:
+        """End the streams, and close the engine if it was opened here. Safe to call twice."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join()
+        if self._owned:
+            self.matter.close()
+
+    def __enter__(self) -> MatterPool:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("this MatterPool is closed; expected an open one. Make a new one")
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._waiting)
+                if self._closed:
+                    waiting = list(self._waiting)
+                    self._waiting.clear()
+                    break
+                turn = self._next()
+            try:
+                alphas = self.matter.infer_batch([prepared for prepared, _ in turn])
+            except BaseException as error:  # noqa: BLE001 - it is raised where it was asked for
+                for _, answer in turn:
+                    answer.set_exception(error)
+            else:
+                for (_, answer), alpha in zip(turn, alphas, strict=True):
+                    answer.set_result(alpha)
+        for _, answer in waiting:
+            answer.set_exception(ClosedError("this MatterPool was closed while a frame waited"))
+
+    def _next(self) -> list[tuple[Any, Future[Alpha]]]:
+        """Those that wait longest, as many as the engine's batch. As no stream waits with more than
+        one frame, this is a fair turn."""
+        count = min(len(self._waiting), self.matter.manifest.batch)
+        return [self._waiting.popleft() for _ in range(count)]
+
+
+class _Member:
+    """What a stream of a pool takes for its ``Matter``."""
+
+    takes_planes = True
+
+    def __init__(self, pool: MatterPool) -> None:
+        self._pool = pool
+        self.quality = pool.matter.quality
+
+    @property
+    def plate(self) -> Any:
+        return self._pool.matter.plate
+
+    def check_streamable(self) -> None:
+        self._pool.matter.check_streamable()
+
+    def prepare(self, frame: Any) -> Any:
+        return self._pool.matter.prepare(frame)
+
+    def infer(self, prepared: Any) -> Alpha:
+        return self._pool.infer(prepared)
+
+    def finish(self, frame: Any, alpha: Alpha) -> Matte:
+        return self._pool.matter.finish(frame, alpha)
