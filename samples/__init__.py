@@ -11,9 +11,10 @@ import signal
 import sys
 from collections.abc import Callable
 from fractions import Fraction
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from sdk import MatterError
+from sdk.quality import QUALITIES
 
 
 def run(main: Callable[[], int]) -> NoReturn:
@@ -54,8 +55,14 @@ def engine(args: argparse.Namespace) -> str:
     return args.engine or ("gfm-plate.engine" if plate else "gfm.engine")
 
 
-def add_ways(parser: argparse.ArgumentParser) -> None:
-    """Add ``--trimap-from`` and ``--hybrid``, the options of ``Matter`` by the same names."""
+def add_ways(parser: argparse.ArgumentParser, quality: str = "balanced") -> None:
+    """Add options of ``Matter`` by the same names; ``ways`` gives them."""
+    parser.add_argument(
+        "--quality",
+        choices=tuple(QUALITIES),
+        default=quality,
+        help="how much work goes into a matte (default: %(default)s)",
+    )
     parser.add_argument(
         "--trimap-from",
         metavar="ENGINE",
@@ -67,3 +74,8 @@ def add_ways(parser: argparse.ArgumentParser) -> None:
         metavar="GLANCE,FOCUS",
         help="two scales of the frame, as 1/3,1/2: glance and focus in passes of their own",
     )
+
+
+def ways(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of ``add_ways``, as ``Matter`` takes them."""
+    return {name: getattr(args, name) for name in ("quality", "trimap_from", "hybrid")}

@@ -25,7 +25,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from samples import add_engine, add_ways, engine, run
+from samples import add_engine, add_ways, engine, run, ways
 from sdk import FrameError, Matter, VideoError
 from sdk.background import Background
 
@@ -66,9 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     background = Background.open(args.background)
     failed = 0
-    with Matter(
-        engine(args), trimap_from=args.trimap_from, hybrid=args.hybrid, plate=args.plate
-    ) as matter:
+    with Matter(engine(args), plate=args.plate, **ways(args)) as matter:
         for path, trimap in zip(args.images, trimaps, strict=True):
             image = cv2.imread(str(path))
             if image is None:

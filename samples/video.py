@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
-from samples import add_engine, add_ways, engine, run
+from samples import add_engine, add_ways, engine, run, ways
 from sdk import Matter, VideoError
 from sdk.video import VideoInterrupted, VideoReader, check_output, matte_video
 
@@ -55,9 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_output(args.output, alpha=args.alpha, inputs=[args.source])  # before the engine loads
     plate = None if args.plate is None else find_plate(args.plate, args.source)
     with (
-        Matter(
-            engine(args), trimap_from=args.trimap_from, hybrid=args.hybrid, plate=plate
-        ) as matter,
+        Matter(engine(args), plate=plate, **ways(args)) as matter,
         tqdm(unit=" frames", dynamic_ncols=True) as bar,
     ):
 

@@ -31,9 +31,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from samples import add_engine, add_ways, engine, run
+from samples import add_engine, add_ways, engine, run, ways
 from sdk import Matte, Matter, VideoError
 from sdk.background import Background
+from sdk.statistics import Stats
 from sdk.stream import fail_safe
 from sdk.video import (
     VideoBackground,
@@ -190,6 +191,18 @@ def show(picture: np.ndarray, text: str) -> str:
     return "" if key == 0xFF else chr(key)
 
 
+def overlay(stats: Stats | None) -> str:
+    """Frame rate, age of the picture (half of them, nineteen of twenty), the network's share of
+    it, and frames that were passed over."""
+    if stats is None or stats.latency is None:
+        return "background alone"
+    latency, network = stats.latency, stats.stages["network"]
+    return (
+        f"{stats.fps:.0f} frames/s, {latency.p50:.0f} ms (95 %: {latency.p95:.0f}), "
+        f"network {network.p50:.0f} ms, {stats.dropped} dropped"
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(
@@ -202,7 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--plate", action="store_true", help="plate mode: key p takes the empty room (gfm-plate)"
     )
-    add_ways(parser)
+    add_ways(parser, quality="live")
     parser.add_argument(
         "--background",
         action="append",
@@ -230,9 +243,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
 
-    times: deque[float] = deque(maxlen=30)
     shown = 0
-    with Matter(engine(args), trimap_from=args.trimap_from, hybrid=args.hybrid) as matter:
+    with Matter(engine(args), **ways(args)) as matter:
         plate = PlateMode(matter) if args.plate else None
 
         def alone(blank: np.ndarray) -> np.ndarray:
@@ -241,17 +253,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             return look.alone(blank)
 
         try:
-            for picture, latency in fail_safe(plate or matter, source, look.draw, alone):
+            for picture, stats in fail_safe(plate or matter, source, look.draw, alone):
                 if shown == 0 and args.output is not None:
                     recorder = Recorder(args.output, picture)
-                times.append(time.monotonic())
                 shown += 1
                 if recorder is not None:
                     recorder.add(picture)
-                rate = (len(times) - 1) / max(1e-6, times[-1] - times[0])
-                text = (plate.hint() if plate else "") or (
-                    f"{rate:.0f} frames/s, {1000 * latency:.0f} ms"
-                )
+                text = (plate.hint() if plate else "") or overlay(stats)
                 text += " REC" if recorder else ""
                 key = "" if args.no_window else show(picture, text)
                 if key == "p" and plate is not None:

@@ -377,12 +377,13 @@ def fail_safe(
     *,
     timeout: float = 2.0,
     retry: float = 1.0,
-) -> Generator[tuple[np.ndarray, float], None, None]:
-    """A live picture that never shows the room: yields (picture, latency in seconds).
+) -> Generator[tuple[np.ndarray, Stats | None], None, None]:
+    """A live picture that never shows the room: yields (picture, the stream's statistics).
 
     While all is well the picture is ``draw(matte)`` of the newest frame. On any failure, of the
     source, of the network or of ``draw``, it is ``alone(blank)``, where ``blank`` is a black frame
-    of the last known size: neither the frame nor the last composite is shown again. The failure
+    of the last known size: neither the frame nor the last composite is shown again, and there are
+    no statistics. The failure
     is logged, and ``source`` opened anew every ``retry`` seconds; meanwhile ``alone`` goes on at
     25 pictures a second, so that a window stays alive and a recording in time. A source that
     gives nothing for ``timeout`` seconds has failed; one that ends, ends this.
@@ -398,13 +399,13 @@ def fail_safe(
                 for matte in mattes:
                     blank = np.zeros((*matte.frame.shape[:2], 3), np.uint8)
                     picture = draw(matte)
-                    yield picture, mattes.latency
+                    yield picture, mattes.stats()
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the room stays hidden
             log.warning("the background alone is shown, and it is tried again: %s", error)
         again = time.monotonic() + retry
         while True:
-            yield alone(blank), 0.0
+            yield alone(blank), None
             if time.monotonic() >= again:
                 break
             time.sleep(min(0.04, retry))
