@@ -39,7 +39,9 @@ class Matter:
     ``backend`` is a name from ``sdk.backends.ORDER`` and ``device`` "cpu", "cuda" or "cuda:N"; both
     are taken as orders, never as wishes. ``size`` is one of the engine's network sizes (height,
     width); without it each frame takes the one nearest to its own aspect ratio. ``threads`` limits
-    a CPU backend (default: every core that the process may use).
+    a CPU backend (default: every core that the process may use). With ``lanes`` above 1 the network
+    works on so many frames at once, each with its share of the threads: more frames a second for
+    files and for several streams, and each of them later.
 
     ``trimap_from``: for a network that takes a trimap (SIM), the engine whose glance head makes it
     where none is given: GFM with RoSTa tt, or AIM, since it must tell three classes. A path is
@@ -87,6 +89,7 @@ class Matter:
         clean: bool | None = None,
         temporal: bool | None = None,
         lookahead: int | None = None,
+        lanes: int = 1,
     ) -> None:
         self._path = Path(path)
         self.quality = settle(
@@ -102,6 +105,7 @@ class Matter:
             "device": device,
             "threads": threads,
             "arithmetic": self.quality.arithmetic,
+            "lanes": lanes,
         }
         self._lock = threading.Lock()
         self._source: Matter | None = None
@@ -264,6 +268,11 @@ class Matter:
     @plate.setter
     def plate(self, value: Any) -> None:
         self._pass.plate = value
+
+    @property
+    def lanes(self) -> int:
+        """How many frames the network works on at once."""
+        return self._primary.lanes
 
     def check_streamable(self) -> None:
         """Raise FrameError if frames alone will not do: for want of their trimaps, or a plate."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,8 @@ from sdk.manifest import Manifest, ModelEntry
 class Network:
     """The engine's own network, or that of one of its parts.
 
-    Safe to call from several threads: it runs one batch at a time. ``options`` are ``backend``,
-    ``device`` and ``threads`` of ``open_backend``.
+    Safe to call from several threads: each size runs as many batches at once as it has lanes.
+    ``options`` are those of ``open_backend``.
 
     Attributes:
         path: of the engine file.
@@ -42,7 +44,7 @@ class Network:
         self._options = options
         self._lock = threading.RLock()
         self.closed = False
-        self._backends: dict[tuple[int, ...], Backend] = {}
+        self._loaded: dict[tuple[int, ...], _Loaded] = {}
 
     def load(self, size: tuple[int, ...]) -> Backend:
         """The backend of one network size.
@@ -52,9 +54,12 @@ class Network:
             BackendError: if no backend can run it.
             ClosedError: after ``close``.
         """
+        return self._lanes(size).backend
+
+    def _lanes(self, size: tuple[int, ...]) -> _Loaded:
         with self._lock:
             self.check_open()
-            if size not in self._backends:
+            if size not in self._loaded:
                 for model in self.models:
                     if model.size == size:
                         break
@@ -64,36 +69,36 @@ class Network:
                         f"the tensor is of size {size}; expected one of {sizes}. Give what "
                         f"prepare(frame) returned"
                     )
-                loaded, passed = open_backend(self._file, model, **self._options)
-                self._backends[size] = loaded
+                backend, passed = open_backend(self._file, model, **self._options)
+                self._loaded[size] = _Loaded(backend)
                 if self.first is None:
-                    self.first, self.passed = loaded, passed
-            return self._backends[size]
+                    self.first, self.passed = backend, passed
+            return self._loaded[size]
 
     def run(self, *inputs: Any, read: Callable[[Mapping[str, Any]], Any]) -> Any:
         """Run on N frames, in turns of the engine's batch, and return what ``read`` makes of it.
 
         ``inputs`` are the manifest's in its order, float32 N×channels×h×w, C-contiguous. ``read``
         takes the heads of one batch and returns an array whose first axis is the batch. It is
-        called under the lock and must not keep the heads: they are the backend's own memory until
-        its next run.
+        called while the lane is held and must not keep the heads: they are the backend's own
+        memory until the lane's next run.
 
         Raises:
             FrameError: for a size that is not among ``models``.
             ClosedError: after ``close``.
         """
         count, batch = len(inputs[0]), self.manifest.batch
-        with self._lock:
-            backend = self.load(tuple(inputs[0].shape[2:]))
-            if not backend.on_gpu:
-                inputs = tuple(map(host, inputs))
-            if count == batch:
-                return read(backend.run(*inputs))
-            results = []
-            for start in range(0, count, batch):
-                turn = (_filled(tensor[start : start + batch], batch) for tensor in inputs)
-                results.append(read(backend.run(*turn))[: count - start])
-            return results[0] if len(results) == 1 else np.concatenate(results)
+        loaded = self._lanes(tuple(inputs[0].shape[2:]))
+        backend = loaded.backend
+        if not backend.on_gpu:
+            inputs = tuple(map(host, inputs))
+        results = []
+        for start in range(0, count, batch):
+            turn = (_filled(tensor[start : start + batch], batch) for tensor in inputs)
+            with loaded.lane() as lane:
+                self.check_open()
+                results.append(read(backend.run(*turn, lane=lane))[: count - start])
+        return results[0] if len(results) == 1 else np.concatenate(results)
 
     def check_open(self) -> None:
         """Raise ClosedError after ``close``."""
@@ -106,10 +111,36 @@ class Network:
     def close(self) -> None:
         """Release every backend; may be called more than once."""
         with self._lock:
-            self.closed = True
-            for backend in self._backends.values():
-                backend.close()
-            self._backends.clear()
+            self.closed = True  # whoever gets a lane from now on finds it closed
+            for loaded in self._loaded.values():
+                loaded.close()
+            self._loaded.clear()
+
+
+class _Loaded:
+    """A backend and its free lanes."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for lane in range(backend.lanes):
+            self._free.put(lane)
+
+    @contextlib.contextmanager
+    def lane(self) -> Iterator[int]:
+        """A lane of one's own, once one is free; they are given in the order of asking."""
+        lane = self._free.get()
+        try:
+            yield lane
+        finally:
+            self._free.put(lane)
+
+    def close(self) -> None:
+        """Release the backend once no lane is in use."""
+        lanes = [self._free.get() for _ in range(self.backend.lanes)]
+        self.backend.close()
+        for lane in lanes:  # for those that wait: they find the network closed
+            self._free.put(lane)
 
 
 def _filled(tensor: Any, batch: int) -> Any:

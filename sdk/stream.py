@@ -19,6 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from sdk.matte import Matte
 
 T = TypeVar("T")
+R = TypeVar("R")
 log = logging.getLogger("matter")
 
 
@@ -128,6 +130,25 @@ class Ahead(Generic[T]):
         self.close()
 
 
+def in_order(work: Callable[[T], R], items: Iterable[T], workers: int) -> Generator[R, None, None]:
+    """``work`` of each item, in their order; so many are at work at once."""
+    if workers == 1:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(workers, thread_name_prefix="matter-lane") as pool:
+        begun: deque[Future[R]] = deque()
+        try:
+            for item in items:
+                begun.append(pool.submit(work, item))
+                if len(begun) == workers:
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
+        finally:
+            for future in begun:
+                future.cancel()
+
+
 def checked(alpha: np.ndarray) -> np.ndarray:
     """``alpha`` unchanged; BackendError if the network answered NaN or infinity.
 
@@ -198,7 +219,11 @@ class Stream(Iterator["Matte"]):
         # is prepared during it; a live one is not, since a newer one may come.
         frames = _prepared(matter, self._frames, self._meter)
         self._tensors = None if live else Ahead(frames, depth=1)
-        alphas = _alphas(matter, self._tensors or frames, self._meter)
+        # A live matte must not wait for the ones before it: one at a time.
+        lanes = 1 if live else getattr(matter, "lanes", 1)
+        alphas: Iterator[_Inferred] = in_order(
+            _alpha(matter, self._meter), self._tensors or frames, lanes
+        )
         if temporal:
             alphas = _filtered(matter, alphas, lookahead, self._again)
         # One matte ahead: the network works while the caller shows the last one, yet what is
@@ -309,13 +334,14 @@ def _prepared(
         yield arrived, tensor
 
 
-def _alphas(
-    matter: Any, tensors: Iterable[tuple[_Arrived, Any]], meter: Meter
-) -> Iterator[_Inferred]:
-    for arrived, tensor in tensors:
+def _alpha(matter: Any, meter: Meter) -> Callable[[tuple[_Arrived, Any]], _Inferred]:
+    def infer(prepared: tuple[_Arrived, Any]) -> _Inferred:
+        arrived, tensor = prepared
         with meter("network"):
             alpha = checked(matter.infer(tensor))
-        yield _Inferred(*arrived, alpha)
+        return _Inferred(*arrived, alpha)
+
+    return infer
 
 
 def _filtered(

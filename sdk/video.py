@@ -25,7 +25,7 @@ from kernels import YUV
 from sdk.background import Background, cover, cover_planes, planes_like
 from sdk.errors import BackgroundError, VideoError
 from sdk.frames import picture
-from sdk.stream import Ahead, check_streamable, checked
+from sdk.stream import Ahead, check_streamable, checked, in_order
 from sdk.temporal import TemporalFilter
 from sdk.video_reader import TimedFrame, VideoReader
 from sdk.video_writer import VideoWriter, check_output, is_sequence
@@ -227,9 +227,10 @@ def _whole(reader: VideoReader) -> Iterator[TimedFrame]:
 
 
 class _Clock:
-    """Seconds at work per stage. Each stage is timed by one thread only, so no lock is needed."""
+    """Seconds at work per stage, of all its threads together."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self.seconds = dict.fromkeys(STAGES, 0.0)
 
     @contextmanager
@@ -238,7 +239,9 @@ class _Clock:
         try:
             yield
         finally:
-            self.seconds[stage] += time.perf_counter() - begin
+            spent = time.perf_counter() - begin
+            with self._lock:
+                self.seconds[stage] += spent
 
 
 class _Matted(NamedTuple):
@@ -294,7 +297,8 @@ def matte_video(
         )  # fmt: skip
         decoded = Ahead(_decode(reader, clock), depth=3)
         prepared = Ahead(_prepare(matter, decoded, clock), depth=1)
-        matted = Ahead(_filter(matter, _infer(matter, prepared, clock)), depth=2)
+        alphas = in_order(_infer(matter, clock), prepared, getattr(matter, "lanes", 1))
+        matted = Ahead(_filter(matter, alphas), depth=2)
         # Encoding has its thread too: an interrupt hits the calling thread alone, and never
         # between a frame's encoding and its way into the file.
         stopped = threading.Event()
@@ -352,11 +356,14 @@ def _prepare(
         yield timed, tensor
 
 
-def _infer(matter: Any, frames: Ahead[tuple[TimedFrame, Any]], clock: _Clock) -> Iterator[_Matted]:
-    for timed, tensor in frames:
+def _infer(matter: Any, clock: _Clock) -> Callable[[tuple[TimedFrame, Any]], _Matted]:
+    def infer(prepared: tuple[TimedFrame, Any]) -> _Matted:
+        timed, tensor = prepared
         with clock("network"):
             alpha = checked(matter.infer(tensor))
-        yield _Matted(timed, alpha)
+        return _Matted(timed, alpha)
+
+    return infer
 
 
 def _filter(matter: Any, frames: Iterator[_Matted]) -> Iterator[_Matted]:

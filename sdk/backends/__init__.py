@@ -29,7 +29,7 @@ log = logging.getLogger("matter")
 class Backend(ABC):
     """One network size, loaded and ready to run on one device.
 
-    Not safe for several threads at once: ``Matter`` holds a lock around ``run``.
+    Each of its lanes runs one batch at a time; ``Network`` sees to that.
     """
 
     name: str
@@ -38,22 +38,35 @@ class Backend(ABC):
     """Such as "cpu" or "cuda:0"."""
     detail: str
     """For ``describe()``: library version, precision, threads."""
+    lanes: int = 1
+    """How many batches may run at once, each with its share of the threads."""
     on_gpu: bool = False
     """Whether ``run`` takes CuPy arrays without a copy and returns CuPy arrays."""
 
     @abstractmethod
-    def run(self, *inputs: Any) -> Mapping[str, Any]:
-        """Run the network.
+    def run(self, *inputs: Any, lane: int = 0) -> Mapping[str, Any]:
+        """Run the network on one of its lanes, counted from 0.
 
         ``inputs`` are those of the manifest in its order, the image first: float32
         batch×channels×H×W, C-contiguous, of the manifest's batch and the model's size. Returns the
         heads by name, float32 batch×channels×⌈H/stride⌉×⌈W/stride⌉. The arrays are valid until the
-        next run: a backend may use the same memory again.
+        lane's next run: a backend may use the same memory again.
         """
 
     @abstractmethod
     def close(self) -> None:
         """Release the network; may be called more than once."""
+
+
+class Share(NamedTuple):
+    """What a CPU backend may take: threads in all, and lanes to divide them among."""
+
+    threads: int
+    lanes: int = 1
+
+    def __str__(self) -> str:
+        text = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        return text if self.lanes == 1 else f"{text} in {self.lanes} lanes"
 
 
 class _Entry(NamedTuple):
@@ -82,11 +95,13 @@ def open_backend(
     device: str | None = None,
     threads: int | None = None,
     arithmetic: str = "measured",
+    lanes: int = 1,
 ) -> tuple[Backend, list[tuple[str, str]]]:
     """Load ``model`` into the backend asked for, or into the first that works.
 
     ``device`` is "cpu", "cuda" or "cuda:N"; ``threads`` limits a CPU backend (None: every core that
-    this process may use); ``arithmetic`` is one of ``sdk.quality.ARITHMETIC``.
+    this process may use); ``arithmetic`` is one of ``sdk.quality.ARITHMETIC``. ``lanes``
+    asks a CPU backend to run so many batches at once; one on a GPU has its own way to keep busy.
 
     Returns the backend, and those passed over as (name, why not).
 
@@ -104,6 +119,8 @@ def open_backend(
         raise BackendError(
             f"threads is {threads!r}; expected a whole number from 1 to 1024 or None"
         )
+    if type(lanes) is not int or not 1 <= lanes <= 64:
+        raise BackendError(f"lanes is {lanes!r}; expected a whole number from 1 to 64")
     if arithmetic == "float32":
         model = replace(model, cpu_precision="float32")
     passed: list[tuple[str, str]] = []
@@ -111,7 +128,8 @@ def open_backend(
         reason = _reason(name, engine, model, kind, number)
         if reason is None:
             try:
-                loaded = _load(name, engine, model, number, threads or available_threads())
+                share = Share(threads or available_threads(), lanes)
+                loaded = _load(name, engine, model, number, share)
             except Exception as error:  # noqa: BLE001 - runtimes raise types of their own; recorded
                 reason = f"failed to load: {_first_line(error)}"
                 log.warning("backend %s failed to load: %s", name, error)
@@ -196,18 +214,20 @@ def _reason(
     return reason
 
 
-def _load(name: str, engine: EngineFile, model: ModelEntry, number: int, threads: int) -> Backend:
+def _load(name: str, engine: EngineFile, model: ModelEntry, number: int, share: Share) -> Backend:
     import numpy as np
 
     entry = _BACKENDS[name]
     backend: Backend = importlib.import_module(entry.module).load(
-        entry.option, engine, model, number, threads
+        entry.option, engine, model, number, share
     )
     try:
         # A first image: what cannot run is found here, and the first frame need not wait for
         # whatever the runtime leaves until then.
         batch, channels = engine.manifest.batch, engine.manifest.inputs.values()
-        backend.run(*(np.zeros((batch, count, *model.size), np.float32) for count in channels))
+        image = [np.zeros((batch, count, *model.size), np.float32) for count in channels]
+        for lane in range(backend.lanes):
+            backend.run(*image, lane=lane)
     except BaseException:
         backend.close()
         raise

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sdk.backends import Backend, check_graph
+from sdk.backends import Backend, Share, check_graph
 from sdk.backends.graphs import read_graph
 
 if TYPE_CHECKING:
@@ -30,19 +30,19 @@ def unavailable(option: str, engine: EngineFile, model: ModelEntry, number: int)
     return None
 
 
-def load(option: str, engine: EngineFile, model: ModelEntry, number: int, threads: int) -> OpenVino:
+def load(option: str, engine: EngineFile, model: ModelEntry, number: int, share: Share) -> OpenVino:
     """Load one network size."""
     del option, number
-    return OpenVino(engine, model, threads)
+    return OpenVino(engine, model, share)
 
 
 class OpenVino(Backend):
-    """A compiled network with one inference request. ``run`` returns views of its own memory."""
+    """A compiled network, each lane an inference request. ``run`` returns views of its memory."""
 
     name = "openvino"
     device = "cpu"
 
-    def __init__(self, engine: EngineFile, model: ModelEntry, threads: int) -> None:
+    def __init__(self, engine: EngineFile, model: ModelEntry, share: Share) -> None:
         import openvino
 
         core = process_core()
@@ -54,7 +54,8 @@ class OpenVino(Backend):
             precision = "float32"
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_NUM_THREADS": share.threads,
+            "NUM_STREAMS": share.lanes,
             # Said even for float32: on CPUs with AMX, OpenVINO would choose bfloat16 by itself.
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
         }
@@ -73,27 +74,28 @@ class OpenVino(Backend):
             {port.any_name: _shape(port) for port in compiled.inputs},
             {port.any_name: _shape(port) for port in compiled.outputs},
         )
-        self._request: Any = compiled.create_infer_request()
+        self.lanes = share.lanes
+        self._requests: list[Any] = [compiled.create_infer_request() for _ in range(share.lanes)]
         self._inputs = [compiled.input(name) for name in engine.manifest.inputs]
         self._heads = {head.name: compiled.output(head.name) for head in engine.manifest.heads}
         version = openvino.__version__.split("-")[0]
-        plural = "s" if threads > 1 else ""
-        self.detail = f"OpenVINO {version}, {precision}, {threads} thread{plural}"
+        self.detail = f"OpenVINO {version}, {precision}, {share}"
 
-    def run(self, *inputs: Any) -> Mapping[str, Any]:
+    def run(self, *inputs: Any, lane: int = 0) -> Mapping[str, Any]:
         """See ``Backend.run``."""
         feeds = dict(zip(self._inputs, inputs, strict=True))
         # In OpenVINO's own thread, which ``close`` joins: ``infer`` would compute in the caller's,
         # and OpenVINO 2026 writes to freed memory if such a thread ends while ``close`` runs (its
         # ThreadCleaner, openvino#33670, outlives the executor). ``Thread.join`` does not help: it
         # returns before the destructors of the thread's C++ variables have run.
-        self._request.start_async(feeds, share_inputs=True)
-        self._request.wait()
-        return {name: self._request.get_tensor(port).data for name, port in self._heads.items()}
+        request = self._requests[lane]
+        request.start_async(feeds, share_inputs=True)
+        request.wait()
+        return {name: request.get_tensor(port).data for name, port in self._heads.items()}
 
     def close(self) -> None:
         """See ``Backend.close``."""
-        self._request = None
+        self._requests = []
         self._inputs = []
         self._heads = {}
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from sdk.backends import Backend, check_graph
+from sdk.backends import Backend, Share, check_graph
 from sdk.backends.gpu import no_gpu
 from sdk.backends.graphs import read_graph
 from sdk.errors import BackendError
@@ -47,23 +47,23 @@ def unavailable(option: str, engine: EngineFile, model: ModelEntry, number: int)
 
 
 def load(
-    option: str, engine: EngineFile, model: ModelEntry, number: int, threads: int
+    option: str, engine: EngineFile, model: ModelEntry, number: int, share: Share
 ) -> OnnxRuntime:
     """Load one network size."""
-    return OnnxRuntime(option, engine, model, number, threads)
+    return OnnxRuntime(option, engine, model, number, share)
 
 
 class OnnxRuntime(Backend):
     """A session of ONNX Runtime. ``run`` returns fresh NumPy arrays."""
 
     def __init__(
-        self, option: str, engine: EngineFile, model: ModelEntry, number: int, threads: int
+        self, option: str, engine: EngineFile, model: ModelEntry, number: int, share: Share
     ) -> None:
         import onnxruntime
 
         graph = read_graph(engine, model)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = max(1, share.threads // share.lanes)
         options.log_severity_level = 3  # errors: its warnings speak to graph authors
         providers: list[Any] = ["CPUExecutionProvider"]
         if option == "cuda":
@@ -96,10 +96,13 @@ class OnnxRuntime(Backend):
         self.device = f"cuda:{number}" if option == "cuda" else "cpu"
         self.detail = f"ONNX Runtime {onnxruntime.__version__}, float32"
         if option != "cuda":
-            self.detail += f", {threads} thread{'s' if threads > 1 else ''}"
+            self.lanes = share.lanes
+            self.detail += f", {share}"
 
-    def run(self, *inputs: Any) -> Mapping[str, Any]:
-        """See ``Backend.run``."""
+    def run(self, *inputs: Any, lane: int = 0) -> Mapping[str, Any]:
+        """See ``Backend.run``. A session may run in several threads at once: a lane is nothing but
+        a turn, and with one thread a lane, each runs in its caller's."""
+        del lane
         feeds = dict(zip(self._inputs, inputs, strict=True))
         return dict(zip(self._heads, self._session.run(self._heads, feeds), strict=True))
 

@@ -22,7 +22,7 @@ import importlib.util
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sdk.backends import Backend, check_graph
+from sdk.backends import Backend, Share, check_graph
 from sdk.backends.gpu import no_gpu
 from sdk.errors import BackendError
 
@@ -94,9 +94,9 @@ def no_plan(
     )
 
 
-def load(option: str, engine: EngineFile, model: ModelEntry, number: int, threads: int) -> TensorRt:
+def load(option: str, engine: EngineFile, model: ModelEntry, number: int, share: Share) -> TensorRt:
     """Load one network size."""
-    del threads
+    del share
     return TensorRt(option, engine, model, number)
 
 
@@ -192,8 +192,9 @@ class TensorRt(Backend):
         if not self._context.execute_async_v3(self._stream.ptr):
             raise BackendError("TensorRT could not start the network; its log holds the reason")
 
-    def run(self, *inputs: Any) -> Mapping[str, Any]:
+    def run(self, *inputs: Any, lane: int = 0) -> Mapping[str, Any]:
         """See ``Backend.run``."""
+        del lane
         cupy = self._cupy
         if any(isinstance(array, cupy.ndarray) for array in inputs):
             # Written on the caller's stream: let that finish before this one reads.
