@@ -60,20 +60,26 @@ class Network:
         with self._lock:
             self.check_open()
             if size not in self._loaded:
-                for model in self.models:
-                    if model.size == size:
-                        break
-                else:
-                    sizes = [model.size for model in self.models]
-                    raise FrameError(
-                        f"the tensor is of size {size}; expected one of {sizes}. Give what "
-                        f"prepare(frame) returned"
-                    )
-                backend, passed = open_backend(self._file, model, **self._options)
+                backend = self.open(size)
                 self._loaded[size] = _Loaded(backend)
-                if self.first is None:
-                    self.first, self.passed = backend, passed
+                self.first = self.first or backend
             return self._loaded[size]
+
+    def open(self, size: tuple[int, ...]) -> Backend:
+        """A backend of one size, loaded anew."""
+        for model in self.models:
+            if model.size == size:
+                break
+        else:
+            sizes = [model.size for model in self.models]
+            raise FrameError(
+                f"the tensor is of size {size}; expected one of {sizes}. Give what prepare(frame) "
+                f"returned"
+            )
+        backend, passed = open_backend(self._file, model, **self._options)
+        if self.first is None:
+            self.passed = passed
+        return backend
 
     def run(self, *inputs: Any, read: Callable[[Mapping[str, Any]], Any]) -> Any:
         """Run on N frames, in turns of the engine's batch, and return what ``read`` makes of it.

@@ -306,8 +306,9 @@ class _Backend(Backend):
         where = device if device != "cpu" else f"{threads} thread{'s' if threads > 1 else ''}"
         self.detail = f"PyTorch {torch.__version__}, float32, {where}"
 
-    def run(self, *inputs: Any) -> Mapping[str, Any]:
+    def run(self, *inputs: Any, lane: int = 0) -> Mapping[str, Any]:
         """See ``Backend.run``."""
+        del lane
         with torch.inference_mode():
             outputs = self._network(*(torch.from_numpy(x).to(self.device) for x in inputs))
             return {head: outputs[head].cpu().numpy() for head in self._heads}
@@ -359,7 +360,7 @@ class _TorchNetwork(Network):
         super().__init__(cast("EngineFile", _NoFile(Path(name), manifest)), manifest.models)
         self.backend = _Backend(module, (head.name,), device)
 
-    def load(self, size: tuple[int, ...]) -> Backend:
+    def open(self, size: tuple[int, ...]) -> Backend:
         """The module itself, which runs at any size."""
         del size
         return self.backend

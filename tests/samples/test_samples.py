@@ -16,6 +16,7 @@ import pytest
 
 from samples import image, run, video, webcam
 from sdk import EngineError, FrameError, Matter, MatterError, VideoError
+from sdk.statistics import Stats, Times
 from tests.sdk import tiny_plate, tiny_sim
 from tests.sdk.clips import decode, read_image, write_clip
 from tests.sdk.conftest import Tiny
