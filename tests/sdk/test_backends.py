@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from sdk import backends, engine
+from sdk import Matter, backends, engine
 from sdk.backends import ORDER, Backend, gpu, graphs, open_backend, ort, tensorrt
 from sdk.backends.graphs import external_locations
 from sdk.backends.openvino import process_core
@@ -241,7 +242,7 @@ def test_what_cannot_run_is_passed_over_and_closed(
     class Broken(Backend):
         name, device, detail = "onnxruntime", "cpu", ""
 
-        def run(self, image: Any) -> Any:
+        def run(self, image: Any, lane: int = 0) -> Any:
             raise MemoryError("no memory for activations")
 
         def close(self) -> None:
@@ -621,3 +622,27 @@ def test_tensorrt_needs_a_gpu_then_cupy(engine_path: Path, monkeypatch: pytest.M
         assert reason == (
             "tensorrt_rtx is installed but CuPy is not: pip install 'matter-sdk[nvidia]'"
         )
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_lanes_run_at_once_and_keep_apart(tiny: Any, name: str) -> None:
+    """Each with an image of its own, many times over, through one Matter."""
+    pytest.importorskip(name)
+    frames = [np.full((32, 64, 3), 30 * number, np.uint8) for number in range(8)]
+    with Matter(tiny.build(), backend=name, threads=2, lanes=2) as matter:
+        assert matter.lanes == 2
+        assert "2 threads in 2 lanes" in matter.runtime
+        with ThreadPoolExecutor(8) as pool:
+            work = [
+                pool.submit(lambda f=frame: [matter(f).alpha for _ in range(30)])
+                for frame in frames
+            ]
+            for frame, job in zip(frames, work, strict=True):
+                for alpha in job.result():
+                    np.testing.assert_allclose(alpha, tiny.alpha(frame), atol=1e-6)
+
+
+def test_a_number_of_lanes_that_cannot_be(engine_path: Path) -> None:
+    for lanes in (0, 1.5, 65):
+        with pytest.raises(BackendError, match="lanes is .*; expected a whole number from 1 to 64"):
+            Matter(engine_path, lanes=lanes)  # type: ignore[arg-type]
