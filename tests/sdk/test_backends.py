@@ -644,5 +644,7 @@ def test_lanes_run_at_once_and_keep_apart(tiny: Any, name: str) -> None:
 
 def test_a_number_of_lanes_that_cannot_be(engine_path: Path) -> None:
     for lanes in (0, 1.5, 65):
-        with pytest.raises(BackendError, match="lanes is .*; expected a whole number from 1 to 64"):
+        with pytest.raises(
+            BackendError, match=r"lanes is .*; expected a whole number from 1 to 64"
+        ):
             Matter(engine_path, lanes=lanes)  # type: ignore[arg-type]
