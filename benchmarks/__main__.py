@@ -1,4 +1,4 @@
-"""The command ``python -m benchmarks``: ``kernels``, ``exports``, ``resources`` or ``pictures``."""
+"""The command ``python -m benchmarks``: kernels, networks and frames, exports, and more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import exports, gpu, machine, pictures, report, resources, scenes
+from benchmarks import (
+    exports,
+    gpu,
+    machine,
+    pictures,
+    pipeline,
+    report,
+    resources,
+    scenes,
+    temporal,
+)
 from benchmarks.measure import VARIABLES, Row, chosen
 from training.flags import size
 
@@ -81,6 +91,24 @@ def resource_table(args: argparse.Namespace) -> int:
     return 0
 
 
+def whole_frames(args: argparse.Namespace) -> int:
+    """Time whole networks, frames and files beside their rivals."""
+    command = " ".join(["python -m benchmarks", *args.given])
+    budget = 3.0 if args.quick else 20.0
+    paths = pipeline.report(
+        args.networks, args.threads, budget, args.output, command, compiled=args.compiled
+    )
+    print(*paths, sep="\n")
+    return 0
+
+
+def over_time(args: argparse.Namespace) -> int:
+    """Measure what the filter over time does to mattes."""
+    command = " ".join(["python -m benchmarks", *args.given])
+    print(*temporal.report(args.engine, args.output, command), sep="\n")
+    return 0
+
+
 def draw(args: argparse.Namespace) -> int:
     """Draw what `composite` makes of hair; print the table beside it."""
     picture, text = pictures.draw(args.output)
@@ -125,6 +153,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     exported.add_argument("--only", default="", metavar="NAME", help="networks that hold this")
     exported.add_argument("--output", type=Path, default=RESULTS)
     exported.set_defaults(run=export_table, given=given)
+    whole = commands.add_parser("pipeline", help="networks, frames and files beside their rivals")
+    whole.add_argument(
+        "--networks", nargs="+", choices=list(pipeline.NETWORKS), default=list(pipeline.NETWORKS)
+    )
+    whole.add_argument("--threads", type=numbers, default=[1, 2], metavar="1,2")
+    whole.add_argument("--compiled", action="store_true", help="torch.compile too: takes minutes")
+    whole.add_argument("--quick", action="store_true", help="a seventh of the time")
+    whole.add_argument("--output", type=Path, default=RESULTS)
+    whole.set_defaults(run=whole_frames, given=given)
+    filtered = commands.add_parser("temporal", help="flicker and dtSSD with and without the filter")
+    filtered.add_argument("--engine", type=Path, required=True)
+    filtered.add_argument("--output", type=Path, default=RESULTS)
+    filtered.set_defaults(run=over_time, given=given)
     compiled = commands.add_parser("resources", help="registers and spills of the CUDA kernels")
     compiled.add_argument("--output", type=Path, help="folder for resources.md")
     compiled.set_defaults(run=resource_table)

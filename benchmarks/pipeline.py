@@ -1,0 +1,262 @@
+"""Whole networks and whole frames: ours beside rivals, in the same rounds.
+
+Three questions, each answered by interleaved timing (``benchmarks.timing``):
+
+* **network**: a tensor to alpha, by each runtime bare and by ``Matter.infer``.
+* **frame**: a frame and a background to the composite, by ``Matter`` and by each runtime with
+  OpenCV around it (``benchmarks.subjects.ByHand``).
+* **file**: a video file to a video file, by ``sdk.video.matte_video``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine, scenes, subjects, tables
+from benchmarks.subjects import NETWORK, NETWORKS, ByHand, Subject, runtimes
+from benchmarks.timing import Statistics, interleave, statistics_of
+
+OURS = "Matter"
+QUALITIES = ("live", "balanced", "studio")
+
+
+@dataclass
+class Contest:
+    """What took turns. ``apart``: mean absolute difference of a rival's result from PyTorch's."""
+
+    question: str
+    network: str
+    size: str
+    threads: int
+    times: dict[str, Statistics] = field(default_factory=dict)
+    apart: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Video:
+    """One file to another: frames a second of each repetition, and milliseconds of each stage."""
+
+    network: str
+    size: str
+    quality: str
+    lanes: int
+    fps: Statistics
+    stages: dict[str, float]
+
+
+def network_contest(shown: Subject, threads: int, budget: float, *, compiled: bool) -> Contest:
+    """Ready tensors to alpha."""
+    import numpy as np
+
+    from sdk import Matter
+
+    with contextlib.ExitStack() as opened:
+        frame = scenes.frame(*scenes.SIZES["720p"])
+        hand = ByHand(shown, lambda _: {}, NETWORK)
+        image = hand.prepare(frame)
+        calls: dict[str, Callable[[], Any]] = {
+            name: functools.partial(lambda run: hand.fuse(run(image)), run)
+            for name, run in runtimes(shown, threads, compiled=compiled).items()
+        }
+        for name, arithmetic in _arithmetic().items():
+            matter = opened.enter_context(
+                Matter(shown.engine, threads=threads, device="cpu", arithmetic=arithmetic)
+            )
+            calls[f"{OURS} {name}"] = functools.partial(matter.infer, image)
+            bare = matter._network.load(matter.size)
+            calls[f"bare {name} ({matter.backend})"] = functools.partial(bare.run, image)
+        reference = calls["PyTorch eager"]()
+        contest = Contest("network", shown.name, f"{NETWORK[0]}×{NETWORK[1]}", threads)
+        for name, call in calls.items():
+            result = call()
+            if not isinstance(result, dict):
+                contest.apart[name] = float(np.abs(result - reference).mean())
+        contest.times = {n: times.steady for n, times in interleave(calls, budget).items()}
+    return contest
+
+
+def frame_contest(
+    shown: Subject, size: str, threads: int, budget: float, *, compiled: bool
+) -> Contest:
+    """A frame and a background to the composite."""
+    import numpy as np
+
+    from sdk import Matter
+
+    frame, behind = (scenes.frame(*scenes.SIZES[size], seed=seed) for seed in (0, 1))
+    with contextlib.ExitStack() as opened:
+        calls: dict[str, Callable[[], Any]] = {
+            f"{name}, OpenCV": functools.partial(ByHand(shown, run, NETWORK), frame, behind)
+            for name, run in runtimes(shown, threads, compiled=compiled).items()
+        }
+        for quality in QUALITIES:
+            matter = opened.enter_context(
+                Matter(shown.engine, threads=threads, device="cpu", quality=quality)
+            )
+            calls[f"{OURS} {quality}"] = functools.partial(
+                lambda matter: matter(frame).over(behind), matter
+            )
+        reference = calls["PyTorch eager, OpenCV"]().astype(np.float32)
+        contest = Contest("frame", shown.name, size, threads)
+        contest.apart = {
+            name: float(np.abs(call() - reference).mean()) for name, call in calls.items()
+        }
+        contest.times = {n: times.steady for n, times in interleave(calls, budget).items()}
+    return contest
+
+
+def file_run(shown: Subject, size: str, quality: str, lanes: int, frames: int, turns: int) -> Video:
+    """A noisy clip to a clip over a colour, some times."""
+    from sdk import Matter
+    from sdk.video import VideoWriter, matte_video
+
+    with tempfile.TemporaryDirectory() as name:
+        source, output = Path(name, "in.mp4"), Path(name, "out.mp4")
+        with VideoWriter(source, scenes.SIZES[size]) as writer:
+            shown_frames = [scenes.frame(*scenes.SIZES[size], seed=seed) for seed in range(6)]
+            for at in range(frames):
+                writer.write(shown_frames[at % len(shown_frames)])
+        with Matter(shown.engine, device="cpu", quality=quality, lanes=lanes) as matter:
+            matter(shown_frames[0])
+            reports = []
+            for _ in range(turns):
+                reports.append(matte_video(matter, source, output, background="green"))
+                output.unlink()
+    stages = {
+        stage: 1e3 * min(report.stages[stage] for report in reports) / frames
+        for stage in reports[0].stages
+    }
+    fps = statistics_of([report.fps for report in reports])
+    return Video(shown.name, size, quality, lanes, fps, stages)
+
+
+def _arithmetic() -> dict[str, str]:
+    """What ``Matter`` is asked to compute in → the word for it in a table."""
+    return {name: name for name in ("float32", "measured", "fastest")}
+
+
+def overhead(contest: Contest) -> Iterator[tuple[str, float]]:
+    """How much longer ``Matter`` takes than its backend bare, as a share."""
+    for name, times in contest.times.items():
+        if name.startswith("bare "):
+            asked = name.split()[1]
+            yield asked, contest.times[f"{OURS} {asked}"].median / times.median - 1
+
+
+def table_of(contest: Contest) -> str:
+    """A contest, the fastest first."""
+    ranked = sorted(contest.times.items(), key=lambda item: item[1].median)
+    unit = "of alpha" if contest.question == "network" else "levels"
+    lines = [
+        (
+            name,
+            f"{1e3 * times.median:.1f}",
+            f"{1e3 * times.p10:.1f}–{1e3 * times.p90:.1f}",
+            f"{1 / times.median:.0f}",
+            f"{contest.apart[name]:.1e}" if name in contest.apart else "",
+        )
+        for name, times in ranked
+    ]
+    head = ("", "ms", "p10–p90", "a second", f"from PyTorch, {unit}")
+    return tables.table(head, lines)
+
+
+def videos_table(videos: Sequence[Video]) -> str:
+    """Frame rates and stages of files."""
+    stages = list(videos[0].stages)
+    head = ("network", "size", "quality", "lanes", "frames/s", *(f"{stage} ms" for stage in stages))
+    lines = [
+        (
+            video.network,
+            video.size,
+            video.quality,
+            str(video.lanes),
+            f"{video.fps.median:.1f} ({video.fps.minimum:.1f} at least)",
+            *(f"{video.stages[stage]:.1f}" for stage in stages),
+        )
+        for video in videos
+    ]
+    return tables.table(head, lines)
+
+
+def run(
+    names: Sequence[str], threads: Sequence[int], budget: float, *, compiled: bool
+) -> tuple[list[Contest], list[Video]]:
+    """Everything for some networks, with progress on stderr."""
+    contests, videos = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            _say(f"building {name}")
+            shown = subjects.subject(name, NETWORK, Path(folder))
+            for count in threads:
+                _say(f"{name}, network, {count} thread(s)")
+                contests.append(network_contest(shown, count, budget, compiled=compiled))
+                for size in ("720p", "1080p"):
+                    _say(f"{name}, {size} frames, {count} thread(s)")
+                    contests.append(frame_contest(shown, size, count, budget, compiled=compiled))
+            lanes = machine.usable_cores()
+            for size in ("720p", "1080p"):
+                for quality in ("live", "balanced"):
+                    _say(f"{name}, {size} files, {quality}")
+                    videos.append(file_run(shown, size, quality, lanes, 240, 3))
+    return contests, videos
+
+
+def report(
+    names: Sequence[str],
+    threads: Sequence[int],
+    budget: float,
+    output: Path,
+    command: str,
+    *,
+    compiled: bool,
+) -> list[Path]:
+    """Measure, print and write; returns the files."""
+    unknown = [name for name in names if name not in NETWORKS]
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is no network; expected some of {', '.join(NETWORKS)}")
+    facts = machine.describe() | {"command": command, "load_before": machine.load_average()}
+    contests, videos = run(names, threads, budget, compiled=compiled)
+    facts["load_after"] = machine.load_average()
+    parts = [
+        "# Networks and frames beside their rivals",
+        f"`{command}`, {facts['date']}, commit {facts['commit']}.",
+        f"{facts['cpu']}, {facts['cores']} cores; load average before "
+        f"{' '.join(map(str, facts['load_before']))}, after "
+        f"{' '.join(map(str, facts['load_after']))}. "
+        + ", ".join(f"{name} {version}" for name, version in facts["versions"].items()),
+    ]
+    for contest in contests:
+        plural = "s" if contest.threads > 1 else ""
+        parts.append(
+            f"## {contest.network}: {contest.question} {contest.size}, {contest.threads} "
+            f"thread{plural}"
+        )
+        parts.append(table_of(contest))
+        parts += [f"Matter beyond its backend, {n}: {s:+.1%}." for n, s in overhead(contest)]
+    parts += ["## Files", videos_table(videos)]
+    text = "\n\n".join(parts) + "\n"
+    print(text)
+    output.mkdir(parents=True, exist_ok=True)
+    kind = machine.kind(facts["cpu"], facts["cores"])
+    paths = [output / f"pipeline-{kind}.{ending}" for ending in ("md", "json")]
+    paths[0].write_text(text, encoding="utf-8")
+    data = {
+        "machine": facts,
+        "contests": [asdict(contest) for contest in contests],
+        "videos": [asdict(video) for video in videos],
+    }
+    paths[1].write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    return paths
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
