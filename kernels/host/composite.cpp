@@ -143,6 +143,10 @@ MATTER_CLONES void spread_soft(const u8* kinds, i64 step, u8* out, i64 n) {
     }
 }
 
+void join_kinds(const u8* kinds, u8* joined, i64 n) {
+    for (i64 i = 0; i < n; ++i) joined[i] = kinds[i] == joined[i] ? kinds[i] : u8(soft);
+}
+
 // ---- the picture
 
 typedef float Float8 __attribute__((vector_size(32)));
@@ -554,45 +558,39 @@ private:
         });
     }
 
-    // What a strip of the frame comes to between two rows of the matte.
-    u8 kind_of(i64 x, Between y) const {
+    // What a strip of the frame comes to at a row of the matte.
+    u8 kind_of(i64 x, i64 row) const {
         const i64 first = columns_.places[x].first;
         const i64 n = columns_.places[std::min(x + strip, pictures_.width) - 1].next + 1 - first;
-        const u8 *upper = &kinds_[y.first * width_ + first], *lower = &kinds_[y.next * width_ + first];
-        const u8 kind = upper[0];
+        const u8 *kinds = &kinds_[row * width_ + first], kind = kinds[0];
         int same = 1;
-        for (i64 i = 0; i < n; ++i) same &= upper[i] == kind && lower[i] == kind;
+        for (i64 i = 0; i < n; ++i) same &= kinds[i] == kind;
         return same ? kind : u8(soft);
     }
 
     // The rows that are blended together, between those of the matte.
-    struct Place {
-        Between rows[Pictures::rows];
+    using Places = std::array<Between, Pictures::rows>;
 
-        bool like(const Place& other) const {
-            bool same = true;
-            for (int k = 0; k < Pictures::rows; ++k)
-                same = same && rows[k].first == other.rows[k].first && rows[k].next == other.rows[k].next;
-            return same;
-        }
-    };
-
-    void blend() const {
+    void blend() {
         const Axis ys = make_axis(int(height_), int(pictures_.height));
         const i64 width = pictures_.width, strips = (width + strip - 1) / strip;
+        u8* const strip_kinds = scratch_.take<u8>(height_ * strips);
+        for (i64 row = 0; row < height_; ++row)
+            for (i64 s = 0; s < strips; ++s) strip_kinds[row * strips + s] = kind_of(s * strip, row);
 #pragma omp parallel num_threads(threads_) if (threads_ > 1)
         {
             std::vector<float> room(most_lanes * (width_ + 9));
             std::vector<u8> kinds(strips + 1, 3);  // ends with one that is like none
-            Place last = {{{-1, -1, 0.0f}}};
 #pragma omp for schedule(static)
             for (i64 y = 0; y < pictures_.height; y += Pictures::rows) {
-                Place at;
+                Places at;
                 for (int k = 0; k < Pictures::rows; ++k)
-                    at.rows[k] = between_pixels(ys, int(std::min(y + k, pictures_.height - 1)));
-                if (!at.like(last))
-                    for (i64 s = 0; s < strips; ++s) kinds[s] = kind_of(s * strip, at);
-                last = at;
+                    at[k] = between_pixels(ys, int(std::min(y + k, pictures_.height - 1)));
+                std::memcpy(kinds.data(), &strip_kinds[at[0].first * strips], strips);
+                for (const Between& row : at) {
+                    join_kinds(&strip_kinds[row.first * strips], kinds.data(), strips);
+                    join_kinds(&strip_kinds[row.next * strips], kinds.data(), strips);
+                }
                 for (i64 begin = 0, end; begin < strips; begin = end) {
                     for (end = begin + 1; kinds[end] == kinds[begin];) ++end;
                     blend_run(y, at, begin * strip, std::min(end * strip, width), kinds[begin], room);
@@ -601,14 +599,8 @@ private:
         }
     }
 
-    u8 kind_of(i64 x, const Place& at) const {
-        const u8 kind = kind_of(x, at.rows[0]);
-        bool same = true;
-        for (int k = 1; k < Pictures::rows; ++k) same = same && kind_of(x, at.rows[k]) == kind;
-        return same ? kind : u8(soft);
-    }
-
-    void blend_run(i64 y, const Place& at, i64 begin, i64 end, u8 kind, std::vector<float>& room) const {
+    void blend_run(i64 y, const Places& at, i64 begin, i64 end, u8 kind,
+                   std::vector<float>& room) const {
         const i64 width = pictures_.width;
         float* alphas = job_.alpha_out == nullptr ? nullptr : job_.alpha_out + y * width;
         if (kind != soft) {
@@ -624,11 +616,11 @@ private:
     }
 
     // The lanes of the matte's columns that pixels begin .. end - 1 lie between.
-    void fill_lanes(const Place& at, i64 begin, i64 end, float* lane, i64 stride) const {
+    void fill_lanes(const Places& at, i64 begin, i64 end, float* lane, i64 stride) const {
         const i64 first = columns_.places[begin].first;
         const i64 count = columns_.places[end - 1].next + 1 - first;
-        const auto above = [&](int k) { return at.rows[k].first * width_ + first; };
-        const auto below = [&](int k) { return at.rows[k].next * width_ + first; };
+        const auto above = [&](int k) { return at[k].first * width_ + first; };
+        const auto below = [&](int k) { return at[k].next * width_ + first; };
         const auto finish = [&] {
             lane[width_] = lane[width_ - 1];
             lane += stride;
@@ -636,12 +628,12 @@ private:
         for (int k = 0; k < Pictures::rows; ++k) {
             for (int c = guided_ ? 0 : 3; c < 4; ++c, finish()) {
                 const float* plane = planes_ + c * plane_;
-                mix_floats(plane + above(k), plane + below(k), at.rows[k].part, lane + first, count);
+                mix_floats(plane + above(k), plane + below(k), at[k].part, lane + first, count);
             }
             if (!job_.clean) continue;
             for (const int c : Pictures::estimates) {
                 const u8* plane = estimates_ + c * plane_;
-                mix_bytes(plane + above(k), plane + below(k), at.rows[k].part, lane + first, count);
+                mix_bytes(plane + above(k), plane + below(k), at[k].part, lane + first, count);
                 finish();
             }
         }
@@ -651,7 +643,7 @@ private:
                 const u8* plane = estimates_ + c * plane_;
                 const u8* const upper[2] = {plane + above(0), plane + above(1)};
                 const u8* const lower[2] = {plane + below(0), plane + below(1)};
-                mix_means(upper, lower, at.rows, lane + first, count);
+                mix_means(upper, lower, at.data(), lane + first, count);
                 finish();
             }
         }
