@@ -65,8 +65,7 @@ def alpha_blend(
     if isinstance(foreground, YUV):
         _check_plain(premultiplied, linear)
         return _blend_planes(foreground, background, alpha, out, stream)
-    if isinstance(background, YUV):
-        raise yuv.behind_an_array()
+    yuv.check_behind_an_array(background)
     plain = is_colour(background)
     image = None if plain else background
     place = _arrays.target(stream, foreground=foreground, background=image, alpha=alpha, out=out)

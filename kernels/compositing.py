@@ -87,9 +87,8 @@ def composite(
     plain, planar = is_colour(background), isinstance(frame, YUV)
     if planar:
         pictures = yuv.together(frame, background, out, "frame", plain)
-    elif isinstance(background, YUV):
-        raise yuv.behind_an_array()
     else:
+        yuv.check_behind_an_array(background)
         pictures = {"frame": frame, "background": None if plain else background, "out": out}
     heads = {"glance": glance, "focus": focus}
     place = _arrays.target(stream, **pictures, alpha=alpha, **heads, alpha_out=alpha_out)

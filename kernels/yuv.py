@@ -233,11 +233,12 @@ def _alike(other: Any, frame: YUV, name: str, beside: str, remedy: str) -> YUV:
     return other
 
 
-def behind_an_array() -> KernelError:
-    """What is wrong with a background in planes where the frame is none."""
-    return KernelError(
-        "background is a YUV behind an array, expected both of one kind: pass background.bgr()"
-    )
+def check_behind_an_array(background: Any) -> None:
+    """Raise KernelError if `background`, behind a frame that is an array, is a YUV."""
+    if isinstance(background, YUV):
+        raise KernelError(
+            "background is a YUV behind an array, expected both of one kind: pass background.bgr()"
+        )
 
 
 def output(

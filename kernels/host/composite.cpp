@@ -188,11 +188,11 @@ MATTER_PART void enlarge(const float* values, const Columns& columns, i64 x, flo
     }
 }
 
-// The matte, and with `clean` the estimates, at the heights of the rows that are blended together: lane
-// after lane, `stride` values apart. See Interleaved and Planar for their order.
+// The matte, and with `clean` the estimates, at the heights of the rows that are blended together: for each
+// row the lanes of the matte and those of its own estimates, then the estimates that the rows share.
 struct Lanes {
     const float* values;
-    i64 stride;
+    i64 stride;  // of lanes
     bool guided, clean;
 
     int of_matte() const { return guided ? 4 : 1; }  // three of slopes and the rest, or alpha
@@ -222,7 +222,7 @@ MATTER_PART void clean_strip(const float* f, const float* b, const float* alpha,
 struct Interleaved {
     static constexpr int rows = 1;  // that are blended together
     static constexpr float epsilon = guide_epsilon;
-    // Lanes of the estimates that follow the matte's for each row, and those for all rows.
+    // Of the planes of estimates, f and then b: those of each row, and those that the rows share.
     static constexpr std::array<int, 6> estimates = {0, 1, 2, 3, 4, 5};
     static constexpr std::array<int, 0> shared = {};
 
@@ -325,8 +325,8 @@ MATTER_PART void widen(const u8* samples, int n, float* out, int most) {
 }
 
 // U and V of a strip.
-MATTER_PART void take_colours(const Planar& pictures, const u8* const* planes, const i64* rows, i64 y, i64 x,
-                              int n, float (*colours)[strip / 2]) {
+MATTER_PART void take_colours(const Planar& pictures, const u8* const* planes, const i64* rows, i64 y,
+                              i64 x, int n, float (*colours)[strip / 2]) {
     const int blocks = (n + 1) / 2;
     if (pictures.planes == 3) {
         for (int c = 0; c < 2; ++c)
@@ -341,7 +341,8 @@ MATTER_PART void take_colours(const Planar& pictures, const u8* const* planes, c
     }
 }
 
-MATTER_PART void store_colours(const Planar& pictures, const u8 (*colours)[strip / 2], i64 y, i64 x, int n) {
+MATTER_PART void store_colours(const Planar& pictures, const u8 (*colours)[strip / 2], i64 y, i64 x,
+                               int n) {
     const int blocks = (n + 1) / 2;
     if (pictures.planes == 3) {
         for (int c = 0; c < 2; ++c)
@@ -363,8 +364,8 @@ MATTER_PART void halve(const float* values, float* out) {
 
 // n pixels of a strip that begins at pixel x of rows y and y + 1. Without the latter row y is done twice,
 // and counts twice in the colours.
-MATTER_PART void blend_pair(const Planar& pictures, const Lanes& lanes, const Columns& columns, i64 y, i64 x,
-                            int n, float* alphas) {
+MATTER_PART void blend_pair(const Planar& pictures, const Lanes& lanes, const Columns& columns, i64 y,
+                            i64 x, int n, float* alphas) {
     constexpr int half = strip / 2;
     const i64 lines[2] = {y, std::min(y + 1, pictures.height - 1)};
     const int matte = lanes.of_matte(), count = matte + (lanes.clean ? 2 : 0);
@@ -686,8 +687,8 @@ void composite(Image frame, Image background, Alpha alpha, bool guided, bool cle
     Composite(job, pictures).run();
 }
 
-void composite_planes(Planes frame, Planes background, Alpha alpha, bool guided, bool clean, OutPlanes out,
-                      OutAlpha alpha_out) {
+void composite_planes(Planes frame, Planes background, Alpha alpha, bool guided, bool clean,
+                      OutPlanes out, OutAlpha alpha_out) {
     Planar pictures = {};
     pictures.height = i64(out[0].shape(0));
     pictures.width = i64(out[0].shape(1));
