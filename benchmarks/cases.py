@@ -193,6 +193,26 @@ def composite(size: Size, **options: bool) -> Contest:
     )
 
 
+def composite_yuv(size: Size, **options: bool) -> Contest:
+    """The same in planes, as a video file's frames come and go."""
+    front, back = i420(scenes.frame(*size)), i420(scenes.frame(*size, seed=1))
+    alpha = scenes.matte(*scenes.NETWORK)
+
+    def call(
+        y: Any, u: Any, v: Any, back_y: Any, back_u: Any, back_v: Any, alpha: Any, **given: Any
+    ) -> Any:
+        return kernels.composite(YUV((y, u, v)), YUV((back_y, back_u, back_v)), alpha, **given)
+
+    return Contest(
+        call,
+        front | {f"back_{name}": plane for name, plane in back.items()} | {"alpha": alpha},
+        options,
+        3 * sum(plane.nbytes for plane in front.values()) + alpha.nbytes,
+        "composite_yuv",
+        Bound(mean=2) if options["guided"] or options["clean"] else Bound(most=1),
+    )
+
+
 def foreground(size: Size) -> Contest:
     """The subject's own colours."""
     frame, alpha = scenes.frame(*size), scenes.matte(*size)
@@ -265,6 +285,10 @@ CASES = [
     Case("composite guided", _part(composite, guided=True, clean=False), Aim(milliseconds=4)),
     Case("composite clean", _part(composite, guided=False, clean=True), Aim(milliseconds=4)),
     Case("composite guided clean", _part(composite, guided=True, clean=True), Aim(milliseconds=4)),
+    Case("composite I420", _part(composite_yuv, guided=False, clean=False)),
+    Case("composite I420 guided", _part(composite_yuv, guided=True, clean=False)),
+    Case("composite I420 clean", _part(composite_yuv, guided=False, clean=True)),
+    Case("composite I420 guided clean", _part(composite_yuv, guided=True, clean=True)),
     Case("foreground", foreground),
     Case(
         "collaborative_fusion",

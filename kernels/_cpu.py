@@ -99,6 +99,21 @@ def alpha_blend(
         _host.alpha_blend_bytes(foreground, background, alpha, out, premultiplied)
 
 
+def _with_samples(planes: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+    """Planes as H×W×C, of one sample or two."""
+    return [plane.reshape((*plane.shape[:2], -1)) for plane in planes]
+
+
+def _background_planes(
+    background: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], front: list[NDArray[np.uint8]]
+) -> list[NDArray[np.uint8]]:
+    """As `_with_samples`; a colour, Y, U and V, in planes like `front`."""
+    if not isinstance(background, np.ndarray):
+        return _with_samples(background)
+    parts = np.split(background, [1, 2][: len(front) - 1])
+    return [_colour_rows(part, plane.shape) for part, plane in zip(parts, front, strict=True)]
+
+
 def alpha_blend_planes(
     foreground: Sequence[NDArray[np.uint8]],
     background: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
@@ -106,13 +121,9 @@ def alpha_blend_planes(
     out: Sequence[NDArray[np.uint8]],
 ) -> None:
     """Planes H×W and ⌈H/2⌉×⌈W/2⌉, or ⌈H/2⌉×⌈W/2⌉×2, by `alpha` H×W; a colour is Y, U and V."""
-    front, view = ([p.reshape((*p.shape[:2], -1)) for p in planes] for planes in (foreground, out))
-    if isinstance(background, np.ndarray):
-        parts = np.split(background, [1, 2][: len(front) - 1])
-        back = [_colour_rows(part, p.shape) for part, p in zip(parts, front, strict=True)]
-    else:
-        back = [p.reshape((*p.shape[:2], -1)) for p in background]
-    _host.alpha_blend_planes(front, back, alpha[None], view)
+    front = _with_samples(foreground)
+    back = _background_planes(background, front)
+    _host.alpha_blend_planes(front, back, alpha[None], _with_samples(out))
 
 
 # ---- pooling
@@ -162,6 +173,21 @@ def composite(
     if background.ndim == 1:
         background = _colour_rows(background, frame.shape)
     _host.composite(frame, background, alpha, guided, clean, out, alpha_out)
+
+
+def composite_planes(
+    frame: Sequence[NDArray[np.uint8]],
+    background: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+    alpha: NDArray[np.float32],
+    guided: bool,
+    clean: bool,
+    out: Sequence[NDArray[np.uint8]],
+    alpha_out: NDArray[np.float32] | None,
+) -> None:
+    """As `composite`, of planes H×W and ⌈H/2⌉×⌈W/2⌉, or ⌈H/2⌉×⌈W/2⌉×2; a colour is Y, U and V."""
+    front = _with_samples(frame)
+    back = _background_planes(background, front)
+    _host.composite_planes(front, back, alpha, guided, clean, _with_samples(out), alpha_out)
 
 
 # ---- temporal

@@ -249,20 +249,33 @@ def alpha_blend(
     _launch("blend", kernel, height * ((width + 3) // 4), count, (*arguments, *options))
 
 
+def _planes(planes: Any) -> tuple[Any, ...]:
+    """Three planes with their strides of rows, of which NV12 has two and a colour none."""
+    given = [value for plane in planes for value in (plane, *_strides(plane, 1))]
+    return (*given, *[np.int64(0)] * (6 - len(given)))
+
+
+def _two_frames(foreground: Any, background: Any) -> tuple[Any, ...]:
+    """Both frames in planes; or one, and a colour in Y, U and V."""
+    behind = () if isinstance(background, np.ndarray) else background
+    return (*_planes(foreground), *_planes(behind), *_colour(background))
+
+
+def _written(planes: Any) -> tuple[Any, ...]:
+    """Three planes of a result, of which NV12 has two."""
+    return (*planes, *[np.int64(0)] * (3 - len(planes)))
+
+
 def alpha_blend_planes(foreground: Any, background: Any, alpha: Any, out: Any) -> None:
     """Planes H×W and ⌈H/2⌉×⌈W/2⌉, or ⌈H/2⌉×⌈W/2⌉×2, by `alpha` H×W; a colour is Y, U and V."""
     height, width = out[0].shape
-    none = np.int64(0)
-    arguments: list[Any] = []
-    for planes in (foreground, () if isinstance(background, np.ndarray) else background):
-        for plane in planes:
-            arguments += (plane, *_strides(plane, 1))
-        arguments += (none, none) * (3 - len(planes))
-    arguments += (*_colour(background), alpha, *_strides(alpha, 1), *out)
-    arguments += (none,) * (3 - len(out))
-    arguments += (np.int64(height), np.int64(width))
+    arguments = (
+        *_two_frames(foreground, background),
+        *(alpha, *_strides(alpha, 1), *_written(out)),
+        *(np.int64(height), np.int64(width)),
+    )
     groups = ((height + 1) // 2) * ((width + 7) // 8)
-    _launch("blend", "matter_alpha_blend_planes", groups, 1, tuple(arguments))
+    _launch("blend", "matter_alpha_blend_planes", groups, 1, arguments)
 
 
 # ---- pooling
@@ -326,27 +339,58 @@ def _blur_fusion(frame: Any, alpha: Any) -> tuple[tuple[Any, ...], Any, Any]:
 # ---- composite
 
 
+def _composite(kernel: str, count: int, *arguments: Any) -> None:
+    _launch("composite", f"matter_composite_{kernel}", count, 1, arguments)
+
+
 def composite(
     frame: Any, background: Any, alpha: Any, guided: bool, clean: bool, out: Any, alpha_out: Any
 ) -> None:
     """`frame` by `alpha` h×w over `background`, H×W×3 or a colour; alpha H×W into `alpha_out`."""
+    none = np.int64(0)
+    back = (none, none) if isinstance(background, np.ndarray) else (
+        background, *_strides(background, 1)
+    )  # fmt: skip
+    guide = _guide([frame], alpha, guided, clean)
+    arguments = (frame, *_strides(frame, 1), *back, *_colour(background), *guide, out)
     height, width = frame.shape[:2]
+    _composite("blend", height * width, *arguments, *_alpha_out(alpha_out, guide))
+
+
+def composite_planes(
+    frame: Any, background: Any, alpha: Any, guided: bool, clean: bool, out: Any, alpha_out: Any
+) -> None:
+    """As `composite`, of planes H×W and ⌈H/2⌉×⌈W/2⌉, or ⌈H/2⌉×⌈W/2⌉×2; a colour is Y, U and V."""
+    guide = _guide(frame, alpha, guided, clean)
+    arguments = (*_two_frames(frame, background), *guide, *_written(out))
+    height, width = frame[1].shape[:2]
+    _composite("blend_planes", height * width, *arguments, *_alpha_out(alpha_out, guide))
+
+
+def _alpha_out(alpha_out: Any, guide: tuple[Any, ...]) -> tuple[Any, np.int32]:
+    """The array that alpha is written to, or any, and whether it is."""
+    return guide[0] if alpha_out is None else alpha_out, np.int32(alpha_out is not None)
+
+
+def _guide(planes: Any, alpha: Any, guided: bool, clean: bool) -> tuple[Any, ...]:
+    """What is made at the matte's size, as both kernels that blend take it; and all the sides.
+
+    `planes` are a frame H×W×3, or its planes.
+    """
+    height, width = planes[0].shape[:2]
     small = min(alpha.shape[0], height), min(alpha.shape[1], width)
     guided = guided and small != (height, width)
     sides, small_sides = tuple(map(np.int64, (height, width))), tuple(map(np.int64, small))
-    frame_row = np.int64(frame.strides[0])
-
-    def launch(kernel: str, count: int, *arguments: Any) -> None:
-        _launch("composite", f"matter_composite_{kernel}", count, 1, arguments)
-
     matte = empty(small, np.float32)
-    alpha_row = np.int64(alpha.strides[0] // alpha.dtype.itemsize)
     pixels = small[0] * small[1]
-    launch("matte", pixels, alpha, alpha_row, *map(np.int64, alpha.shape), *small_sides, matte)
+    matte_sides = (*_strides(alpha, 1), *map(np.int64, alpha.shape))
+    _composite("matte", pixels, alpha, *matte_sides, *small_sides, matte)
     guide, lanes, estimates = matte, 1, matte  # where there are no estimates, none are read
     if guided or clean:
         reduced = empty((*small, 3), np.uint8)
-        launch("reduce", pixels, frame, frame_row, *sides, *small_sides, reduced)
+        colour_sides = tuple(map(np.int64, planes[-1].shape[:2]))
+        given = (*_channels(planes), *sides, *colour_sides, *small_sides)
+        _composite("reduce", pixels, *given, reduced)
     if clean:
         picture, wide, sums = _blur_fusion(reduced, matte)
         estimates = empty((*small, 8), np.uint8)
@@ -354,19 +398,21 @@ def composite(
         _launch("foreground", "matter_foreground_estimates", pixels, 1, arguments)
     if guided:
         slopes = empty((*small, 3), np.float32)
-        launch("slopes", pixels, reduced, matte, *small_sides, slopes)
+        in_planes = np.int32(len(planes) > 1)
+        _composite("slopes", pixels, reduced, matte, *small_sides, in_planes, slopes)
         guide, lanes = empty((*small, 4), np.float32), 4
-        launch("guide", pixels, reduced, matte, slopes, *small_sides, guide)
-    none = np.int64(0)
-    back = (none, none) if isinstance(background, np.ndarray) else (
-        background, *_strides(background, 1)
-    )  # fmt: skip
-    blended = (
-        *(frame, frame_row, *back, *_colour(background)),
-        *(guide, np.int64(lanes), estimates, np.int32(clean), *small_sides, *sides, out),
-        *(matte if alpha_out is None else alpha_out, np.int32(alpha_out is not None)),
-    )
-    launch("blend", height * width, *blended)
+        _composite("guide", pixels, reduced, matte, slopes, *small_sides, guide)
+    return guide, np.int64(lanes), estimates, np.int32(clean), *small_sides, *sides
+
+
+def _channels(planes: Any) -> Iterator[Any]:
+    """The three channels of a frame or its planes, with the strides of rows and samples."""
+    for plane in planes:
+        if plane.ndim == 2:
+            yield from (plane, *_strides(plane, 2))
+        else:
+            for c in range(plane.shape[2]):
+                yield from (plane[..., c : c + 1], *_strides(plane, 2))
 
 
 # ---- temporal

@@ -97,6 +97,15 @@ def composite(
     out: NDArray[uint8],
     alpha_out: NDArray[float32] | None,
 ) -> None: ...
+def composite_planes(
+    frame: Sequence[NDArray[uint8]],
+    background: Sequence[NDArray[uint8]],
+    alpha: NDArray[float32],
+    guided: bool,
+    clean: bool,
+    out: Sequence[NDArray[uint8]],
+    alpha_out: NDArray[float32] | None,
+) -> None: ...
 
 # ---- temporal
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels import _arrays
+from kernels import _arrays, yuv
 from kernels.spec import KernelError
-from kernels.yuv import YUV, checked
+from kernels.yuv import YUV
 
 
 def alpha_blend(
@@ -65,10 +65,7 @@ def alpha_blend(
     if isinstance(foreground, YUV):
         _check_plain(premultiplied, linear)
         return _blend_planes(foreground, background, alpha, out, stream)
-    if isinstance(background, YUV):
-        raise KernelError(
-            "background is a YUV behind an array, expected both of one kind: pass background.bgr()"
-        )
+    yuv.check_behind_an_array(background)
     plain = is_colour(background)
     image = None if plain else background
     place = _arrays.target(stream, foreground=foreground, background=image, alpha=alpha, out=out)
@@ -113,56 +110,39 @@ def alpha_blend(
 
 
 def _blend_planes(foreground: YUV, background: Any, alpha: Any, out: Any, stream: Any) -> YUV:
-    frames = {"foreground": foreground}
-    plain = is_colour(background)
-    if not plain:
-        frames["background"] = _alike(
-            background,
-            foreground,
-            "background",
-            " or a colour (blue, green, red): convert it once with "
-            f"kernels.yuv.YUV.from_bgr(image, {_settings(foreground)}), where image is "
-            "background.bgr() of a YUV",
-        )
-    if out is not None:
-        frames["out"] = _alike(out, foreground, "out", ": leave out=None to have it made")
-    arrays = {part: plane for name in frames for part, plane in frames[name].named(name).items()}
-    place = _arrays.target(stream, **arrays, alpha=alpha)
+    given = yuv.together(foreground, background, out, "foreground", is_colour(background))
+    place = _arrays.target(stream, **given, alpha=alpha)
     matte = place.view(alpha)
     with place.on(foreground.planes[0], stream):
-        front = checked(place, foreground, "foreground")
+        front = yuv.checked(place, foreground, "foreground")
         size = tuple(front[0].shape)
         _arrays.check_alpha(matte, size, "foreground.y", size)
-        back: Any
-        if plain:
-            colour = tuple(map(int, colour_values(background, np.uint8)))
-            back = _colour_in_yuv(colour, foreground.matrix, foreground.full_range)
-        else:
-            back = checked(place, background, "background")
-            if tuple(back[0].shape) != size:
-                raise KernelError(
-                    f"background.y is {_arrays.text(back[0].shape)}, expected "
-                    f"{_arrays.text(size)} like the foreground: resize it before it is "
-                    "converted to YUV"
-                )
-        results, views = _output(place, out, front, foreground)
+        back = background_planes(place, background, foreground, front, "foreground")
+        result, views = yuv.output(place, out, foreground, front)
         matte = _arrays.rows_contiguous(place, matte, 1)
         place.alpha_blend_planes(front, back, matte, views)
-    if out is not None:
-        return out  # type: ignore[no-any-return]
-    return YUV(results, foreground.matrix, foreground.full_range)
+    return result
 
 
-def _output(
-    place: ModuleType, out: YUV | None, front: tuple[Any, ...], foreground: YUV
-) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """The planes to return and their views to write, in the sizes of `front`."""
-    planes = out.planes if out is not None else (None,) * len(front)
-    pairs = [
-        _arrays.output(place, plane, tuple(like.shape), np.uint8, name)
-        for plane, like, name in zip(planes, front, foreground.named("out"), strict=True)
-    ]
-    return tuple(result for result, _ in pairs), tuple(view for _, view in pairs)
+def background_planes(
+    place: ModuleType, background: Any, frame: YUV, front: tuple[Any, ...], name: str
+) -> Any:
+    """Views of a background's planes behind `front`, those of `frame`; of a colour Y, U and V.
+
+    Raises:
+        KernelError: a colour out of range, planes of another size than those of the frame `name`.
+    """
+    if is_colour(background):
+        colour = tuple(map(int, colour_values(background, np.uint8)))
+        return _colour_in_yuv(colour, frame.matrix, frame.full_range)
+    back = yuv.checked(place, background, "background")
+    size = front[0].shape
+    if tuple(back[0].shape) != tuple(size):
+        raise KernelError(
+            f"background.y is {_arrays.text(back[0].shape)}, expected {_arrays.text(size)} like "
+            f"the {name}: resize it before it is converted to YUV"
+        )
+    return back
 
 
 def _check_plain(premultiplied: bool, linear: bool) -> None:
@@ -186,31 +166,6 @@ def _check_linear(linear: bool, premultiplied: bool, dtype: Any) -> None:
             "linear=True with premultiplied=True, expected one of them: multiply the foreground by "
             "alpha in linear light, and blend float32 images with premultiplied=True"
         )
-
-
-def _settings(frame: YUV) -> str:
-    return f"layout={frame.layout!r}, matrix={frame.matrix!r}, full_range={frame.full_range}"
-
-
-def _alike(frame: Any, foreground: YUV, name: str, remedy: str) -> YUV:
-    """`frame`, a YUV with the foreground's layout, matrix and range."""
-    count = len(foreground.planes)
-    if not isinstance(frame, YUV):
-        kind = f"{type(frame).__module__}.{type(frame).__qualname__}"
-        raise KernelError(
-            f"{name} is a {kind}, expected {count} arrays in a kernels.yuv.YUV like the "
-            f"foreground{remedy}"
-        )
-    if (len(frame.planes), frame.matrix, frame.full_range) != (
-        count,
-        foreground.matrix,
-        foreground.full_range,
-    ):
-        raise KernelError(
-            f"{name} is a YUV with {_settings(frame)}, expected {_settings(foreground)} like the "
-            f"foreground{remedy}"
-        )
-    return frame
 
 
 def is_colour(background: Any) -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from kernels import _arrays
-from kernels.blending import colour_values, is_colour
+from kernels import _arrays, yuv
+from kernels.blending import background_planes, colour_values, is_colour
 from kernels.blur_fusion import checked_frame
 from kernels.fusion import collaborative_fusion
 from kernels.spec import KernelError
+from kernels.yuv import YUV
 
 
 def composite(
@@ -48,53 +50,64 @@ def composite(
     Alpha of the small matte is clamped to 0..1, NaN counts as 0, and what is within 1/510 of 0 or 1
     as that. CPU and GPU give the same bytes.
 
+    A `YUV` stays in its planes, and all of this is done with Y, U and V for the channels. The small
+    frame is the average of each plane; a pixel is led by its own Y and the U and V of its 2×2, with
+    ε = 0.001 (a step of grey is one of Y alone, where it is one of all three channels in BGR).
+    A colour sample takes the means over its 2×2 pixels (at an odd edge, over those that are there)
+    of alpha, f and b.
+
     Args:
-        frame: uint8 H×W×3, in any order of channels. Rows may lie apart (a crop); other layouts are
-            copied.
+        frame: uint8 H×W×3, in any order of channels, or a `YUV`. Rows may lie apart (a crop); other
+            layouts are copied.
         background: uint8 H×W×3, or a colour: three whole numbers 0..255 in the frame's order.
+            Behind a `YUV`: another one of the same size, layout, matrix and range, or a colour as
+            (blue, green, red) in 0..255, which is converted to the frame's matrix and range.
         alpha: float32 h×w, or 1×1×h×w as networks give it.
         glance: instead of alpha, float32 or float16 1×C×h×w; see `kernels.collaborative_fusion`.
         focus: beside `glance`, 1×1×h×w of its dtype.
         rosta: beside `glance`, "tt", "ft", "bt" or "unified".
         guided: let the frame lead the enlarged alpha.
         clean: estimate the subject's own colours.
-        out: a C-contiguous uint8 array H×W×3 to write into; it may be the background or
-            the frame itself.
+        out: a C-contiguous uint8 array H×W×3 to write into, or a `YUV` like the frame; it may be
+            the background or the frame itself.
         alpha_out: a C-contiguous float32 array H×W that is given the enlarged alpha.
         stream: for arrays on a GPU, the stream to run on; else None.
 
     Returns:
-        uint8 H×W×3; `out` itself if it was given.
+        uint8 H×W×3, or a `YUV` with the frame's layout, matrix and range; `out` itself if it was
+        given.
 
     Raises:
-        KernelError: neither or both of alpha and the heads, a dtype or shape other than these, a
-            side above 32768, arrays on two devices.
+        KernelError: neither or both of alpha and the heads, a dtype, shape or layout other than
+            these, a side above 32768, arrays on two devices.
 
     Papers: K. He et al., Guided Image Filtering, TPAMI 2013, section 3.6; K. He and J. Sun, Fast
     Guided Filter, 2015; M. Forte, Approximate Fast Foreground Colour Estimation, ICIP 2021.
     """
-    plain = is_colour(background)
-    place = _arrays.target(
-        stream,
-        frame=frame,
-        background=None if plain else background,
-        alpha=alpha,
-        glance=glance,
-        focus=focus,
-        out=out,
-        alpha_out=alpha_out,
-    )
-    heads = {"glance": glance, "focus": focus, "rosta": rosta}
-    given = [name for name, value in heads.items() if value is not None]
-    if given != ([] if alpha is not None else list(heads)):
+    plain, planar = is_colour(background), isinstance(frame, YUV)
+    if planar:
+        pictures = yuv.together(frame, background, out, "frame", plain)
+    else:
+        yuv.check_behind_an_array(background)
+        pictures = {"frame": frame, "background": None if plain else background, "out": out}
+    heads = {"glance": glance, "focus": focus}
+    place = _arrays.target(stream, **pictures, alpha=alpha, **heads, alpha_out=alpha_out)
+    given = [name for name, value in (heads | {"rosta": rosta}).items() if value is not None]
+    if given != ([] if alpha is not None else [*heads, "rosta"]):
         received = ", ".join([*(["alpha"] if alpha is not None else []), *given])
         raise KernelError(
             f"the matte is given by {received or 'nothing'}, expected alpha alone, or glance, "
             "focus and rosta: pass what the network answers"
         )
-    pixels = checked_frame(place.view(frame))
-    shape = tuple(pixels.shape)
-    with place.on(frame, stream):
+    with place.on(frame.planes[0] if planar else frame, stream):
+        if planar:
+            front, back, result, views = _planes(place, frame, background, out)
+            size, run = tuple(front[0].shape), place.composite_planes
+        else:
+            front, back, result, views = _pixels(place, frame, background, out)
+            size, run = tuple(front.shape[:2]), place.composite
+        if alpha_out is not None:
+            _, alpha_out = _arrays.output(place, alpha_out, size, np.float32, "alpha_out")
         if rosta is not None:
             fused = place.view(collaborative_fusion(glance, focus, rosta))
             matte = place.empty(fused.shape, np.float32)
@@ -102,31 +115,41 @@ def composite(
         else:
             matte = place.view(alpha)
             _arrays.check_matte("alpha", matte)
-        matte = _matte(matte)
-        if plain:
-            back = colour_values(background, np.uint8)
-        else:
-            back = place.view(background)
-            _arrays.check_dtype("background", back, np.uint8, remedy="images hold 0..255")
-            if tuple(back.shape) != shape:
-                raise KernelError(
-                    f"background is {_arrays.text(back.shape)}, expected {_arrays.text(shape)} "
-                    "like the frame, or a colour of three values: resize or crop it first"
-                )
-            back = _arrays.rows_contiguous(place, back, 2)
-        result, view = _arrays.output(place, out, shape, np.uint8)
-        if alpha_out is not None:
-            _, alpha_out = _arrays.output(place, alpha_out, shape[:2], np.float32, "alpha_out")
-        place.composite(
-            _arrays.rows_contiguous(place, pixels, 2),
-            back,
-            _arrays.rows_contiguous(place, matte, 1),
-            bool(guided),
-            bool(clean),
-            view,
-            alpha_out,
-        )
+        matte = _arrays.rows_contiguous(place, _matte(matte), 1)
+        run(front, back, matte, bool(guided), bool(clean), views, alpha_out)
     return result
+
+
+def _pixels(place: ModuleType, frame: Any, background: Any, out: Any) -> tuple[Any, Any, Any, Any]:
+    """Frame and background for the kernel, the result, and what of it is written."""
+    pixels = checked_frame(place.view(frame))
+    shape = tuple(pixels.shape)
+    if is_colour(background):
+        back = colour_values(background, np.uint8)
+    else:
+        back = place.view(background)
+        _arrays.check_dtype("background", back, np.uint8, remedy="images hold 0..255")
+        if tuple(back.shape) != shape:
+            raise KernelError(
+                f"background is {_arrays.text(back.shape)}, expected {_arrays.text(shape)} "
+                "like the frame, or a colour of three values: resize or crop it first"
+            )
+        back = _arrays.rows_contiguous(place, back, 2)
+    return (
+        _arrays.rows_contiguous(place, pixels, 2),
+        back,
+        *_arrays.output(place, out, shape, np.uint8),
+    )
+
+
+def _planes(
+    place: ModuleType, frame: YUV, background: Any, out: YUV | None
+) -> tuple[Any, Any, Any, Any]:
+    """As `_pixels`, each in planes."""
+    front = yuv.checked(place, frame, "frame")
+    _arrays.check_sides("frame", front[0].shape)
+    back = background_planes(place, background, frame, front, "frame")
+    return front, back, *yuv.output(place, out, frame, front)
 
 
 def _matte(matte: Any) -> Any:

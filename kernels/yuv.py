@@ -199,3 +199,73 @@ def checked(place: ModuleType, frame: YUV, name: str) -> tuple[Any, ...]:
             )
         views.append(_arrays.rows_contiguous(place, view, view.ndim - 1))
     return tuple(views)
+
+
+def together(frame: YUV, background: Any, out: Any, name: str, plain: bool) -> dict[str, Any]:
+    """The planes of a frame that messages call `name`, of what goes behind it and of the result.
+
+    They are named as by `YUV.named`; a `plain` background (a colour) and no `out` have none.
+
+    Raises:
+        KernelError: a background or an out of another kind, layout, matrix or range.
+    """
+    frames = {name: frame}
+    if not plain:
+        remedy = (
+            " or a colour (blue, green, red): convert it once with "
+            f"kernels.yuv.YUV.from_bgr(image, {_settings(frame)}), where image is "
+            "background.bgr() of a YUV"
+        )
+        frames["background"] = _alike(background, frame, "background", name, remedy)
+    if out is not None:
+        frames["out"] = _alike(out, frame, "out", name, ": leave out=None to have it made")
+    return {part: plane for key in frames for part, plane in frames[key].named(key).items()}
+
+
+def _settings(frame: YUV) -> str:
+    return f"layout={frame.layout!r}, matrix={frame.matrix!r}, full_range={frame.full_range}"
+
+
+def _alike(other: Any, frame: YUV, name: str, beside: str, remedy: str) -> YUV:
+    """`other`, a YUV with the layout, matrix and range of `frame`, which messages call `beside`."""
+    count = len(frame.planes)
+    if not isinstance(other, YUV):
+        kind = f"{type(other).__module__}.{type(other).__qualname__}"
+        raise KernelError(
+            f"{name} is a {kind}, expected {count} arrays in a kernels.yuv.YUV like the "
+            f"{beside}{remedy}"
+        )
+    if _settings(other) != _settings(frame):
+        raise KernelError(
+            f"{name} is a YUV with {_settings(other)}, expected {_settings(frame)} like the "
+            f"{beside}{remedy}"
+        )
+    return other
+
+
+def check_behind_an_array(background: Any) -> None:
+    """Raise KernelError if `background`, behind a frame that is an array, is a YUV."""
+    if isinstance(background, YUV):
+        raise KernelError(
+            "background is a YUV behind an array, expected both of one kind: pass background.bgr()"
+        )
+
+
+def output(
+    place: ModuleType, out: YUV | None, frame: YUV, views: tuple[Any, ...]
+) -> tuple[YUV, tuple[Any, ...]]:
+    """The frame to return, `out` or a new one like `frame`, and its planes to write.
+
+    `views` are the planes of `frame`, checked.
+
+    Raises:
+        KernelError: planes of `out` that cannot be written or have other sizes.
+    """
+    planes = out.planes if out is not None else (None,) * len(views)
+    pairs = [
+        _arrays.output(place, plane, tuple(view.shape), np.uint8, name)
+        for plane, view, name in zip(planes, views, frame.named("out"), strict=True)
+    ]
+    if out is None:
+        out = YUV(tuple(result for result, _ in pairs), frame.matrix, frame.full_range)
+    return out, tuple(view for _, view in pairs)

@@ -169,34 +169,18 @@ def alpha_blend_yuv(
 def composite(
     frame: Any, background: Any, alpha: Any, guided: bool = False, clean: bool = False
 ) -> Calls:
-    height, width = frame.shape[:2]
-    large = np.empty((height, width), np.float32)
+    size = frame.shape[:2]
+    large, grey = np.empty(size, np.float32), np.empty(size, np.uint8)
     blends = alpha_blend(frame, background, large)
     if clean:
         blends = {"blur, blendLinear": _clean(frame, background, large)}
-    grey, small = np.empty((height, width), np.uint8), np.empty(alpha.shape, np.uint8)
-
-    def upsample() -> None:
-        if not guided:
-            cv2.resize(alpha, (width, height), large)
-            return
-        # Fast guided filter (He and Sun): box means at the small size, a and b enlarged.
-        cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY, grey)
-        cv2.resize(grey, alpha.shape[::-1], small, interpolation=cv2.INTER_AREA)
-        guide = small.astype(np.float32) / 255
-        box = (5, 5)
-        mean, mean_alpha = cv2.blur(guide, box), cv2.blur(alpha, box)
-        variance = cv2.blur(guide * guide, box) - mean * mean
-        slope = (cv2.blur(guide * alpha, box) - mean * mean_alpha) / (variance + 1e-4)
-        offset = mean_alpha - slope * mean
-        cv2.resize(cv2.blur(slope, box), (width, height), large)
-        cv2.multiply(large, grey, large, scale=1 / 255, dtype=cv2.CV_32F)
-        cv2.add(large, cv2.resize(cv2.blur(offset, box), (width, height)), large)
-        np.clip(large, 0, 1, out=large)
 
     def over(blend: Any) -> Any:
         def call() -> Any:
-            upsample()
+            if guided:
+                _guided(alpha, cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY, grey), large)
+            else:
+                cv2.resize(alpha, size[::-1], large)
             return blend()
 
         return call
@@ -205,15 +189,67 @@ def composite(
     return {f"{name}, {blend}": over(call) for blend, call in blends.items()}
 
 
-def foreground(frame: Any, alpha: Any) -> Calls:
+def composite_yuv(
+    y: Any,
+    u: Any,
+    v: Any,
+    back_y: Any,
+    back_u: Any,
+    back_v: Any,
+    alpha: Any,
+    guided: bool = False,
+    clean: bool = False,
+) -> Calls:
+    large, half = np.empty(y.shape, np.float32), np.empty(u.shape, np.float32)
+    planes = ((y, back_y, large), (u, back_u, half), (v, back_v, half))
+    parts = [
+        _clean(front, back, matte, RADII if front is y else HALF_RADII)
+        if clean
+        else alpha_blend(front, back, matte)["blendLinear"]
+        for front, back, matte in planes
+    ]
+
+    def by_planes() -> Any:
+        if guided:
+            _guided(alpha, y, large)
+        else:
+            cv2.resize(alpha, y.shape[::-1], large)
+        cv2.resize(large, u.shape[::-1], half, interpolation=cv2.INTER_AREA)
+        return tuple(part() for part in parts)
+
+    names = ["guided filter" if guided else "resize", *(["blur"] if clean else [])]
+    return {f"{', '.join(names)}, blendLinear by planes": by_planes}
+
+
+def _guided(alpha: Any, grey: Any, large: Any) -> None:
+    """Fast guided filter (He and Sun): box means at the small size, a and b enlarged."""
+    size = grey.shape[::-1]
+    small = cv2.resize(grey, alpha.shape[::-1], interpolation=cv2.INTER_AREA)
+    guide = small.astype(np.float32) / 255
+    box = (5, 5)
+    mean, mean_alpha = cv2.blur(guide, box), cv2.blur(alpha, box)
+    variance = cv2.blur(guide * guide, box) - mean * mean
+    slope = (cv2.blur(guide * alpha, box) - mean * mean_alpha) / (variance + 1e-4)
+    offset = mean_alpha - slope * mean
+    cv2.resize(cv2.blur(slope, box), size, large)
+    cv2.multiply(large, grey, large, scale=1 / 255, dtype=cv2.CV_32F)
+    cv2.add(large, cv2.resize(cv2.blur(offset, box), size), large)
+    np.clip(large, 0, 1, out=large)
+
+
+RADII, HALF_RADII = (90, 6), (45, 3)  # of blur fusion; at half the size
+
+
+def foreground(frame: Any, alpha: Any, radii: tuple[int, int] = RADII) -> Calls:
     """Blur fusion in two passes, written with cv2.blur."""
+    channels = (..., None) if frame.ndim == 3 else ...  # of a weight, beside those of the frame
 
     def estimate() -> Any:
-        image, weight = frame.astype(np.float32), alpha[..., None]
+        image, weight = frame.astype(np.float32), alpha[channels]
         inverse = 1 - weight
         fore = behind = image
-        for radius in (90, 6):
-            blurred = cv2.blur(alpha, (radius, radius))[..., None]
+        for radius in radii:
+            blurred = cv2.blur(alpha, (radius, radius))[channels]
             f = cv2.blur(fore * weight, (radius, radius)) / (blurred + 1e-5)
             b = cv2.blur(behind * inverse, (radius, radius)) / (1 - blurred + 1e-5)
             fore, behind = f + weight * (image - weight * f - inverse * b), b
@@ -223,8 +259,8 @@ def foreground(frame: Any, alpha: Any) -> Calls:
     return {"blur": estimate}
 
 
-def _clean(frame: Any, background: Any, alpha: Any) -> Any:
-    estimate = foreground(frame, alpha)["blur"]
+def _clean(frame: Any, background: Any, alpha: Any, radii: tuple[int, int] = RADII) -> Any:
+    estimate = foreground(frame, alpha, radii)["blur"]
     inverse, out = np.empty_like(alpha), np.empty_like(frame)
     one = np.ones_like(alpha)
 

@@ -4,7 +4,6 @@
 #include <nanobind/stl/vector.h>
 
 #include <cstring>
-#include <vector>
 
 #include "../include/blend.h"
 #include "rows.h"
@@ -16,8 +15,6 @@ template <class T>
 using Images = nb::ndarray<const T, nb::ndim<4>, nb::device::cpu>;
 template <class T>
 using OutImages = nb::ndarray<T, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
-using Planes = std::vector<nb::ndarray<const std::uint8_t, nb::ndim<3>, nb::device::cpu>>;
-using OutPlanes = std::vector<nb::ndarray<std::uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>>;
 
 // Pixels that are worked on together: small enough to stay in the first cache, and for a matte's large
 // plain areas to be met as whole strips. Even, so that no 2x2 block of a colour sample is cut.

@@ -1,5 +1,6 @@
 // CPU wrapper of include/composite.h: by rows, with the matte's plain areas copied.
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/vector.h>
 
 #include <optional>
 #include <vector>
@@ -16,31 +17,62 @@ constexpr int strip = 32;  // pixels of a row that are looked at together
 
 // ---- the frame at the matte's size
 
-MATTER_CLONES void round_row(const float* blue, const float* green, const float* red, float scale, u8* out,
-                             i64 n) {
+MATTER_CLONES void round_row(const float* blue, const float* green, const float* red, float scale,
+                             float colour_scale, u8* out, i64 n) {
     for (i64 x = 0; x < n; ++x) {
         out[3 * x] = reduced_value(blue[x], scale);
-        out[3 * x + 1] = reduced_value(green[x], scale);
-        out[3 * x + 2] = reduced_value(red[x], scale);
+        out[3 * x + 1] = reduced_value(green[x], colour_scale);
+        out[3 * x + 2] = reduced_value(red[x], colour_scale);
+    }
+}
+
+// Interleaved channels of a frame: all of them, or those of one plane.
+struct Channels {
+    const u8* samples;
+    i64 height, width, row;
+    int count;
+};
+
+// `planes` with three channels in all into `out`, height x width x 3.
+void reduce(const std::vector<Channels>& planes, i64 height, i64 width, int threads, u8* out) {
+    std::vector<Resampler> resamplers;
+    for (const Channels& plane : planes)
+        resamplers.emplace_back(int(plane.height), int(plane.width), plane.count, int(height), int(width),
+                                false);
+    const i64 padded = Resampler::padded(int(width));
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        std::vector<Resampler::Buffer> buffers;
+        for (const Resampler& resampler : resamplers) buffers.push_back(resampler.buffer());
+        std::vector<float> room(3 * padded);
+        float* const sums[3] = {&room[0], &room[padded], &room[2 * padded]};
+#pragma omp for schedule(static)
+        for (i64 y = 0; y < height; ++y) {
+            int channel = 0;
+            for (std::size_t p = 0; p < planes.size(); channel += planes[p++].count)
+                resamplers[p].row(planes[p].samples, planes[p].row, int(y), 0, sums + channel, buffers[p]);
+            round_row(sums[0], sums[1], sums[2], resamplers.front().scale(), resamplers.back().scale(),
+                      &out[y * width * 3], width);
+        }
     }
 }
 
 // ---- the guide
 
 // A row of the small frame and the levels of alpha in planes, with an empty pixel at both ends.
-struct Planes {
+struct Levels {
     const short *l, *b, *g, *r;
 };
 
 // slopes_at() for n pixels; `columns` are the neighbours() on the row, `rows` those across.
-MATTER_CLONES void slope_row(const Planes& planes, i64 stride, const int* columns, int rows, float* b_out,
-                             float* g_out, float* r_out, int n) {
+MATTER_CLONES void slope_row(const Levels& levels, i64 stride, const int* columns, int rows, float epsilon,
+                             float* b_out, float* g_out, float* r_out, int n) {
     int sums[13][strip + 2];
     for (int x = 0; x < n + 2; ++x) {
         int s[13] = {};
         for (int i = 0; i < 3; ++i) {
             const i64 at = i * stride + x;
-            const int l = planes.l[at], b = planes.b[at], g = planes.g[at], r = planes.r[at];
+            const int l = levels.l[at], b = levels.b[at], g = levels.g[at], r = levels.r[at];
             s[0] += l, s[1] += b, s[2] += g, s[3] += r;
             s[4] += b * b, s[5] += b * g, s[6] += b * r, s[7] += g * g, s[8] += g * r, s[9] += r * r;
             s[10] += l * b, s[11] += l * g, s[12] += l * r;
@@ -51,7 +83,8 @@ MATTER_CLONES void slope_row(const Planes& planes, i64 stride, const int* column
         int s[13];
         for (int k = 0; k < 13; ++k) s[k] = sums[k][x] + sums[k][x + 1] + sums[k][x + 2];
         const Slopes slopes = solve_slopes({rows * columns[x], s[0], s[1], s[2], s[3], s[4], s[5], s[6],
-                                            s[7], s[8], s[9], s[10], s[11], s[12]});
+                                            s[7], s[8], s[9], s[10], s[11], s[12]},
+                                           epsilon);
         b_out[x] = slopes.b;
         g_out[x] = slopes.g;
         r_out[x] = slopes.r;
@@ -110,6 +143,10 @@ MATTER_CLONES void spread_soft(const u8* kinds, i64 step, u8* out, i64 n) {
     }
 }
 
+void join_kinds(const u8* kinds, u8* joined, i64 n) {
+    for (i64 i = 0; i < n; ++i) joined[i] = kinds[i] == joined[i] ? kinds[i] : u8(soft);
+}
+
 // ---- the picture
 
 typedef float Float8 __attribute__((vector_size(32)));
@@ -151,6 +188,59 @@ MATTER_PART void enlarge(const float* values, const Columns& columns, i64 x, flo
     }
 }
 
+// The matte, and with `clean` the estimates, at the heights of the rows that are blended together: for each
+// row the lanes of the matte and those of its own estimates, then the estimates that the rows share.
+struct Lanes {
+    const float* values;
+    i64 stride;  // of lanes
+    bool guided, clean;
+
+    int of_matte() const { return guided ? 4 : 1; }  // three of slopes and the rest, or alpha
+};
+
+// Alpha of a strip, in place of the rest or the matte that is its last lane.
+MATTER_PART void lead_strip(bool guided, float (*lanes)[strip], const float* first, const float* second,
+                            const float* third) {
+    float* alpha = lanes[guided ? 3 : 0];
+    if (guided)
+        for (int i = 0; i < strip; ++i)
+            alpha[i] = led(lanes[0][i] * first[i], lanes[1][i] * second[i], lanes[2][i] * third[i],
+                           alpha[i]);
+    for (int i = 0; i < strip; ++i) alpha[i] = unit(alpha[i]);
+}
+
+MATTER_PART void share_strip(const float* alpha, float* share, int n) {
+    for (int i = 0; i < n; ++i) share[i] = share_of(alpha[i]);
+}
+
+MATTER_PART void clean_strip(const float* f, const float* b, const float* alpha, const float* share,
+                             float* colour, int n) {
+    for (int i = 0; i < n; ++i) colour[i] = solve(f[i], b[i], alpha[i], share[i], colour[i]);
+}
+
+// The frame, the background and the result in pixels of three channels.
+struct Interleaved {
+    static constexpr int rows = 1;  // that are blended together
+    static constexpr float epsilon = guide_epsilon;
+    // Of the planes of estimates, f and then b: those of each row, and those that the rows share.
+    static constexpr std::array<int, 6> estimates = {0, 1, 2, 3, 4, 5};
+    static constexpr std::array<int, 0> shared = {};
+
+    i64 height, width;
+    const u8* frame;
+    i64 frame_row;
+    const u8* background;
+    i64 background_row;
+    u8* out;
+
+    std::vector<Channels> channels() const { return {{frame, height, width, frame_row, 3}}; }
+
+    void copy(bool whole, i64 y, i64 x, i64 n) const {
+        const u8* from = whole ? frame + y * frame_row : background + y * background_row;
+        std::memmove(out + 3 * (y * width + x), from + 3 * x, 3 * n);  // out may be one of them
+    }
+};
+
 MATTER_PART void take_apart(const u8* pixels, int n, float (*channels)[strip]) {
     u8 bytes[3 * strip] = {};
     std::memcpy(bytes, pixels, 3 * n);
@@ -161,47 +251,182 @@ MATTER_PART void take_apart(const u8* pixels, int n, float (*channels)[strip]) {
     }
 }
 
-// The matte at the height of a row of the frame, plane after plane: alpha, or three of slopes and the rest;
-// for `clean` then three of f and three of b.
-struct Rows {
-    const float* values;
-    i64 stride;
-    bool guided, clean;
-};
-
-// n pixels of a strip that begins at pixel x.
-MATTER_CLONES void blend_strip(const u8* frame, const u8* background, const Rows& rows,
-                               const Columns& columns, i64 x, u8* out, float* alphas, int n) {
+// n pixels of a strip that begins at pixel x of row y; `alphas` is null, or where alpha of row y begins.
+MATTER_CLONES void blend_strip(const Interleaved& pictures, const Lanes& lanes, const Columns& columns,
+                               i64 y, i64 x, int n, float* alphas) {
     // Everything is enlarged before anything is used: what is stored by eights and read at once by
     // sixteens would wait for the stores.
     float values[10][strip], pixel[3][strip], behind[3][strip];
     u8 bytes[3 * strip];
-    const int leading = rows.guided ? 3 : 0, count = leading + (rows.clean ? 7 : 1);
-    for (int c = 0; c < count; ++c) enlarge(rows.values + c * rows.stride, columns, x, values[c]);
-    take_apart(frame, n, pixel);
-    take_apart(background, n, behind);
-    float* alpha = values[leading];
-    if (rows.guided)
-        for (int i = 0; i < strip; ++i)
-            alpha[i] = led(values[0][i] * pixel[0][i], values[1][i] * pixel[1][i],
-                           values[2][i] * pixel[2][i], alpha[i]);
-    for (int i = 0; i < strip; ++i) alpha[i] = unit(alpha[i]);
-    if (rows.clean) {
+    const int matte = lanes.of_matte(), count = matte + (lanes.clean ? 6 : 0);
+    for (int c = 0; c < count; ++c) enlarge(lanes.values + c * lanes.stride, columns, x, values[c]);
+    take_apart(pictures.frame + y * pictures.frame_row + 3 * x, n, pixel);
+    take_apart(pictures.background + y * pictures.background_row + 3 * x, n, behind);
+    lead_strip(lanes.guided, values, pixel[0], pixel[1], pixel[2]);
+    const float* alpha = values[matte - 1];
+    if (lanes.clean) {
         float share[strip];
-        for (int i = 0; i < strip; ++i) share[i] = share_of(alpha[i]);
-        for (int c = 0; c < 3; ++c) {
-            const float *f = values[leading + 1 + c], *b = values[leading + 4 + c];
-            for (int i = 0; i < strip; ++i)
-                pixel[c][i] = solve(f[i], b[i], alpha[i], share[i], pixel[c][i]);
-        }
+        share_strip(alpha, share, strip);
+        for (int c = 0; c < 3; ++c)
+            clean_strip(values[matte + c], values[matte + 3 + c], alpha, share, pixel[c], strip);
     }
     for (int i = 0; i < strip; ++i) {
         bytes[3 * i] = u8(nearest(over(pixel[0][i], behind[0][i], alpha[i])));
         bytes[3 * i + 1] = u8(nearest(over(pixel[1][i], behind[1][i], alpha[i])));
         bytes[3 * i + 2] = u8(nearest(over(pixel[2][i], behind[2][i], alpha[i])));
     }
-    std::memcpy(out, bytes, 3 * n);
-    if (alphas != nullptr) std::memcpy(alphas, alpha, sizeof(float) * n);
+    std::memcpy(pictures.out + 3 * (y * pictures.width + x), bytes, 3 * n);
+    if (alphas != nullptr) std::memcpy(alphas + x, alpha, sizeof(float) * n);
+}
+
+// The same in planes: luminance, then U and V with one sample each, or both in one plane with two.
+struct Planar {
+    static constexpr int rows = 2;
+    static constexpr float epsilon = guide_epsilon_planes;
+    static constexpr std::array<int, 2> estimates = {0, 3};
+    static constexpr std::array<int, 4> shared = {1, 2, 4, 5};
+
+    i64 height, width;
+    int planes;
+    const u8* frame[3];
+    i64 frame_row[3];
+    const u8* background[3];
+    i64 background_row[3];
+    u8* out[3];
+
+    int samples() const { return planes == 2 ? 2 : 1; }
+    i64 out_row(int plane) const { return plane == 0 ? width : (width + 1) / 2 * samples(); }
+
+    std::vector<Channels> channels() const {
+        std::vector<Channels> all = {{frame[0], height, width, frame_row[0], 1}};
+        for (int p = 1; p < planes; ++p)
+            all.push_back({frame[p], (height + 1) / 2, (width + 1) / 2, frame_row[p], samples()});
+        return all;
+    }
+
+    // Of two rows from y on, n pixels from x on: both even.
+    void copy(bool whole, i64 y, i64 x, i64 n) const {
+        const u8* const* from = whole ? frame : background;
+        const i64* row = whole ? frame_row : background_row;
+        for (i64 i = y; i < std::min(y + 2, height); ++i)
+            std::memmove(out[0] + i * width + x, from[0] + i * row[0] + x, n);
+        for (int p = 1; p < planes; ++p) {
+            const i64 at = x / 2 * samples();
+            std::memmove(out[p] + y / 2 * out_row(p) + at, from[p] + y / 2 * row[p] + at,
+                         (n + 1) / 2 * samples());
+        }
+    }
+};
+
+MATTER_PART void widen(const u8* samples, int n, float* out, int most) {
+    u8 bytes[strip] = {};
+    std::memcpy(bytes, samples, n);
+    for (int i = 0; i < most; ++i) out[i] = float(bytes[i]);
+}
+
+// U and V of a strip.
+MATTER_PART void take_colours(const Planar& pictures, const u8* const* planes, const i64* rows, i64 y,
+                              i64 x, int n, float (*colours)[strip / 2]) {
+    const int blocks = (n + 1) / 2;
+    if (pictures.planes == 3) {
+        for (int c = 0; c < 2; ++c)
+            widen(planes[1 + c] + y / 2 * rows[1 + c] + x / 2, blocks, colours[c], strip / 2);
+        return;
+    }
+    float both[strip];
+    widen(planes[1] + y / 2 * rows[1] + x, 2 * blocks, both, strip);
+    for (int i = 0; i < strip / 2; ++i) {
+        colours[0][i] = both[2 * i];
+        colours[1][i] = both[2 * i + 1];
+    }
+}
+
+MATTER_PART void store_colours(const Planar& pictures, const u8 (*colours)[strip / 2], i64 y, i64 x,
+                               int n) {
+    const int blocks = (n + 1) / 2;
+    if (pictures.planes == 3) {
+        for (int c = 0; c < 2; ++c)
+            std::memcpy(pictures.out[1 + c] + y / 2 * pictures.out_row(1) + x / 2, colours[c], blocks);
+        return;
+    }
+    u8 both[strip];
+    for (int i = 0; i < strip / 2; ++i) {
+        both[2 * i] = colours[0][i];
+        both[2 * i + 1] = colours[1][i];
+    }
+    std::memcpy(pictures.out[1] + y / 2 * pictures.out_row(1) + x, both, 2 * blocks);
+}
+
+// Means of pixels two by two.
+MATTER_PART void halve(const float* values, float* out) {
+    for (int i = 0; i < strip / 2; ++i) out[i] = halfway(values[2 * i], values[2 * i + 1]);
+}
+
+// n pixels of a strip that begins at pixel x of rows y and y + 1. Without the latter row y is done twice,
+// and counts twice in the colours.
+MATTER_PART void blend_pair(const Planar& pictures, const Lanes& lanes, const Columns& columns, i64 y,
+                            i64 x, int n, float* alphas) {
+    constexpr int half = strip / 2;
+    const i64 lines[2] = {y, std::min(y + 1, pictures.height - 1)};
+    const int matte = lanes.of_matte(), count = matte + (lanes.clean ? 2 : 0);
+    float values[2][6][strip], shared[4][strip];  // as the lanes are
+    float luminance[2][strip], behind[2][strip], colours[2][half], colours_behind[2][half];
+    for (int k = 0; k < 2; ++k)
+        for (int c = 0; c < count; ++c)
+            enlarge(lanes.values + (k * count + c) * lanes.stride, columns, x, values[k][c]);
+    for (int c = 0; lanes.clean && c < 4; ++c)
+        enlarge(lanes.values + (2 * count + c) * lanes.stride, columns, x, shared[c]);
+    for (int k = 0; k < 2; ++k) {
+        widen(pictures.frame[0] + lines[k] * pictures.frame_row[0] + x, n, luminance[k], strip);
+        widen(pictures.background[0] + lines[k] * pictures.background_row[0] + x, n, behind[k], strip);
+    }
+    take_colours(pictures, pictures.frame, pictures.frame_row, y, x, n, colours);
+    take_colours(pictures, pictures.background, pictures.background_row, y, x, n, colours_behind);
+    float each[2][strip], mean[strip];
+    for (int c = 0; c < 2; ++c)
+        for (int i = 0; i < strip; ++i) each[c][i] = colours[c][i / 2];
+    for (int k = 0; k < 2; ++k) {
+        lead_strip(lanes.guided, values[k], luminance[k], each[0], each[1]);
+        float* alpha = values[k][matte - 1];
+        if (n % 2 == 1) alpha[n] = alpha[n - 1];
+        if (lanes.clean) {
+            float share[strip];
+            share_strip(alpha, share, strip);
+            clean_strip(values[k][matte], values[k][matte + 1], alpha, share, luminance[k], strip);
+        }
+        u8 bytes[strip];
+        for (int i = 0; i < strip; ++i)
+            bytes[i] = u8(nearest(over(luminance[k][i], behind[k][i], alpha[i])));
+        std::memcpy(pictures.out[0] + lines[k] * pictures.width + x, bytes, n);
+        if (alphas != nullptr)
+            std::memcpy(alphas + (lines[k] - y) * pictures.width + x, alpha, sizeof(float) * n);
+    }
+    const float *above = values[0][matte - 1], *below = values[1][matte - 1];
+    for (int i = 0; i < strip; ++i) mean[i] = halfway(above[i], below[i]);
+    float alpha[half];
+    halve(mean, alpha);
+    if (lanes.clean) {
+        float share[half], f[half], b[half];
+        share_strip(alpha, share, half);
+        for (int c = 0; c < 2; ++c) {
+            halve(shared[c], f);
+            halve(shared[2 + c], b);
+            clean_strip(f, b, alpha, share, colours[c], half);
+        }
+    }
+    u8 bytes[2][half];
+    for (int c = 0; c < 2; ++c)
+        for (int i = 0; i < half; ++i)
+            bytes[c][i] = u8(nearest(over(colours[c][i], colours_behind[c][i], alpha[i])));
+    store_colours(pictures, bytes, y, x, n);
+}
+
+MATTER_CLONES void blend_strip(const Planar& pictures, const Lanes& lanes, const Columns& columns, i64 y,
+                               i64 x, int n, float* alphas) {
+    if (n == strip)  // a number that the compiler knows
+        blend_pair(pictures, lanes, columns, y, x, strip, alphas);
+    else
+        blend_pair(pictures, lanes, columns, y, x, n, alphas);
 }
 
 template <typename T>
@@ -217,32 +442,38 @@ MATTER_CLONES void mix_bytes(const u8* upper, const u8* lower, float part, float
     mix_row(upper, lower, part, out, n);
 }
 
+// The mean of two rows of mixed bytes.
+MATTER_CLONES void mix_means(const u8* const* upper, const u8* const* lower, const Between* at, float* out,
+                             i64 n) {
+    for (i64 x = 0; x < n; ++x)
+        out[x] = halfway(mix(float(upper[0][x]), float(lower[0][x]), at[0].part),
+                         mix(float(upper[1][x]), float(lower[1][x]), at[1].part));
+}
+
 struct Job {
-    i64 height, width;
-    const u8* frame;
-    i64 frame_row;
-    const u8* background;
-    i64 background_row;
     const float* alpha;
     i64 alpha_height, alpha_width, alpha_row;
     bool guided, clean;
-    u8* out;
     float* alpha_out;  // or null
 };
 
+template <typename Pictures>
 class Composite {
 public:
-    explicit Composite(const Job& job)
-        : job_(job), height_(std::min(job.height, job.alpha_height)),
-          width_(std::min(job.width, job.alpha_width)), plane_(height_ * width_),
-          guided_(job.guided && (height_ < job.height || width_ < job.width)),
-          threads_(threads_for((job.clean ? colour_work : 1) * job.height * job.width)),
+    Composite(const Job& job, const Pictures& pictures)
+        : job_(job), pictures_(pictures), height_(std::min(pictures.height, job.alpha_height)),
+          width_(std::min(pictures.width, job.alpha_width)), plane_(height_ * width_),
+          guided_(job.guided && (height_ < pictures.height || width_ < pictures.width)),
+          threads_(threads_for((job.clean ? colour_work : 1) * pictures.height * pictures.width)),
           planes_(scratch_.take<float>(4 * plane_)), kinds_(scratch_.take<u8>(plane_)),
-          columns_(int(width_), int(job.width)) {}
+          columns_(int(width_), int(pictures.width)) {}
 
     void run() {
         reduce_alpha();
-        if (guided_ || job_.clean) reduce_frame();
+        if (guided_ || job_.clean) {
+            frame_ = scratch_.take<u8>(3 * plane_);
+            reduce(pictures_.channels(), height_, width_, threads_, frame_);
+        }
         if (job_.clean) {
             estimates_ = scratch_.take<u8>(6 * plane_);
             blur_estimates({height_, width_, frame_, 3 * width_, alpha(), width_}, estimates_);
@@ -267,23 +498,6 @@ private:
                                            axis_taps(xs, int(x)));
             settle_row(same ? job_.alpha + y * job_.alpha_row : row.data(), alpha() + y * width_,
                        &kinds_[y * width_], width_);
-        }
-    }
-
-    void reduce_frame() {
-        const Resampler resampler(int(job_.height), int(job_.width), 3, int(height_), int(width_), false);
-        const i64 padded = Resampler::padded(int(width_));
-        frame_ = scratch_.take<u8>(3 * plane_);
-#pragma omp parallel num_threads(threads_) if (threads_ > 1)
-        {
-            Resampler::Buffer buffer = resampler.buffer();
-            std::vector<float> room(3 * padded);
-            float* const sums[3] = {&room[0], &room[padded], &room[2 * padded]};
-#pragma omp for schedule(static)
-            for (i64 y = 0; y < height_; ++y) {
-                resampler.row(job_.frame, job_.frame_row, int(y), 0, sums, buffer);
-                round_row(sums[0], sums[1], sums[2], resampler.scale(), &frame_[y * width_ * 3], width_);
-            }
         }
     }
 
@@ -336,7 +550,7 @@ private:
             const short* at = &bytes[y * stride + x];
             float* to = &slopes[(y + 1) * stride + x + 1];
             slope_row({at, at + plane, at + 2 * plane, at + 3 * plane}, stride, &columns[x],
-                      neighbours(y, height_), to, to + plane, to + 2 * plane, n);
+                      neighbours(y, height_), Pictures::epsilon, to, to + plane, to + 2 * plane, n);
         });
         each_soft([&](i64 y, i64 x, int n) {
             const i64 at = y * width_ + x;
@@ -345,72 +559,102 @@ private:
         });
     }
 
-    // What a strip of the frame comes to between two rows of the matte.
-    u8 kind_of(i64 x, Between y) const {
+    // What a strip of the frame comes to at a row of the matte.
+    u8 kind_of(i64 x, i64 row) const {
         const i64 first = columns_.places[x].first;
-        const i64 n = columns_.places[std::min(x + strip, job_.width) - 1].next + 1 - first;
-        const u8 *upper = &kinds_[y.first * width_ + first], *lower = &kinds_[y.next * width_ + first];
-        const u8 kind = upper[0];
+        const i64 n = columns_.places[std::min(x + strip, pictures_.width) - 1].next + 1 - first;
+        const u8 *kinds = &kinds_[row * width_ + first], kind = kinds[0];
         int same = 1;
-        for (i64 i = 0; i < n; ++i) same &= upper[i] == kind && lower[i] == kind;
+        for (i64 i = 0; i < n; ++i) same &= kinds[i] == kind;
         return same ? kind : u8(soft);
     }
 
-    void blend() const {
-        const Axis ys = make_axis(int(height_), int(job_.height));
-        const i64 strips = (job_.width + strip - 1) / strip;
+    // The rows that are blended together, between those of the matte.
+    using Places = std::array<Between, Pictures::rows>;
+
+    void blend() {
+        const Axis ys = make_axis(int(height_), int(pictures_.height));
+        const i64 width = pictures_.width, strips = (width + strip - 1) / strip;
+        u8* const strip_kinds = scratch_.take<u8>(height_ * strips);
+        for (i64 row = 0; row < height_; ++row)
+            for (i64 s = 0; s < strips; ++s) strip_kinds[row * strips + s] = kind_of(s * strip, row);
 #pragma omp parallel num_threads(threads_) if (threads_ > 1)
         {
-            std::vector<float> rows(10 * (width_ + 9));
+            std::vector<float> room(most_lanes * (width_ + 9));
             std::vector<u8> kinds(strips + 1, 3);  // ends with one that is like none
-            Between last = {-1, -1, 0.0f};
 #pragma omp for schedule(static)
-            for (i64 y = 0; y < job_.height; ++y) {
-                const Between at = between_pixels(ys, int(y));
-                if (at.first != last.first || at.next != last.next)
-                    for (i64 s = 0; s < strips; ++s) kinds[s] = kind_of(s * strip, at);
-                last = at;
+            for (i64 y = 0; y < pictures_.height; y += Pictures::rows) {
+                Places at;
+                for (int k = 0; k < Pictures::rows; ++k)
+                    at[k] = between_pixels(ys, int(std::min(y + k, pictures_.height - 1)));
+                std::memcpy(kinds.data(), &strip_kinds[at[0].first * strips], strips);
+                for (const Between& row : at) {
+                    join_kinds(&strip_kinds[row.first * strips], kinds.data(), strips);
+                    join_kinds(&strip_kinds[row.next * strips], kinds.data(), strips);
+                }
                 for (i64 begin = 0, end; begin < strips; begin = end) {
                     for (end = begin + 1; kinds[end] == kinds[begin];) ++end;
-                    blend_run(y, at, begin * strip, std::min(end * strip, job_.width), kinds[begin],
-                              rows);
+                    blend_run(y, at, begin * strip, std::min(end * strip, width), kinds[begin], room);
                 }
             }
         }
     }
 
-    void blend_run(i64 y, Between at, i64 begin, i64 end, u8 kind, std::vector<float>& values) const {
-        const i64 n = end - begin, pixel = y * job_.width + begin;
-        const u8* front = job_.frame + y * job_.frame_row + 3 * begin;
-        const u8* back = job_.background + y * job_.background_row + 3 * begin;
-        u8* out = job_.out + 3 * pixel;
-        float* alphas = job_.alpha_out == nullptr ? nullptr : job_.alpha_out + pixel;
+    void blend_run(i64 y, const Places& at, i64 begin, i64 end, u8 kind,
+                   std::vector<float>& room) const {
+        const i64 width = pictures_.width;
+        float* alphas = job_.alpha_out == nullptr ? nullptr : job_.alpha_out + y * width;
         if (kind != soft) {
-            std::memmove(out, kind == nothing ? back : front, 3 * n);  // out may be one of them
-            if (alphas != nullptr) std::fill_n(alphas, n, kind == nothing ? 0.0f : 1.0f);
+            pictures_.copy(kind == whole, y, begin, end - begin);
+            for (int k = 0; alphas != nullptr && k < Pictures::rows && y + k < pictures_.height; ++k)
+                std::fill_n(alphas + k * width + begin, end - begin, kind == whole ? 1.0f : 0.0f);
             return;
         }
-        const i64 stride = width_ + 9, first = columns_.places[begin].first;
-        const i64 count = columns_.places[end - 1].next + 1 - first;
-        const i64 upper = at.first * width_ + first, lower = at.next * width_ + first;
-        float* row = values.data();
-        for (int c = guided_ ? 0 : 3; c < 4; ++c, row += stride) {
-            mix_floats(&planes_[c * plane_ + upper], &planes_[c * plane_ + lower], at.part, row + first,
-                       count);
-            row[width_] = row[width_ - 1];
-        }
-        for (int c = 0; job_.clean && c < 6; ++c, row += stride) {
-            mix_bytes(&estimates_[c * plane_ + upper], &estimates_[c * plane_ + lower], at.part,
-                      row + first, count);
-            row[width_] = row[width_ - 1];
-        }
-        const Rows rows = {values.data(), stride, guided_, job_.clean};
-        for (i64 x = 0; x < n; x += strip)
-            blend_strip(front + 3 * x, back + 3 * x, rows, columns_, begin + x, out + 3 * x,
-                        alphas == nullptr ? nullptr : alphas + x, int(std::min<i64>(strip, n - x)));
+        const Lanes lanes = {room.data(), width_ + 9, guided_, job_.clean};
+        fill_lanes(at, begin, end, room.data(), lanes.stride);
+        for (i64 x = begin; x < end; x += strip)
+            blend_strip(pictures_, lanes, columns_, y, x, int(std::min<i64>(strip, end - x)), alphas);
     }
 
+    // The lanes of the matte's columns that pixels begin .. end - 1 lie between.
+    void fill_lanes(const Places& at, i64 begin, i64 end, float* lane, i64 stride) const {
+        const i64 first = columns_.places[begin].first;
+        const i64 count = columns_.places[end - 1].next + 1 - first;
+        const auto above = [&](int k) { return at[k].first * width_ + first; };
+        const auto below = [&](int k) { return at[k].next * width_ + first; };
+        const auto finish = [&] {
+            lane[width_] = lane[width_ - 1];
+            lane += stride;
+        };
+        for (int k = 0; k < Pictures::rows; ++k) {
+            for (int c = guided_ ? 0 : 3; c < 4; ++c, finish()) {
+                const float* plane = planes_ + c * plane_;
+                mix_floats(plane + above(k), plane + below(k), at[k].part, lane + first, count);
+            }
+            if (!job_.clean) continue;
+            for (const int c : Pictures::estimates) {
+                const u8* plane = estimates_ + c * plane_;
+                mix_bytes(plane + above(k), plane + below(k), at[k].part, lane + first, count);
+                finish();
+            }
+        }
+        if constexpr (Pictures::rows == 2) {
+            if (!job_.clean) return;
+            for (const int c : Pictures::shared) {
+                const u8* plane = estimates_ + c * plane_;
+                const u8* const upper[2] = {plane + above(0), plane + above(1)};
+                const u8* const lower[2] = {plane + below(0), plane + below(1)};
+                mix_means(upper, lower, at.data(), lane + first, count);
+                finish();
+            }
+        }
+    }
+
+    static constexpr std::size_t most_lanes =
+        Pictures::rows * (4 + Pictures::estimates.size()) + Pictures::shared.size();
+
     const Job& job_;
+    const Pictures& pictures_;
     const i64 height_, width_;  // of the matte, where it is not larger than the frame
     const i64 plane_;
     const bool guided_;
@@ -423,28 +667,42 @@ private:
     const Columns columns_;
 };
 
-void composite(nb::ndarray<const std::uint8_t, nb::ndim<3>, nb::device::cpu> frame,
-               nb::ndarray<const std::uint8_t, nb::ndim<3>, nb::device::cpu> background,
-               nb::ndarray<const float, nb::ndim<2>, nb::device::cpu> alpha, bool guided, bool clean,
-               nb::ndarray<std::uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu> out,
-               std::optional<nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>> alpha_out) {
-    Job job;
-    job.height = i64(frame.shape(0));
-    job.width = i64(frame.shape(1));
-    job.frame = frame.data();
-    job.frame_row = frame.stride(0);
-    job.background = background.data();
-    job.background_row = background.stride(0);
-    job.alpha = alpha.data();
-    job.alpha_height = i64(alpha.shape(0));
-    job.alpha_width = i64(alpha.shape(1));
-    job.alpha_row = alpha.stride(0);
-    job.guided = guided;
-    job.clean = clean;
-    job.out = out.data();
-    job.alpha_out = alpha_out ? alpha_out->data() : nullptr;
+using Image = nb::ndarray<const std::uint8_t, nb::ndim<3>, nb::device::cpu>;
+using OutImage = nb::ndarray<std::uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+using Alpha = nb::ndarray<const float, nb::ndim<2>, nb::device::cpu>;
+using OutAlpha = std::optional<nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>>;
+
+Job make_job(const Alpha& alpha, bool guided, bool clean, const OutAlpha& alpha_out) {
+    return {alpha.data(), i64(alpha.shape(0)), i64(alpha.shape(1)), alpha.stride(0),
+            guided,       clean,               alpha_out ? alpha_out->data() : nullptr};
+}
+
+void composite(Image frame, Image background, Alpha alpha, bool guided, bool clean, OutImage out,
+               OutAlpha alpha_out) {
+    const Interleaved pictures = {i64(out.shape(0)), i64(out.shape(1)),    frame.data(),
+                                  frame.stride(0),   background.data(),    background.stride(0),
+                                  out.data()};
+    const Job job = make_job(alpha, guided, clean, alpha_out);
     nb::gil_scoped_release release;
-    Composite(job).run();
+    Composite(job, pictures).run();
+}
+
+void composite_planes(Planes frame, Planes background, Alpha alpha, bool guided, bool clean,
+                      OutPlanes out, OutAlpha alpha_out) {
+    Planar pictures = {};
+    pictures.height = i64(out[0].shape(0));
+    pictures.width = i64(out[0].shape(1));
+    pictures.planes = int(out.size());
+    for (int p = 0; p < pictures.planes; ++p) {
+        pictures.frame[p] = frame[p].data();
+        pictures.frame_row[p] = frame[p].stride(0);
+        pictures.background[p] = background[p].data();
+        pictures.background_row[p] = background[p].stride(0);
+        pictures.out[p] = out[p].data();
+    }
+    const Job job = make_job(alpha, guided, clean, alpha_out);
+    nb::gil_scoped_release release;
+    Composite(job, pictures).run();
 }
 
 }  // namespace
@@ -453,6 +711,9 @@ void bind_composite(nb::module_& m) {
     m.def("composite", &composite, nb::arg("frame").noconvert(), nb::arg("background").noconvert(),
           nb::arg("alpha").noconvert(), nb::arg("guided"), nb::arg("clean"),
           nb::arg("out").noconvert(), nb::arg("alpha_out").noconvert().none());
+    m.def("composite_planes", &composite_planes, nb::arg("frame").noconvert(),
+          nb::arg("background").noconvert(), nb::arg("alpha").noconvert(), nb::arg("guided"),
+          nb::arg("clean"), nb::arg("out").noconvert(), nb::arg("alpha_out").noconvert().none());
 }
 
 }  // namespace matter

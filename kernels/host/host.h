@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdint>
+#include <vector>
 
 namespace matter {
 
@@ -22,6 +23,9 @@ using Shorts = nb::ndarray<std::uint16_t, nb::ndim<4>, nb::c_contig, nb::device:
 using ConstShorts = nb::ndarray<const std::uint16_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 using Words = nb::ndarray<std::uint32_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 using ConstWords = nb::ndarray<const std::uint32_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
+// Of a frame: luminance, then colour with one or two samples.
+using Planes = std::vector<nb::ndarray<const std::uint8_t, nb::ndim<3>, nb::device::cpu>>;
+using OutPlanes = std::vector<nb::ndarray<std::uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>>;
 using Triple = std::array<float, 3>;
 
 void bind_preprocess(nb::module_& m);

@@ -8,6 +8,10 @@
 // network's own matte at the matte's size. Rest and slopes are interpolated, and the colour is that of
 // the full frame: an edge of the matte lands on the edge of the picture. Where alpha is plain, slopes are
 // exactly 0.
+//
+// A frame in planes has Y, U and V for blue, green and red. A pixel's colour is its own Y with the U and V of
+// its 2 x 2, and what belongs to a colour sample is the mean over its pixels: at an odd edge there is one
+// where there would be two, and it counts twice.
 #pragma once
 
 #include "foreground.h"
@@ -15,7 +19,10 @@
 
 namespace matter {
 
-constexpr float guide_epsilon = 3e-3f;  // of colours in 0..1: contrasts below 5 %, as noise has, lead little
+// Of colours in 0..1: contrasts below 5 %, as noise has, lead little. A step of grey is one of all three
+// channels, but in planes of Y alone: its square is a third.
+constexpr float guide_epsilon = 3e-3f;
+constexpr float guide_epsilon_planes = 1e-3f;
 
 // ---- the frame at the matte's size
 
@@ -59,9 +66,9 @@ struct Slopes {
 
 // Regression of alpha on the colour, with a ridge. Everything up to the solution is an integer below
 // 2^24: where alpha or the colour is plain, slopes are exactly 0.
-MATTER_HD Slopes solve_slopes(const Moments& m) {
+MATTER_HD Slopes solve_slopes(const Moments& m, float epsilon) {
     const int n = m.count;
-    const float ridge = guide_epsilon * 65025.0f * float(n * n);
+    const float ridge = epsilon * 65025.0f * float(n * n);
     const float bb = float(n * m.bb - m.b * m.b) + ridge, bg = float(n * m.bg - m.b * m.g);
     const float br = float(n * m.br - m.b * m.r), gg = float(n * m.gg - m.g * m.g) + ridge;
     const float gr = float(n * m.gr - m.g * m.r), rr = float(n * m.rr - m.r * m.r) + ridge;
@@ -86,7 +93,8 @@ MATTER_HD Slopes solve_slopes(const Moments& m) {
 MATTER_HD int neighbours(i64 at, i64 length) { return 1 + (at > 0) + (at + 1 < length); }
 
 // At one pixel of the small `frame` (height x width x 3) and `alpha`.
-MATTER_HD Slopes slopes_at(const u8* frame, const float* alpha, i64 height, i64 width, i64 y, i64 x) {
+MATTER_HD Slopes slopes_at(const u8* frame, const float* alpha, i64 height, i64 width, i64 y, i64 x,
+                           float epsilon) {
     Moments m = {};
     m.count = neighbours(y, height) * neighbours(x, width);
     for (i64 i = y > 0 ? y - 1 : 0; i <= y + 1 && i < height; ++i)
@@ -97,7 +105,7 @@ MATTER_HD Slopes slopes_at(const u8* frame, const float* alpha, i64 height, i64 
             m.bb += b * b, m.bg += b * g, m.br += b * r, m.gg += g * g, m.gr += g * r, m.rr += r * r;
             m.lb += l * b, m.lg += l * g, m.lr += l * r;
         }
-    return solve_slopes(m);
+    return solve_slopes(m, epsilon);
 }
 
 // alpha = (slope b * blue + slope g * green) + slope r * red + rest.
@@ -142,6 +150,29 @@ MATTER_HD float enlarged(const T* values, int lanes, i64 width, Between y, Betwe
     const T* lower = values + i64(y.next) * width * lanes + lane;
     return mix(mix(float(upper[x.first * lanes]), float(lower[x.first * lanes]), y.part),
                mix(float(upper[x.next * lanes]), float(lower[x.next * lanes]), y.part), x.part);
+}
+
+// Two become a colour sample's: of its rows first, then of its columns.
+MATTER_HD float halfway(float first, float second) { return 0.5f * (first + second); }
+
+// The mean of enlarged() over the pixels of a colour sample.
+template <typename T>
+MATTER_HD float enlarged_mean(const T* values, int lanes, i64 width, const Between (&y)[2],
+                              const Between (&x)[2], int lane) {
+    float columns[2];
+    for (int j = 0; j < 2; ++j) {
+        float ends[2];
+        for (int end = 0; end < 2; ++end) {
+            const T* column = values + i64(end == 0 ? x[j].first : x[j].next) * lanes + lane;
+            float rows[2];
+            for (int i = 0; i < 2; ++i)
+                rows[i] = mix(float(column[i64(y[i].first) * width * lanes]),
+                              float(column[i64(y[i].next) * width * lanes]), y[i].part);
+            ends[end] = halfway(rows[0], rows[1]);
+        }
+        columns[j] = mix(ends[0], ends[1], x[j].part);
+    }
+    return halfway(columns[0], columns[1]);
 }
 
 MATTER_HD float share_of(float alpha) {

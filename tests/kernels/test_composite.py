@@ -48,7 +48,7 @@ def resized(values: Array, size: tuple[int, int]) -> Array:
     return values
 
 
-def led(small: Array, alpha: Array, frame: Array) -> Array:
+def led(small: Array, alpha: Array, frame: Array, epsilon: float = 3e-3) -> Array:
     """The guided upsampling of `alpha` by `frame`, given the small frame."""
     count = window_sums(np.ones(alpha.shape), 1)
 
@@ -59,7 +59,7 @@ def led(small: Array, alpha: Array, frame: Array) -> Array:
     centre = mean(colour)
     covariance = mean(colour * level[..., None]) - centre * mean(level)[..., None]
     outer = mean(colour[..., :, None] * colour[..., None, :])
-    matrix = outer - centre[..., :, None] * centre[..., None, :] + 3e-3 * np.eye(3)
+    matrix = outer - centre[..., :, None] * centre[..., None, :] + epsilon * np.eye(3)
     slopes = mean(np.linalg.solve(matrix, covariance[..., None])[..., 0])
     rest = alpha - (slopes * colour).sum(-1)
     size = frame.shape[:2]

@@ -44,6 +44,13 @@ def floats_of(*shape: int) -> Any:
     return random.random(shape, np.float32)
 
 
+def planes_of(height: int, width: int, chroma: tuple[str, ...], *frames: str) -> dict[str, Any]:
+    """The planes of frames by "frame.y" and so on; `chroma` is ("u", "v") or ("uv",)."""
+    half = ((height + 1) // 2, (width + 1) // 2, *(2,) * (len(chroma) == 1))
+    sizes = {"y": (height, width)} | dict.fromkeys(chroma, half)
+    return {f"{frame}.{part}": bytes_of(*size) for frame in frames for part, size in sizes.items()}
+
+
 def matte_of(height: int, width: int) -> Any:
     """A matte with plain areas of 0 and 1 and a transition between them."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
@@ -205,17 +212,7 @@ KERNELS = {
     **{
         f"alpha_blend {'i420' if len(chroma) == 2 else 'nv12'} {height}x{width}": Kernel(
             planar(alpha_blend),
-            {
-                f"{frame}.{part}": bytes_of(*size)
-                for frame in ("foreground", "background")
-                for part, size in {
-                    "y": (height, width),
-                    **{
-                        name: ((height + 1) // 2, (width + 1) // 2, *(2,) * (name == "uv"))
-                        for name in chroma
-                    },
-                }.items()
-            }
+            planes_of(height, width, chroma, "foreground", "background")
             | {"alpha": floats_of(height, width)},
             {},
         )
@@ -224,21 +221,12 @@ KERNELS = {
     },
     "alpha_blend i420 colour": Kernel(
         planar(alpha_blend),
-        {
-            "foreground.y": bytes_of(6, 30),
-            "foreground.u": bytes_of(3, 15),
-            "foreground.v": bytes_of(3, 15),
-            "alpha": floats_of(6, 30),
-        },
+        planes_of(6, 30, ("u", "v"), "foreground") | {"alpha": floats_of(6, 30)},
         {"background": (200, 30, 90)},
     ),
     "alpha_blend nv12 colour": Kernel(
         planar(alpha_blend),
-        {
-            "foreground.y": bytes_of(6, 30),
-            "foreground.uv": bytes_of(3, 15, 2),
-            "alpha": floats_of(6, 30),
-        },
+        planes_of(6, 30, ("uv",), "foreground") | {"alpha": floats_of(6, 30)},
         {"background": (200, 30, 90)},
     ),
     **{
@@ -335,6 +323,28 @@ KERNELS = {
         },
         {"background": (1, 2, 250), "rosta": "tt"},
     ),
+    **{
+        f"composite {'i420' if len(chroma) == 2 else 'nv12'} {height}x{width}": Kernel(
+            planar(composite, full_range=True),
+            planes_of(height, width, chroma, "frame", "background") | {"alpha": matte_of(*small)},
+            options,
+        )
+        for chroma, (height, width), small, options in [
+            (("u", "v"), (60, 130), (20, 48), {}),
+            (("uv",), (61, 131), (20, 48), {}),
+            (("u", "v"), (33, 71), (25, 60), {"clean": False}),  # more than the samples of colour
+            (("uv",), (34, 66), (50, 40), {"guided": False}),
+        ]
+    },
+    **{
+        f"composite {'i420' if len(chroma) == 2 else 'nv12'} colour": Kernel(
+            planar(composite),
+            planes_of(45, 70, chroma, "frame")
+            | {"glance": floats_of(1, 3, 18, 31), "focus": floats_of(1, 1, 18, 31)},
+            {"background": (200, 30, 90), "rosta": "tt"},
+        )
+        for chroma in (("u", "v"), ("uv",))
+    },
     "composite large matte": Kernel(
         composite,
         {

@@ -216,6 +216,22 @@ def test_a_launch_takes_crops_in_place(kernel: Kernel, cupy: Any) -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("name", ["composite", "composite i420 60x130", "composite nv12 61x131"])
+def test_composite_over_its_own_frame_and_its_alpha(name: str, cupy: Any) -> None:
+    kernel = KERNELS[name]
+    size = next(iter(kernel.arrays.values())).shape[:2]
+    alpha = np.zeros(size, np.float32)
+    expected = kernel.call(**kernel.arrays, **kernel.options, alpha_out=alpha)
+    arrays = {name: DeviceArray(array.copy()) for name, array in kernel.arrays.items()}
+    written = [array for name, array in arrays.items() if name.partition(".")[0] == "frame"]
+    out: Any = tuple(written) if len(written) > 1 else written[0]
+    alpha_out = DeviceArray(np.zeros(size, np.float32))
+    kernel.call(**arrays, **kernel.options, out=out, alpha_out=alpha_out)
+    assert_same(alike(out, on_host), expected)
+    np.testing.assert_array_equal(alpha_out.array, alpha)
+
+
+@needs_compiler
 @every
 def test_a_captured_graph_keeps_what_it_works_in(kernel: Kernel, cupy: Any) -> None:
     arrays = {name: DeviceArray(array) for name, array in kernel.arrays.items()}
