@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks import (
     exports,
     gpu,
+    live,
     machine,
     pictures,
     pipeline,
@@ -109,6 +110,16 @@ def over_time(args: argparse.Namespace) -> int:
     return 0
 
 
+def live_streams(args: argparse.Namespace) -> int:
+    """Run live streams beside processes that take all cores."""
+    command = " ".join(["python -m benchmarks", *args.given])
+    paths = live.report(
+        args.engine, args.streams, 60 * args.minutes, args.busy, args.output, command
+    )
+    print(*paths, sep="\n")
+    return 0
+
+
 def draw(args: argparse.Namespace) -> int:
     """Draw what `composite` makes of hair; print the table beside it."""
     picture, text = pictures.draw(args.output)
@@ -166,6 +177,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     filtered.add_argument("--engine", type=Path, required=True)
     filtered.add_argument("--output", type=Path, default=RESULTS)
     filtered.set_defaults(run=over_time, given=given)
+    streams = commands.add_parser("live", help="live streams on a machine that is too busy")
+    streams.add_argument("--engine", type=Path, required=True)
+    streams.add_argument("--streams", type=numbers, default=[1], metavar="1,2,4")
+    streams.add_argument("--minutes", type=float, default=10.0)
+    streams.add_argument("--busy", type=int, default=machine.usable_cores(), metavar="N")
+    streams.add_argument("--output", type=Path, default=RESULTS)
+    streams.set_defaults(run=live_streams, given=given)
     compiled = commands.add_parser("resources", help="registers and spills of the CUDA kernels")
     compiled.add_argument("--output", type=Path, help="folder for resources.md")
     compiled.set_defaults(run=resource_table)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -51,7 +52,9 @@ def measure(engine: Path, seeds: Sequence[int] = SEEDS, count: int = 48) -> list
     rows = []
     with Matter(engine, guided=False) as matter:
         for motion, sway in SWAYS.items():
-            clips = [clip(seed, matter.size, count, sway) for seed in seeds]
+            # Frames of four times the network's pixels, as a camera's: its noise is averaged.
+            size = (2 * matter.size[0], 2 * matter.size[1])
+            clips = [clip(seed, size, count, sway * size[1] / 512) for seed in seeds]
             raw = [[matter.infer(matter.prepare(f)) for f in shown.frames] for shown in clips]
             for way, ahead in WAYS.items():
                 found = [
@@ -79,7 +82,9 @@ def figures(shown: Clip, alphas: Sequence[NDArray[np.float32]]) -> tuple[float, 
     """Flicker, dtSSD, SAD and ghost of one clip."""
     from training.video_metrics import dtssd, flicker
 
-    predicted, truth = np.stack(alphas), np.stack(shown.alphas)
+    predicted = np.stack(alphas)
+    size = predicted.shape[:0:-1]
+    truth = np.stack([cv2.resize(a, size, interpolation=cv2.INTER_AREA) for a in shown.alphas])
     left = (truth[1:] < 0.02) & (truth[:-1] > 0.98)
     return (
         1000 * flicker(predicted, truth),
