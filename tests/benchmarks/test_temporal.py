@@ -45,5 +45,5 @@ def test_the_filter_steadies_noise_and_leaves_truth_alone(ahead: int) -> None:
     assert steady[1] < 0.6 * plain[1]  # dtSSD
     assert steady[2] < plain[2]  # SAD
     exact = temporal.figures(shown, temporal.filtered(shown, shown.alphas, ahead))
-    assert exact[0] < 0.3
+    assert exact[0] < 0.02 * plain[0]  # what moves lags by that much
     assert temporal.figures(shown, shown.alphas)[:3] == (0.0, 0.0, 0.0)
