@@ -1,10 +1,12 @@
 """Whole networks and whole frames: ours beside rivals, in the same rounds.
 
-Three questions, each answered by interleaved timing (``benchmarks.timing``):
+Four questions, each answered by interleaved timing (``benchmarks.timing``):
 
 * **network**: a tensor to alpha, by each runtime bare and by ``Matter.infer``.
 * **frame**: a frame and a background to the composite, by ``Matter`` and by each runtime with
   OpenCV around it (``benchmarks.subjects.ByHand``).
+* **stream**: as before, a frame's share of a run of many: ``Matter.stream`` overlaps its stages and
+  runs a lane of the network on each core, a loop by hand does one thing after the other.
 * **file**: a video file to a video file, by ``sdk.video.matte_video``.
 """
 
@@ -15,6 +17,7 @@ import functools
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,6 +29,7 @@ from benchmarks.timing import Statistics, interleave, statistics_of
 
 OURS = "Matter"
 QUALITIES = ("live", "balanced", "studio")
+RUN = 48  # frames of a stream
 
 
 @dataclass
@@ -113,19 +117,64 @@ def frame_contest(
     return contest
 
 
+def stream_contest(shown: Subject, size: str, threads: int, turns: int) -> Contest:
+    """A frame's share of ``RUN`` frames composed one after the other."""
+    from sdk import Matter
+
+    frames = [scenes.frame(*scenes.SIZES[size], seed=seed) for seed in range(6)]
+    behind = scenes.frame(*scenes.SIZES[size], seed=7)
+    run_ = [frames[at % len(frames)] for at in range(RUN)]
+    with contextlib.ExitStack() as opened:
+        hands = {
+            f"{name}, OpenCV": ByHand(shown, run, NETWORK)
+            for name, run in runtimes(shown, threads, compiled=False).items()
+        }
+        calls: dict[str, Callable[[], Any]] = {
+            name: functools.partial(_by_hand, hand, run_, behind) for name, hand in hands.items()
+        }
+        for quality in QUALITIES[:2]:
+            matter = opened.enter_context(
+                Matter(shown.engine, threads=threads, device="cpu", quality=quality, lanes=threads)
+            )
+            calls[f"{OURS} {quality}"] = functools.partial(_streamed, matter, run_, behind)
+        seconds: dict[str, list[float]] = {name: [] for name in calls}
+        for call in calls.values():
+            call()
+        for _ in range(turns):
+            for name, call in calls.items():
+                begin = time.perf_counter()
+                call()
+                seconds[name].append((time.perf_counter() - begin) / RUN)
+    contest = Contest("stream", shown.name, size, threads)
+    contest.times = {name: statistics_of(found) for name, found in seconds.items()}
+    return contest
+
+
+def _by_hand(hand: ByHand, frames: Sequence[Any], behind: Any) -> None:
+    for frame in frames:
+        hand(frame, behind)
+
+
+def _streamed(matter: Any, frames: Sequence[Any], behind: Any) -> None:
+    for matte in matter.stream(frames):
+        matte.over(behind)
+
+
 def file_run(shown: Subject, size: str, quality: str, lanes: int, frames: int, turns: int) -> Video:
     """A noisy clip to a clip over a colour, some times."""
+    import numpy as np
+
     from sdk import Matter
     from sdk.video import VideoWriter, matte_video
 
     with tempfile.TemporaryDirectory() as name:
         source, output = Path(name, "in.mp4"), Path(name, "out.mp4")
         with VideoWriter(source, scenes.SIZES[size]) as writer:
-            shown_frames = [scenes.frame(*scenes.SIZES[size], seed=seed) for seed in range(6)]
-            for at in range(frames):
-                writer.write(shown_frames[at % len(shown_frames)])
+            first = scenes.frame(*scenes.SIZES[size])
+            for at in range(frames):  # it moves, and its noise with it: nothing repeats
+                writer.write(np.roll(first, (2 * at, 3 * at), axis=(0, 1)))
         with Matter(shown.engine, device="cpu", quality=quality, lanes=lanes) as matter:
-            matter(shown_frames[0])
+            matter(first)
             reports = []
             for _ in range(turns):
                 reports.append(matte_video(matter, source, output, background="green"))
@@ -202,6 +251,8 @@ def run(
                 for size in ("720p", "1080p"):
                     _say(f"{name}, {size} frames, {count} thread(s)")
                     contests.append(frame_contest(shown, size, count, budget, compiled=compiled))
+                    turns = max(1, round(budget / 4))
+                    contests.append(stream_contest(shown, size, count, turns))
             lanes = machine.usable_cores()
             for size in ("720p", "1080p"):
                 for quality in ("live", "balanced"):
