@@ -171,8 +171,11 @@ def file_run(shown: Subject, size: str, quality: str, lanes: int, frames: int, t
         source, output = Path(name, "in.mp4"), Path(name, "out.mp4")
         with VideoWriter(source, scenes.SIZES[size]) as writer:
             first = scenes.frame(*scenes.SIZES[size])
-            for at in range(frames):  # it moves, and its noise with it: nothing repeats
-                writer.write(np.roll(first, (2 * at, 3 * at), axis=(0, 1)))
+            random = np.random.default_rng(0)
+            noise = np.rint(random.normal(0, 2, (8, *first.shape))).astype(np.int16)
+            for at in range(frames):  # the picture moves, the camera's noise is new
+                moved = np.roll(first, (2 * at, 3 * at), axis=(0, 1)) + noise[at % len(noise)]
+                writer.write(moved.clip(0, 255).astype(np.uint8))
         with Matter(shown.engine, device="cpu", quality=quality, lanes=lanes) as matter:
             matter(first)
             reports = []
