@@ -96,8 +96,17 @@ def whole_frames(args: argparse.Namespace) -> int:
     """Time whole networks, frames and files beside their rivals."""
     command = " ".join(["python -m benchmarks", *args.given])
     budget = 3.0 if args.quick else 20.0
+    try:
+        old = json.loads(args.compare.read_text(encoding="utf-8")) if args.compare else None
+        if old is not None:
+            pipeline.changes(old, [], [])  # before anything takes an hour
+    except (OSError, ValueError) as error:
+        print(f"--compare {args.compare}: {error}", file=sys.stderr)
+        return 2
     paths = pipeline.report(
-        args.networks, args.threads, budget, args.output, command, compiled=args.compiled
+        *(args.networks, args.threads, budget, args.output, command),
+        compiled=args.compiled,
+        old=old,
     )
     print(*paths, sep="\n")
     return 0
@@ -171,6 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     whole.add_argument("--threads", type=numbers, default=[1, 2], metavar="1,2")
     whole.add_argument("--compiled", action="store_true", help="torch.compile too: takes minutes")
     whole.add_argument("--quick", action="store_true", help="a seventh of the time")
+    whole.add_argument("--compare", type=Path, metavar="OLD.json", help="say what moved since then")
     whole.add_argument("--output", type=Path, default=RESULTS)
     whole.set_defaults(run=whole_frames, given=given)
     filtered = commands.add_parser("temporal", help="flicker and dtSSD with and without the filter")

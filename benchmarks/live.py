@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -27,7 +26,6 @@ from benchmarks import machine, scenes, tables
 from sdk import Matter, MatterPool
 
 BITS = 12
-_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 _SPIN = "while True: pass"
 
 
@@ -146,7 +144,7 @@ def run(engine: Path, streams: int, seconds: float, busy: int) -> list[Result]:
         for thread in threads:
             thread.start()
         while any(thread.is_alive() for thread in threads):
-            memory.append((time.monotonic() - begin, _resident()))
+            memory.append((time.monotonic() - begin, machine.resident()))
             threads[0].join(min(1.0, seconds / 60))
         pool.close()
         mismatches = matter.mismatches
@@ -188,11 +186,6 @@ def _busy(count: int) -> Iterator[None]:
         for process in processes:
             process.kill()
             process.wait()
-
-
-def _resident() -> float:
-    """Megabytes of this process in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE / 1e6
 
 
 def report(

@@ -37,6 +37,12 @@ def load_average() -> tuple[float, ...]:
     return tuple(round(value, 2) for value in os.getloadavg())
 
 
+def resident() -> float:
+    """Megabytes of this process in memory (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
 def kind(cpu: str, cores: int, gpu: str = "") -> str:
     """A short name for files: ``amd-epyc-9354p-2-cores``."""
     plain = re.sub(r"\((R|TM)\)|\bCPU\b|\bProcessor\b|@.*", " ", cpu, flags=re.IGNORECASE)

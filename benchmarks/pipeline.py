@@ -239,11 +239,65 @@ def videos_table(videos: Sequence[Video]) -> str:
     return tables.table(head, lines)
 
 
+def changes(old: dict[str, Any], contests: Sequence[Contest], videos: Sequence[Video]) -> str:
+    """What an earlier run's data say beside these; medians that moved by more than a tenth.
+
+    Raises:
+        ValueError: data that no run of this wrote.
+    """
+    try:
+        before = {
+            (c["question"], c["network"], c["size"], c["threads"], name): times["median"]
+            for c in old["contests"]
+            for name, times in c["times"].items()
+        }
+        before |= {
+            ("file", v["network"], v["size"], v["lanes"], v["quality"]): 1 / v["fps"]["median"]
+            for v in old["videos"]
+        }
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            "no results of python -m benchmarks pipeline; expected its .json"
+        ) from error
+    now: dict[tuple[Any, ...], float] = {
+        (c.question, c.network, c.size, c.threads, name): times.median
+        for c in contests
+        for name, times in c.times.items()
+    }
+    now |= {("file", v.network, v.size, v.lanes, v.quality): 1 / v.fps.median for v in videos}
+    lines = [
+        (*map(str, key), f"{1e3 * before[key]:.1f}", f"{1e3 * value:.1f}", f"{ratio:.2f}×")
+        for key, value in now.items()
+        if key in before and abs((ratio := value / before[key]) - 1) > 0.1
+    ]
+    if not lines:
+        both = len(now.keys() & before.keys())
+        return f"Nothing of the {both} that both runs hold moved by a tenth."
+    head = ("question", "network", "size", "threads", "", "ms before", "ms now", "ratio")
+    return tables.table(head, lines)
+
+
+def soak(shown: Subject, frames: int = 10_000) -> tuple[float, float]:
+    """Megabytes of this process after a tenth of so many 720p frames, and after all."""
+    from sdk import Matter
+
+    picture = scenes.frame(*scenes.SIZES["720p"])
+    sizes = []
+    with Matter(shown.engine, device="cpu", quality="live", lanes=machine.usable_cores()) as matter:
+        for at, matte in enumerate(matter.stream(picture for _ in range(frames)), 1):
+            matte.over("green")
+            if at in (frames // 10, frames):
+                sizes.append(machine.resident())
+    return sizes[0], sizes[1]
+
+
 def run(
     names: Sequence[str], threads: Sequence[int], budget: float, *, compiled: bool
-) -> tuple[list[Contest], list[Video]]:
-    """Everything for some networks, with progress on stderr."""
-    contests, videos = [], []
+) -> tuple[list[Contest], list[Video], dict[str, tuple[float, float]]]:
+    """Everything for some networks, with progress on stderr; memory is the first one's."""
+    contests: list[Contest] = []
+    videos: list[Video] = []
+    memory: dict[str, tuple[float, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             _say(f"building {name}")
@@ -261,7 +315,10 @@ def run(
                 for quality in ("live", "balanced"):
                     _say(f"{name}, {size} files, {quality}")
                     videos.append(file_run(shown, size, quality, lanes, 240, 3))
-    return contests, videos
+            if not memory:
+                _say(f"{name}, 10,000 frames")
+                memory[name] = soak(shown)
+    return contests, videos, memory
 
 
 def report(
@@ -272,13 +329,14 @@ def report(
     command: str,
     *,
     compiled: bool,
+    old: dict[str, Any] | None = None,
 ) -> list[Path]:
-    """Measure, print and write; returns the files."""
+    """Measure, print and write; returns the files. ``old``: data of an earlier run to compare."""
     unknown = [name for name in names if name not in NETWORKS]
     if unknown:
         raise ValueError(f"{unknown[0]!r} is no network; expected some of {', '.join(NETWORKS)}")
     facts = machine.describe() | {"command": command, "load_before": machine.load_average()}
-    contests, videos = run(names, threads, budget, compiled=compiled)
+    contests, videos, memory = run(names, threads, budget, compiled=compiled)
     facts["load_after"] = machine.load_average()
     parts = [
         "# Networks and frames beside their rivals",
@@ -296,7 +354,13 @@ def report(
         )
         parts.append(table_of(contest))
         parts += [f"Matter beyond its backend, {n}: {s:+.1%}." for n, s in overhead(contest)]
-    parts += ["## Files", videos_table(videos)]
+    parts += ["## Files", videos_table(videos), "## Memory"]
+    parts += [
+        f"{name}, live: {first:.0f} MB after 1,000 frames of 720p, {last:.0f} MB after 10,000."
+        for name, (first, last) in memory.items()
+    ]
+    if old is not None:
+        parts += [f"## Since {old['machine']['date']}", changes(old, contests, videos)]
     text = "\n\n".join(parts) + "\n"
     print(text)
     output.mkdir(parents=True, exist_ok=True)
@@ -307,6 +371,7 @@ def report(
         "machine": facts,
         "contests": [asdict(contest) for contest in contests],
         "videos": [asdict(video) for video in videos],
+        "memory": memory,
     }
     paths[1].write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     return paths

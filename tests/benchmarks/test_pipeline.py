@@ -1,0 +1,75 @@
+"""Whole frames: what is written by hand gives what PyTorch gives, and results can be compared."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from benchmarks import pipeline
+from benchmarks.pipeline import Contest, Video
+from benchmarks.subjects import ByHand
+from benchmarks.timing import statistics_of
+from kernels import InputSpec, alpha_blend, collaborative_fusion, preprocess
+from tests.sdk.checks import smooth_frame
+
+SPEC = InputSpec("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+
+
+def test_by_hand_is_what_the_kernels_do() -> None:
+    shown: Any = SimpleNamespace(network=SimpleNamespace(input_spec=SPEC, fusion="tt"))
+    rng = np.random.default_rng(0)
+    heads = {
+        "glance": rng.random((1, 3, 32, 64), np.float32),
+        "focus": rng.random((1, 1, 32, 64), np.float32),
+    }
+    frame, behind = smooth_frame((96, 160)), smooth_frame((96, 160), 1)
+    seen = []
+    hand = ByHand(shown, lambda image: seen.append(image) or heads, (32, 64))
+    found = hand(frame, behind)
+    expected = preprocess(frame, (32, 64), SPEC, order="bgr")
+    np.testing.assert_allclose(seen[0], expected, atol=0.02)  # OpenCV rounds the small picture
+    alpha = collaborative_fusion(heads["glance"], heads["focus"], "tt")[0, 0]
+    np.testing.assert_array_equal(hand.fuse(heads), alpha)
+    large = cv2.resize(alpha, (160, 96))
+    assert np.abs(found.astype(int) - alpha_blend(frame, behind, large)).max() <= 1
+
+
+def contest(seconds: float) -> Contest:
+    return Contest("frame", "AIM", "720p", 2, {"Matter live": statistics_of([seconds])})
+
+
+def video(fps: float) -> Video:
+    return Video("AIM", "720p", "live", 2, statistics_of([fps]), {"decode": 1.0})
+
+
+def as_data(*contests: Contest, videos: tuple[Video, ...] = ()) -> dict[str, Any]:
+    return {
+        "contests": [dataclasses.asdict(one) for one in contests],
+        "videos": [dataclasses.asdict(one) for one in videos],
+    }
+
+
+def test_what_moved_since_an_earlier_run() -> None:
+    old = as_data(contest(0.020), videos=(video(50),))
+    assert "Nothing of the 2 that both runs hold" in pipeline.changes(
+        old, [contest(0.021)], [video(49)]
+    )
+    text = pipeline.changes(old, [contest(0.010)], [video(49)])
+    assert "| 20.0      | 10.0   | 0.50× |" in text
+    assert "file" not in text
+    assert "| 20.0      | 40.0   | 2.00× |" in pipeline.changes(old, [], [video(25)])
+    with pytest.raises(ValueError, match="no results of python -m benchmarks pipeline"):
+        pipeline.changes({"rows": []}, [], [])
+
+
+def test_matter_beyond_its_backend() -> None:
+    times = {"Matter fastest": 0.021, "bare fastest (openvino)": 0.020, "ONNX Runtime": 0.030}
+    run = Contest("network", "AIM", "x", 1, {n: statistics_of([t]) for n, t in times.items()})
+    assert list(pipeline.overhead(run)) == [("fastest", pytest.approx(0.05))]
+    ranked = [line.split("|")[1].strip() for line in pipeline.table_of(run).splitlines()[2:]]
+    assert ranked == ["bare fastest (openvino)", "Matter fastest", "ONNX Runtime"]
