@@ -213,7 +213,12 @@ class Stream(Iterator["Matte"]):
         self._meter = Meter()
         self._again = threading.Event()
         self._frames: Ahead[_Arrived] = Ahead(
-            _arriving(_frames(source, live=live), self._meter), depth=1 if live else 4, newest=live
+            _arriving(
+                _frames(source, live=live, planes=getattr(matter, "takes_planes", False)),
+                self._meter,
+            ),
+            depth=1 if live else 4,
+            newest=live,
         )
         # Between a frame and its matte there is always a turn of the network. A file's next frame
         # is prepared during it; a live one is not, since a newer one may come.
@@ -437,7 +442,7 @@ def fail_safe(
             time.sleep(min(0.04, retry))
 
 
-def _frames(source: Any, *, live: bool) -> Iterable[np.ndarray]:
+def _frames(source: Any, *, live: bool, planes: bool) -> Iterable[Any]:
     """The frames of any kind of source; opens it at once so that its errors come early."""
     if isinstance(source, bool):
         raise VideoError(
@@ -448,7 +453,7 @@ def _frames(source: Any, *, live: bool) -> Iterable[np.ndarray]:
     if isinstance(source, (str, Path)):
         from sdk.video import VideoReader
 
-        reader = VideoReader(source)
+        reader = VideoReader(source, planes=planes)
         return _paced(reader) if live and not reader.is_address else _whole(reader)
     if isinstance(source, np.ndarray) and source.ndim != 4:
         raise FrameError(
