@@ -1,0 +1,245 @@
+"""INT8 for CPU backends: an explicit Q/DQ graph of the float32 one.
+
+uint8 activations, a scale and zero point each; int8 weights, symmetric, a scale for each output
+channel; biases float. ONNX Runtime's quantiser writes it; what is chosen here is which operators
+it may touch. In floating point stay
+
+* the first and last convolutions and what stands between them and an input or a head: the picture
+  has 8 bits already, and a head's logits decide everything;
+* what a comparison asks about (a max-pool's offsets), which must stay exact;
+* convolutions that are too small to gain anything, such as those of squeeze-and-excitation;
+* and the blocks that cost the matte most, found by :func:`search`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from export import cost, graph
+from export.errors import BuildError
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+MATRIX = ("Conv", "MatMul")
+
+# Operators between convolutions that runtimes then leave in 8 bits. Resize is none of them: at
+# 288×512 it cost as much in 8 bits as it saved. A Relu joins the scale of what comes before it.
+_BETWEEN = ("Relu", "Add", "Concat", "MaxPool")
+_COMPARISONS = ("Equal", "Greater", "Less", "ArgMax")
+
+# Below this part of all multiply-accumulates a convolution stays float.
+SMALL_PART = 5e-4
+# The search ends where this part of them is in floating point: INT8 would not pay.
+MOST_FLOAT = 0.4
+
+
+class Quantiser:
+    """A float32 graph to be quantised as often as wanted; the first time calibrates it.
+
+    Args:
+        source: file of the float32 graph.
+        model: the same graph.
+        frames: the network's inputs by name, float32 batch×C×H×W.
+        folder: for the ranges.
+
+    Attributes:
+        always: convolutions and matrix products that stay in floating point in any case.
+    """
+
+    def __init__(
+        self,
+        source: Path,
+        model: ir.Model,
+        frames: Iterable[Mapping[str, NDArray[Any]]],
+        folder: Path,
+    ) -> None:
+        self._source = source
+        self._model = model
+        self._ranges = folder / "ranges.json"
+        self._ranges.unlink(missing_ok=True)
+        self._external = source.with_name(source.name + ".data").exists()
+        self._frames: _Frames | None = _Frames(frames)
+        self._macs = {
+            _name(node): cost.node_macs(node) for node in model.graph if node.op_type in MATRIX
+        }
+        ends = _before_comparisons(model) | _ends(model)
+        small = SMALL_PART * sum(self._macs.values())
+        self._ends = ends
+        self.always = frozenset(
+            name for name, count in self._macs.items() if count < small or name in ends
+        )
+
+    def write(self, float32: Iterable[str], target: Path) -> Path | None:
+        """Quantise all but the convolutions named; returns the file of external weights, if any.
+
+        Raises:
+            BuildError: the quantiser does not know what to do with the graph.
+        """
+        import onnx_ir as ir
+        from onnxruntime import quantization
+
+        kept = set(float32)
+        skipped = kept | self._ends | _unread(self._model, kept | self._ends)
+        warnings = logging.getLogger()  # the quantiser's, at the root logger, to graph authors
+        level = warnings.level
+        warnings.setLevel(logging.ERROR)
+        try:
+            quantization.quantize_static(
+                self._source,
+                target,
+                self._frames,
+                quant_format=quantization.QuantFormat.QDQ,
+                op_types_to_quantize=[*MATRIX, *_BETWEEN],
+                per_channel=True,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                nodes_to_exclude=sorted(skipped),
+                use_external_data_format=self._external,
+                calibrate_method=quantization.CalibrationMethod.MinMax,
+                extra_options={"QuantizeBias": False},
+                calibration_cache_path=self._ranges,
+            )
+        except (ValueError, RuntimeError, TypeError, KeyError) as error:
+            raise BuildError(
+                f"--int8: the graph cannot be quantised ({error}); expected one that ONNX "
+                "Runtime's quantiser takes. Build without --int8"
+            ) from error
+        finally:
+            warnings.setLevel(level)
+        self._frames = None  # from now on the ranges are read from their file
+        model = ir.load(target)
+        ir.external_data.load_to_model(model)
+        graph.sign(model)
+        target.with_name(target.name + ".data").unlink(missing_ok=True)
+        return graph.save(model, target)
+
+    def part(self, float32: Iterable[str]) -> float:
+        """The part of the multiply-accumulates that those are."""
+        return sum(self._macs[name] for name in float32) / max(sum(self._macs.values()), 1)
+
+    def blocks(self, float32: Iterable[str]) -> dict[str, frozenset[str]]:
+        """The other convolutions, by the block of layers that they are in."""
+        kept, found = set(float32), dict[str, set[str]]()
+        for name in self._macs:
+            if name not in kept:
+                module = name.partition("/")[0]
+                found.setdefault(module.rsplit(".", 2)[0], set()).add(name)
+        return {block: frozenset(names) for block, names in found.items()}
+
+    def ordered(self, float32: Iterable[str]) -> tuple[str, ...]:
+        """Names in the graph's order."""
+        kept = set(float32)
+        return tuple(name for name in self._macs if name in kept)
+
+
+def search(
+    quantiser: Quantiser,
+    error: Callable[[frozenset[str]], float],
+    target: float,
+    start: frozenset[str],
+) -> tuple[frozenset[str], float]:
+    """The convolutions to keep in floating point so that the matte's error is within ``target``.
+
+    Each block of layers is left out of the quantised graph once. Then blocks go back to floating
+    point, the largest gain for a multiply-accumulate first, until the target is met or
+    ``MOST_FLOAT`` of them are float.
+
+    Args:
+        quantiser: of the graph.
+        error: that of a graph with these convolutions in floating point.
+        target: the most that it should be.
+        start: those that are float from the beginning.
+
+    Returns:
+        Those to keep, and the error with them, which may still be over ``target``.
+    """
+    kept, reached = start, error(start)
+    if reached <= target:
+        return kept, reached
+    gains = {
+        names: (reached - error(kept | names)) / max(quantiser.part(names), 1e-9)
+        for names in quantiser.blocks(kept).values()
+    }
+    for names in sorted(gains, key=lambda names: -gains[names]):
+        if reached <= target or quantiser.part(kept | names) > MOST_FLOAT:
+            break
+        kept |= names
+        reached = error(kept)
+    return kept, reached
+
+
+class _Frames:
+    """Calibration inputs as the quantiser asks for them."""
+
+    def __init__(self, frames: Iterable[Mapping[str, NDArray[Any]]]) -> None:
+        self._rest = iter(frames)
+
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
+        frame = next(self._rest, None)
+        return None if frame is None else dict(frame)
+
+
+def _name(node: ir.Node) -> str:
+    return node.name or ""
+
+
+def _ends(model: ir.Model) -> set[str]:
+    """The first and last convolutions, and all between them and an input or a head."""
+    found = set()
+    reached = set(model.graph.inputs)
+    for node in model.graph:
+        if not reached.isdisjoint(node.inputs):
+            found.add(_name(node))
+            if node.op_type not in MATRIX:
+                reached.update(node.outputs)
+    return found | _up_to_convolutions(model.graph.outputs, including=True)
+
+
+def _before_comparisons(model: ir.Model) -> set[str]:
+    """What stands between a comparison and the convolutions before it."""
+    asked = [x for node in model.graph if node.op_type in _COMPARISONS for x in node.inputs]
+    return _up_to_convolutions(asked, including=False)
+
+
+def _up_to_convolutions(values: Iterable[ir.Value | None], *, including: bool) -> set[str]:
+    """Nodes from the values back to the convolutions and matrix products that they come from."""
+    found: set[str] = set()
+    rest = list(values)
+    while rest:
+        value = rest.pop()
+        node = None if value is None else value.producer()
+        if node is None or _name(node) in found:
+            continue
+        if node.op_type not in MATRIX:
+            rest += node.inputs
+        elif not including:
+            continue
+        found.add(_name(node))
+    return found
+
+
+def _unread(model: ir.Model, float32: set[str]) -> set[str]:
+    """Operators between convolutions whose result no quantised convolution reads.
+
+    And sums with a constant, which 8 bits would round too.
+    """
+    read: set[ir.Value | None] = set()
+    unread = set()
+    for node in reversed(model.graph):
+        wanted = not read.isdisjoint(node.outputs)
+        if node.op_type in MATRIX:
+            wanted = _name(node) not in float32
+        elif node.op_type in _BETWEEN:
+            constant = any(x is not None and x.is_initializer() for x in node.inputs)
+            if not wanted or constant:
+                unread.add(_name(node))
+        elif node.op_type != "Resize":
+            wanted = False
+        if wanted:
+            read.update(node.inputs)
+    return unread
