@@ -510,21 +510,23 @@ def _int8(
     names = tuple(networks.inputs(subject.network))
     given = None if subject.frames is None else subject.frames(size)
     tensors = truth.tensors if given is None else pictures.batched(given, subject.batch)
-    source = home / f"float32-{_text(size)}.onnx"
-    graph.save(model, source)
     frames = (dict(zip(names, inputs, strict=True)) for inputs in tensors)
-    quantiser = quantise.Quantiser(source, model, frames, home)
     count = len(subject.inputs(size)) if given is None else len(given)
-    trial = home / "trial.onnx"
     steady = not subject.weights.random
     bound = verify.share_bound("int8", steady=steady)
 
-    def error(float32: frozenset[str]) -> float:
-        quantiser.write(float32, trial)
-        return verify.share(verify.session(trial, fused=True), truth)
-
     name = "model-int8.onnx" if size == subject.sizes[0] else f"model-int8-{_text(size)}.onnx"
-    with report.stage(f"quantise{label}") as stage:
+    with (
+        report.stage(f"quantise{label}") as stage,
+        tempfile.TemporaryDirectory(dir=home) as scratch,
+    ):
+        quantiser = quantise.Quantiser(model, frames, Path(scratch))
+        trial = Path(scratch) / "trial.onnx"
+
+        def error(float32: frozenset[str]) -> float:
+            quantiser.write(float32, trial)
+            return verify.share(verify.session(trial, fused=True), truth)
+
         # Half of the bound: these are not all pictures, and runtimes round in different places.
         float32, reached = quantise.search(quantiser, error, bound / 2, quantiser.always | kept)
         stage.note = (
@@ -544,8 +546,6 @@ def _int8(
     report.line(
         f"  {len(listed)} convolutions stay float; found by search: {some(found) or 'none'}"
     )
-    _discard(source)
-    _discard(trial)
     entry = Int8Graph(
         subject.prefix + name,
         subject.prefix + data.name if data else None,

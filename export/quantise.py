@@ -42,10 +42,9 @@ class Quantiser:
     """A float32 graph to be quantised as often as wanted; the first time calibrates it.
 
     Args:
-        source: file of the float32 graph.
-        model: the same graph.
+        model: the float32 graph; it is left as it was.
         frames: the network's inputs by name, float32 batch×C×H×W.
-        folder: for the ranges.
+        folder: of its own, for the graph and its ranges.
 
     Attributes:
         always: convolutions and matrix products that stay in floating point in any case.
@@ -53,21 +52,20 @@ class Quantiser:
 
     def __init__(
         self,
-        source: Path,
         model: ir.Model,
         frames: Iterable[Mapping[str, NDArray[Any]]],
         folder: Path,
     ) -> None:
-        self._source = source
-        self._model = model
+        self._model = model.clone()
+        _set_apart(self._model)
+        self._source = folder / "float32.onnx"
+        self._external = graph.save(self._model, self._source) is not None
         self._ranges = folder / "ranges.json"
-        self._ranges.unlink(missing_ok=True)
-        self._external = source.with_name(source.name + ".data").exists()
         self._frames: _Frames | None = _Frames(frames)
         self._macs = {
             _name(node): cost.node_macs(node) for node in model.graph if node.op_type in MATRIX
         }
-        ends = _before_comparisons(model) | _ends(model)
+        ends = {_name(node) for node in _before_comparisons(model)} | _ends(model)
         small = SMALL_PART * sum(self._macs.values())
         self._ends = ends
         self.always = frozenset(
@@ -104,9 +102,9 @@ class Quantiser:
                 extra_options={"QuantizeBias": False},
                 calibration_cache_path=self._ranges,
             )
-        except (ValueError, RuntimeError, TypeError, KeyError) as error:
+        except Exception as error:  # ONNX Runtime raises types of its own
             raise BuildError(
-                f"--int8: the graph cannot be quantised ({error}); expected one that ONNX "
+                f"--int8: the graph cannot be quantised ({_line(error)}); expected one that ONNX "
                 "Runtime's quantiser takes. Build without --int8"
             ) from error
         finally:
@@ -146,8 +144,9 @@ def search(
     """The convolutions to keep in floating point so that the matte's error is within ``target``.
 
     Each block of layers is left out of the quantised graph once. Then blocks go back to floating
-    point, the largest gain for a multiply-accumulate first, until the target is met or
-    ``MOST_FLOAT`` of them are float.
+    point, the largest gain for a multiply-accumulate first, until the target is met or no other
+    helps and fits in ``MOST_FLOAT``. Errors do not add up (where classes meet, one may undo what
+    another did), so a block that does not help with those before it goes back to 8 bits.
 
     Args:
         quantiser: of the graph.
@@ -162,14 +161,16 @@ def search(
     if reached <= target:
         return kept, reached
     gains = {
-        names: (reached - error(kept | names)) / max(quantiser.part(names), 1e-9)
+        names: (reached - error(kept | names)) / quantiser.part(names)
         for names in quantiser.blocks(kept).values()
     }
     for names in sorted(gains, key=lambda names: -gains[names]):
-        if reached <= target or quantiser.part(kept | names) > MOST_FLOAT:
+        if gains[names] <= 0 or reached <= target:
             break
-        kept |= names
-        reached = error(kept)
+        if quantiser.part(kept | names) <= MOST_FLOAT:
+            error_with = error(kept | names)
+            if error_with < reached:
+                kept, reached = kept | names, error_with
     return kept, reached
 
 
@@ -182,6 +183,11 @@ class _Frames:
     def get_next(self) -> dict[str, NDArray[Any]] | None:
         frame = next(self._rest, None)
         return None if frame is None else dict(frame)
+
+
+def _line(error: Exception) -> str:
+    """What an exception says, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _name(node: ir.Node) -> str:
@@ -197,36 +203,59 @@ def _ends(model: ir.Model) -> set[str]:
             found.add(_name(node))
             if node.op_type not in MATRIX:
                 reached.update(node.outputs)
-    return found | _up_to_convolutions(model.graph.outputs, including=True)
+    return found | {_name(node) for node in _up_to_convolutions(model.graph.outputs)}
 
 
-def _before_comparisons(model: ir.Model) -> set[str]:
-    """What stands between a comparison and the convolutions before it."""
-    asked = [x for node in model.graph if node.op_type in _COMPARISONS for x in node.inputs]
-    return _up_to_convolutions(asked, including=False)
+def _before_comparisons(model: ir.Model) -> set[ir.Node]:
+    """Comparisons, and what stands between them and the convolutions before."""
+    asking = {node for node in model.graph if node.op_type in _COMPARISONS}
+    before = _up_to_convolutions(x for node in asking for x in node.inputs)
+    return asking | {node for node in before if node.op_type not in MATRIX}
 
 
-def _up_to_convolutions(values: Iterable[ir.Value | None], *, including: bool) -> set[str]:
+def _up_to_convolutions(values: Iterable[ir.Value | None]) -> set[ir.Node]:
     """Nodes from the values back to the convolutions and matrix products that they come from."""
-    found: set[str] = set()
+    found: set[ir.Node] = set()
     rest = list(values)
     while rest:
         value = rest.pop()
         node = None if value is None else value.producer()
-        if node is None or _name(node) in found:
+        if node is None or node in found:
             continue
+        found.add(node)
         if node.op_type not in MATRIX:
             rest += node.inputs
-        elif not including:
-            continue
-        found.add(_name(node))
     return found
+
+
+def _set_apart(model: ir.Model) -> None:
+    """Give a value that comparisons and others read a second name for the others; in place.
+
+    The quantiser rounds a value for all who read it or for none.
+    """
+    import onnx_ir as ir
+
+    exact = _before_comparisons(model)
+    for node in exact:
+        for value in node.outputs:
+            uses = value.uses()
+            others = [use for use in uses if use.node not in exact]
+            if not others or len(others) == len(uses):
+                continue
+            same = ir.Node("", "Identity", [value], name=f"{value.name}.rounded")
+            same.outputs[0].name = f"{value.name}.rounded"
+            same.outputs[0].type, same.outputs[0].shape = value.type, value.shape
+            for use in others:
+                use.node.replace_input_with(use.idx, same.outputs[0])
+            model.graph.insert_after(node, same)
 
 
 def _unread(model: ir.Model, float32: set[str]) -> set[str]:
     """Operators between convolutions whose result no quantised convolution reads.
 
-    And sums with a constant, which 8 bits would round too.
+    And sums with a constant, which 8 bits would round too. But not a Relu right after a quantised
+    convolution: its result is rounded anyway, and half of the numbers would be spent on what the
+    Relu cuts off.
     """
     read: set[ir.Value | None] = set()
     unread = set()
@@ -236,9 +265,16 @@ def _unread(model: ir.Model, float32: set[str]) -> set[str]:
             wanted = _name(node) not in float32
         elif node.op_type in _BETWEEN:
             constant = any(x is not None and x.is_initializer() for x in node.inputs)
-            if not wanted or constant:
+            before = node.inputs[0].producer() if node.inputs[0] is not None else None
+            joined = (
+                node.op_type == "Relu"
+                and before is not None
+                and before.op_type in MATRIX
+                and _name(before) not in float32
+            )
+            if constant or not (wanted or joined):
                 unread.add(_name(node))
-        elif node.op_type != "Resize":
+        elif node.op_type not in ("Resize", "Identity"):
             wanted = False
         if wanted:
             read.update(node.inputs)

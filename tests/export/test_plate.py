@@ -12,7 +12,7 @@ import onnx
 import pytest
 import torch
 
-from export import info, pictures, verify
+from export import info, pictures, timing
 from export.build import BuildOptions, build, main
 from sdk import Matter
 from sdk.engine import EngineFile
@@ -47,7 +47,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def engine(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of the network itself, once: exporting it takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verify, "_TIMING_ROUNDS", 2)
+        patch.setattr(timing, "_ROUNDS", 2)
         patch.setattr(pictures, "SCENES", 1)
         patch.setattr(pictures, "PHOTOGRAPHS", ("chelsea",))
         return build(
