@@ -54,15 +54,26 @@ def frames() -> list[np.ndarray]:
     return [rng.uniform(0, 1, (1, 3, *SIZE)).astype(np.float32) for _ in range(3)]
 
 
-def quantiser_of(network: Any, heads: Any, frames: Sequence[np.ndarray], folder: Path) -> Quantiser:
-    model = graph.export_onnx(network, heads, frames[0].shape[2:])
+@pytest.fixture(scope="module")
+def chain_model() -> ir.Model:
+    return graph.export_onnx(Chain(), {"alpha": 1}, SIZE)
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tiny: ModuleType) -> ir.Model:
+    return graph.export_onnx(tiny.Tiny(), {"glance": 3, "focus": 1}, (64, 96))
+
+
+def quantiser_of(model: ir.Model, frames: Sequence[np.ndarray], folder: Path) -> Quantiser:
     return Quantiser(model, ({"image": frame} for frame in frames), folder)
 
 
 @pytest.fixture(scope="module")
-def chain(frames: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def chain(
+    chain_model: ir.Model, frames: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     folder = tmp_path_factory.mktemp("chain")
-    quantiser = quantiser_of(Chain(), {"alpha": 1}, frames, folder)
+    quantiser = quantiser_of(chain_model, frames, folder)
     assert quantiser.always == {"a/Conv", "c/Conv"}
     assert quantiser.write(quantiser.always, folder / "int8.onnx") is None
     return folder / "int8.onnx"
@@ -144,28 +155,30 @@ def test_it_computes_what_numpy_says(chain: Path, frames: list[np.ndarray]) -> N
 def test_first_last_small_and_compared_stay_float(tiny: ModuleType, tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     frames = [rng.standard_normal((1, 3, 64, 96)).astype(np.float32)]
-    quantiser = quantiser_of(tiny.TinyUnpool(), {"glance": 3, "focus": 1}, frames, tmp_path)
+    model = graph.export_onnx(tiny.TinyUnpool(), {"glance": 3, "focus": 1}, (64, 96))
+    quantiser = quantiser_of(model, frames, tmp_path)
     first_and_last = {"stem.0/Conv", "glance/Conv", "focus/Conv"}
     assert first_and_last <= quantiser.always
     assert {"down.0/Conv", "reduce/Conv"} & quantiser.always == set()
     quantiser.write(quantiser.always, tmp_path / "int8.onnx")
-    model = onnx.load(tmp_path / "int8.onnx")
-    made = producers(model)
-    compared = [name for node in model.graph.node if node.op_type == "Equal" for name in node.input]
+    written = onnx.load(tmp_path / "int8.onnx")
+    made = producers(written)
+    compared = [
+        name for node in written.graph.node if node.op_type == "Equal" for name in node.input
+    ]
     assert compared
     while compared:  # back to the convolution before: no rounding on the way
         node = made.get(compared.pop())
         if node is not None and node.op_type != "Conv":
             assert node.op_type not in ("QuantizeLinear", "DequantizeLinear")
             compared += node.input
-    kinds = [node.op_type for node in model.graph.node]
-    assert "QuantizeLinear" in kinds
+    assert "QuantizeLinear" in {node.op_type for node in written.graph.node}
 
 
-def test_more_may_be_kept(tiny: ModuleType, tmp_path: Path) -> None:
+def test_more_may_be_kept(tiny_model: ir.Model, tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     frames = [rng.uniform(0, 255, (1, 3, 64, 96)).astype(np.float32)]
-    quantiser = quantiser_of(tiny.Tiny(), {"glance": 3, "focus": 1}, frames, tmp_path)
+    quantiser = quantiser_of(tiny_model, frames, tmp_path)
     assert "gate.1/Conv" in quantiser.always  # of one pixel: too small to gain anything
     everything = quantiser.always | frozenset().union(*quantiser.blocks(quantiser.always).values())
     assert quantiser.part(everything) == pytest.approx(1)
@@ -183,10 +196,13 @@ def test_more_may_be_kept(tiny: ModuleType, tmp_path: Path) -> None:
 
 
 def test_external_weights_are_taken_and_kept(
-    frames: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    chain_model: ir.Model,
+    frames: list[np.ndarray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(graph, "EXTERNAL_BYTES", 500)
-    quantiser = quantiser_of(Chain(), {"alpha": 1}, frames, tmp_path)
+    quantiser = quantiser_of(chain_model, frames, tmp_path)
     assert (tmp_path / "float32.onnx.data").exists()
     data = quantiser.write(quantiser.always, tmp_path / "int8.onnx")
     assert data == tmp_path / "int8.onnx.data"
@@ -197,9 +213,9 @@ def test_external_weights_are_taken_and_kept(
 
 
 def test_what_the_quantiser_refuses_is_one_clear_error(
-    frames: list[np.ndarray], tmp_path: Path
+    chain_model: ir.Model, frames: list[np.ndarray], tmp_path: Path
 ) -> None:
-    quantiser = quantiser_of(Chain(), {"alpha": 1}, [frames[0][:, :2]] * 2, tmp_path)
+    quantiser = quantiser_of(chain_model, [frames[0][:, :2]], tmp_path)
     with pytest.raises(
         BuildError, match=r"--int8: the graph cannot be quantised \(.*invalid dimensions"
     ):
@@ -262,15 +278,14 @@ def test_a_block_that_does_not_help_goes_back() -> None:
     assert search(quantiser, error, 0.01, frozenset()) == (frozenset({"a"}), 0.06)
 
 
-def test_blocks_are_of_neighbouring_layers(tiny: ModuleType, tmp_path: Path) -> None:
+def test_blocks_are_of_neighbouring_layers(tiny_model: ir.Model, tmp_path: Path) -> None:
     """Every convolution is in one block, in the graph's order."""
     frames = [np.zeros((1, 3, 64, 96), np.float32)]
-    quantiser = quantiser_of(tiny.Tiny(), {"glance": 3, "focus": 1}, frames, tmp_path)
+    quantiser = quantiser_of(tiny_model, frames, tmp_path)
     blocks = quantiser.blocks(frozenset())
     names = [name for block in blocks.values() for name in block]
     assert len(names) == len(set(names))
     ordered = quantiser.ordered(names)
-    model = ir.load(tmp_path / "float32.onnx")
-    places = {node.name: place for place, node in enumerate(model.graph)}
+    places = {node.name: place for place, node in enumerate(tiny_model.graph)}
     assert all(places[one] < places[other] for one, other in pairwise(ordered))
     assert set(ordered) == set(names)
