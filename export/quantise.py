@@ -102,6 +102,8 @@ class Quantiser:
                 extra_options={"QuantizeBias": False},
                 calibration_cache_path=self._ranges,
             )
+        except (OSError, MemoryError):
+            raise  # said elsewhere, for every step of a build
         except Exception as error:  # ONNX Runtime raises types of its own
             raise BuildError(
                 f"--int8: the graph cannot be quantised ({_line(error)}); expected one that ONNX "

@@ -466,17 +466,22 @@ def test_int8_past_its_bound_fails_the_build(
     assert [entry.name for entry in tmp_path.iterdir()] == ["mine.safetensors"]
 
 
-def test_int8_with_max_unpooling_and_with_parts(stand_in: ModuleType, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "size", "more"), [("aim", (64, 96), {"opset": 23}), ("sim", (40, 64), {"batch": 2})]
+)
+def test_int8_of_other_networks(
+    stand_in: ModuleType, tmp_path: Path, name: str, size: tuple[int, int], more: dict[str, int]
+) -> None:
+    """Max-unpooling and the newest operators; parts, which stay float, and batches."""
     pytest.importorskip("openvino")
-    for name, size in (("aim", (64, 96)), ("sim", (40, 64))):
-        path = build(options(tmp_path / f"{name}.engine", model=name, sizes=(size,), int8=True))
-        with EngineFile.open(path) as engine:
-            manifest = engine.manifest
-        assert manifest.models[0].int8 is not None
-        judged = {(e.artefact, e.precision): e.status for e in manifest.verification}
-        assert judged["onnxruntime", "int8"] == judged["openvino", "int8"] == "passed"
-        for part in manifest.parts.values():
-            assert all(model.int8 is None for model in part.models)
+    path = build(options(tmp_path / "x.engine", model=name, sizes=(size,), int8=True, **more))
+    with EngineFile.open(path) as engine:
+        manifest = engine.manifest
+    assert manifest.models[0].int8 is not None
+    judged = {(e.artefact, e.precision): e.status for e in manifest.verification}
+    assert judged["onnxruntime", "int8"] == judged["openvino", "int8"] == "passed"
+    for part in manifest.parts.values():
+        assert all(model.int8 is None for model in part.models)
 
 
 def test_the_share_is_of_the_sum_of_alpha() -> None:
