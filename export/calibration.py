@@ -20,14 +20,19 @@ if TYPE_CHECKING:
 MOST = 32
 
 
-def pictures(source: Path) -> list[Picture]:
+def pictures(source: Path, *, with_plate: bool = True) -> list[Picture]:
     """At most ``MOST`` pictures, spread evenly over the folder's names or the video's time.
+
+    Their trimaps and plates are those of ``export.pictures.photograph``.
 
     Raises:
         BuildError: what cannot be read.
     """
     read = _of_folder if source.is_dir() else _of_video
-    found = [photograph(np.ascontiguousarray(frame[..., ::-1])) for frame in read(source)]
+    found = [
+        photograph(np.ascontiguousarray(frame[..., ::-1]), with_plate=with_plate)
+        for frame in read(source)
+    ]
     if not found:  # a video that ends long before it says
         raise BuildError(
             f"--calibrate: {source} gave no frame; expected at least one: take another video"
@@ -59,7 +64,7 @@ def _of_video(path: Path) -> Iterator[NDArray[Any]]:
     try:
         with VideoReader(path) as reader:
             count = reader.frames
-        if count is None:
+        if not count:  # it does not say
             with VideoReader(path) as reader:
                 count = sum(1 for _ in reader)
         wanted = spread(count)

@@ -216,11 +216,6 @@ def _subjects(checked: Checked, report: Report) -> list[_Subject]:
     """The networks, with their weights: the engine's own and then its parts."""
     shown = _Shown()
     parts = []
-    given = None
-    if checked.calibrate is not None:
-        with report.stage("read calibration frames") as stage:
-            given = calibration.pictures(checked.calibrate)
-            stage.note = f"{len(given)} of {checked.calibrate.name}"
     classifier = None
     if checked.model in CLASSIFIED:
         part = _classifier(checked, shown, report)
@@ -244,7 +239,11 @@ def _subjects(checked: Checked, report: Report) -> list[_Subject]:
         weights = _load(network, checked.weights, stage)
     _check_sizes(checked, network)
     frames = None
-    if given is not None:
+    if checked.calibrate is not None:
+        with report.stage("read calibration frames") as stage:
+            with_plate = "plate" in networks.inputs(network)
+            given = calibration.pictures(checked.calibrate, with_plate=with_plate)
+            stage.note = f"{len(given)} of {checked.calibrate.name}"
 
         def frames(size: tuple[int, int]) -> list[Inputs]:
             return pictures.inputs(network, given, size, classifier)

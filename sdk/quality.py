@@ -9,11 +9,11 @@ studio      most pixels     float32         1/3, 1/2    by the frame   filtered,
 ==========  ==============  ==============  ==========  =============  =====================  =====
 
 The network size is one of the engine's, among those whose shape is nearest to the frame's. INT8 is
-taken where the engine holds a graph of it that the build measured to be the fastest, and two passes (the hybrid-resolution test) where it
-holds two sizes of the frame's shape. "By the frame": alpha follows the frame's colours where it is
-enlarged (a guided filter, ``kernels.composite``). "Over time": in streams and videos, see
-``sdk.temporal``; only files can look ahead. "Halos go": ``Matte.over`` blends the estimated colours
-of the subject and not the frame's.
+taken where the engine holds a graph of it that the build measured to be the fastest, and two passes
+(the hybrid-resolution test) where it holds two sizes of the frame's shape. "By the frame": alpha
+follows the frame's colours where it is enlarged (a guided filter, ``kernels.composite``). "Over
+time": in streams and videos, see ``sdk.temporal``; only files can look ahead. "Halos go":
+``Matte.over`` blends the estimated colours of the subject and not the frame's.
 """
 
 from __future__ import annotations
