@@ -526,8 +526,7 @@ def _int8(
             quantiser.write(float32, trial)
             return verify.share(verify.session(trial, fused=True), truth)
 
-        # Half of the bound: these are not all pictures, and runtimes round in different places.
-        float32, reached = quantise.search(quantiser, error, bound / 2, quantiser.always | kept)
+        float32, reached = quantise.search(quantiser, error, bound, quantiser.always | kept)
         stage.note = (
             f"{count} frames; SAD {reached:.1%} of the matte, {quantiser.part(float32):.0%} of the "
             "MACs stay float"

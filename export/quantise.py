@@ -36,6 +36,8 @@ _COMPARISONS = ("Equal", "Greater", "Less", "ArgMax")
 SMALL_PART = 5e-4
 # The search ends where this part of them is in floating point: INT8 would not pay.
 MOST_FLOAT = 0.4
+# Or where the error is this part of its bound.
+TARGET = 0.5
 
 
 class Quantiser:
@@ -140,39 +142,43 @@ class Quantiser:
 def search(
     quantiser: Quantiser,
     error: Callable[[frozenset[str]], float],
-    target: float,
+    bound: float,
     start: frozenset[str],
 ) -> tuple[frozenset[str], float]:
-    """The convolutions to keep in floating point so that the matte's error is within ``target``.
+    """The convolutions to keep in floating point so that the matte's error is within its bound.
 
-    Each block of layers is left out of the quantised graph once. Then blocks go back to floating
-    point, the largest gain for a multiply-accumulate first, until the target is met or no other
-    helps and fits in ``MOST_FLOAT``. Errors do not add up (where classes meet, one may undo what
-    another did), so a block that does not help with those before it goes back to 8 bits.
+    The target is half of the bound: what it is measured on are not all pictures, and runtimes round
+    in different places. Each block of layers is left out of the quantised graph once. Then blocks
+    go back to floating point, the largest gain for a multiply-accumulate first, until the target is
+    met or ``MOST_FLOAT`` of them are float. Errors do not add up (where classes meet, one may undo
+    what another did), so each block is tried with those before it, and stays float only if it
+    helps: below the bound, if it takes a larger part of the error than of the work.
 
     Args:
         quantiser: of the graph.
         error: that of a graph with these convolutions in floating point.
-        target: the most that it should be.
+        bound: the most that it may be.
         start: those that are float from the beginning.
 
     Returns:
-        Those to keep, and the error with them, which may still be over ``target``.
+        Those to keep, and the error with them, which may still be over the bound.
     """
     kept, reached = start, error(start)
-    if reached <= target:
+    if reached <= bound * TARGET:
         return kept, reached
     gains = {
         names: (reached - error(kept | names)) / quantiser.part(names)
         for names in quantiser.blocks(kept).values()
     }
     for names in sorted(gains, key=lambda names: -gains[names]):
-        if gains[names] <= 0 or reached <= target:
+        if gains[names] <= 0 or reached <= bound * TARGET:
             break
-        if quantiser.part(kept | names) <= MOST_FLOAT:
-            error_with = error(kept | names)
-            if error_with < reached:
-                kept, reached = kept | names, error_with
+        if quantiser.part(kept | names) > MOST_FLOAT:
+            continue
+        error_with = error(kept | names)
+        least = 0.0 if reached > bound else reached * quantiser.part(names)
+        if reached - error_with > least:
+            kept, reached = kept | names, error_with
     return kept, reached
 
 
