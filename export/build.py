@@ -138,6 +138,15 @@ def _parse(arguments: Sequence[str] | None) -> BuildOptions:
         "--bf16", action="store_true", help="bfloat16 GPU plans, float16 stored weights"
     )
     form.add_argument(
+        "--int8", action="store_true", help="a graph in 8 bits too, for CPUs where it is faster"
+    )
+    form.add_argument(
+        "--calibrate",
+        metavar="PATH",
+        help="folder of pictures or video that --int8 measures ranges on (default: the "
+        "verification pictures)",
+    )
+    form.add_argument(
         "--opset",
         metavar="N",
         default="18",
@@ -171,7 +180,16 @@ def _parse(arguments: Sequence[str] | None) -> BuildOptions:
         raise UsageError(
             "--fp16 and --bf16 contradict each other; expected at most one: leave one out"
         )
-    for flag in ("model", "backbone", "rosta", "without", "weights", "classifier", "output"):
+    for flag in (
+        "model",
+        "backbone",
+        "rosta",
+        "without",
+        "weights",
+        "classifier",
+        "calibrate",
+        "output",
+    ):
         value = getattr(given, flag)
         values = value if isinstance(value, list) else [] if value is None else [value]
         if not all(text.strip() for text in values):
@@ -186,6 +204,8 @@ def _parse(arguments: Sequence[str] | None) -> BuildOptions:
         random_weights=given.random_weights,
         sizes=tuple(parse_size(text) for text in given.size or ()),
         precision="fp16" if given.fp16 else "bf16" if given.bf16 else "fp32",
+        int8=given.int8,
+        calibrate=None if given.calibrate is None else Path(given.calibrate).expanduser(),
         targets=tuple(given.target or ("auto",)),
         output=None if given.output is None else Path(given.output).expanduser(),
         opset=parse_whole("--opset", given.opset),

@@ -402,9 +402,14 @@ def _simplify(model: ir.Model) -> None:
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         passes.DeduplicateInitializersPass(),
         passes.RemoveUnusedNodesPass(),
-        passes.RemoveUnusedOpsetsPass(),
-        passes.ClearMetadataAndDocStringPass(),
     ):
         step(model)
+    sign(model)
+
+
+def sign(model: ir.Model) -> None:
+    """Drop what tools note in a graph beside what it computes, and say who made it."""
+    passes.RemoveUnusedOpsetsPass()(model)
+    passes.ClearMetadataAndDocStringPass()(model)
     model.producer_name, model.producer_version = "matter", None
     model.metadata_props.clear()

@@ -161,6 +161,7 @@ def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
         if model.float32:
             kept = some(model.float32)
             yield "", f"float32 at {_text(model.size)}, as values pass float16's range: {kept}"
+    yield from _on_cpu(manifest)
     for index, plan in enumerate(manifest.plans):
         capability = plan.compute_capability
         gpu = f"compute capability {capability}" if capability else "any GPU"
@@ -168,6 +169,24 @@ def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
         yield "" if index else "plans", row
     if not manifest.plans:
         yield "plans", "none"
+
+
+def _on_cpu(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """INT8 graphs, and what the build measured of CPU backends."""
+    for model in manifest.models:
+        if model.int8 is not None:
+            int8 = model.int8
+            source = f"frames of {int8.source}" if int8.source else "verification images"
+            calibrated = f"calibrated on {int8.frames} {source}"
+            yield "INT8", f"{_text(model.size)}, {int8.onnx}, {calibrated}"
+            yield "", f"convolutions in floating point: {some(int8.float32) or 'none'}"
+    for model in manifest.models:
+        if model.measured is not None:
+            busy = "" if model.measured.load is None else f", load {model.measured.load:.1f}"
+            place = f"{model.measured.cpu}, {model.measured.threads} threads{busy}"
+            yield "CPU", f"{_text(model.size)}, on {place}"
+            for one in model.measured.timings:
+                yield "", f"{one.backend} {one.arithmetic}: {one.ms:.1f} ms"
 
 
 def _normalisation(image: InputInfo) -> str:

@@ -28,6 +28,7 @@ SIZE_MULTIPLE = {"gfm": 32, "gfm-plate": 32, "aim": 32, "msia": 16, "sim": 8}
 ENSEMBLE, ENSEMBLED = "en-median", ("tt", "ft", "bt")
 # Networks that take a semantic trimap -> the network that makes it.
 CLASSIFIED = {"sim": "sim_classifier"}
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 MAX_SIDE = 8192
 MAX_PIXELS = 4096 * 4096  # beyond it the first layers alone pass 2**31 numbers
 MAX_BATCH = 64
@@ -52,6 +53,8 @@ class BuildOptions:
     or "bf16". ``without``: parts of the network to leave out. ``weights``: the checkpoint, for the
     ensemble also one each for tt, ft and bt; none takes the demo checkpoint, or fresh random
     weights with ``random_weights``. ``classifier``: the checkpoint of SIM's patch classifier.
+    ``int8``: a graph in 8 bits for CPU backends too, calibrated on the pictures of the folder or
+    video ``calibrate``, or on the verification pictures.
     """
 
     model: str
@@ -63,6 +66,8 @@ class BuildOptions:
     random_weights: bool = False
     sizes: tuple[tuple[int, int], ...] = ()
     precision: str = "fp32"
+    int8: bool = False
+    calibrate: Path | None = None
     targets: tuple[str, ...] = ("auto",)
     output: Path | None = None
     opset: int = 18
@@ -83,6 +88,8 @@ class Checked:
     classifier: Path | None
     sizes: tuple[tuple[int, int], ...]
     precision: str
+    int8: bool
+    calibrate: Path | None
     plans: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
     output: Path
@@ -139,6 +146,8 @@ def check(options: BuildOptions) -> Checked:
         classifier=_classifier(model, options),
         sizes=_sizes(model, options.sizes),
         precision=_among("precision", options.precision, PRECISIONS),
+        int8=options.int8,
+        calibrate=_calibrate(options),
         plans=wanted_plans,
         skipped=skipped,
         output=_output(Path(f"{model}.engine") if options.output is None else options.output),
@@ -205,6 +214,7 @@ def _no_demo(options: BuildOptions, backbone: str, rosta: str) -> str:
     network += "".join(f" --without {part}" for part in options.without)
     command = f"python -m export.build {network}"
     command += "" if options.precision == "fp32" else f" --{options.precision}"
+    command += " --int8" if options.int8 else ""
     weights = " ".join(f"--weights {name}" for name in _placeholders(rosta))
     if options.model in CLASSIFIED:
         weights += " --classifier PATH"
@@ -276,6 +286,36 @@ def _classifier(model: str, options: BuildOptions) -> Path | None:
     return _readable("--classifier", path)
 
 
+def picture_files(folder: Path) -> list[Path]:
+    """The pictures that lie in a folder, by name."""
+    return sorted(
+        path
+        for path in _beside(folder)
+        if path.suffix.lower() in PICTURES and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def _calibrate(options: BuildOptions) -> Path | None:
+    """A folder with pictures, or a file, which may be a video."""
+    path = options.calibrate
+    if path is None:
+        return None
+    if not options.int8:
+        raise UsageError(
+            f"--calibrate {path} is of no use without --int8; expected both: add --int8"
+        )
+    if not path.exists():
+        raise UsageError(
+            f"--calibrate {path} does not exist; expected a folder of pictures or a video"
+            f"{_near(path.name, [other.name for other in _beside(path.parent)])}"
+        )
+    if path.is_dir() and not picture_files(path):
+        raise UsageError(
+            f"--calibrate {path} holds no picture; expected files ending in {', '.join(PICTURES)}"
+        )
+    return path
+
+
 def _readable(flag: str, path: Path) -> Path:
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(
@@ -285,7 +325,7 @@ def _readable(flag: str, path: Path) -> Path:
     if path.is_dir():
         raise UsageError(f"{flag} {path} is a folder; expected a checkpoint file in it")
     if not path.exists():
-        beside = [other.name for other in _siblings(path) if other.suffix.lower() in SUFFIXES]
+        beside = [other.name for other in _beside(path.parent) if other.suffix.lower() in SUFFIXES]
         raise UsageError(
             f"{flag} {path} does not exist; expected a checkpoint file{_near(path.name, beside)}"
         )
@@ -430,9 +470,9 @@ def _near(value: str, known: Iterable[str]) -> str:
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
-def _siblings(path: Path) -> list[Path]:
+def _beside(folder: Path) -> list[Path]:
     try:
-        return list(path.parent.iterdir())
+        return list(folder.iterdir())
     except OSError:
         return []
 

@@ -61,11 +61,20 @@ def pictures(size: tuple[int, int]) -> list[Picture]:
     folder = Path(data.__file__).parent
     for name in PHOTOGRAPHS:
         if (folder / f"{name}.png").is_file():
-            image = np.ascontiguousarray(getattr(data, name)()[..., :3])
-            ellipse = _ellipse(*image.shape[:2])
-            plate = cv2.inpaint(image, np.minimum(ellipse, 1), _REACH, cv2.INPAINT_TELEA)
-            shown.append(Picture(image, ellipse, plate))
+            shown.append(photograph(np.ascontiguousarray(getattr(data, name)()[..., :3])))
     return shown
+
+
+def photograph(image: NDArray[np.uint8], *, with_plate: bool = True) -> Picture:
+    """An image, uint8 H×W×3 RGB, with an ellipse about its middle for the subject.
+
+    Without a plate, which takes a second for a million pixels, the image stands in its place.
+    """
+    ellipse = _ellipse(*image.shape[:2])
+    if not with_plate:
+        return Picture(image, ellipse, image)
+    plate = cv2.inpaint(image, np.minimum(ellipse, 1), _REACH, cv2.INPAINT_TELEA)
+    return Picture(image, ellipse, plate)
 
 
 def inputs(

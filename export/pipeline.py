@@ -29,7 +29,18 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from export import cost, graph, pictures, plans, precision, settling, verify
+from export import (
+    calibration,
+    cost,
+    graph,
+    pictures,
+    plans,
+    precision,
+    quantise,
+    settling,
+    timing,
+    verify,
+)
 from export.errors import BuildError, UsageError
 from export.options import CLASSIFIED, DEFAULT_SIZE, Checked
 from export.report import (
@@ -46,9 +57,11 @@ from sdk import __version__, engine
 from sdk.backends import ORDER
 from sdk.errors import MatterError
 from sdk.manifest import (
+    CPU_ARITHMETIC,
     ExtraInput,
     Head,
     InputInfo,
+    Int8Graph,
     Manifest,
     ModelEntry,
     NetworkInfo,
@@ -73,7 +86,8 @@ CLASSIFIER = "classifier"
 class _Subject:
     """A network to build: the engine's own, whose ``part`` is empty, or a part of the engine.
 
-    ``inputs`` gives the verification inputs of a size, one for each picture.
+    ``inputs`` gives the verification inputs of a size, one for each picture, and ``frames`` those
+    that INT8 is calibrated on, where the user gave some.
     """
 
     part: str
@@ -82,6 +96,7 @@ class _Subject:
     sizes: tuple[tuple[int, int], ...]
     batch: int
     inputs: Callable[[tuple[int, int]], list[Inputs]]
+    frames: Callable[[tuple[int, int]], list[Inputs]] | None = None
 
     @property
     def prefix(self) -> str:
@@ -105,6 +120,7 @@ class _Sized:
     data: Path | None
     emulation: Path | None
     plans: tuple[tuple[str, Path], ...]  # member and file
+    int8: tuple[Path, Path | None] | None
     truth: verify.Reference
 
 
@@ -123,6 +139,11 @@ class _Built:
             if built.data is not None and built.entry.data is not None:
                 files[built.entry.data] = built.data
             files.update(built.plans)
+            if built.int8 is not None and built.entry.int8 is not None:
+                file, data = built.int8
+                files[built.entry.int8.onnx] = file
+                if data is not None and built.entry.int8.data is not None:
+                    files[built.entry.int8.data] = data
         return files
 
 
@@ -171,10 +192,12 @@ def _run(checked: Checked, report: Report, folder: Path) -> Path:
         for network in built.values():
             note = onnx.ModelProto()
             note.metadata_props.add(key="matter", value=network.manifest.to_json(brief=True))
-            for sized in network.sized:
+            graphs = [sized.onnx for sized in network.sized]
+            graphs += [sized.int8[0] for sized in network.sized if sized.int8 is not None]
+            for path in graphs:
                 # Protocol buffers that follow each other are one message: so the manifest joins
                 # the graph without reading a gigabyte of weights again.
-                with sized.onnx.open("ab") as graph_file:
+                with path.open("ab") as graph_file:
                     graph_file.write(note.SerializeToString())
         engine.write(checked.output, manifest, members)
         stage.bytes = checked.output.stat().st_size
@@ -215,7 +238,18 @@ def _subjects(checked: Checked, report: Report) -> list[_Subject]:
             _settle(network, inputs(_settling_size(checked)))
         weights = _load(network, checked.weights, stage)
     _check_sizes(checked, network)
-    return [_Subject("", network, weights, checked.sizes, checked.batch, inputs), *parts]
+    frames = None
+    if checked.calibrate is not None:
+        with report.stage("read calibration frames") as stage:
+            with_plate = "plate" in networks.inputs(network)
+            given = calibration.pictures(checked.calibrate, with_plate=with_plate)
+            stage.note = f"{len(given)} of {checked.calibrate.name}"
+
+        def frames(size: tuple[int, int]) -> list[Inputs]:
+            return pictures.inputs(network, given, size, classifier)
+
+    own = _Subject("", network, weights, checked.sizes, checked.batch, inputs, frames)
+    return [own, *parts]
 
 
 def _classifier(checked: Checked, shown: _Shown, report: Report) -> _Subject:
@@ -294,8 +328,15 @@ def _build(checked: Checked, subject: _Subject, folder: Path, report: Report) ->
     """All that goes into the engine for one of its networks."""
     home = folder / subject.prefix
     home.mkdir(exist_ok=True)
-    made = [_size(checked, subject, size, home, report) for size in subject.sizes]
     network = subject.network
+    # INT8 begins with the smallest, where a search for what to keep in floating point costs least.
+    kept: frozenset[str] = frozenset()
+    by_size = {}
+    for size in sorted(subject.sizes, key=lambda size: size[0] * size[1]):
+        by_size[size] = _size(checked, subject, size, kept, home, report)
+        int8 = by_size[size][0].entry.int8
+        kept = frozenset(int8.float32 if int8 else ())
+    made = [by_size[size] for size in subject.sizes]
     spec = network.input_spec
     names = networks.inputs(network)
     image, *extra = names
@@ -334,9 +375,16 @@ def _build(checked: Checked, subject: _Subject, folder: Path, report: Report) ->
 
 
 def _size(
-    checked: Checked, subject: _Subject, size: tuple[int, int], home: Path, report: Report
+    checked: Checked,
+    subject: _Subject,
+    size: tuple[int, int],
+    kept: frozenset[str],
+    home: Path,
+    report: Report,
 ) -> tuple[_Sized, int, list[PlanEntry]]:
     """Everything for one size, up to the point where the engine can be put together.
+
+    ``kept``: what another size's INT8 graph has in floating point.
 
     Returns:
         What was built, the multiply-accumulates of a run, and the manifest's entries of the plans.
@@ -373,6 +421,9 @@ def _size(
         )
         del stored
     source, emulation, large = _for_gpu(checked, model, truth, home, label, report)
+    int8, files8 = None, None
+    if checked.int8 and not subject.part:
+        int8, files8 = _int8(checked, subject, model, truth, kept, home, report)
     del model
     files, entries = [], []
     for runtime in checked.plans:
@@ -395,8 +446,9 @@ def _size(
         subject.prefix + name,
         subject.prefix + data.name if data else None,
         float32=large,
+        int8=int8,
     )
-    built = _Sized(entry, label, home / name, data, emulation, tuple(files), truth)
+    built = _Sized(entry, label, home / name, data, emulation, tuple(files), files8, truth)
     return built, macs, entries
 
 
@@ -443,6 +495,65 @@ def _for_gpu(
     return source, emulation, named
 
 
+def _int8(
+    checked: Checked,
+    subject: _Subject,
+    model: ir.Model,
+    truth: verify.Reference,
+    kept: frozenset[str],
+    home: Path,
+    report: Report,
+) -> tuple[Int8Graph, tuple[Path, Path | None]]:
+    """The graph in 8 bits: its entry in the manifest, and its files."""
+    size, label = truth.size, subject.label(truth.size)
+    names = tuple(networks.inputs(subject.network))
+    given = None if subject.frames is None else subject.frames(size)
+    tensors = truth.tensors if given is None else pictures.batched(given, subject.batch)
+    frames = (dict(zip(names, inputs, strict=True)) for inputs in tensors)
+    count = len(subject.inputs(size)) if given is None else len(given)
+    steady = not subject.weights.random
+    bound = verify.share_bound("int8", steady=steady)
+
+    name = "model-int8.onnx" if size == subject.sizes[0] else f"model-int8-{_text(size)}.onnx"
+    with (
+        report.stage(f"quantise{label}") as stage,
+        tempfile.TemporaryDirectory(dir=home) as scratch,
+    ):
+        quantiser = quantise.Quantiser(model, frames, Path(scratch))
+        trial = Path(scratch) / "trial.onnx"
+
+        def error(float32: frozenset[str]) -> float:
+            quantiser.write(float32, trial)
+            return verify.share(verify.session(trial, fused=True), truth)
+
+        float32, reached = quantise.search(quantiser, error, bound, quantiser.always | kept)
+        stage.note = (
+            f"{count} frames; SAD {reached:.1%} of the matte, {quantiser.part(float32):.0%} of the "
+            "MACs stay float"
+        )
+        if reached > bound:
+            raise BuildError(
+                f"--int8: with {quantiser.part(float32):.0%} of the multiply-accumulates in "
+                f"floating point SAD is still {reached:.0%} of the matte; expected at most "
+                f"{bound:.0%}. Build without --int8, or give frames like yours with --calibrate"
+            )
+        data = quantiser.write(float32, home / name)
+        stage.bytes = (home / name).stat().st_size + (data.stat().st_size if data else 0)
+    listed = quantiser.ordered(float32)
+    found = quantiser.ordered(float32 - quantiser.always)
+    report.line(
+        f"  {len(listed)} convolutions stay float; found by search: {some(found) or 'none'}"
+    )
+    entry = Int8Graph(
+        subject.prefix + name,
+        subject.prefix + data.name if data else None,
+        listed,
+        count,
+        "" if checked.calibrate is None else checked.calibrate.name,
+    )
+    return entry, (home / name, data)
+
+
 def _ranges(model: ir.Model, truth: verify.Reference, folder: Path) -> dict[str, float]:
     """Largest magnitude of each value of the float32 graph over the verification images."""
     path = folder / "ranges.onnx"
@@ -477,20 +588,36 @@ def _verified(checked: Checked, file: engine.EngineFile, built: _Built, report: 
                 stage.note = entries[-1].status
                 del run_emulation
             _discard(sized.emulation)
-        for name in reversed(names):
-            with report.stage(f"verify {name}{label}") as stage:
-                of = half if name in plans.MODULES else stored
-                entries.append(verify.backend(file, entry, name, of, sized.truth, steady=steady))
-                stage.note = entries[-1].status
-        with report.stage(f"verify openvino bf16{label}") as stage:
-            outcome = verify.cpu_bfloat16(file, entry, sized.truth, steady=steady)
-            stage.note = (
-                "no bfloat16 on this CPU, or no OpenVINO" if outcome is None else outcome[0].reason
+        judged = [(name, half if name in plans.MODULES else stored) for name in reversed(names)]
+        if verify.cpu_has_bfloat16():
+            judged.append(("openvino", "bfloat16 unasked"))
+        if entry.int8 is not None:
+            judged += [("onnxruntime", "int8"), ("openvino", "int8")]
+            judged += [("openvino", "int8 bfloat16")] if verify.cpu_has_bfloat16() else []
+        choices = []
+        for name, of in judged:
+            kind = "" if of in (stored, half) else f" {of.removesuffix(' unasked')}"
+            with report.stage(f"verify {name}{kind}{label}") as stage:
+                one = verify.backend(file, entry, name, of, sized.truth, steady=steady)
+                if one.status == "passed" and name in CPU_ARITHMETIC:
+                    choices.append((name, one.precision))
+                elif one.status == "failed" and _optional(one):
+                    one = dataclasses.replace(one, reason=f"{one.reason}; not used")
+                stage.note = one.status
+                entries.append(one)
+        if choices:
+            with report.stage(f"time CPU backends{label}") as stage:
+                measured = timing.measure(file, entry, choices, sized.truth.tensors[0])
+                best, *others = (
+                    f"{x.backend} {x.arithmetic} {x.ms:.1f} ms" for x in measured.timings
+                )
+                stage.note = best
+            if others:
+                report.line(f"  not {', '.join(others)}")
+            brief = timing.prefers(measured, "openvino", "bfloat16")
+            entry = dataclasses.replace(
+                entry, measured=measured, cpu_precision="bfloat16" if brief else "float32"
             )
-        if outcome is not None:
-            entries.append(outcome[0])
-            if outcome[1]:
-                entry = dataclasses.replace(entry, cpu_precision="bfloat16")
         models.append(entry)
     manifest = dataclasses.replace(
         built.manifest, models=tuple(models), verification=tuple(entries)
@@ -516,6 +643,12 @@ def _remedy(checked: Checked, built: Mapping[str, _Built]) -> str:
             f"The network's glance classes tie at {ties:.0%} of the pixels, so its matte is "
             "arbitrary in any arithmetic: use trained --weights"
         )
+    if checked.int8 and any(
+        entry.status == "failed" and "int8" in entry.precision
+        for network in built.values()
+        for entry in network.manifest.verification
+    ):
+        return "Build without --int8, or give frames like yours with --calibrate"
     if checked.precision == "fp32":
         return "Try another --opset"
     return f"Build without --{checked.precision}"
@@ -523,7 +656,7 @@ def _remedy(checked: Checked, built: Mapping[str, _Built]) -> str:
 
 def _optional(entry: Verification) -> bool:
     """bfloat16 on a CPU is an offer: past its bound it is not taken, and the build goes on."""
-    return entry.artefact == "openvino" and entry.precision == "bfloat16"
+    return entry.artefact == "openvino" and "bfloat16" in entry.precision
 
 
 def _versions(checked: Checked) -> Mapping[str, str]:
@@ -629,5 +762,6 @@ def _title(checked: Checked) -> str:
     words += [f"without {part}" for part in checked.without]
     words = [" ".join(words), ", ".join(map(_text, checked.sizes))]
     words += [f"batch {checked.batch}"] if checked.batch > 1 else []
-    words += [checked.precision, ", ".join(file.name for file in checked.weights)]
+    words += [checked.precision, "int8" if checked.int8 else ""]
+    words = [*filter(None, words), ", ".join(file.name for file in checked.weights)]
     return ", ".join(word or "random weights" for word in words)

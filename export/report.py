@@ -144,8 +144,9 @@ def verification_table(entries: Sequence[Verification], *, sizes: bool) -> list[
     """One row an artefact; ``sizes`` adds the column that tells several network sizes apart.
 
     SAD and Conn in thousands, Grad in tens, as the benchmarks of the field print them; MSE, MAD and
-    the largest difference on alpha in 0..1. Measures that no artefact has are left out: a
-    classifier's activation maps have no gradient or connectivity error.
+    the largest difference on alpha in 0..1; "of alpha" is SAD as a part of the sum of alpha.
+    Measures that no artefact has are left out: a classifier's activation maps have no gradient or
+    connectivity error.
     """
     measures = [
         ("SAD", "sad", "{:.4f}"),
@@ -153,6 +154,7 @@ def verification_table(entries: Sequence[Verification], *, sizes: bool) -> list[
         ("MAD", "mad", "{:.1e}"),
         ("Grad", "grad", "{:.4f}"),
         ("Conn", "conn", "{:.4f}"),
+        ("of alpha", "share", "{:.2%}"),
         ("largest", "largest", "{:.1e}"),
     ]
     measures = [one for one in measures if any(getattr(x, one[1]) is not None for x in entries)]

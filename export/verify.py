@@ -7,9 +7,6 @@ is the truth of the metrics.
 
 from __future__ import annotations
 
-import dataclasses
-import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +95,15 @@ MAD_BOUND: dict[str, dict[str, float]] = {
         "bfloat16 unasked": 4e-3,
     },
 }
+# The most that SAD may be as a part of the matte's own scale: the sum of PyTorch's alpha over all
+# pictures (or 1 % of their pixels, where that is more).
+SHARE_BOUND = {
+    "float16 weights": 0.02,
+    "float16": 0.02,
+    "int8": 0.10,  # demo 4 to 5 %
+    "int8 bfloat16": 0.10,
+}
+_LEAST_ALPHA = 0.01
 # What arithmetic each of them is, for the table.
 _ARITHMETIC = {"float16 weights": "float32", "bfloat16 unasked": "bfloat16"}
 # Before their arg-max GFM's heads are smooth, and so are the mattes of MSIA and SIM: there the
@@ -116,10 +122,6 @@ TIE, MANY_TIES = 1e-4, 0.1
 # The bounds for trained weights are the ones that tell anything. (The deepest, resnet101: 2.0e-2 by
 # float16 weights.)
 RANDOM_FACTOR = 40
-
-# bfloat16 is taken on a CPU only if it is clearly faster, not by the noise of a timing.
-FASTER = 0.9
-_TIMING_ROUNDS, _TIMING_SECONDS = 15, 6.0
 
 
 @dataclass(frozen=True)
@@ -171,12 +173,11 @@ def compare(
 
     Args:
         artefact: its name in the table.
-        precision: a key of ``MAD_BOUND``'s entries.
+        precision: a key of ``MAD_BOUND``'s entries, or of ``SHARE_BOUND``.
         run: the network's inputs to the heads by name.
         truth: the PyTorch network's answers.
         steady: False for random weights, see ``RANDOM_FACTOR``.
     """
-    from kernels import collaborative_fusion
     from training.metrics import evaluate
 
     shown = _ARITHMETIC.get(precision, precision)
@@ -195,10 +196,7 @@ def compare(
             difference = np.abs(received[name].astype(np.float32) - expected)
             if (truth.network, name) not in _JUMPING:
                 worst_head = max(worst_head, float(difference.max()) / scale)
-        if truth.fusion in received:
-            predicted = received[truth.fusion]
-        else:
-            predicted = collaborative_fusion(received["glance"], received["focus"], truth.fusion)
+        predicted = _judged(received, truth.fusion)
         largest = max(largest, float(np.abs(predicted - answer).max()) / scale)
         for one, other in zip(predicted, answer, strict=True):
             count += 1
@@ -211,7 +209,8 @@ def compare(
     means = {
         key: totals[key] / count for key in ("sad", "mse", "mad", "grad", "conn") if key in totals
     }
-    measured = {"mad": means["mad"], "heads": worst_head}
+    part = None if truth.fusion == "cam" else means["sad"] / _scale(truth)
+    measured = {"mad": means["mad"], "heads": worst_head, "share": part or 0.0}
     over = [
         f"{name} {measured[name]:.1e} is over {most:.0e}"
         for name, most in bound.items()
@@ -224,14 +223,49 @@ def compare(
         "failed" if over else "passed",
         "; ".join(over),
         largest=largest,
+        share=part,
         bound=bound,
         **means,
     )
 
 
+def share(run: Run, truth: Reference) -> float:
+    """SAD of an artefact's mattes as a part of their own scale, see ``SHARE_BOUND``."""
+    sad = 0.0
+    for inputs, answer in zip(truth.tensors, truth.answers, strict=True):
+        heads = {name: np.asarray(value) for name, value in run(*inputs).items()}
+        sad += float(np.abs(_judged(heads, truth.fusion) - answer).sum(dtype=np.float64)) / 1e3
+    return sad / sum(map(len, truth.answers)) / _scale(truth)
+
+
+def share_bound(precision: str, *, steady: bool = True) -> float:
+    """The most that a share may be; with random weights at most all of the matte."""
+    return SHARE_BOUND[precision] if steady else min(1.0, SHARE_BOUND[precision] * RANDOM_FACTOR)
+
+
+def _scale(truth: Reference) -> float:
+    """The sum of alpha, in thousands as SAD is, mean over the pictures."""
+    mean = float(np.mean([answer.mean(dtype=np.float64) for answer in truth.answers]))
+    return max(mean, _LEAST_ALPHA) * truth.answers[0][0].size / 1e3
+
+
+def _judged(heads: Mapping[str, NDArray[np.float32]], fusion: str) -> NDArray[np.float32]:
+    """Alpha as the SDK joins it, or what else the network is about."""
+    from kernels import collaborative_fusion
+
+    if fusion in heads:
+        return heads[fusion]
+    joined: NDArray[np.float32] = collaborative_fusion(heads["glance"], heads["focus"], fusion)
+    return joined
+
+
 def _bound(precision: str, truth: Reference, steady: bool) -> dict[str, float]:
     """What is judged, and the most that it may be."""
-    bound = {"mad": MAD_BOUND[truth.network][precision] * (1 if steady else RANDOM_FACTOR)}
+    bound = {}
+    if precision in MAD_BOUND[truth.network]:
+        bound["mad"] = MAD_BOUND[truth.network][precision] * (1 if steady else RANDOM_FACTOR)
+    if precision in SHARE_BOUND and truth.fusion != "cam":
+        bound["share"] = share_bound(precision, steady=steady)
     smooth = [name for name in truth.heads[0] if (truth.network, name) not in _JUMPING]
     if steady and precision == "float32" and smooth:
         bound["heads"] = HEADS_BOUND
@@ -251,15 +285,17 @@ def not_run(artefact: str, size: tuple[int, int], precision: str, reason: str) -
     return Verification(artefact, size, precision, "not run", reason)
 
 
-def session(path: Path) -> Run:
+def session(path: Path, *, fused: bool = False) -> Run:
     """An ONNX file (external weights beside it) on ONNX Runtime's CPU, as a function.
 
-    Without its fusions: they would take away roundings that an emulated graph is made of.
+    Unless ``fused``, without its fusions: they would take away roundings that an emulated graph is
+    made of, and make of Q/DQ pairs the arithmetic in 8 bits that they stand for.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    if not fused:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 3
     loaded = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in loaded.get_outputs()]
@@ -284,7 +320,7 @@ def backend(
 
     shown = _ARITHMETIC.get(precision, precision)
     try:
-        opened, _ = open_backend(engine, model, backend=name)
+        opened, _ = open_backend(engine, model, backend=name, arithmetic=shown)
     except MatterError as error:
         reason = "no NVIDIA GPU here" if _wants_gpu(name) and plans.gpu() is None else str(error)
         return not_run(name, model.size, shown, reason)
@@ -294,59 +330,14 @@ def backend(
         opened.close()
 
 
-def cpu_bfloat16(
-    engine: EngineFile, model: ModelEntry, truth: Reference, *, steady: bool = True
-) -> tuple[Verification, bool] | None:
-    """Is bfloat16 within its bound and faster than float32 on this CPU (OpenVINO)?
-
-    Returns:
-        The entry for the table and whether to use it, or None where the CPU has no bfloat16
-        arithmetic or OpenVINO is not installed.
-    """
-    from sdk.backends import open_backend
-    from sdk.backends.openvino import process_core
-
+def cpu_has_bfloat16() -> bool:
+    """Whether OpenVINO is installed and this CPU has bfloat16 arithmetic."""
     try:
-        core = process_core()
+        from sdk.backends.openvino import has_bfloat16
+
+        return has_bfloat16()
     except ImportError:
-        return None
-    if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        return None
-
-    brief = dataclasses.replace(model, cpu_precision="bfloat16")
-    slow, _ = open_backend(
-        engine, dataclasses.replace(model, cpu_precision="float32"), backend="openvino"
-    )
-    fast, _ = open_backend(engine, brief, backend="openvino")
-    try:
-        entry = compare("openvino", "bfloat16 unasked", _on_host(fast), truth, steady=steady)
-        if entry.status != "passed":
-            reason = f"{entry.reason}; not used, CPUs compute in float32"
-            return dataclasses.replace(entry, reason=reason), False
-        float32, bfloat16 = _interleaved(slow.run, fast.run, truth.tensors[0])
-    finally:
-        slow.close()
-        fast.close()
-    use = bfloat16 < FASTER * float32
-    verdict = "used" if use else "not used"
-    reason = f"{1e3 * bfloat16:.1f} ms, float32 {1e3 * float32:.1f} ms: {verdict}"
-    return dataclasses.replace(entry, reason=reason), use
-
-
-def _interleaved(
-    first: Run, second: Run, inputs: tuple[NDArray[np.float32], ...]
-) -> tuple[float, float]:
-    """Median seconds of each, taken in turn so that a busy machine slows both alike."""
-    times: tuple[list[float], list[float]] = ([], [])
-    stop = time.perf_counter() + _TIMING_SECONDS
-    for round_ in range(_TIMING_ROUNDS):
-        for run, kept in zip((first, second), times, strict=True):
-            start = time.perf_counter()
-            run(*inputs)
-            kept.append(time.perf_counter() - start)
-        if round_ >= 2 and time.perf_counter() > stop:
-            break
-    return statistics.median(times[0]), statistics.median(times[1])
+        return False
 
 
 def _wants_gpu(name: str) -> bool:

@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk import cpu
 from sdk.manifest import Manifest, ModelEntry, Verification, WeightsInfo
 from sdk.network import Network
 from sdk.sizes import Scales
@@ -29,6 +30,7 @@ def engine(network: Network) -> list[Line]:
     lines += _listed("size", [_size(manifest, model) for model in network.models])
     lines.append(("precision", f"{manifest.precision} stored; runs as below"))
     lines.append(("backend", running(network)))
+    lines += _listed("measured", [_measured(m) for m in network.models if m.measured])
     return lines + _listed("not taken", [f"{name}: {reason}" for name, reason in network.passed])
 
 
@@ -107,7 +109,23 @@ def _weights(weights: WeightsInfo) -> list[str]:
 def _size(manifest: Manifest, model: ModelEntry) -> str:
     macs = manifest.network.macs.get(f"{model.size[0]}x{model.size[1]}")
     cost = f", {macs / 1e9:.2f} G multiply-accumulates" if macs else ""
-    return f"{model.size[0]}×{model.size[1]}{cost}"
+    int8 = ", INT8 too" if model.int8 else ""
+    return f"{model.size[0]}×{model.size[1]}{cost}{int8}"
+
+
+def _measured(model: ModelEntry) -> str:
+    """What the choice among CPU backends follows."""
+    measured = model.measured
+    if measured is None:
+        return ""
+    times = (f"{one.backend} {one.arithmetic} {one.ms:.1f} ms" for one in measured.timings)
+    place = "this CPU" if measured.cpu == cpu.name() else f"another CPU ({measured.cpu})"
+    busy = "" if measured.load is None else f", load {measured.load:.1f}"
+    height, width = model.size
+    return (
+        f"{height}×{width}: {', '.join(times)}; at the build, on {place}, "
+        f"{measured.threads} thread{'s' if measured.threads > 1 else ''}{busy}"
+    )
 
 
 def _verified(network: Network) -> list[str]:
@@ -122,4 +140,5 @@ def _verification(entry: Verification) -> str:
         return f"{where}{reason}"
     numbers = {"SAD": entry.sad, "MSE": entry.mse, "MAD": entry.mad, "largest": entry.largest}
     text = ", ".join(f"{name} {value:.3g}" for name, value in numbers.items() if value is not None)
+    text += "" if entry.share is None else f", SAD {entry.share:.2%} of the matte"
     return f"{where}{', ' + text if text else ''}{reason}"

@@ -25,7 +25,7 @@ from sdk.errors import EngineError
 if TYPE_CHECKING:
     from kernels import InputSpec
 
-SCHEMA = 2
+SCHEMA = 3
 """The schema that this package writes; every schema from 1 up to it is read."""
 
 MAX_SIDE = 8192
@@ -45,6 +45,11 @@ FUSIONS: dict[str, dict[str, int]] = {
 }
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 CPU_PRECISIONS = ("float32", "bfloat16")
+# What each CPU backend can compute in. "int8 bfloat16": INT8, and bfloat16 in place of float32.
+CPU_ARITHMETIC: dict[str, tuple[str, ...]] = {
+    "openvino": ("float32", "bfloat16", "int8", "int8 bfloat16"),
+    "onnxruntime": ("float32", "int8"),
+}
 RUNTIMES = ("tensorrt", "tensorrt-rtx")
 STATUSES = ("passed", "failed", "not run")
 
@@ -106,13 +111,53 @@ class Head:
 
 
 @dataclass(frozen=True)
+class Int8Graph:
+    """The graph of a size in 8 bits, for CPU backends: uint8 activations, int8 weights.
+
+    ``data`` as in ``ModelEntry``. ``float32`` names the convolutions and matrix products that stay
+    in floating point. It was calibrated on so many ``frames`` of ``source``, the name of a folder
+    or video, or on the verification pictures where that is empty.
+    """
+
+    onnx: str
+    data: str | None = None
+    float32: tuple[str, ...] = ()
+    frames: int = 0
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Median milliseconds of a run of one CPU backend in one of its ``CPU_ARITHMETIC``."""
+
+    backend: str
+    arithmetic: str
+    ms: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the build measured on its CPU, in turns: the preferred first.
+
+    ``load`` is how many processes wanted a core meanwhile, on average; None where the system does
+    not say.
+    """
+
+    cpu: str
+    threads: int
+    load: float | None
+    timings: tuple[Timing, ...]
+
+
+@dataclass(frozen=True)
 class ModelEntry:
     """The ONNX graph for one network size (height, width).
 
-    ``data`` is the member that holds external weights, or None. ``cpu_precision`` is what a CPU
-    backend computes in: "bfloat16" only where the export verified it within its bound.
-    ``float32`` names the operators that plans of half precision compute in float32, since their
-    values were measured to pass what float16 holds.
+    ``data`` is the member that holds external weights, or None. ``cpu_precision`` is what OpenVINO
+    computes in: "bfloat16" only where the export verified it within its bound. ``float32`` names
+    the operators that plans of half precision compute in float32, since their values were measured
+    to pass what float16 holds. ``int8`` and ``measured`` may be None: a build without ``--int8``,
+    and one before schema 3.
     """
 
     size: tuple[int, int]
@@ -120,6 +165,21 @@ class ModelEntry:
     data: str | None = None
     cpu_precision: str = "float32"
     float32: tuple[str, ...] = ()
+    int8: Int8Graph | None = None
+    measured: Measured | None = None
+
+    def on_cpu(self, arithmetic: str) -> ModelEntry:
+        """As a CPU backend runs it: the graph of this arithmetic, named by ``cpu_precision``."""
+        if "int8" not in arithmetic:
+            return dataclasses.replace(self, cpu_precision=arithmetic)
+        if self.int8 is None:
+            raise EngineError(
+                f"there is no INT8 graph of {self.size[0]}x{self.size[1]}; expected one: build "
+                f"the engine again with --int8"
+            )
+        return dataclasses.replace(
+            self, onnx=self.int8.onnx, data=self.int8.data, cpu_precision=arithmetic
+        )
 
 
 @dataclass(frozen=True)
@@ -169,7 +229,10 @@ class Member:
 
 @dataclass(frozen=True)
 class Verification:
-    """How far one artefact's alpha is from the PyTorch network's on the verification images."""
+    """How far one artefact's alpha is from the PyTorch network's on the verification images.
+
+    ``share`` is SAD as a part of the matte's own scale, the sum of PyTorch's alpha.
+    """
 
     artefact: str
     size: tuple[int, int]
@@ -182,6 +245,7 @@ class Verification:
     grad: float | None = None
     conn: float | None = None
     largest: float | None = None
+    share: float | None = None
     bound: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -242,7 +306,9 @@ class Manifest:
         """The members that ``models``, ``plans`` and those of ``parts`` name, each once."""
         names: list[str] = []
         for model in self.models:
-            names += [model.onnx] + ([model.data] if model.data else [])
+            for graph in (model, model.int8):
+                if graph is not None:
+                    names += [graph.onnx] + ([graph.data] if graph.data else [])
         names += [plan.file for plan in self.plans]
         for part in self.parts.values():
             names += part.files()
@@ -274,6 +340,10 @@ class Manifest:
                 words += [f"--{name}", part.weights.source]
         if self.precision != "fp32":
             words.append(f"--{self.precision}")
+        quantised = next((model.int8 for model in self.models if model.int8), None)
+        if quantised is not None:
+            words.append("--int8")
+            words += ["--calibrate", quantised.source] if quantised.source else []
         for model in self.models:
             words += ["--size", f"{model.size[0]}x{model.size[1]}"]
         if self.batch != 1:
@@ -614,13 +684,55 @@ def _head(fields: _Fields) -> Head:
 
 
 def _model(fields: _Fields, multiple: int) -> ModelEntry:
-    fields.names(("size", "onnx"), ("data", "cpu_precision", "float32"))
-    return ModelEntry(
+    fields.names(("size", "onnx"), ("data", "cpu_precision", "float32", "int8", "measured"))
+    int8, measured = (fields.values.get(name) for name in ("int8", "measured"))
+    entry = ModelEntry(
         size=fields.size("size", multiple),
         onnx=fields.member("onnx"),
         data=None if fields.values.get("data") is None else fields.member("data"),
         cpu_precision=fields.text("cpu_precision", "float32", CPU_PRECISIONS),
         float32=fields.texts("float32"),
+        int8=None if int8 is None else _int8(fields.object("int8")),
+        measured=None if measured is None else _measured(fields.object("measured")),
+    )
+    if entry.int8 is None and entry.measured is not None:
+        for timing in entry.measured.timings:
+            if "int8" in timing.arithmetic:
+                where = f"{fields.path('measured')}.timings"
+                raise _wrong(where, timing.arithmetic, "no INT8 without an INT8 graph")
+    return entry
+
+
+def _int8(fields: _Fields) -> Int8Graph:
+    fields.names(("onnx",), ("data", "float32", "frames", "source"))
+    return Int8Graph(
+        onnx=fields.member("onnx"),
+        data=None if fields.values.get("data") is None else fields.member("data"),
+        float32=fields.texts("float32"),
+        frames=fields.integer("frames", 0, 10**6),
+        source=fields.text("source"),
+    )
+
+
+def _measured(fields: _Fields) -> Measured:
+    fields.names(("cpu", "threads", "timings"), ("load",))
+    load = fields.values.get("load")
+    timings = []
+    for entry in fields.objects("timings"):
+        entry.names(("backend", "arithmetic", "ms"))
+        backend = entry.text("backend", among=CPU_ARITHMETIC)
+        timings.append(
+            Timing(
+                backend,
+                entry.text("arithmetic", among=CPU_ARITHMETIC[backend]),
+                _number(entry.path("ms"), entry.values["ms"]),
+            )
+        )
+    return Measured(
+        cpu=fields.text("cpu"),
+        threads=fields.integer("threads", 1, 1024),
+        load=None if load is None else _number(fields.path("load"), load),
+        timings=tuple(timings),
     )
 
 
@@ -662,7 +774,7 @@ def _member(name: str, fields: _Fields) -> Member:
 
 
 def _verification(fields: _Fields, multiple: int) -> Verification:
-    metrics = ("sad", "mse", "mad", "grad", "conn", "largest")
+    metrics = ("sad", "mse", "mad", "grad", "conn", "largest", "share")
     fields.names(("artefact", "size", "precision", "status"), ("reason", *metrics, "bound"))
     bound = fields.object("bound")
     numbers = {

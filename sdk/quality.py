@@ -9,11 +9,11 @@ studio      most pixels     float32         1/3, 1/2    by the frame   filtered,
 ==========  ==============  ==============  ==========  =============  =====================  =====
 
 The network size is one of the engine's, among those whose shape is nearest to the frame's. INT8 is
-taken where the engine holds a graph of it, and two passes (the hybrid-resolution test) where it
-holds two sizes of the frame's shape. "By the frame": alpha follows the frame's colours where it is
-enlarged (a guided filter, ``kernels.composite``). "Over time": in streams and videos, see
-``sdk.temporal``; only files can look ahead. "Halos go": ``Matte.over`` blends the estimated colours
-of the subject and not the frame's.
+taken where the engine holds a graph of it that the build measured to be the fastest, and two passes
+(the hybrid-resolution test) where it holds two sizes of the frame's shape. "By the frame": alpha
+follows the frame's colours where it is enlarged (a guided filter, ``kernels.composite``). "Over
+time": in streams and videos, see ``sdk.temporal``; only files can look ahead. "Halos go":
+``Matte.over`` blends the estimated colours of the subject and not the frame's.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Quality:
         name: one of ``QUALITIES``, or "custom" where an option differs from it.
         pixels: which of the engine's sizes of one shape: that of the "fewest" pixels, the "first"
             that was built, or of the "most".
-        arithmetic: of CPU backends: "fastest" takes an INT8 graph that was verified, "measured"
-            what the build found the fastest of the floating-point ones, and "float32" that.
+        arithmetic: of CPU backends: "fastest" takes what the build found the fastest, also a
+            verified INT8 graph; "measured" the fastest in floating point; "float32" that.
         hybrid: scales of two passes where the engine can do them, or None for one.
         guided: whether alpha follows the frame's colours where it is enlarged.
         clean: whether ``Matte.over`` estimates the subject's own colours.

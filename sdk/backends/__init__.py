@@ -1,8 +1,9 @@
 """The runtimes that can run an engine, one file each, behind one small interface.
 
-``open_backend`` takes the one asked for by name, or the first of ``ORDER`` that is installed, has
-what it needs in the engine, and runs a first image without an error. Nothing is passed over in
-silence: each backend that was not taken is returned with its reason, and logged.
+``open_backend`` takes the one asked for by name, or the first that is installed, has what it needs
+in the engine, and runs a first image without an error: GPU backends in their ``ORDER``, then those
+of the CPU as the build measured them. Nothing is passed over in silence: each backend that was not
+taken is returned with its reason, and logged.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sdk import cpu
 from sdk.errors import BackendError, MatterError
-from sdk.manifest import near
+from sdk.manifest import CPU_ARITHMETIC, near
 
 if TYPE_CHECKING:
     from sdk.engine import EngineFile
@@ -84,7 +85,7 @@ _BACKENDS: dict[str, _Entry] = {
 }
 
 ORDER: tuple[str, ...] = tuple(_BACKENDS)
-"""Every backend's name, the preferred first."""
+"""Every backend's name, the preferred first where nothing was measured."""
 
 
 def open_backend(
@@ -100,8 +101,9 @@ def open_backend(
     """Load ``model`` into the backend asked for, or into the first that works.
 
     ``device`` is "cpu", "cuda" or "cuda:N"; ``threads`` limits a CPU backend (None: every core that
-    this process may use); ``arithmetic`` is one of ``sdk.quality.ARITHMETIC``. ``lanes``
-    asks a CPU backend to run so many batches at once; one on a GPU has its own way to keep busy.
+    this process may use). ``arithmetic`` is of CPU backends: one of ``sdk.quality.ARITHMETIC``, or
+    exactly one of ``sdk.manifest.CPU_ARITHMETIC``. ``lanes`` asks a CPU backend to run so many
+    batches at once; one on a GPU has its own way to keep busy.
 
     Returns the backend, and those passed over as (name, why not).
 
@@ -121,24 +123,31 @@ def open_backend(
         )
     if type(lanes) is not int or not 1 <= lanes <= 64:
         raise BackendError(f"lanes is {lanes!r}; expected a whole number from 1 to 64")
-    if arithmetic == "float32":
-        model = replace(model, cpu_precision="float32")
     passed: list[tuple[str, str]] = []
-    for name in ORDER if backend is None else (backend,):
-        reason = _reason(name, engine, model, kind, number)
+    for name, form in _choices(model, arithmetic):
+        if backend not in (None, name):
+            continue
+        reason = _reason(name, engine, form, kind, number)
         if reason is None:
             try:
                 share = Share(threads or available_threads(), lanes)
-                loaded = _load(name, engine, model, number, share)
+                loaded = _load(name, engine, form, number, share)
             except Exception as error:  # noqa: BLE001 - runtimes raise types of their own; recorded
                 reason = f"failed to load: {_first_line(error)}"
                 log.warning("backend %s failed to load: %s", name, error)
             else:
                 _report(loaded, model, passed)
                 return loaded, passed
-        passed.append((name, reason))
+        if (name, reason) not in passed:  # of a backend in several arithmetics
+            passed.append((name, reason))
+    if backend is not None and not passed:
+        raise BackendError(
+            f"backend {backend!r} does not compute in {arithmetic}; expected one of: "
+            f"{', '.join(name for name, _ in _choices(model, arithmetic))}"
+        )
     if backend is not None:
-        others = [n for n in ORDER if n != backend and _reason(n, engine, model, None, 0) is None]
+        plain = model.on_cpu("float32")
+        others = [n for n in ORDER if n != backend and _reason(n, engine, plain, None, 0) is None]
         raise BackendError(
             f"backend {backend!r} was asked for and cannot be used: {passed[0][1]}; available "
             f"here: {', '.join(others) or 'none'}"
@@ -149,6 +158,31 @@ def open_backend(
         f"no backend can run {engine.path}{where}; expected at least one ({reasons}). Install one: "
         f"pip install onnxruntime"
     )
+
+
+def _choices(model: ModelEntry, arithmetic: str) -> list[tuple[str, ModelEntry]]:
+    """Each backend with the form of the model that it would run, in the order of trying."""
+    chosen = [(name, model) for name, entry in _BACKENDS.items() if entry.gpu]
+    return chosen + [(name, model.on_cpu(exact)) for name, exact in _on_cpu(model, arithmetic)]
+
+
+def _on_cpu(model: ModelEntry, arithmetic: str) -> list[tuple[str, str]]:
+    """CPU backends and their arithmetic: those that were measured, then what any engine can do."""
+    measured = model.measured.timings if model.measured is not None else ()
+    timed = [(timing.backend, timing.arithmetic) for timing in measured]
+    if arithmetic == "measured":
+        timed = [choice for choice in timed if "int8" not in choice[1]]
+    wanted: tuple[str, ...] = (model.cpu_precision, "float32")
+    if arithmetic not in ("fastest", "measured"):
+        timed = [choice for choice in timed if choice[1] == arithmetic]
+        wanted = (arithmetic,)
+    untimed = [
+        (name, exact)
+        for name in CPU_ARITHMETIC
+        for exact in wanted
+        if exact in CPU_ARITHMETIC[name]
+    ]
+    return list(dict.fromkeys([*timed, *untimed]))
 
 
 def available_threads() -> int:
@@ -208,6 +242,17 @@ def _reason(
     if kind is not None and entry.gpu != (kind == "cuda"):
         place = "an NVIDIA GPU" if entry.gpu else "the CPU"
         return f"it runs on {place}, device={kind!r} was asked for"
+    if (
+        not entry.gpu
+        and "int8" in model.cpu_precision
+        and model.measured is not None
+        and model.measured.cpu != cpu.name()
+        and not cpu.has_dot_product()  # pairs of products may be added up in 16 bits, and overflow
+    ):
+        return (
+            f"{model.cpu_precision}: it was verified on another CPU, and this one is not known to "
+            "add up 8-bit products in 32 bits"
+        )
     reason: str | None = importlib.import_module(entry.module).unavailable(
         entry.option, engine, model, number
     )

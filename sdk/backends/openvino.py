@@ -1,7 +1,7 @@
 """OpenVINO on the CPU: usually the fastest way without a GPU.
 
-Computes in float32, or in bfloat16 where the export verified that for this network size
-(``cpu_precision`` in the manifest) and this CPU has instructions for it. A graph is read from
+Computes in float32, or in bfloat16 or INT8 where the export verified that for this network size;
+bfloat16 only where this CPU has instructions for it. A graph is read from
 memory; one with external weights is unpacked into a private temporary folder, since OpenVINO takes
 such weights from files only, and the folder is deleted as soon as the network is compiled.
 """
@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 
 def unavailable(option: str, engine: EngineFile, model: ModelEntry, number: int) -> str | None:
     """Why this backend cannot be used here, or None."""
-    del option, engine, model, number
+    del option, engine, number
     if importlib.util.find_spec("openvino") is None:
         return "not installed: pip install 'matter-sdk[openvino]'"
+    if "bfloat16" in model.cpu_precision and not has_bfloat16():
+        # Verified and faster where the engine was built; emulated, and slow, on this CPU.
+        return f"{model.cpu_precision}: this CPU has no bfloat16 arithmetic"
     return None
 
 
@@ -46,18 +49,12 @@ class OpenVino(Backend):
         import openvino
 
         core = process_core()
-        precision = model.cpu_precision
-        if precision == "bfloat16" and "BF16" not in core.get_property(
-            "CPU", "OPTIMIZATION_CAPABILITIES"
-        ):
-            # Verified and faster where the engine was built; emulated, and slow, on this CPU.
-            precision = "float32"
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": share.threads,
             "NUM_STREAMS": share.lanes,
             # Said even for float32: on CPUs with AMX, OpenVINO would choose bfloat16 by itself.
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if "bfloat16" in model.cpu_precision else "f32",
         }
         graph = read_graph(engine, model)
         if model.data is None:
@@ -79,7 +76,7 @@ class OpenVino(Backend):
         self._inputs = [compiled.input(name) for name in engine.manifest.inputs]
         self._heads = {head.name: compiled.output(head.name) for head in engine.manifest.heads}
         version = openvino.__version__.split("-")[0]
-        self.detail = f"OpenVINO {version}, {precision}, {share}"
+        self.detail = f"OpenVINO {version}, {model.cpu_precision}, {share}"
 
     def run(self, *inputs: Any, lane: int = 0) -> Mapping[str, Any]:
         """See ``Backend.run``."""
@@ -98,6 +95,11 @@ class OpenVino(Backend):
         self._requests = []
         self._inputs = []
         self._heads = {}
+
+
+def has_bfloat16() -> bool:
+    """Whether this CPU has instructions for bfloat16."""
+    return "BF16" in process_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 @functools.cache

@@ -94,7 +94,8 @@ class OnnxRuntime(Backend):
         self._heads = [head.name for head in engine.manifest.heads]
         self.name = "onnxruntime-cuda" if option == "cuda" else "onnxruntime"
         self.device = f"cuda:{number}" if option == "cuda" else "cpu"
-        self.detail = f"ONNX Runtime {onnxruntime.__version__}, float32"
+        precision = "float32" if option == "cuda" else model.cpu_precision
+        self.detail = f"ONNX Runtime {onnxruntime.__version__}, {precision}"
         if option != "cuda":
             self.lanes = share.lanes
             self.detail += f", {share}"

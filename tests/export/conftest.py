@@ -58,7 +58,7 @@ def sim_engine(tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def use_stand_ins(tiny: ModuleType, patch: pytest.MonkeyPatch) -> None:
     """`networks.create` makes the tiny networks; one scene, no photographs, short timings."""
-    from export import pictures, verify
+    from export import pictures, timing
     from training import networks
 
     made = {"gfm": tiny.Tiny, "aim": tiny.TinyUnpool, "sim": tiny.TinyTrimap}
@@ -66,4 +66,4 @@ def use_stand_ins(tiny: ModuleType, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(networks, "create", lambda name, **options: made[name]())
     patch.setattr(pictures, "SCENES", 1)
     patch.setattr(pictures, "PHOTOGRAPHS", ())
-    patch.setattr(verify, "_TIMING_ROUNDS", 2)
+    patch.setattr(timing, "_ROUNDS", 2)

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -380,6 +381,125 @@ def test_a_full_disk_is_one_clear_error(
     with pytest.raises(BuildError, match=r"No space left on device \(model.onnx\); nothing"):
         build(options(tmp_path / "x.engine"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_travels_beside_float(
+    stand_in: ModuleType, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Calibrated on given pictures, verified by each backend, and run by the SDK."""
+    pytest.importorskip("openvino")
+    from sdk import cpu
+    from sdk.backends import available_threads, open_backend
+
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    rng = np.random.default_rng(4)
+    for index in range(3):
+        image = np.repeat(np.repeat(rng.integers(0, 256, (8, 12, 3), np.uint8), 8, 0), 8, 1)
+        cv2.imwrite(str(frames / f"{index}.png"), image)
+    path = build(
+        options(
+            tmp_path / "x.engine",
+            weights=(checkpoint,),
+            random_weights=False,
+            int8=True,
+            calibrate=frames,
+            sizes=((64, 96), (32, 64)),
+        )
+    )
+    image = rng.integers(0, 256, (1, 3, 64, 96)).astype(np.float32)
+    with EngineFile.open(path) as file:
+        manifest = file.manifest
+        results = {}
+        for arithmetic in ("float32", "int8"):
+            backend, _ = open_backend(
+                file, manifest.models[0], backend="onnxruntime", arithmetic=arithmetic
+            )
+            results[arithmetic] = np.array(backend.run(image)["focus"])
+        stored = onnx.load_from_string(bytes(file.read("model-int8.onnx")))
+    assert [model.onnx for model in manifest.models] == ["model.onnx", "model-32x64.onnx"]
+    for model in manifest.models:
+        assert model.int8 is not None
+        assert (model.int8.frames, model.int8.source) == (3, "frames")
+        assert {"stem/Conv", "glance/Conv", "focus/Conv"} <= set(model.int8.float32)
+        assert "down/Conv" not in model.int8.float32
+    assert set(manifest.members) >= {"model-int8.onnx", "model-int8-32x64.onnx"}
+    assert "--int8 --calibrate frames" in manifest.build_command()
+    assert "QuantizeLinear" in {node.op_type for node in stored.graph.node}
+    assert "matter" in {entry.key for entry in stored.metadata_props}
+    assert 0 < np.abs(results["int8"] - results["float32"]).mean() < 0.05
+    for artefact in ("onnxruntime", "openvino"):
+        rows = [e for e in manifest.verification if (e.artefact, e.precision) == (artefact, "int8")]
+        assert [row.size for row in rows] == [(64, 96), (32, 64)]
+        for row in rows:
+            assert row.status == "passed"
+            assert row.share is not None
+            assert 0 < row.share <= row.bound["share"] == 0.1
+    for model in manifest.models:
+        assert model.measured is not None
+        timed = {(one.backend, one.arithmetic) for one in model.measured.timings}
+        assert (model.measured.cpu, model.measured.threads) == (cpu.name(), available_threads())
+        assert all(one.ms > 0 for one in model.measured.timings)
+        assert {("onnxruntime", "int8"), ("onnxruntime", "float32"), ("openvino", "int8")} <= timed
+    assert "convolutions stay float" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("where", ["search", "backend"])
+def test_int8_past_its_bound_fails_the_build(
+    stand_in: ModuleType,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+) -> None:
+    if where == "search":
+        monkeypatch.setitem(verify.SHARE_BOUND, "int8", 1e-9)
+        message = r"--int8: with .*% of the multiply-accumulates in floating point SAD is still"
+    else:  # the search is content, and the backends that verify are not
+        monkeypatch.setattr(verify, "share", lambda run, truth: 0.0)
+        monkeypatch.setitem(verify.SHARE_BOUND, "int8", 1e-9)
+        message = r"verification: onnxruntime 64x96 \(int8\): share .* Build without --int8, or"
+    with pytest.raises(BuildError, match=message):
+        build(
+            options(tmp_path / "x.engine", weights=(checkpoint,), random_weights=False, int8=True)
+        )
+    assert [entry.name for entry in tmp_path.iterdir()] == ["mine.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "more"), [("aim", (64, 96), {"opset": 23}), ("sim", (40, 64), {"batch": 2})]
+)
+def test_int8_of_other_networks(
+    stand_in: ModuleType, tmp_path: Path, name: str, size: tuple[int, int], more: dict[str, int]
+) -> None:
+    """Max-unpooling and the newest operators; parts, which stay float, and batches."""
+    pytest.importorskip("openvino")
+    path = build(options(tmp_path / "x.engine", model=name, sizes=(size,), int8=True, **more))
+    with EngineFile.open(path) as engine:
+        manifest = engine.manifest
+    assert manifest.models[0].int8 is not None
+    judged = {(e.artefact, e.precision): e.status for e in manifest.verification}
+    assert judged["onnxruntime", "int8"] == judged["openvino", "int8"] == "passed"
+    for part in manifest.parts.values():
+        assert all(model.int8 is None for model in part.models)
+
+
+def test_the_share_is_of_the_sum_of_alpha() -> None:
+    """A closed form: an alpha of 0.5 everywhere, off by 0.05 in half of the pixels."""
+    answer = np.full((1, 1, 32, 32), 0.5, np.float32)
+    wrong = answer.copy()
+    wrong[..., :16] += 0.05
+    heads = {"alpha": answer}
+    truth = verify.Reference("sim", (32, 32), "alpha", ((answer,),), (heads,), (answer,))
+    assert verify.share(lambda tensor: {"alpha": wrong}, truth) == pytest.approx(0.05)
+    entry = verify.compare("x", "int8", lambda tensor: {"alpha": wrong}, truth)
+    assert entry.share == pytest.approx(0.05)
+    assert (entry.status, entry.bound) == ("passed", {"share": 0.1})
+    assert verify.compare("x", "float16", lambda tensor: {"alpha": wrong}, truth).status == "failed"
+    # An empty matte has a scale of its own: a hundredth of the pixels.
+    empty = {"alpha": answer * 0}
+    nothing = verify.Reference("sim", (32, 32), "alpha", ((answer,),), (empty,), (answer * 0,))
+    assert verify.share(lambda tensor: {"alpha": wrong - answer}, nothing) == pytest.approx(2.5)
 
 
 def test_stdout_holds_the_path_alone(

@@ -18,7 +18,7 @@ pytest.importorskip("onnx_ir")
 from export import info
 from export.layers import Layer, Summary, summary
 from sdk.engine import EngineFile, write
-from sdk.manifest import Manifest, PlanEntry
+from sdk.manifest import Int8Graph, Manifest, Measured, PlanEntry, Timing
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -120,7 +120,7 @@ def test_many_stages_are_added_up() -> None:
     assert (rows[-1].name, rows[-1].operators, rows[-1].macs) == ("28 others", 28, 28000)
 
 
-def test_trained_weights_plans_and_float32_operators(sim_engine: Path, tmp_path: Path) -> None:
+def test_trained_weights_plans_int8_and_float32_operators(sim_engine: Path, tmp_path: Path) -> None:
     with EngineFile.open(sim_engine) as engine:
         manifest = engine.manifest
         members = {name: bytes(engine.read(name)) for name in manifest.files()}
@@ -131,13 +131,20 @@ def test_trained_weights_plans_and_float32_operators(sim_engine: Path, tmp_path:
             manifest.weights, source="sim.pth", sha256="ab" * 32, random=False, licence="MIT"
         ),
         network=dataclasses.replace(manifest.network, without=("se",)),
-        models=(dataclasses.replace(manifest.models[0], float32=("stem/Conv", "bn/Mul")),),
+        models=(
+            dataclasses.replace(
+                manifest.models[0],
+                float32=("stem/Conv", "bn/Mul"),
+                int8=Int8Graph("q.onnx", None, ("a/Conv", "b/Conv"), 32, "clip.mp4"),
+                measured=Measured("a Z80", 2, 0.5, (Timing("openvino", "int8", 4.25),)),
+            ),
+        ),
         plans=(plan,),
         parts={},
     )
     kept = {name: data for name, data in members.items() if name in changed.files()}
     path = tmp_path / "x.engine"
-    write(path, changed, {**kept, "plans/x.plan": b"plan"})
+    write(path, changed, {**kept, "plans/x.plan": b"plan", "q.onnx": b"graph"})
     text = shown(path)
     assert "RANDOM" not in text
     for words in (
@@ -146,6 +153,10 @@ def test_trained_weights_plans_and_float32_operators(sim_engine: Path, tmp_path:
         "without se",
         "as values pass float16's range: stem/Conv, bn/Mul",
         "tensorrt-rtx 1.7, any GPU, 328x400",
+        "328x400, q.onnx, calibrated on 32 frames of clip.mp4",
+        "in floating point: a/Conv, b/Conv",
+        "328x400, on a Z80, 2 threads, load 0.5",
+        "openvino int8: 4.2 ms",
     ):
         assert words in text
 

@@ -12,7 +12,7 @@ import onnx
 import pytest
 import torch
 
-from export import info, pictures, verify
+from export import info, pictures, timing
 from export.build import BuildOptions, build, main
 from sdk import Matter
 from sdk.engine import EngineFile
@@ -47,7 +47,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def engine(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of the network itself, once: exporting it takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verify, "_TIMING_ROUNDS", 2)
+        patch.setattr(timing, "_ROUNDS", 2)
         patch.setattr(pictures, "SCENES", 1)
         patch.setattr(pictures, "PHOTOGRAPHS", ("chelsea",))
         return build(
@@ -97,7 +97,7 @@ def test_alpha_is_that_of_pytorch_on_frame_and_plate(engine: Path, checkpoint: P
         swapped = loaded(tensor(plate), tensor(image))["alpha"][0, 0].numpy()
     assert expected.std() > 0.1
     assert np.abs(expected - swapped).mean() > 0.05  # or the order would not be tested
-    with Matter(engine, backend="onnxruntime", plate=plate[..., ::-1]) as matter:
+    with Matter(engine, backend="onnxruntime", plate=plate[..., ::-1], guided=False) as matter:
         alpha = matter.infer(matter.prepare(frame))
         assert np.abs(alpha - expected).mean() < 1e-4
         full = cv2.resize(expected, (384, 256), interpolation=cv2.INTER_LINEAR)

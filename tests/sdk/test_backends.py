@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from sdk import Matter, backends, engine
+from sdk import Matter, backends, cpu, engine
 from sdk.backends import ORDER, Backend, gpu, graphs, open_backend, ort, tensorrt
 from sdk.backends.graphs import external_locations
 from sdk.backends.openvino import process_core
 from sdk.engine import EngineFile
 from sdk.errors import BackendError, EngineError
-from sdk.manifest import Head, ModelEntry, PlanEntry
+from sdk.manifest import Head, Int8Graph, Measured, ModelEntry, PlanEntry, Timing
 from tests.sdk import tiny_sim
 
 INSTALLED = ["onnxruntime"]
@@ -213,6 +213,128 @@ def test_the_first_that_works_is_taken_and_the_others_are_named(
     assert len(lines) == 1
     assert f"running 32x64 with {backend.name} on {backend.device}" in lines[0]
     assert all(name in lines[0] for name in names)
+
+
+def measured_as(*timings: tuple[str, str, float], cpu_name: str = "") -> Callable[[Any], Any]:
+    """A change of the tiny engine's manifest: it has INT8, and this was measured."""
+    measured = Measured(
+        cpu_name or cpu.name(), 2, None, tuple(Timing(*timing) for timing in timings)
+    )
+
+    def change(manifest: Any) -> Any:
+        (model,) = manifest.models
+        model = replace(model, int8=Int8Graph("model-int8.onnx"), measured=measured)
+        return replace(manifest, models=(model,))
+
+    return change
+
+
+def is_int8(backend: Backend) -> bool:
+    """Whether the graph runs that stands for INT8 in the tiny engine."""
+    return float(np.min(backend.run(random_image())["focus"])) > 0.999
+
+
+def test_cpu_backends_are_tried_as_the_build_measured_them(tiny: Any) -> None:
+    pytest.importorskip("openvino")
+    order = [("onnxruntime", "float32", 3.0), ("openvino", "float32", 4.0)]
+    for one, other in (order, order[::-1]):
+        backend, _ = opened(tiny.build(change=measured_as(one, other)), device="cpu")
+        assert backend.name == one[0]
+        assert "float32" in backend.detail
+
+
+def test_what_was_not_measured_comes_after_what_was(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    path = tiny.build(change=measured_as(("onnxruntime", "float32", 3.0)))
+    assert opened(path, device="cpu")[0].name == "onnxruntime"
+    monkeypatch.setattr(ort, "unavailable", lambda *_: "not today")
+    backend, passed = opened(path, device="cpu")
+    assert backend.name == "openvino"
+    assert passed[-1] == ("onnxruntime", "not today")
+
+
+def test_int8_is_taken_for_the_fastest_only(tiny: Any) -> None:
+    path = tiny.build(
+        change=measured_as(("onnxruntime", "int8", 1.0), ("onnxruntime", "float32", 2.0))
+    )
+    for arithmetic, wanted in (("fastest", True), ("measured", False), ("float32", False)):
+        backend, _ = opened(path, device="cpu", arithmetic=arithmetic)
+        assert backend.name == "onnxruntime"
+        assert is_int8(backend) == wanted
+        assert ("int8" if wanted else "float32") in backend.detail
+
+
+def test_the_fastest_is_float_where_the_build_preferred_that(tiny: Any) -> None:
+    path = tiny.build(
+        change=measured_as(("onnxruntime", "float32", 2.0), ("onnxruntime", "int8", 1.9))
+    )
+    assert not is_int8(opened(path, device="cpu", arithmetic="fastest")[0])
+
+
+def test_the_fastest_without_int8(engine_path: Path) -> None:
+    backend, _ = opened(engine_path, device="cpu", arithmetic="fastest")
+    assert "float32" in backend.detail
+
+
+@each_backend
+def test_an_exact_arithmetic(tiny: Any, name: str) -> None:
+    path = tiny.build(change=measured_as())
+    assert is_int8(opened(path, backend=name, arithmetic="int8")[0])
+    assert not is_int8(opened(path, backend=name, arithmetic="float32")[0])
+    path = tiny.build("plain.engine")
+    with pytest.raises(EngineError, match="no INT8 graph of 32x64; expected one"):
+        opened(path, backend=name, arithmetic="int8")
+
+
+def test_an_arithmetic_that_a_backend_has_not(tiny: Any) -> None:
+    with pytest.raises(
+        BackendError, match=r"'onnxruntime' does not compute in bfloat16; expected .*openvino"
+    ):
+        opened(tiny.build(), backend="onnxruntime", arithmetic="bfloat16")
+
+
+def test_int8_of_another_cpu_needs_exact_sums(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tiny.build(
+        change=measured_as(
+            ("onnxruntime", "int8", 1.0), ("onnxruntime", "float32", 2.0), cpu_name="another"
+        )
+    )
+    monkeypatch.setattr(cpu, "has_dot_product", lambda: True)
+    assert is_int8(opened(path, device="cpu", arithmetic="fastest")[0])
+    monkeypatch.setattr(cpu, "has_dot_product", lambda: False)
+    backend, passed = opened(path, device="cpu", arithmetic="fastest")
+    assert not is_int8(backend)
+    assert "int8: it was verified on another CPU" in dict(passed)["onnxruntime"]
+    monkeypatch.setattr(cpu, "name", lambda: "another")  # the one that verified it
+    assert is_int8(opened(path, device="cpu", arithmetic="fastest")[0])
+
+
+def test_without_bfloat16_the_next_is_taken(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    path = tiny.build(
+        change=measured_as(
+            ("openvino", "bfloat16", 1.0),
+            ("onnxruntime", "float32", 2.0),
+            ("openvino", "float32", 3.0),
+        )
+    )
+    monkeypatch.setattr("sdk.backends.openvino.has_bfloat16", lambda: False)
+    backend, passed = opened(path, device="cpu")
+    assert backend.name == "onnxruntime"
+    assert passed[-1] == ("openvino", "bfloat16: this CPU has no bfloat16 arithmetic")
+
+
+def test_describe_says_what_was_measured(tiny: Any) -> None:
+    path = tiny.build(change=measured_as(("onnxruntime", "float32", 2.25)))
+    with Matter(path, device="cpu") as matter:
+        text = matter.describe()
+    assert "32×64: onnxruntime float32 2.2 ms; at the build, on this CPU, 2 threads" in text
+    assert "INT8 too" in text
+    path = tiny.build(change=measured_as(("onnxruntime", "float32", 2.25), cpu_name="a Z80"))
+    with Matter(path, device="cpu") as matter:
+        assert "on another CPU (a Z80)" in matter.describe()
 
 
 def test_what_fails_to_load_is_passed_over_with_its_reason(

@@ -13,17 +13,20 @@ from hypothesis import strategies as st
 from sdk.errors import EngineError
 from sdk.manifest import (
     Head,
+    Int8Graph,
     Manifest,
+    Measured,
     Member,
     ModelEntry,
     PlanEntry,
+    Timing,
     WeightsFile,
     check_member_name,
 )
 
 # The schema's example, written out by hand: independent of to_json.
 EXAMPLE: dict[str, Any] = {
-    "schema": 2,
+    "schema": 3,
     "matter": "0.1.0",
     "created": "2026-11-21T04:00:00Z",
     "network": {
@@ -57,6 +60,23 @@ EXAMPLE: dict[str, Any] = {
             "data": None,
             "cpu_precision": "float32",
             "float32": ["/decoder/Add_3", "/psp/Conv"],
+            "int8": {
+                "onnx": "model-int8.onnx",
+                "data": None,
+                "float32": ["/stem/Conv"],
+                "frames": 32,
+                "source": "clip.mp4",
+            },
+            "measured": {
+                "cpu": "a CPU, family 6 model 143",
+                "threads": 2,
+                "load": 0.5,
+                "timings": [
+                    {"backend": "openvino", "arithmetic": "int8 bfloat16", "ms": 5.5},
+                    {"backend": "openvino", "arithmetic": "bfloat16", "ms": 8.0},
+                    {"backend": "onnxruntime", "arithmetic": "float32", "ms": 21.0},
+                ],
+            },
         }
     ],
     "plans": [
@@ -90,6 +110,7 @@ EXAMPLE: dict[str, Any] = {
             "grad": 0.0,
             "conn": 0.0,
             "largest": 0.0,
+            "share": 0.0,
             "bound": {"mad": 1e-4},
         }
     ],
@@ -98,7 +119,7 @@ EXAMPLE: dict[str, Any] = {
 }
 # A part is a manifest too, without members and parts of its own.
 PART: dict[str, Any] = {
-    "schema": 2,
+    "schema": 3,
     "network": {"name": "sim_classifier", "backbone": "resnet50", "rosta": "none"},
     "input": EXAMPLE["input"] | {"multiple": 8},
     "heads": [{"name": "cam", "channels": 20, "stride": 32}],
@@ -126,7 +147,16 @@ def changed(path: str, value: Any) -> str:
 def test_example_is_read() -> None:
     manifest = Manifest.from_json(json.dumps(EXAMPLE))
     kept = ("/decoder/Add_3", "/psp/Conv")
-    assert manifest.models == (ModelEntry((288, 512), "model.onnx", None, "float32", kept),)
+    int8 = Int8Graph("model-int8.onnx", None, ("/stem/Conv",), 32, "clip.mp4")
+    timings = (
+        Timing("openvino", "int8 bfloat16", 5.5),
+        Timing("openvino", "bfloat16", 8.0),
+        Timing("onnxruntime", "float32", 21.0),
+    )
+    measured = Measured("a CPU, family 6 model 143", 2, 0.5, timings)
+    assert manifest.models == (
+        ModelEntry((288, 512), "model.onnx", None, "float32", kept, int8, measured),
+    )
     assert manifest.plans == (
         PlanEntry("tensorrt-rtx", "1.7", None, (288, 512), "plans/tensorrt-rtx-1.7.plan"),
     )
@@ -152,6 +182,7 @@ def test_a_part_is_read() -> None:
     assert part.models[0].size == (40, 64)  # in its own multiple
     assert manifest.files() == [
         "model.onnx",
+        "model-int8.onnx",
         "plans/tensorrt-rtx-1.7.plan",
         "classifier/model.onnx",
     ]
@@ -167,7 +198,8 @@ def test_round_trip() -> None:
     # What the example left out of its part is written with the values that it then has.
     assert part.pop("heads") == PART["heads"]
     assert part["models"] == [
-        PART["models"][0] | {"data": None, "cpu_precision": "float32", "float32": []}
+        PART["models"][0]
+        | {"data": None, "cpu_precision": "float32", "float32": [], "int8": None, "measured": None}
     ]
     assert part["members"] == part["parts"] == {}
 
@@ -184,7 +216,35 @@ def test_schema_1_is_read() -> None:
     assert [head.stride for head in manifest.heads] == [1, 1]
     assert (manifest.parts, manifest.network.without, manifest.weights.more) == ({}, (), ())
     assert (manifest.models[0].cpu_precision, manifest.models[0].float32) == ("float32", ())
-    assert json.loads(manifest.to_json())["schema"] == 2  # written anew, it is of today
+    assert json.loads(manifest.to_json())["schema"] == 3  # written anew, it is of today
+
+
+def test_schema_2_is_read() -> None:
+    """No INT8 and nothing measured: what was added with schema 3."""
+    old = json.loads(json.dumps(EXAMPLE))
+    old["schema"] = 2
+    del old["models"][0]["int8"], old["models"][0]["measured"], old["verification"][0]["share"]
+    manifest = Manifest.from_json(json.dumps(old))
+    (model,) = manifest.models
+    assert (model.int8, model.measured) == (None, None)
+    assert manifest.verification[0].share is None
+    assert "--int8" not in manifest.build_command()
+    with pytest.raises(EngineError, match=r"no INT8 graph of 288x512; .* again with --int8"):
+        model.on_cpu("int8")
+
+
+def test_the_graph_of_an_arithmetic() -> None:
+    (model,) = Manifest.from_json(json.dumps(EXAMPLE)).models
+    assert model.on_cpu("bfloat16").onnx == model.on_cpu("float32").onnx == "model.onnx"
+    assert model.on_cpu("int8 bfloat16").onnx == "model-int8.onnx"
+    assert model.on_cpu("int8").cpu_precision == "int8"
+
+
+def test_the_command_that_builds_it_again_says_int8() -> None:
+    manifest = Manifest.from_json(json.dumps(EXAMPLE))
+    assert "--fp16 --int8 --calibrate clip.mp4 --size" in manifest.build_command()
+    manifest = Manifest.from_json(changed("models.0.int8.source", ""))
+    assert "--fp16 --int8 --size" in manifest.build_command()
 
 
 def test_brief_leaves_out_checksums_and_verification() -> None:
@@ -202,7 +262,7 @@ def test_cpu_precision_is_read() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("schema", "1", r"'schema' is \"1\"; expected a whole number from 1 to 2"),
+        ("schema", "1", r"'schema' is \"1\"; expected a whole number from 1 to 3"),
         ("schema", 0, r"'schema' is 0; expected"),
         ("created", "yesterday", r"'created' is \"yesterday\"; expected a UTC time such as"),
         ("created", "2026-13-01T00:00:00Z", r"'created' is .* expected a UTC time"),
@@ -239,6 +299,17 @@ def test_cpu_precision_is_read() -> None:
             r"'manifest.json' is named as a model|the manifest names",
         ),
         ("models.0.cpu_precision", "half", r"cpu_precision' is \"half\"; expected one of"),
+        ("models.0.int8", "yes", r"'models\[0\].int8' is \"yes\"; expected an object"),
+        ("models.0.int8.onnx", "../up", r"int8.onnx': member '../up' is not a plain path"),
+        ("models.0.int8", None, r"timings' is \"int8 bfloat16\"; expected no INT8 without"),
+        (
+            "models.0.measured.timings.2.arithmetic",
+            "bfloat16",
+            r"timings\[2\].arithmetic' is \"bfloat16\"; expected one of 'float32', 'int8'",
+        ),
+        ("models.0.measured.timings.0.backend", "openvno", r"did you mean 'openvino'\?"),
+        ("models.0.measured.timings.0.ms", "5", r"timings\[0\].ms' is \"5\"; expected a number"),
+        ("models.0.measured.threads", 0, r"measured.threads' is 0; expected a whole number"),
         ("models.0.dato", None, r"'models\[0\].dato' is not known; did you mean 'data'\?"),
         ("plans.0.runtime", "tensort", r"runtime' is \"tensort\"; .*did you mean 'tensorrt'\?"),
         ("plans.0.size", [32, 32], r"'plans\[0\].size' is \[32, 32\]; expected one of the models'"),
@@ -312,7 +383,7 @@ def test_size_twice() -> None:
 def test_future_schema_names_both_and_the_remedy() -> None:
     # Whatever else such a manifest holds cannot be judged.
     with pytest.raises(
-        EngineError, match=r"schema 7, .* reads schema 1 to 2; .*pip install -U|upgrade"
+        EngineError, match=r"schema 7, .* reads schema 1 to 3; .*pip install -U|upgrade"
     ):
         Manifest.from_json('{"schema": 7, "novelty": []}')
 
@@ -398,7 +469,7 @@ def test_build_command() -> None:
     manifest = Manifest.from_json(json.dumps(EXAMPLE))
     assert manifest.build_command() == (
         "python -m export.build --model gfm --backbone mobilenetv3 --rosta tt --without se --fp16 "
-        "--size 288x512 --output gfm.engine"
+        "--int8 --calibrate clip.mp4 --size 288x512 --output gfm.engine"
     )
     other = replace(
         manifest,
@@ -408,7 +479,7 @@ def test_build_command() -> None:
     )
     assert (
         "--weights 'my weights.pth' --weights gfm-mobilenetv3-ft.safetensors --classifier c.pth "
-        "--size 288x512 --batch 4"
+        "--int8 --calibrate clip.mp4 --size 288x512 --batch 4"
     ) in other.build_command()
     random = replace(manifest, weights=replace(manifest.weights, random=True))
     assert "--random-weights --fp16" in random.build_command()

@@ -1,0 +1,78 @@
+"""The frames that INT8's ranges are measured on: pictures of a folder, or of a video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from export.errors import BuildError
+from export.options import picture_files
+from export.pictures import Picture, photograph
+from sdk.errors import VideoError
+from sdk.frames import read_image
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MOST = 32
+
+
+def pictures(source: Path, *, with_plate: bool = True) -> list[Picture]:
+    """At most ``MOST`` pictures, spread evenly over the folder's names or the video's time.
+
+    Their trimaps and plates are those of ``export.pictures.photograph``.
+
+    Raises:
+        BuildError: what cannot be read.
+    """
+    read = _of_folder if source.is_dir() else _of_video
+    found = [
+        photograph(np.ascontiguousarray(frame[..., ::-1]), with_plate=with_plate)
+        for frame in read(source)
+    ]
+    if not found:  # a video that ends long before it says
+        raise BuildError(
+            f"--calibrate: {source} gave no frame; expected at least one: take another video"
+        )
+    return found
+
+
+def spread(count: int, most: int = MOST) -> list[int]:
+    """Evenly spaced indices of ``count`` things, at most ``most``, none at the very ends."""
+    taken = min(count, most)
+    return [int((index + 0.5) * count / taken) for index in range(taken)]
+
+
+def _of_folder(folder: Path) -> Iterator[NDArray[np.uint8]]:
+    files = picture_files(folder)
+    for index in spread(len(files)):
+        image = read_image(files[index])
+        if image is None:
+            raise BuildError(
+                f"--calibrate: {files[index]} is not a picture that can be read; expected one: "
+                "take it out of the folder"
+            )
+        yield image
+
+
+def _of_video(path: Path) -> Iterator[NDArray[Any]]:
+    from sdk.video_reader import VideoReader
+
+    try:
+        with VideoReader(path) as reader:
+            count = reader.frames
+        if not count:  # it does not say
+            with VideoReader(path) as reader:
+                count = sum(1 for _ in reader)
+        wanted = spread(count)
+        with VideoReader(path) as reader:
+            for index, frame in enumerate(reader):
+                if index in wanted:
+                    yield frame
+                if index >= wanted[-1]:
+                    break
+    except VideoError as error:
+        raise BuildError(f"--calibrate: {error}") from error

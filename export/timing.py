@@ -1,0 +1,66 @@
+"""Which CPU backend is the fastest here, and in which arithmetic: measured in turns."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sdk import cpu
+from sdk.backends import available_threads, open_backend
+from sdk.manifest import Measured, Timing
+
+if TYPE_CHECKING:
+    from export.pictures import Inputs
+    from sdk.engine import EngineFile
+    from sdk.manifest import ModelEntry
+
+# A less exact arithmetic is preferred only if it is clearly faster, not by the noise of a timing.
+FASTER = 0.9
+_EXACTNESS = {"float32": 0, "bfloat16": 1, "int8": 2, "int8 bfloat16": 2}
+_ROUNDS, _SECONDS, _FEWEST = 15, 10.0, 3
+
+
+def measure(
+    engine: EngineFile, model: ModelEntry, choices: Sequence[tuple[str, str]], inputs: Inputs
+) -> Measured:
+    """Median milliseconds of each choice, a CPU backend and its arithmetic, on all cores.
+
+    They run in turns, so that a busy machine slows all alike.
+    """
+    opened = [
+        open_backend(engine, model, backend=name, arithmetic=arithmetic)[0]
+        for name, arithmetic in choices
+    ]
+    times: list[list[float]] = [[] for _ in choices]
+    try:
+        stop = time.perf_counter() + _SECONDS
+        for round_ in range(_ROUNDS):
+            for backend, kept in zip(opened, times, strict=True):
+                start = time.perf_counter()
+                backend.run(*inputs)
+                kept.append(1e3 * (time.perf_counter() - start))
+            if round_ + 1 >= _FEWEST and time.perf_counter() > stop:
+                break
+    finally:
+        for backend in opened:
+            backend.close()
+    timings = [
+        Timing(name, arithmetic, round(statistics.median(kept), 3))
+        for (name, arithmetic), kept in zip(choices, times, strict=True)
+    ]
+    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+    return Measured(cpu.name(), available_threads(), load, tuple(ranked(timings)))
+
+
+def ranked(timings: Sequence[Timing]) -> list[Timing]:
+    """The preferred first: by time, where each step of exactness has to pay."""
+    return sorted(timings, key=lambda one: one.ms / FASTER ** _EXACTNESS[one.arithmetic])
+
+
+def prefers(measured: Measured, backend: str, arithmetic: str) -> bool:
+    """Whether it is the first of a backend's choices in floating point."""
+    floats = [x for x in measured.timings if x.backend == backend and "int8" not in x.arithmetic]
+    return bool(floats) and floats[0].arithmetic == arithmetic

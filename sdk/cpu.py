@@ -1,0 +1,43 @@
+"""Which CPU this is, as far as a choice among CPU backends depends on it."""
+
+from __future__ import annotations
+
+import functools
+import platform
+from pathlib import Path
+
+# What Linux calls instructions that add up 8-bit products in 32 bits: VNNI and AMX, Arm's SDOT.
+_DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
+
+
+@functools.cache
+def name() -> str:
+    """The CPU's model, such as ``Intel(R) Xeon(R) Processor, family 6 model 143``."""
+    facts = _facts()
+    text = facts.get("model name") or platform.processor() or platform.machine() or "unknown"
+    # In a virtual machine several generations share a name.
+    if "cpu family" in facts:
+        text += f", family {facts['cpu family']} model {facts.get('model', '?')}"
+    return text
+
+
+@functools.cache
+def has_dot_product() -> bool:
+    """Whether it is known to add up 8-bit products in 32 bits.
+
+    Without such instructions a runtime may add pairs of them in 16 bits, which overflow.
+    """
+    facts = _facts()
+    flags = facts.get("flags", facts.get("Features", ""))
+    return not _DOT_PRODUCTS.isdisjoint(flags.split())
+
+
+@functools.cache
+def _facts() -> dict[str, str]:
+    """What Linux says of the first processor; empty elsewhere."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    lines = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
+    return {key.strip(): value.strip() for key, _, value in lines}
