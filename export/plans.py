@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from export.errors import BuildError
+from sdk.backends import unpool_plugin
 
 # Runtime as the manifest names it -> Python module and the line that installs it.
 MODULES = {
@@ -78,7 +79,14 @@ def gpu() -> str | None:
     return f"{major.value}.{minor.value}"
 
 
-def build(runtime: str, onnx: Path, plan: Path, *, warn: Callable[[str], object]) -> Plan:
+def build(
+    runtime: str,
+    onnx: Path,
+    plan: Path,
+    *,
+    warn: Callable[[str], object],
+    plugins: tuple[str, ...] = (),
+) -> Plan:
     """Build a plan from an ONNX file (external weights beside it) and write it to ``plan``.
 
     Args:
@@ -86,6 +94,7 @@ def build(runtime: str, onnx: Path, plan: Path, *, warn: Callable[[str], object]
         onnx: the strongly typed graph.
         plan: file to write.
         warn: takes each warning of the builder.
+        plugins: those that the graph holds operators of; for the full TensorRT only.
 
     Raises:
         BuildError: with everything that the parser and the builder complained about.
@@ -109,6 +118,8 @@ def build(runtime: str, onnx: Path, plan: Path, *, warn: Callable[[str], object]
         raise BuildError(
             f"{runtime} could not be started: {'; '.join(errors) or 'no reason given'}"
         )
+    if plugins:
+        unpool_plugin.register(trt, plugins)
     network = builder.create_network(_strongly_typed(trt))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(onnx)):
