@@ -19,7 +19,7 @@ from kernels.trimap import Trimap
 from sdk import description, guidance, plates, sizes
 from sdk.engine import EngineFile
 from sdk.errors import EngineError, MatterError
-from sdk.frames import as_batch, as_frame, host
+from sdk.frames import as_batch, as_frame
 from sdk.manifest import Manifest
 from sdk.matte import Matte
 from sdk.network import Network
@@ -147,8 +147,9 @@ class Matter:
         out) or H×W (grey). A batch is N×H×W×3, N×H×W×4, or a list of frames of equal size; it runs
         in chunks of the engine's batch. Other arrays in the CPU's memory are taken through DLPack
         without a copy. One in a GPU's memory is taken so by a CUDA backend; a CPU backend refuses
-        it, because the copy would cost time that nobody sees. The mattes are always in the CPU's
-        memory.
+        it, because the copy would cost time that nobody sees. A matte of such a frame stays there
+        too, until it is asked for an array in the CPU's memory; ``Matte.gpu`` gives those on the
+        GPU.
 
         ``trimap`` is for networks that take one: uint8 H×W of the frame's size, 0 background, 128
         unknown, 255 foreground; for a batch a list of such or N×H×W. Where it is definite, alpha
@@ -178,6 +179,7 @@ class Matter:
     def infer(self, prepared: Any) -> NDArray[np.float32]:
         """Second stage: the alpha at the network's size, float32 h×w in 0..1, a fresh array.
 
+        It lies where the frame lay, in the CPU's memory or (a CuPy array) in a GPU's.
         ``prepared`` is what ``prepare`` gave. Each network runs under a lock of its own.
         """
         self._check_open()
@@ -202,7 +204,7 @@ class Matter:
         """
         image = self._frame(frame)
         given = None if trimap is None else self._pass.trimaps(trimap, [image], batch=False)
-        return finished(host(image), alpha, given[0] if given else None, self.quality)
+        return finished(image, alpha, given[0] if given else None, self.quality)
 
     def stream(self, source: Any, *, live: bool = False, lookahead: int | None = None) -> Stream:
         """Mattes of a video, camera or stream, in order; see ``sdk.stream.stream``.
@@ -337,7 +339,7 @@ class Matter:
             alphas = self._pass.alphas(self._pass.prepare(frames[chunk], given))
             for at, (image, alpha) in enumerate(zip(frames[chunk], alphas, strict=True)):
                 trimap = None if given is None else given[at]
-                yield finished(host(image), alpha, trimap, self.quality)
+                yield finished(image, alpha, trimap, self.quality)
 
     def _way(self, file: EngineFile, trimap_from: Any, opened: contextlib.ExitStack) -> Pass:
         """The way that this engine and these options ask for; opens what it needs further."""

@@ -98,7 +98,7 @@ class VideoBackground(Background):
     Raises BackgroundError where the video cannot be read. Safe to use from several threads.
     """
 
-    reads_alpha = False
+    reads_alpha = reads_frame = False
 
     def __init__(self, path: str | Path, *, rate: Fraction | float | None = None) -> None:
         self.path = path
@@ -203,7 +203,7 @@ class VideoBackground(Background):
 class _Moment(Background):
     """A video background at one time of the output."""
 
-    reads_alpha = False
+    reads_alpha = reads_frame = False
 
     def __init__(self, video: VideoBackground, time: float) -> None:
         self._video, self._time = video, time

@@ -136,6 +136,9 @@ class DeviceArray:
 
     device = contextlib.nullcontext()
 
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, 0  # kDLCUDA
+
     def __init__(self, array: Any) -> None:
         self.array = array
         self.shape, self.strides, self.ndim = array.shape, array.strides, array.ndim
@@ -164,6 +167,22 @@ class DeviceArray:
 
     def transpose(self, *axes: int) -> DeviceArray:
         return DeviceArray(self.array.transpose(*axes))
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> DeviceArray:
+        assert method == "__call__"
+        return made(ufunc, *inputs, **options)
+
+    def __sub__(self, other: Any) -> DeviceArray:
+        return made(np.subtract, self, other)
+
+    def __add__(self, other: Any) -> DeviceArray:
+        return made(np.add, self, other)
+
+    def all(self) -> bool:
+        return bool(self.get().all())
+
+    def mean(self) -> float:
+        return float(self.get().mean())
 
     def copy(self) -> DeviceArray:
         return made(np.copy, self)

@@ -22,13 +22,14 @@ from tests.sdk import fake_cuda as cuda
 SHAPES = {"image": (1, 3, 32, 64), "focus": (1, 1, 32, 64), "glance": (1, 3, 32, 64)}
 
 
-def built(tiny: Any, fake: Any, **plan: Any) -> Path:
+def built(tiny: Any, fake: Any, batch: int = 1, **plan: Any) -> Path:
     """An engine with an RTX plan, whose network is the tiny one's closed form."""
-    fake.shapes = SHAPES
+    fake.shapes = {name: (batch, *shape[1:]) for name, shape in SHAPES.items()}
     fake.network = staticmethod(
         lambda image: dict(zip(("glance", "focus"), tiny.heads(image), strict=True))
     )
-    path: Path = tiny.build(change=lambda m: replace(m, plans=(replace(tiny.plan(), **plan),)))
+    plans = (replace(tiny.plan(), **plan),)
+    path: Path = tiny.build(batch=batch, change=lambda m: replace(m, plans=plans))
     return path
 
 
