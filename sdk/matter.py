@@ -21,12 +21,13 @@ from sdk.engine import EngineFile
 from sdk.errors import EngineError, MatterError
 from sdk.frames import as_batch, as_frame
 from sdk.manifest import Manifest
-from sdk.matte import Matte
+from sdk.matte import Matte, open_background
 from sdk.network import Network
 from sdk.passes import Choice, GlancePass, HybridPass, Pass, SinglePass
 from sdk.quality import QUALITIES, Quality, settle
 
 if TYPE_CHECKING:
+    from sdk.gpu_graph import FrameGraph
     from sdk.statistics import Stats
     from sdk.stream import Stream
 
@@ -220,6 +221,35 @@ class Matter:
         streamed = stream(self, source, live=live, lookahead=lookahead)
         self._stats = streamed.stats
         return streamed
+
+    def frame_graph(
+        self, frame: Any, background: object, *, leave: bool = False
+    ) -> FrameGraph | None:
+        """The whole way from frames like this one to their composites, as one CUDA graph.
+
+        None where there can be none. There is one where the network runs in TensorRT, in one pass
+        that reads the frame alone, in batches of one, over a colour or an image, for frames
+        uint8 H×W×3 or in planes, and where the filter over time does not look ahead.
+        ``matte_video`` uses it by itself. With ``leave`` composites stay on the GPU. Each has an
+        execution context of its own; it must not be used after ``close``.
+
+        Raises:
+            FrameError: for a frame that ``Matter`` does not take.
+            BackgroundError: for a background that is not known or cannot be read.
+            BackendError: there is not enough memory on the GPU.
+        """
+        self._check_open()
+        if not self._primary.on_gpu:
+            return None
+        from sdk.gpu_graph import open_graph  # needs CuPy
+
+        image, quality = self._frame(frame), self.quality
+        if type(self._pass) is not SinglePass or (quality.temporal and quality.lookahead):
+            return None
+        backend = self._network.load(self._pass.size_of(image.shape))
+        return open_graph(
+            backend, self.manifest, image, open_background(background), quality, leave=leave
+        )
 
     def stats(self) -> Stats:
         """How long each stage of the last stream takes, and how old its mattes are.

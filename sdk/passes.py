@@ -104,7 +104,11 @@ class SinglePass(GlancePass):
     def prepare(self, frames: Sequence[Any], trimaps: Sequence[Trimap] | None = None) -> Any:
         """Float32 N×3×h×w."""
         del trimaps
-        return tensor_of(frames, self._choose(frames[0].shape).size, self.network.spec)
+        return tensor_of(frames, self.size_of(frames[0].shape), self.network.spec)
+
+    def size_of(self, shape: Sequence[int]) -> tuple[int, int]:
+        """The network's size for frames of a shape."""
+        return self._choose(shape).size
 
     def check(self, prepared: Any) -> None:
         """See ``Pass.check``."""

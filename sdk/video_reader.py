@@ -177,6 +177,10 @@ class VideoReader:
             yield TimedFrame(self._image(frame), pts, duration, float(pts * self.time_base))
             frame = next(self._decoded, None)
 
+    def peek(self) -> Any:
+        """The first frame, to know of what kind they are; before the iteration begins."""
+        return self._image(self._first)
+
     def _decode(self) -> Iterator[Any]:
         """Frames as the decoder gives them; skips what is damaged, ends where the file does."""
         packets = self._container.demux(self._stream)

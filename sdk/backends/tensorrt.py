@@ -215,6 +215,7 @@ class Lane:
     """An execution context with a stream, buffers and staging memory of its own.
 
     Attributes:
+        device: CuPy's, of the GPU that it is on.
         stream: where all of its work is, non-blocking.
         inputs: CuPy arrays in the manifest's order, which the network reads.
         heads: CuPy arrays by name, which it writes.
@@ -234,7 +235,7 @@ class Lane:
 
         self._cupy: Any = cupy
         self._context = context
-        self._device = device
+        self.device = device
         self._graph: Any = None
         # The default stream cannot be captured, and makes TensorRT synchronise the device.
         self.stream = cupy.cuda.Stream(non_blocking=True)
@@ -299,7 +300,7 @@ class Lane:
             if isinstance(array, cupy.ndarray):  # maybe still being written on the caller's stream
                 with array.device:
                     stream.wait_event(cupy.cuda.get_current_stream().record())
-        with self._device, stream:
+        with self.device, stream:
             for buffer, staging, array in zip(self.inputs, self._staging, inputs, strict=True):
                 if isinstance(array, cupy.ndarray):
                     cupy.copyto(buffer, array)
