@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from export.errors import BuildError
-from sdk.backends import unpool_plugin
 
 # Runtime as the manifest names it -> Python module and the line that installs it.
 MODULES = {
@@ -119,6 +118,8 @@ def build(
             f"{runtime} could not be started: {'; '.join(errors) or 'no reason given'}"
         )
     if plugins:
+        from sdk.backends import unpool_plugin  # flags are checked without NumPy
+
         unpool_plugin.register(trt, plugins)
     network = builder.create_network(_strongly_typed(trt))
     parser = trt.OnnxParser(network, logger)

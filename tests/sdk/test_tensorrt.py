@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from kernels import max_pool_offsets, max_unpool
 from sdk import Matter
 from sdk.backends import Backend, open_backend, runtime_cache, unpool_plugin
 from sdk.backends.tensorrt import TensorRt
@@ -248,3 +249,67 @@ def test_the_plugin_is_registered_before_the_plan_is_read(
     assert made_before == [0]
     opened(built(tiny, fake_tensorrt))
     assert made_before == [0]  # not where none is needed
+
+
+def test_the_bindings_take_the_plugin() -> None:
+    """TensorRT for RTX has no plugin layers, but the same classes and a registry."""
+    trt = pytest.importorskip("tensorrt_rtx")
+    unpool_plugin.register(trt)
+    unpool_plugin.register(trt)  # as for a second engine
+    creator = trt.get_plugin_registry().get_creator(unpool_plugin.NAME, "1", "")
+    plugin = creator.create_plugin("unpool", None, trt.TensorRTPhase.RUNTIME)
+    assert isinstance(plugin, trt.IPluginV3)
+    assert (plugin.plugin_name, plugin.num_outputs) == (unpool_plugin.NAME, 1)
+    assert plugin.get_capability_interface(trt.PluginCapabilityType.BUILD) is plugin
+    assert isinstance(plugin.clone(), type(plugin))
+    assert plugin.get_output_data_types([trt.float16, trt.int32]) == [trt.float16]
+    assert isinstance(plugin.get_fields_to_serialize(), trt.PluginFieldCollection)
+
+
+def test_the_types_that_the_plugin_takes() -> None:
+    trt = pytest.importorskip("tensorrt_rtx")
+    unpool_plugin.register(trt)
+    plugin = (
+        trt.get_plugin_registry()
+        .get_creator(unpool_plugin.NAME, "1", "")
+        .create_plugin("unpool", None, trt.TensorRTPhase.BUILD)
+    )
+
+    def taken(*types: Any, form: Any = trt.TensorFormat.LINEAR) -> bool:
+        described = []
+        for kind in types:
+            tensor = trt.DynamicPluginTensorDesc()
+            desc = trt.PluginTensorDesc()
+            desc.type, desc.format, desc.dims = kind, form, trt.Dims((1, 4, 5, 6))
+            tensor.desc, tensor.max = desc, trt.Dims((1, 4, 5, 6))
+            described.append(tensor)
+        assert plugin.get_workspace_size(described, []) == 120
+        return all(plugin.supports_format_combination(at, described, 2) for at in range(3))
+
+    for kind in (trt.float32, trt.float16, trt.bfloat16):
+        assert taken(kind, trt.int32, kind)
+    assert not taken(trt.float32, trt.int32, trt.float16)
+    assert not taken(trt.float32, trt.int64, trt.float32)
+    assert not taken(trt.int8, trt.int32, trt.int8)
+    assert not taken(trt.float16, trt.int32, trt.float16, form=trt.TensorFormat.CHW2)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_what_the_plugin_computes(fake_cuda: Any, dtype: Any) -> None:
+    """On TensorRT's stream, when that comes to it; the values are those of PyTorch's tests."""
+    rng = np.random.default_rng(11)
+    x = rng.standard_normal((1, 4, 10, 12)).astype(dtype)
+    values, offsets = max_pool_offsets(x)
+    out = cuda.DeviceArray(np.ones_like(x))
+    narrow = cuda.DeviceArray(np.zeros(offsets.shape, np.uint8))
+    stream = cuda.Stream()
+    unpool_plugin.unpool(
+        cuda.DeviceArray(values),
+        cuda.DeviceArray(offsets.astype(np.int32)),
+        narrow,
+        out,
+        stream.ptr,
+    )
+    assert (out.array == 1).all()
+    stream.synchronize()
+    np.testing.assert_array_equal(out.array, max_unpool(values, offsets))
