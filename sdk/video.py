@@ -268,6 +268,7 @@ def matte_video(
     audio: bool = True,
     crf: int | None = None,
     preset: str | None = None,
+    hardware: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> VideoReport:
     """Matte every frame of ``source`` and write ``output``, with timestamps, turn and audio kept.
@@ -284,6 +285,9 @@ def matte_video(
         Copy the audio tracks.
     crf, preset
         As in ``VideoWriter``.
+    hardware
+        Decode by NVDEC where the matter runs on a GPU and the file allows it: see
+        ``VideoReader``. This has not run on a GPU yet.
     progress
         Called in the calling thread after each frame with (frames done, frames expected or None).
 
@@ -297,7 +301,8 @@ def matte_video(
     clock = _Clock()
     # A sequence of pictures takes BGR alone, and so may what stands in for a Matter.
     planes = not alpha and getattr(matter, "takes_planes", False) and not is_sequence(output)
-    with VideoReader(source, planes=planes) as reader:
+    gpu = _gpu_of(matter) if hardware else None
+    with VideoReader(source, planes=planes, gpu=gpu) as reader:
         behind = None if alpha else Background.open(background)
         graph = None if behind is None else _graph(matter, reader.peek(), behind)
         writer = VideoWriter(
@@ -393,6 +398,12 @@ def _filter(matter: Any, frames: Iterator[_Matted]) -> Iterator[_Matted]:
             yield _Matted(*item)
     for item in steady.flush():
         yield _Matted(*item)
+
+
+def _gpu_of(matter: Any) -> int | None:
+    """The number of the GPU that a matter runs on."""
+    kind, _, number = str(getattr(matter, "device", "cpu")).partition(":")
+    return int(number or 0) if kind == "cuda" else None
 
 
 def _graph(matter: Any, frame: Any, behind: Background) -> FrameGraph | None:
