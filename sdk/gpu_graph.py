@@ -77,8 +77,8 @@ class FrameGraph:
         self._kept: list[Any] = []
         # The graph is TensorRT's work too, which stays on the stream that it was warmed up on.
         self._main = lane.stream
-        self._up, self._down = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
         with lane.device, self._main:
+            self._up, self._down = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
             self._frame, self._out = _like(frame, _empty), _like(frame, _empty)
             self._behind = uploaded(behind)
             self._heads = lane.heads

@@ -17,7 +17,7 @@ from sdk.background import Background
 from sdk.errors import BackendError, FrameError
 from sdk.matte import Matte
 from sdk.temporal import TemporalFilter
-from tests.sdk.fake_cuda import DeviceArray
+from tests.sdk.fake_cuda import DeviceArray, Stream
 from tests.sdk.test_tensorrt import built
 
 SHAPE = (70, 130)
@@ -147,6 +147,22 @@ def test_frames_on_the_gpu_stay_there(
             np.testing.assert_array_equal(over.get(), matte.over("red"))
         both = matter([DeviceArray(frames[0]), frames[1]])
         np.testing.assert_allclose(both[0].alpha, tiny.alpha(frames[0]), atol=1e-6)
+
+
+def test_stages_on_streams_of_their_own(tiny: Any, fake_tensorrt: Any) -> None:
+    """Nobody waits for these, as where each stage is in another thread, and yet what a stage gave
+    is there for the next, and what a lane gave is taken before the lane runs again."""
+    frames = [picture_of(number, (32, 64, 3)) for number in range(5)]
+    alphas = []
+    with Matter(built(tiny, fake_tensorrt), backend="tensorrt-rtx") as matter:
+        for frame in frames:
+            with Stream():
+                prepared = matter.prepare(DeviceArray(frame))
+            with Stream():
+                alphas.append(matter.infer(prepared))
+    for frame, alpha in zip(frames, alphas, strict=True):
+        there: Any = alpha
+        np.testing.assert_allclose(there.get(), tiny.alpha(frame), atol=1e-6)
 
 
 def test_stages_keep_a_frame_on_the_gpu(tiny: Any, fake_tensorrt: Any) -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from kernels import YUV
 from sdk import Matter
 from sdk.backends import runtime_cache
-from sdk.video import matte_video
+from sdk.video import VideoReader, matte_video
 from tests.sdk.clips import write_clip
 
 pytestmark = pytest.mark.gpu
@@ -172,6 +172,38 @@ def test_a_file_by_way_of_the_graph(runtime: str, engine: Path, tmp_path: Path) 
         report = matte_video(matter, tmp_path / "in.mp4", tmp_path / "out.mp4")
     assert report.frames == 30
     assert report.stages["composite"] == 0  # it is part of the graph
+
+
+def test_nvdec_gives_what_the_cpu_decodes(tmp_path: Path) -> None:
+    """H.264 leaves a decoder no choice."""
+    import cupy
+
+    path = write_clip(tmp_path / "in.mp4", frames_of(30))
+    with VideoReader(path, planes=True, gpu=0) as there, VideoReader(path, planes=True) as here:
+        assert there.on_gpu
+        pairs = list(zip(there.timed(), here.timed(), strict=True))
+    assert len(pairs) == 30
+    for one, other in pairs:
+        assert (one.pts, one.duration) == (other.pts, other.duration)
+        y, uv = one.image.planes
+        assert isinstance(y, cupy.ndarray)
+        expected = other.image.planes
+        np.testing.assert_array_equal(y.get(), expected[0])
+        np.testing.assert_array_equal(uv.get(), np.stack(expected[1:], -1))
+
+
+@pytest.mark.parametrize("background", ["green", "blur"])
+def test_a_file_decoded_by_nvdec(
+    runtime: str, engine: Path, tmp_path: Path, background: str
+) -> None:
+    source = write_clip(tmp_path / "in.mp4", frames_of(30))
+    with Matter(engine, backend=runtime) as matter:
+        for name, hardware in (("nvdec", True), ("cpu", False)):
+            output = tmp_path / f"{name}.mp4"
+            matte_video(matter, source, output, background=background, hardware=hardware)
+    with VideoReader(tmp_path / "nvdec.mp4") as there, VideoReader(tmp_path / "cpu.mp4") as here:
+        for one, other in zip(there, here, strict=True):
+            assert np.abs(one.astype(int) - other).mean() < 1
 
 
 def test_kernels_are_kept_and_taken(
