@@ -42,7 +42,7 @@ class Matter:
     width); without it each frame takes the one nearest to its own aspect ratio. ``threads`` limits
     a CPU backend (default: every core that the process may use). With ``lanes`` above 1 the network
     works on so many frames at once, each with its share of the threads: more frames a second for
-    files and for several streams, and each of them later.
+    files and for several streams, and each of them later. TensorRT always has two or more.
 
     ``trimap_from``: for a network that takes a trimap (SIM), the engine whose glance head makes it
     where none is given: GFM with RoSTa tt, or AIM, since it must tell three classes. A path is

@@ -135,7 +135,6 @@ class TensorRt(Backend):
             raise BackendError(
                 no_plan(manifest.plans, option, trt.__version__, capability, model.size)
             )
-        self._cupy: Any = cupy
         self._label = _LABELS[option]
         self._device = cupy.cuda.Device(number)
         self._names = list(manifest.inputs), [head.name for head in manifest.heads]
