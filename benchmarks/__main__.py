@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks import (
     exports,
     gpu,
+    gpu_networks,
     live,
     machine,
     pictures,
@@ -112,6 +113,14 @@ def whole_frames(args: argparse.Namespace) -> int:
     return 0
 
 
+def on_gpu(args: argparse.Namespace) -> int:
+    """Time whole networks and frames on a GPU, or say why not."""
+    command = " ".join(["python -m benchmarks", *args.given])
+    paths = gpu_networks.report(2.0 if args.quick else 10.0, args.output, command)
+    print(*paths, sep="\n", end="\n" if paths else "")
+    return 0
+
+
 def over_time(args: argparse.Namespace) -> int:
     """Measure what the filter over time does to mattes."""
     command = " ".join(["python -m benchmarks", *args.given])
@@ -183,6 +192,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     whole.add_argument("--compare", type=Path, metavar="OLD.json", help="say what moved since then")
     whole.add_argument("--output", type=Path, default=RESULTS)
     whole.set_defaults(run=whole_frames, given=given)
+    accelerated = commands.add_parser("gpu", help="networks and frames on a GPU")
+    accelerated.add_argument("--quick", action="store_true", help="a fifth of the time")
+    accelerated.add_argument("--output", type=Path, default=RESULTS)
+    accelerated.set_defaults(run=on_gpu, given=given)
     filtered = commands.add_parser("temporal", help="flicker and dtSSD with and without the filter")
     filtered.add_argument("--engine", type=Path, required=True)
     filtered.add_argument("--output", type=Path, default=RESULTS)

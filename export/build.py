@@ -23,6 +23,7 @@ from export.options import (
     ENSEMBLED,
     OPSETS,
     TARGETS,
+    UNPOOLS,
     BuildOptions,
     check,
     libraries_missing,
@@ -160,6 +161,13 @@ def _parse(arguments: Sequence[str] | None) -> BuildOptions:
         "that can build here)",
     )
     form.add_argument(
+        "--unpool",
+        metavar="FORM",
+        default="graph",
+        help=f"{' or '.join(UNPOOLS)} (default: graph): max-unpools as plain operators, or in "
+        "plans of the full TensorRT as a plugin, which such a plan then needs",
+    )
+    form.add_argument(
         "--output", metavar="PATH", help="default: MODEL.engine in the current directory"
     )
     given, unknown = parser.parse_known_args(arguments)
@@ -210,6 +218,7 @@ def _parse(arguments: Sequence[str] | None) -> BuildOptions:
         output=None if given.output is None else Path(given.output).expanduser(),
         opset=parse_whole("--opset", given.opset),
         batch=parse_whole("--batch", given.batch),
+        unpool=given.unpool,
     )
 
 

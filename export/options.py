@@ -19,6 +19,7 @@ from training import networks
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 TARGETS = ("auto", "tensorrt", "tensorrt-rtx", "onnx")
+UNPOOLS = ("graph", "plugin")
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
 DEFAULT_SIZE = (288, 512)  # height and width
@@ -29,6 +30,8 @@ ENSEMBLE, ENSEMBLED = "en-median", ("tt", "ft", "bt")
 # Networks that take a semantic trimap -> the network that makes it.
 CLASSIFIED = {"sim": "sim_classifier"}
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+# The networks that hold a max-unpool.
+UNPOOLED = ("aim",)
 MAX_SIDE = 8192
 MAX_PIXELS = 4096 * 4096  # beyond it the first layers alone pass 2**31 numbers
 MAX_BATCH = 64
@@ -55,6 +58,7 @@ class BuildOptions:
     weights with ``random_weights``. ``classifier``: the checkpoint of SIM's patch classifier.
     ``int8``: a graph in 8 bits for CPU backends too, calibrated on the pictures of the folder or
     video ``calibrate``, or on the verification pictures.
+    ``unpool``: "graph", or "plugin" for plans of the full TensorRT.
     """
 
     model: str
@@ -72,6 +76,7 @@ class BuildOptions:
     output: Path | None = None
     opset: int = 18
     batch: int = 1
+    unpool: str = "graph"
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,7 @@ class Checked:
     output: Path
     opset: int
     batch: int
+    unpool: str
 
 
 def check(options: BuildOptions) -> Checked:
@@ -153,6 +159,7 @@ def check(options: BuildOptions) -> Checked:
         output=_output(Path(f"{model}.engine") if options.output is None else options.output),
         opset=_whole("--opset", options.opset, OPSETS.start, OPSETS.stop - 1),
         batch=_whole("--batch", options.batch, 1, MAX_BATCH),
+        unpool=_unpool(model, options.unpool, wanted_plans),
     )
 
 
@@ -419,6 +426,24 @@ def _plans(targets: Sequence[str]) -> tuple[tuple[str, ...], tuple[tuple[str, st
             else:
                 wanted.append(runtime)
     return tuple(wanted), tuple(skipped)
+
+
+def _unpool(model: str, given: str, wanted: Sequence[str]) -> str:
+    """The form of max-unpools in plans of the full TensorRT."""
+    if _among("--unpool", given, UNPOOLS) == "graph":
+        return given
+    if model not in UNPOOLED:
+        raise UsageError(
+            f"--unpool plugin does not fit --model {model}, which holds no max-unpool; expected it "
+            f"with --model {', '.join(UNPOOLED)} only: leave it out"
+        )
+    if "tensorrt" not in wanted:
+        reason = plans.missing("tensorrt") or "add --target tensorrt"
+        raise UsageError(
+            "--unpool plugin is for plans of the full TensorRT (TensorRT for RTX has no plugins); "
+            f"expected one to be built, or --unpool graph: {reason}"
+        )
+    return given
 
 
 def _output(path: Path) -> Path:

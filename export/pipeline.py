@@ -39,6 +39,7 @@ from export import (
     quantise,
     settling,
     timing,
+    unpool_plugin,
     verify,
 )
 from export.errors import BuildError, UsageError
@@ -430,16 +431,22 @@ def _size(
         with report.stage(f"plan {runtime}{label}") as stage:
             warnings: list[str] = []
             target = home / f"{runtime}-{_text(size)}.plan"
-            plan = plans.build(runtime, source, target, warn=warnings.append)
+            given: Path = source
+            plugins: tuple[str, ...] = ()
+            if checked.unpool == "plugin" and runtime == "tensorrt":
+                given, plugins = unpool_plugin.write(source), (unpool_plugin.NAME,)
+            plan = plans.build(runtime, given, target, warn=warnings.append, plugins=plugins)
             stage.bytes = target.stat().st_size
             capability = plan.compute_capability
             where = f"compute capability {capability}" if capability else "any GPU"
-            stage.note = f"{runtime} {plan.version}, {where}"
+            stage.note = ", ".join((f"{runtime} {plan.version}", where, *plugins))
+            if given != source:
+                _discard(given)
         for warning in dict.fromkeys(warnings):
             report.line(f"  {runtime}: {warning}")
         member = subject.prefix + plan.member(None if main else size)
         files.append((member, plan.path))
-        entries.append(PlanEntry(runtime, plan.version, capability, size, member))
+        entries.append(PlanEntry(runtime, plan.version, capability, size, member, plugins))
     _discard(source)
     entry = ModelEntry(
         size,

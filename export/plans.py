@@ -78,7 +78,14 @@ def gpu() -> str | None:
     return f"{major.value}.{minor.value}"
 
 
-def build(runtime: str, onnx: Path, plan: Path, *, warn: Callable[[str], object]) -> Plan:
+def build(
+    runtime: str,
+    onnx: Path,
+    plan: Path,
+    *,
+    warn: Callable[[str], object],
+    plugins: tuple[str, ...] = (),
+) -> Plan:
     """Build a plan from an ONNX file (external weights beside it) and write it to ``plan``.
 
     Args:
@@ -86,6 +93,7 @@ def build(runtime: str, onnx: Path, plan: Path, *, warn: Callable[[str], object]
         onnx: the strongly typed graph.
         plan: file to write.
         warn: takes each warning of the builder.
+        plugins: those that the graph holds operators of; for the full TensorRT only.
 
     Raises:
         BuildError: with everything that the parser and the builder complained about.
@@ -109,6 +117,10 @@ def build(runtime: str, onnx: Path, plan: Path, *, warn: Callable[[str], object]
         raise BuildError(
             f"{runtime} could not be started: {'; '.join(errors) or 'no reason given'}"
         )
+    if plugins:
+        from sdk.backends import unpool_plugin  # flags are checked without NumPy
+
+        unpool_plugin.register(trt, plugins)
     network = builder.create_network(_strongly_typed(trt))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(onnx)):

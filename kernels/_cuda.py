@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import kernels
-from kernels import _srgb
+from kernels import _srgb, graphs
 from kernels.spec import KernelError
 
 try:
@@ -47,14 +47,10 @@ def view(array: Any) -> Any:
     return cupy.from_dlpack(array)
 
 
-_captured: list[Any] = []
-
-
 def _lasting(array: Any) -> Any:
-    """`array`, for ever where a CUDA graph is being captured: it is written at every launch of that
-    graph, long after this call has let go of it."""
+    """`array`, kept where a CUDA graph is being captured: see `kernels.graphs`."""
     if cupy.cuda.get_current_stream().is_capturing():
-        _captured.append(array)
+        graphs.kept().append(array)
     return array
 
 

@@ -7,6 +7,7 @@
     matte.alpha                      # float32 H×W in 0..1
     matte.over("beach.jpg")          # uint8 H×W×3
     matte.cutout()                   # uint8 H×W×4, straight alpha
+    matte.gpu().over("green")        # the same in a GPU's memory, as CuPy arrays
 
     Matter("sim.engine")(frame, trimap=trimap)            # or Matter(…, trimap_from="gfm.engine")
     Matter("gfm.engine", hybrid=(1/3, 1/2))               # glance and focus at scales of their own

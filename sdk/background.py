@@ -85,6 +85,9 @@ class Background(ABC):
 
     reads_alpha = True
     """Whether ``at`` looks at alpha; where it does not, nobody needs to make one."""
+    reads_frame = True
+    """Whether ``at`` looks at the frame; where it does not but at its shape, one that lies in a
+    GPU's memory need not be brought from there."""
 
     @abstractmethod
     def at(self, frame: Image, index: int = 0, alpha: NDArray[np.float32] | None = None) -> Any:
@@ -109,7 +112,7 @@ class Background(ABC):
 class ColourBackground(Background):
     """One colour, (blue, green, red) in 0..255."""
 
-    reads_alpha = False
+    reads_alpha = reads_frame = False
 
     def __init__(self, colour: Colour) -> None:
         self.colour = colour
@@ -130,7 +133,7 @@ class ColourBackground(Background):
 class ImageBackground(Background):
     """An image that covers the frame; as the last few kinds of frame wanted it, it is kept."""
 
-    reads_alpha = False
+    reads_alpha = reads_frame = False
     _KEPT = 4
 
     def __init__(self, image: Image) -> None:

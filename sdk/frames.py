@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 import cv2
@@ -130,30 +131,66 @@ def read_image(path: Path) -> NDArray[np.uint8] | None:
 def tensor_of(images: Sequence[Any], size: tuple[int, int], spec: InputSpec) -> Any:
     """Checked frames of one size as a network's input: float32 N×3×h×w.
 
-    A single frame in a GPU's memory gives a CuPy array there, everything else NumPy.
+    Frames in a GPU's memory give a CuPy array there, written when this returns. Where only some of
+    them lie there, it is NumPy's.
     """
+    if len({on_gpu(image) for image in images}) > 1:
+        images = [host(image) for image in images]
     if len(images) == 1:
-        return preprocess(images[0], size, spec, order=_order(images[0]))
-    tensor = np.empty((len(images), 3, *size), np.float32)
+        return settled(preprocess(images[0], size, spec, order=_order(images[0])))
+    tensor = library(images[0]).empty((len(images), 3, *size), np.float32)
     for at, image in enumerate(images):
-        preprocess(host(image), size, spec, order=_order(image), out=tensor[at : at + 1])
-    return tensor
+        preprocess(image, size, spec, order=_order(image), out=tensor[at : at + 1])
+    return settled(tensor)
 
 
-def picture(frame: Any, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+def picture(frame: Any, size: tuple[int, int] | None = None) -> Any:
     """A checked frame of any kind as uint8 H×W×3 BGR, rounded; with ``size`` at that (area
-    averages where it shrinks). Of planes, colours are interpolated."""
+    averages where it shrinks). Of planes, colours are interpolated. It lies where the frame does.
+    """
     size = frame.shape[:2] if size is None else size
     channels = preprocess(frame, size, _BGR, order=_order(frame), dtype=np.uint8)[0]
-    return cast("NDArray[np.uint8]", cv2.merge(list(host(channels))))
+    if isinstance(channels, np.ndarray):
+        return cv2.merge(list(channels))
+    return library(channels).ascontiguousarray(channels.transpose(1, 2, 0))
+
+
+def on_gpu(frame: Any) -> bool:
+    """Whether a checked frame, or an array, lies in a GPU's memory."""
+    return not isinstance(frame.planes[0] if isinstance(frame, YUV) else frame, np.ndarray)
+
+
+def library(array: Any) -> ModuleType:
+    """NumPy, or CuPy for a checked frame or an array in a GPU's memory."""
+    if not on_gpu(array):
+        return np
+    import cupy
+
+    return cast(ModuleType, cupy)
+
+
+def settled(array: Any) -> Any:
+    """``array`` when it is written: whoever takes it from one in a GPU's memory may be another
+    thread, with another stream."""
+    if on_gpu(array):
+        with array.device:
+            library(array).cuda.get_current_stream().synchronize()
+    return array
+
+
+def beside(array: Any, other: Any) -> Any:
+    """``array``, brought to the CPU's memory where ``other`` lies there."""
+    return array if on_gpu(other) else host(array)
 
 
 def host(array: Any) -> Any:
     """A CuPy array, or a frame in planes of such, copied to the CPU's memory; others as they
     are."""
+    if not on_gpu(array):
+        return array
     if isinstance(array, YUV):
         return replace(array, planes=tuple(map(host, array.planes)))
-    return array if isinstance(array, np.ndarray) else array.get()
+    return array.get()
 
 
 def _checked_planes(value: YUV, what: str, *, on_gpu: bool) -> YUV:

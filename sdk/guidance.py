@@ -137,7 +137,7 @@ class GuidedPass(Pass):
             np.stack([make[extra.name](at) for at in range(len(trimaps))])
             for extra in self.network.manifest.extra_inputs
         ]
-        alphas = self.network.run(prepared.image, *extras, read=alpha_head)
+        alphas = host(self.network.run(prepared.image, *extras, read=alpha_head))
         for alpha, trimap in zip(alphas, trimaps, strict=True):
             impose(alpha, trimap)
         return alphas

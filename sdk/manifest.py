@@ -184,13 +184,17 @@ class ModelEntry:
 
 @dataclass(frozen=True)
 class PlanEntry:
-    """A TensorRT plan built ahead of time; ``compute_capability`` such as "9.0", None: any GPU."""
+    """A TensorRT plan built ahead of time; ``compute_capability`` such as "9.0", None: any GPU.
+
+    ``plugins`` names those of ``sdk.backends.unpool_plugin`` that it needs.
+    """
 
     runtime: str
     version: str
     compute_capability: str | None
     size: tuple[int, int]
     file: str
+    plugins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -348,6 +352,8 @@ class Manifest:
             words += ["--size", f"{model.size[0]}x{model.size[1]}"]
         if self.batch != 1:
             words += ["--batch", str(self.batch)]
+        if any(plan.plugins for plan in self.plans):
+            words += ["--unpool", "plugin"]
         words += ["--output", output]
         return " ".join(shlex.quote(word) for word in words)
 
@@ -737,7 +743,7 @@ def _measured(fields: _Fields) -> Measured:
 
 
 def _plan(fields: _Fields, multiple: int) -> PlanEntry:
-    fields.names(("runtime", "version", "size", "file"), ("compute_capability",))
+    fields.names(("runtime", "version", "size", "file"), ("compute_capability", "plugins"))
     capability = fields.values.get("compute_capability")
     if capability is not None and not re.fullmatch(r"\d+\.\d+", fields.text("compute_capability")):
         raise _wrong(fields.path("compute_capability"), capability, "null or such as '9.0'")
@@ -747,6 +753,7 @@ def _plan(fields: _Fields, multiple: int) -> PlanEntry:
         compute_capability=capability,
         size=fields.size("size", multiple),
         file=fields.member("file"),
+        plugins=fields.texts("plugins"),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
@@ -13,14 +13,19 @@ from numpy.typing import DTypeLike, NDArray
 
 from kernels import YUV, alpha_blend, composite, foreground
 from sdk.background import Background, Image
-from sdk.frames import picture
+from sdk.errors import BackendError
+from sdk.frames import host, picture
+
+if TYPE_CHECKING:
+    from sdk.gpu_matte import GpuMatte
 
 
 class Matte:
     """The alpha matte of one frame.
 
     What is asked for is computed then: a composite of a frame whose alpha nobody reads never makes
-    that alpha at the frame's size.
+    that alpha at the frame's size. Arrays that it gives are in the CPU's memory, those of ``gpu()``
+    in a GPU's; a frame that lies there is brought from there when it is first needed.
 
     Args:
         frame: the frame as it was given, uint8 H×W×3 (BGR), H×W×4 (BGRA), H×W (grey) or in planes;
@@ -29,29 +34,53 @@ class Matte:
         guided: whether alpha follows the frame's colours where it is enlarged; otherwise it is
             interpolated. See ``kernels.composite``.
         clean: whether ``over`` blends the subject's estimated colours if it is not told.
-
-    Attributes:
-        planes: the frame as ``kernels.YUV``, if that is how it came, as from a video; or None.
     """
 
     def __init__(
         self,
-        frame: Image | YUV,
-        alpha: NDArray[np.float32],
+        frame: Any,
+        alpha: Any,
         *,
         guided: bool = False,
         clean: bool = False,
     ) -> None:
-        self.planes = frame if isinstance(frame, YUV) else None
-        self._given = frame
-        self._small = alpha
+        self._came = frame, alpha
         self._guided = guided
         self._clean = clean
 
     @functools.cached_property
+    def _given(self) -> Image | YUV:
+        return cast("Image | YUV", host(self._came[0]))
+
+    @functools.cached_property
+    def _small(self) -> NDArray[np.float32]:
+        return cast("NDArray[np.float32]", host(self._came[1]))
+
+    @property
+    def planes(self) -> YUV | None:
+        """The frame as ``kernels.YUV``, if that is how it came, as from a video; or None."""
+        return cast(YUV, self._given) if isinstance(self._came[0], YUV) else None
+
+    def gpu(self) -> GpuMatte:
+        """The same matte in a GPU's memory: what lies there is not copied, the rest is, once.
+
+        Raises:
+            BackendError: CuPy is not installed.
+        """
+        try:
+            from sdk.gpu_matte import GpuMatte
+        except ImportError as error:
+            raise BackendError(
+                f"gpu() was called and CuPy cannot be imported ({error}); expected it: pip install "
+                f"'matter-sdk[nvidia]'"
+            ) from error
+        return GpuMatte(*self._came, guided=self._guided, clean=self._clean)
+
+    @functools.cached_property
     def frame(self) -> Image:
         """The frame as it was given; uint8 H×W×3 BGR if it came in planes, made at first use."""
-        return picture(self.planes) if self.planes is not None else cast(Image, self._given)
+        given = self._given
+        return cast(Image, picture(given) if isinstance(given, YUV) else given)
 
     @functools.cached_property
     def alpha(self) -> NDArray[np.float32]:
@@ -71,7 +100,7 @@ class Matte:
         Raises:
             BackgroundError: for a background that is not known or cannot be read.
         """
-        opened = _opened(background)
+        opened = open_background(background)
         subject = self._colours()
         behind = opened.at(subject, index, self._weights(opened))
         return cast(Image, self._composed(subject, behind, clean))
@@ -85,7 +114,7 @@ class Matte:
         """
         if self.planes is None:
             raise ValueError("the frame came as an array and has no planes; expected over()")
-        opened = _opened(background)
+        opened = open_background(background)
         behind = opened.planes_at(self.planes, index, self._weights(opened))
         return cast(YUV, self._composed(self.planes, behind, clean))
 
@@ -119,8 +148,8 @@ class Matte:
         return self.alpha.copy() if copy else self.alpha
 
     def __repr__(self) -> str:
-        height, width = self._given.shape[:2]
-        return f"Matte({height}×{width}, {float(self._small.mean()):.0%} subject)"
+        height, width = self._came[0].shape[:2]
+        return f"Matte({height}×{width}, {float(self._came[1].mean()):.0%} subject)"
 
     def _colours(self) -> Image:
         """The frame as H×W×3, whatever it came as. A BGRA frame's own alpha is left out."""
@@ -168,7 +197,7 @@ def _enlarged(frame: Any, alpha: NDArray[np.float32], guided: bool) -> NDArray[n
     return cast("NDArray[np.float32]", np.clip(resized, 0, 1, out=resized))
 
 
-def _opened(background: object) -> Background:
+def open_background(background: object) -> Background:
     """Open a background; files are kept, so that a loop over frames reads its image once."""
     if isinstance(background, (str, os.PathLike)) and Path(background).is_file():
         status = Path(background).stat()

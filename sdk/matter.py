@@ -19,14 +19,15 @@ from kernels.trimap import Trimap
 from sdk import description, guidance, plates, sizes
 from sdk.engine import EngineFile
 from sdk.errors import EngineError, MatterError
-from sdk.frames import as_batch, as_frame, host
+from sdk.frames import as_batch, as_frame
 from sdk.manifest import Manifest
-from sdk.matte import Matte
+from sdk.matte import Matte, open_background
 from sdk.network import Network
 from sdk.passes import Choice, GlancePass, HybridPass, Pass, SinglePass
 from sdk.quality import QUALITIES, Quality, settle
 
 if TYPE_CHECKING:
+    from sdk.gpu_graph import FrameGraph
     from sdk.statistics import Stats
     from sdk.stream import Stream
 
@@ -41,7 +42,7 @@ class Matter:
     width); without it each frame takes the one nearest to its own aspect ratio. ``threads`` limits
     a CPU backend (default: every core that the process may use). With ``lanes`` above 1 the network
     works on so many frames at once, each with its share of the threads: more frames a second for
-    files and for several streams, and each of them later.
+    files and for several streams, and each of them later. TensorRT always has two or more.
 
     ``trimap_from``: for a network that takes a trimap (SIM), the engine whose glance head makes it
     where none is given: GFM with RoSTa tt, or AIM, since it must tell three classes. A path is
@@ -147,8 +148,9 @@ class Matter:
         out) or H×W (grey). A batch is N×H×W×3, N×H×W×4, or a list of frames of equal size; it runs
         in chunks of the engine's batch. Other arrays in the CPU's memory are taken through DLPack
         without a copy. One in a GPU's memory is taken so by a CUDA backend; a CPU backend refuses
-        it, because the copy would cost time that nobody sees. The mattes are always in the CPU's
-        memory.
+        it, because the copy would cost time that nobody sees. A matte of such a frame stays there
+        too, until it is asked for an array in the CPU's memory; ``Matte.gpu`` gives those on the
+        GPU.
 
         ``trimap`` is for networks that take one: uint8 H×W of the frame's size, 0 background, 128
         unknown, 255 foreground; for a batch a list of such or N×H×W. Where it is definite, alpha
@@ -178,6 +180,7 @@ class Matter:
     def infer(self, prepared: Any) -> NDArray[np.float32]:
         """Second stage: the alpha at the network's size, float32 h×w in 0..1, a fresh array.
 
+        It lies where the frame lay, in the CPU's memory or (a CuPy array) in a GPU's.
         ``prepared`` is what ``prepare`` gave. Each network runs under a lock of its own.
         """
         self._check_open()
@@ -202,7 +205,7 @@ class Matter:
         """
         image = self._frame(frame)
         given = None if trimap is None else self._pass.trimaps(trimap, [image], batch=False)
-        return finished(host(image), alpha, given[0] if given else None, self.quality)
+        return finished(image, alpha, given[0] if given else None, self.quality)
 
     def stream(self, source: Any, *, live: bool = False, lookahead: int | None = None) -> Stream:
         """Mattes of a video, camera or stream, in order; see ``sdk.stream.stream``.
@@ -218,6 +221,35 @@ class Matter:
         streamed = stream(self, source, live=live, lookahead=lookahead)
         self._stats = streamed.stats
         return streamed
+
+    def frame_graph(
+        self, frame: Any, background: object, *, leave: bool = False
+    ) -> FrameGraph | None:
+        """The whole way from frames like this one to their composites, as one CUDA graph.
+
+        None where there can be none. There is one where the network runs in TensorRT, in one pass
+        that reads the frame alone, in batches of one, over a colour or an image, for frames
+        uint8 H×W×3 or in planes, and where the filter over time does not look ahead.
+        ``matte_video`` uses it by itself. With ``leave`` composites stay on the GPU. Each has an
+        execution context of its own; it must not be used after ``close``.
+
+        Raises:
+            FrameError: for a frame that ``Matter`` does not take.
+            BackgroundError: for a background that is not known or cannot be read.
+            BackendError: there is not enough memory on the GPU.
+        """
+        self._check_open()
+        if not self._primary.on_gpu:
+            return None
+        from sdk.gpu_graph import open_graph  # needs CuPy
+
+        image, quality = self._frame(frame), self.quality
+        if type(self._pass) is not SinglePass or (quality.temporal and quality.lookahead):
+            return None
+        backend = self._network.load(self._pass.size_of(image.shape))
+        return open_graph(
+            backend, self.manifest, image, open_background(background), quality, leave=leave
+        )
 
     def stats(self) -> Stats:
         """How long each stage of the last stream takes, and how old its mattes are.
@@ -337,7 +369,7 @@ class Matter:
             alphas = self._pass.alphas(self._pass.prepare(frames[chunk], given))
             for at, (image, alpha) in enumerate(zip(frames[chunk], alphas, strict=True)):
                 trimap = None if given is None else given[at]
-                yield finished(host(image), alpha, trimap, self.quality)
+                yield finished(image, alpha, trimap, self.quality)
 
     def _way(self, file: EngineFile, trimap_from: Any, opened: contextlib.ExitStack) -> Pass:
         """The way that this engine and these options ask for; opens what it needs further."""

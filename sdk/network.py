@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sdk.backends import Backend, open_backend
 from sdk.engine import EngineFile
 from sdk.errors import ClosedError, FrameError
-from sdk.frames import host
+from sdk.frames import host, library, settled
 from sdk.manifest import Manifest, ModelEntry
 
 
@@ -87,7 +86,8 @@ class Network:
         ``inputs`` are the manifest's in its order, float32 N×channels×h×w, C-contiguous. ``read``
         takes the heads of one batch and returns an array whose first axis is the batch. It is
         called while the lane is held and must not keep the heads: they are the backend's own
-        memory until the lane's next run.
+        memory until the lane's next run. Those of a backend on a GPU are CuPy arrays, and so is
+        then the result, which is written when this returns.
 
         Raises:
             FrameError: for a size that is not among ``models``.
@@ -103,8 +103,11 @@ class Network:
             turn = (_filled(tensor[start : start + batch], batch) for tensor in inputs)
             with loaded.lane() as lane:
                 self.check_open()
-                results.append(read(backend.run(*turn, lane=lane))[: count - start])
-        return results[0] if len(results) == 1 else np.concatenate(results)
+                # Settled before another frame takes the lane, and with it the heads.
+                results.append(settled(read(backend.run(*turn, lane=lane))[: count - start]))
+        if len(results) == 1:
+            return results[0]
+        return settled(library(results[0]).concatenate(results))
 
     def check_open(self) -> None:
         """Raise ClosedError after ``close``."""
@@ -153,6 +156,6 @@ def _filled(tensor: Any, batch: int) -> Any:
     """``tensor`` with zeros where the batch has no frame."""
     if len(tensor) == batch:
         return tensor
-    filled: NDArray[np.float32] = np.zeros((batch, *tensor.shape[1:]), np.float32)
-    filled[: len(tensor)] = host(tensor)
+    filled = library(tensor).zeros((batch, *tensor.shape[1:]), np.float32)
+    filled[: len(tensor)] = tensor
     return filled

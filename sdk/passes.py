@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from kernels import collaborative_fusion
 from kernels.trimap import Trimap
 from sdk.errors import FrameError
-from sdk.frames import host, tensor_of
+from sdk.frames import beside, settled, tensor_of
 from sdk.manifest import ModelEntry
 from sdk.network import Network
 from sdk.sizes import Scales, nearest_pair, pairs_of
@@ -80,7 +80,10 @@ class Pass(ABC):
 
     @abstractmethod
     def alphas(self, prepared: Any) -> Alphas:
-        """The alphas at the network's size, float32 N×h×w in 0..1, a fresh array."""
+        """The alphas at the network's size, float32 N×h×w in 0..1, a fresh array.
+
+        A CuPy array where the frames lay in a GPU's memory.
+        """
 
 
 class GlancePass(Pass):
@@ -101,7 +104,11 @@ class SinglePass(GlancePass):
     def prepare(self, frames: Sequence[Any], trimaps: Sequence[Trimap] | None = None) -> Any:
         """Float32 N×3×h×w."""
         del trimaps
-        return tensor_of(frames, self._choose(frames[0].shape).size, self.network.spec)
+        return tensor_of(frames, self.size_of(frames[0].shape), self.network.spec)
+
+    def size_of(self, shape: Sequence[int]) -> tuple[int, int]:
+        """The network's size for frames of a shape."""
+        return self._choose(shape).size
 
     def check(self, prepared: Any) -> None:
         """See ``Pass.check``."""
@@ -115,7 +122,7 @@ class SinglePass(GlancePass):
 
     def alphas(self, prepared: Any) -> Alphas:
         """See ``Pass.alphas``."""
-        return self.network.run(prepared, read=self._alphas)
+        return cast("Alphas", beside(self.network.run(prepared, read=self._alphas), prepared))
 
     def glance(self, prepared: Any) -> Any:
         """See ``GlancePass.glance``."""
@@ -164,7 +171,8 @@ class HybridPass(GlancePass):
         """The fusion at the focus's size; see ``kernels.collaborative_fusion``."""
         glance = self.glance(prepared)
         focus = self.network.run(prepared.focus, read=lambda heads: heads["focus"].copy())
-        return _fused(glance, focus, self.network.manifest.fusion)
+        alphas = settled(_fused(glance, focus, self.network.manifest.fusion))
+        return cast("Alphas", beside(alphas, prepared.focus))
 
     def glance(self, prepared: HybridInput) -> Any:
         """See ``GlancePass.glance``."""
@@ -173,7 +181,7 @@ class HybridPass(GlancePass):
 
 def alpha_head(heads: Mapping[str, Any]) -> Alphas:
     """The head ``alpha`` as N×h×w, clipped to 0..1: not every network's is bounded."""
-    return cast("Alphas", host(heads["alpha"]).clip(0, 1)[:, 0])
+    return cast("Alphas", heads["alpha"].clip(0, 1)[:, 0])
 
 
 def check_prepared(prepared: Any, kind: type) -> None:
@@ -186,4 +194,4 @@ def check_prepared(prepared: Any, kind: type) -> None:
 
 
 def _fused(glance: Any, focus: Any, fusion: str) -> Alphas:
-    return cast("Alphas", host(collaborative_fusion(glance, focus, fusion))[:, 0])
+    return cast("Alphas", collaborative_fusion(glance, focus, fusion)[:, 0])

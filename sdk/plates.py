@@ -12,14 +12,14 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels import InputSpec
 from sdk.errors import FrameError
-from sdk.frames import as_frame, host, read_image, tensor_of
+from sdk.frames import as_frame, beside, host, read_image, tensor_of
 from sdk.manifest import Manifest
 from sdk.network import Network
 from sdk.passes import Alphas, Choice, SinglePass, check_prepared
@@ -125,7 +125,8 @@ class PlatePass(SinglePass):
 
     def alphas(self, prepared: PlateInput) -> Alphas:
         """See ``Pass.alphas``."""
-        return self.network.run(*prepared, read=self._alphas)
+        alphas = self.network.run(*prepared, read=self._alphas)
+        return cast("Alphas", beside(alphas, prepared.image))
 
     def glance(self, prepared: PlateInput) -> Any:
         """See ``GlancePass.glance``."""

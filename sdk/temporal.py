@@ -1,7 +1,7 @@
 """A matte over time: steady where the picture stands still, and led by what comes next.
 
-``kernels.temporal_filter`` does the work, at the network's size. The filter starts anew by itself
-on a cut and where the size changes.
+``kernels.temporal_filter`` does the work, at the network's size and where the frames lie. The
+filter starts anew by itself on a cut and where the size changes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import temporal_filter
-from sdk.frames import picture
+from sdk.frames import library, on_gpu, picture, settled
 
 KEEP = 0.8  # what the kernel keeps of the last result where nothing moves
 
@@ -25,7 +25,7 @@ Alpha = NDArray[np.float32]
 class _Step(NamedTuple, Generic[T]):
     item: T
     alpha: Alpha
-    small: NDArray[np.uint8]  # the frame at the matte's size
+    small: Any  # the frame at the matte's size, uint8 h×w×3
     steady: Alpha  # filtered from the past on
 
 
@@ -50,7 +50,7 @@ class TemporalFilter(Generic[T]):
             steady = alpha
             ready = self.flush()
         else:
-            steady = temporal_filter(last.steady, alpha, cv2.absdiff(small, last.small))
+            steady = settled(temporal_filter(last.steady, alpha, _change(small, last.small)))
             ready = []
         self._last = _Step(item, alpha, small, steady)
         self._waiting.append(self._last)
@@ -75,11 +75,19 @@ class TemporalFilter(Generic[T]):
             return first.item, first.steady
         back, small = self._waiting[-1].alpha, self._waiting[-1].small
         for step in list(self._waiting)[-2::-1]:
-            back = temporal_filter(back, step.alpha, cv2.absdiff(step.small, small))
+            back = temporal_filter(back, step.alpha, _change(step.small, small))
             small = step.small
-        both = temporal_filter(back, first.steady, cv2.absdiff(first.small, small))
+        both = temporal_filter(back, first.steady, _change(first.small, small))
         share = np.float32(_share(len(self._waiting)) / KEEP)
-        return first.item, first.steady + share * (both - first.steady)
+        return first.item, settled(first.steady + share * (both - first.steady))
+
+
+def _change(one: Any, other: Any) -> Any:
+    """How much two pictures differ, each channel for itself."""
+    if not on_gpu(one):
+        return cv2.absdiff(one, other)
+    cupy = library(one)
+    return cupy.maximum(one, other) - cupy.minimum(one, other)
 
 
 def _share(ahead: int) -> float:

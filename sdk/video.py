@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -29,6 +30,9 @@ from sdk.stream import Ahead, check_streamable, checked, in_order
 from sdk.temporal import TemporalFilter
 from sdk.video_reader import TimedFrame, VideoReader
 from sdk.video_writer import VideoWriter, check_output, is_sequence
+
+if TYPE_CHECKING:
+    from sdk.gpu_graph import FrameGraph
 
 __all__ = [
     "TimedFrame",
@@ -98,7 +102,7 @@ class VideoBackground(Background):
     Raises BackgroundError where the video cannot be read. Safe to use from several threads.
     """
 
-    reads_alpha = False
+    reads_alpha = reads_frame = False
 
     def __init__(self, path: str | Path, *, rate: Fraction | float | None = None) -> None:
         self.path = path
@@ -203,7 +207,7 @@ class VideoBackground(Background):
 class _Moment(Background):
     """A video background at one time of the output."""
 
-    reads_alpha = False
+    reads_alpha = reads_frame = False
 
     def __init__(self, video: VideoBackground, time: float) -> None:
         self._video, self._time = video, time
@@ -249,6 +253,11 @@ class _Matted(NamedTuple):
     alpha: np.ndarray
 
 
+class _Composite(NamedTuple):
+    timed: TimedFrame
+    picture: Any
+
+
 def matte_video(
     matter: Any,
     source: str | Path,
@@ -259,6 +268,7 @@ def matte_video(
     audio: bool = True,
     crf: int | None = None,
     preset: str | None = None,
+    hardware: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> VideoReport:
     """Matte every frame of ``source`` and write ``output``, with timestamps, turn and audio kept.
@@ -275,6 +285,9 @@ def matte_video(
         Copy the audio tracks.
     crf, preset
         As in ``VideoWriter``.
+    hardware
+        Decode by NVDEC where the matter runs on a GPU and the file allows it: see
+        ``VideoReader``. This has not run on a GPU yet.
     progress
         Called in the calling thread after each frame with (frames done, frames expected or None).
 
@@ -288,28 +301,35 @@ def matte_video(
     clock = _Clock()
     # A sequence of pictures takes BGR alone, and so may what stands in for a Matter.
     planes = not alpha and getattr(matter, "takes_planes", False) and not is_sequence(output)
-    with VideoReader(source, planes=planes) as reader:
+    gpu = _gpu_of(matter) if hardware else None
+    with VideoReader(source, planes=planes, gpu=gpu) as reader:
         behind = None if alpha else Background.open(background)
+        graph = None if behind is None else _graph(matter, reader.peek(), behind)
         writer = VideoWriter(
             output, reader.size, rate=reader.rate, time_base=reader.time_base, alpha=alpha,
             crf=crf, preset=preset, pixel_aspect=reader.pixel_aspect, colours=reader.colours,
             audio_from=source if audio and reader.has_audio and not reader.is_address else None,
         )  # fmt: skip
         decoded = Ahead(_decode(reader, clock), depth=3)
-        prepared = Ahead(_prepare(matter, decoded, clock), depth=1)
-        alphas = in_order(_infer(matter, clock), prepared, getattr(matter, "lanes", 1))
-        matted = Ahead(_filter(matter, alphas), depth=2)
+        stages: list[Ahead[Any]] = []  # between decoding and writing
+        if behind is not None and graph is not None:
+            pictures = _launched(matter, graph, decoded, behind, clock)
+        else:
+            stages.append(Ahead(_prepare(matter, decoded, clock), depth=1))
+            alphas = in_order(_infer(matter, clock), stages[0], getattr(matter, "lanes", 1))
+            stages.append(Ahead(_filter(matter, alphas), depth=2))
+            pictures = _composited(matter, stages[1], behind, clock)
         # Encoding has its thread too: an interrupt hits the calling thread alone, and never
         # between a frame's encoding and its way into the file.
         stopped = threading.Event()
-        written = Ahead(_write(matter, matted, behind, writer, clock, stopped), depth=2)
+        written = Ahead(_write(pictures, writer, clock, stopped), depth=2)
 
         def stop() -> None:
             stopped.set()
             # Files are touched again only when the threads that use them are done.
             decoded.close(timeout=None)
-            prepared.close()
-            matted.close()
+            for stage in stages:
+                stage.close()
             written.close(timeout=None)
 
         def report(*, interrupted: bool = False) -> VideoReport:
@@ -380,25 +400,67 @@ def _filter(matter: Any, frames: Iterator[_Matted]) -> Iterator[_Matted]:
         yield _Matted(*item)
 
 
-def _write(
-    matter: Any,
-    frames: Ahead[_Matted],
-    behind: Background | None,
-    writer: VideoWriter,
-    clock: _Clock,
-    stopped: threading.Event,
-) -> Iterator[int]:
+def _gpu_of(matter: Any) -> int | None:
+    """The number of the GPU that a matter runs on."""
+    kind, _, number = str(getattr(matter, "device", "cpu")).partition(":")
+    return int(number or 0) if kind == "cuda" else None
+
+
+def _graph(matter: Any, frame: Any, behind: Background) -> FrameGraph | None:
+    """The whole way as one CUDA graph, where the matter can do that."""
+    make = getattr(matter, "frame_graph", None)
+    return None if make is None else cast("FrameGraph | None", make(frame, behind))
+
+
+def _launched(
+    matter: Any, graph: FrameGraph, frames: Iterable[TimedFrame], behind: Background, clock: _Clock
+) -> Iterator[_Composite]:
+    """Composites by way of a CUDA graph: while one is handed on, the next is being made."""
+    submitted: deque[TimedFrame] = deque()
+
+    def finished() -> _Composite:
+        timed = submitted.popleft()
+        with clock("network"):
+            return _Composite(timed, graph.result())
+
+    try:
+        for timed in frames:
+            if not graph.takes(timed.image):  # a file may change from planes to pictures
+                while submitted:
+                    yield finished()
+                graph = cast("FrameGraph", _graph(matter, timed.image, behind))
+            with clock("preprocess"):
+                graph.submit(timed.image)
+            submitted.append(timed)
+            if graph.waiting == graph.DEPTH:
+                yield finished()
+        while submitted:
+            yield finished()
+    finally:
+        graph.close()
+
+
+def _composited(
+    matter: Any, frames: Iterable[_Matted], behind: Background | None, clock: _Clock
+) -> Iterator[_Composite]:
     for index, (timed, alpha) in enumerate(frames):
         with clock("composite"):
             matte = matter.finish(timed.image, alpha)
             if behind is None:
-                picture = matte.cutout()
+                made = matte.cutout()
             else:
                 over = matte.over_planes if isinstance(timed.image, YUV) else matte.over
-                picture = over(_at_time(behind, timed.time), index=index)
+                made = over(_at_time(behind, timed.time), index=index)
+        yield _Composite(timed, made)
+
+
+def _write(
+    pictures: Iterable[_Composite], writer: VideoWriter, clock: _Clock, stopped: threading.Event
+) -> Iterator[int]:
+    for count, (timed, composite) in enumerate(pictures, 1):
         with clock("encode"):
-            writer.write(picture, timed.pts, timed.duration)
-        yield index + 1
+            writer.write(composite, timed.pts, timed.duration)
+        yield count
     if not stopped.is_set():
         with clock("encode"):
             writer.finish()

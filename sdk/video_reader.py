@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import av
 import av.error
@@ -18,6 +18,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from kernels import YUV
+from sdk import gpu_decoder
 from sdk.errors import VideoError
 
 log = logging.getLogger("matter")
@@ -54,6 +55,10 @@ class VideoReader:
     in the colours that the stream declares: BT.601, BT.709 or BT.2020 matrix, limited or full
     range; undeclared, BT.709 from 720 lines on and BT.601 below. HDR (PQ, HLG) is not tone-mapped.
 
+    With ``planes`` and ``gpu``, the number of an NVIDIA GPU, NVDEC decodes a file where it can and
+    planes are CuPy arrays (NV12); where it cannot, the CPU decodes as without. This has not run on
+    a GPU yet.
+
     planes
         Whether frames come in planes: they were asked for, and the first frame is upright, 8-bit
         4:2:0 and of the BT.601 or BT.709 matrix. A later frame of another kind still comes as BGR.
@@ -69,6 +74,8 @@ class VideoReader:
         Degrees clockwise by which the stored pixels were turned: 0, 90, 180 or 270.
     pixel_aspect
         Width of a pixel over its height, after turning.
+    on_gpu
+        Whether frames in planes lie in a GPU's memory.
     has_audio
         Whether there is an audio track.
     truncated, damaged
@@ -80,14 +87,44 @@ class VideoReader:
     """
 
     def __init__(
-        self, path: str | Path, *, threads: int = 2, timeout: float = 10.0, planes: bool = False
+        self,
+        path: str | Path,
+        *,
+        threads: int = 2,
+        timeout: float = 10.0,
+        planes: bool = False,
+        gpu: int | None = None,
     ) -> None:
         self.path = path
-        self.planes = planes
         self.is_address = isinstance(path, str) and "://" in path
+        self.on_gpu = planes and gpu is not None and not self.is_address
+        if self.on_gpu and not self._opened_on_gpu(threads, cast(int, gpu)):
+            self.on_gpu = False
+        if not self.on_gpu:
+            self._container = _open(path, is_address=self.is_address, timeout=timeout)
+            self._begin(threads, planes)
+
+    def _opened_on_gpu(self, threads: int, number: int) -> bool:
+        """Whether the file was opened for NVDEC and gives its frames in planes."""
+        try:
+            self._container = av.open(
+                str(Path(self.path).absolute()), hwaccel=gpu_decoder.decoder(number)
+            )
+            self._begin(threads, planes=True)
+        # TypeError: of a PyAV that has no frames on the GPU.
+        except (av.error.FFmpegError, OSError, VideoError, TypeError) as error:
+            log.info("%s is decoded by the CPU: GPU %d cannot (%s)", self.path, number, error)
+            return False
+        if self._first.format.name == gpu_decoder.KIND and self.planes:
+            return True
+        log.info("%s is decoded by the CPU: NVDEC does not give it in planes", self.path)
+        self._container.close()
+        return False
+
+    def _begin(self, threads: int, planes: bool) -> None:
+        self.planes = planes
         self.truncated = False
         self.damaged = 0
-        self._container = _open(path, is_address=self.is_address, timeout=timeout)
         try:
             self._prepare(threads)
         except BaseException:
@@ -177,6 +214,10 @@ class VideoReader:
             yield TimedFrame(self._image(frame), pts, duration, float(pts * self.time_base))
             frame = next(self._decoded, None)
 
+    def peek(self) -> Any:
+        """The first frame, to know of what kind they are; before the iteration begins."""
+        return self._image(self._first)
+
     def _decode(self) -> Iterator[Any]:
         """Frames as the decoder gives them; skips what is damaged, ends where the file does."""
         packets = self._container.demux(self._stream)
@@ -234,6 +275,9 @@ class VideoReader:
         if (frame.height, frame.width) != self._shape or self._turn != _Turn():
             return None
         matrix = MATRICES.get(_matrix_of(frame))
+        if frame.format.name == gpu_decoder.KIND and matrix is not None:
+            on_gpu = gpu_decoder.planes(frame)
+            return None if on_gpu is None else YUV(on_gpu, matrix, _is_full(frame))
         if frame.format.name not in _PLANAR or matrix is None:
             return None
         first, *others = frame.planes

@@ -102,8 +102,8 @@ def open_backend(
 
     ``device`` is "cpu", "cuda" or "cuda:N"; ``threads`` limits a CPU backend (None: every core that
     this process may use). ``arithmetic`` is of CPU backends: one of ``sdk.quality.ARITHMETIC``, or
-    exactly one of ``sdk.manifest.CPU_ARITHMETIC``. ``lanes`` asks a CPU backend to run so many
-    batches at once; one on a GPU has its own way to keep busy.
+    exactly one of ``sdk.manifest.CPU_ARITHMETIC``. ``lanes`` asks for so many batches at once, each
+    with its share of a CPU's threads; TensorRT has at least two.
 
     Returns the backend, and those passed over as (name, why not).
 

@@ -1,28 +1,35 @@
 """TensorRT and TensorRT for RTX: one implementation, since their Python interfaces agree here.
 
-A plan from the engine is deserialised straight from the mapped file. Inputs and outputs live in
-CuPy buffers whose addresses never change, and shapes are fixed, so one run is captured into a CUDA
-graph and replayed: one launch for the whole network instead of one for every layer. Where the two
-libraries differ:
+A plan from the engine is deserialised straight from the mapped file, once for all lanes. A lane has
+an execution context, a stream, and buffers whose addresses never change; as shapes are fixed too,
+its run is captured into a CUDA graph and replayed: one launch for the whole network instead of one
+for every layer. There are two lanes or more, so that the upload of one frame overlaps the network
+of another. Where the two libraries differ:
 
 * the module's name;
 * which plans fit: TensorRT's are bound to its exact version and to a compute capability, RTX's to
-  its version, and one plan serves every RTX GPU (its kernels are compiled on first use there);
+  its version, and one plan serves every RTX GPU (its kernels are compiled on first use there, and
+  kept: ``sdk.backends.runtime_cache``);
 * TensorRT for RTX compiles kernels lazily, which must be over before a capture begins. Two plain
-  runs come first, and where ``is_stream_capturable`` says no, the network runs without a graph.
+  runs come first, and where ``is_stream_capturable`` says no, the network runs without a graph;
+* only the full TensorRT has plugins: a plan that needs one says so in the manifest, and it is
+  registered before the plan is read (``sdk.backends.unpool_plugin``).
 
 This file has been written against the documented interfaces and has **not run on a GPU yet**; what
-is tested without one is the choice of a plan and every reason for being unavailable.
+is tested without one is the choice of a plan, every reason for being unavailable, and the order of
+calls, with stand-ins whose streams do their work as late as a GPU might.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sdk.backends import Backend, Share, check_graph
+from sdk.backends import Backend, Share, check_graph, runtime_cache, unpool_plugin
 from sdk.backends.gpu import no_gpu
 from sdk.errors import BackendError
 
@@ -30,8 +37,12 @@ if TYPE_CHECKING:
     from sdk.engine import EngineFile
     from sdk.manifest import ModelEntry, PlanEntry
 
+log = logging.getLogger("matter")
+
 _MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 _LABELS = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT for RTX"}
+
+LANES = 2  # at least: while one computes, the other takes its frame
 
 
 def unavailable(option: str, engine: EngineFile, model: ModelEntry, number: int) -> str | None:
@@ -96,16 +107,24 @@ def no_plan(
 
 def load(option: str, engine: EngineFile, model: ModelEntry, number: int, share: Share) -> TensorRt:
     """Load one network size."""
-    del share
-    return TensorRt(option, engine, model, number)
+    return TensorRt(option, engine, model, number, max(LANES, share.lanes))
+
+
+class _Tensors(NamedTuple):
+    """A plan's inputs and outputs, name -> shape; all are float32."""
+
+    inputs: dict[str, tuple[int, ...]]
+    outputs: dict[str, tuple[int, ...]]
 
 
 class TensorRt(Backend):
-    """An execution context with fixed buffers. ``run`` returns its CuPy output buffers."""
+    """A plan with its lanes. ``run`` returns the CuPy output buffers of one."""
 
     on_gpu = True
 
-    def __init__(self, option: str, engine: EngineFile, model: ModelEntry, number: int) -> None:
+    def __init__(
+        self, option: str, engine: EngineFile, model: ModelEntry, number: int, lanes: int
+    ) -> None:
         import cupy
 
         trt = importlib.import_module(_MODULES[option])
@@ -116,51 +135,40 @@ class TensorRt(Backend):
             raise BackendError(
                 no_plan(manifest.plans, option, trt.__version__, capability, model.size)
             )
-        self._cupy: Any = cupy
+        self._label = _LABELS[option]
         self._device = cupy.cuda.Device(number)
+        self._names = list(manifest.inputs), [head.name for head in manifest.heads]
         with self._device:
-            # Order of life: the context needs the engine, the engine its runtime and logger.
+            # Order of life: a context needs the engine, the engine its runtime and logger.
             self._logger = trt.Logger(trt.Logger.ERROR)
+            if plan.plugins:
+                unpool_plugin.register(trt, plan.plugins)
             self._runtime = trt.Runtime(self._logger)
             with engine.read(plan.file) as content:
                 self._engine = self._runtime.deserialize_cuda_engine(content)
             if self._engine is None:
                 raise BackendError(
-                    f"{_LABELS[option]} {trt.__version__} could not read {plan.file!r}; expected a "
+                    f"{self._label} {trt.__version__} could not read {plan.file!r}; expected a "
                     f"plan of this version for compute capability {capability}. Build it again: "
                     f"{manifest.build_command(engine.path.name)}"
                 )
-            tensors = self._tensors(trt)
-            check_graph(manifest, model, tensors[0], tensors[1])
-            self._context = self._engine.create_execution_context()
-            if self._context is None:
-                raise BackendError(
-                    f"{_LABELS[option]} could not make an execution context; expected enough free "
-                    f"GPU memory"
-                )
-            # The default stream cannot be captured, and makes TensorRT synchronise the device.
-            self._stream = cupy.cuda.Stream(non_blocking=True)
-            self._buffers = {
-                name: cupy.zeros(shape, cupy.float32)
-                for shapes in tensors
-                for name, shape in shapes.items()
-            }
-            for name, buffer in self._buffers.items():
-                if not self._context.set_tensor_address(name, buffer.data.ptr):
-                    raise BackendError(f"{_LABELS[option]} refused the address of tensor {name!r}")
-            cupy.cuda.Device().synchronize()  # the zeros are written on another stream
-            self._inputs = [self._buffers[name] for name in manifest.inputs]
-            self._heads = {head.name: self._buffers[head.name] for head in manifest.heads}
-            self._graph = self._capture()
+            self._tensors = self._described(trt)
+            check_graph(manifest, model, *self._tensors)
+            rtx = option == "tensorrt-rtx"
+            self._kernels = _Kernels(self._engine, engine.path) if rtx else None
+            self._lanes = [self.lane() for _ in range(lanes)]
+            for lane in self._lanes:
+                lane.capture()
+            if self._kernels is not None:
+                self._kernels.keep()
         self.name = option
         self.device = f"cuda:{number}"
-        how = "CUDA graph" if self._graph is not None else "no CUDA graph"
-        self.detail = f"{_LABELS[option]} {trt.__version__}, {manifest.precision}, {how}"
+        self.lanes = lanes
+        how = "CUDA graphs" if all(lane.captured for lane in self._lanes) else "no CUDA graph"
+        self.detail = f"{self._label} {trt.__version__}, {manifest.precision}, {lanes} lanes, {how}"
 
-    def _tensors(self, trt: Any) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
-        """Inputs and outputs of the plan, each name -> shape."""
-        inputs: dict[str, tuple[int, ...]] = {}
-        outputs: dict[str, tuple[int, ...]] = {}
+    def _described(self, trt: Any) -> _Tensors:
+        tensors = _Tensors({}, {})
         for index in range(self._engine.num_io_tensors):
             name = self._engine.get_tensor_name(index)
             if self._engine.get_tensor_dtype(name) != trt.float32:
@@ -168,57 +176,165 @@ class TensorRt(Backend):
                     f"the plan's tensor {name!r} is {self._engine.get_tensor_dtype(name)}; "
                     f"expected float32. Build the engine again"
                 )
-            shape = tuple(self._engine.get_tensor_shape(name))
             is_input = self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
-            (inputs if is_input else outputs)[name] = shape
-        return inputs, outputs
+            side = tensors.inputs if is_input else tensors.outputs
+            side[name] = tuple(self._engine.get_tensor_shape(name))
+        return tensors
 
-    def _capture(self) -> Any:
-        for _ in range(2):  # first runs allocate and, with RTX, compile kernels: not capturable
-            self._enqueue()
-        self._stream.synchronize()
-        capturable = getattr(self._context, "is_stream_capturable", None)
-        if capturable is not None and not capturable(self._stream.ptr):
-            return None
-        with self._stream:
-            self._stream.begin_capture()
-            try:
-                self._enqueue()
-            finally:
-                graph = self._stream.end_capture()
-        return graph
+    def lane(self) -> Lane:
+        """A lane more, for the caller alone: none that ``run`` knows of.
 
-    def _enqueue(self) -> None:
-        if not self._context.execute_async_v3(self._stream.ptr):
-            raise BackendError("TensorRT could not start the network; its log holds the reason")
+        Raises:
+            BackendError: there is not enough memory on the GPU.
+        """
+        with self._device:
+            if self._kernels is None:
+                context = self._engine.create_execution_context()
+            else:
+                context = self._engine.create_execution_context(self._kernels.config)
+            if context is None:
+                raise BackendError(
+                    f"{self._label} could not make an execution context; expected enough free "
+                    f"GPU memory"
+                )
+            return Lane(context, self._tensors, *self._names, self._device)
 
     def run(self, *inputs: Any, lane: int = 0) -> Mapping[str, Any]:
         """See ``Backend.run``."""
-        del lane
-        cupy = self._cupy
-        if any(isinstance(array, cupy.ndarray) for array in inputs):
-            # Written on the caller's stream: let that finish before this one reads.
-            cupy.cuda.get_current_stream().synchronize()
-        with self._device, self._stream:
-            for buffer, array in zip(self._inputs, inputs, strict=True):
-                if isinstance(array, cupy.ndarray):
-                    cupy.copyto(buffer, array)
-                else:
-                    buffer.set(array, stream=self._stream)
-            if self._graph is not None:
-                self._graph.launch(self._stream)
-            else:
-                self._enqueue()
-            self._stream.synchronize()
-        return self._heads
+        return self._lanes[lane].run(inputs)
 
     def close(self) -> None:
         """See ``Backend.close``."""
         # In reverse order of their making.
-        self._graph = self._context = self._engine = self._runtime = None
-        self._buffers = {}
-        self._inputs = []
-        self._heads = {}
+        self._lanes = []
+        self._kernels = self._engine = self._runtime = None
+
+
+class Lane:
+    """An execution context with a stream, buffers and staging memory of its own.
+
+    Attributes:
+        device: CuPy's, of the GPU that it is on.
+        stream: where all of its work is, non-blocking.
+        inputs: CuPy arrays in the manifest's order, which the network reads.
+        heads: CuPy arrays by name, which it writes.
+        captured: whether ``run`` replays a CUDA graph.
+    """
+
+    def __init__(
+        self,
+        context: Any,
+        tensors: _Tensors,
+        inputs: Sequence[str],
+        heads: Sequence[str],
+        device: Any,
+    ) -> None:
+        import cupy
+        import cupyx
+
+        self._cupy: Any = cupy
+        self._context = context
+        self.device = device
+        self._graph: Any = None
+        # The default stream cannot be captured, and makes TensorRT synchronise the device.
+        self.stream = cupy.cuda.Stream(non_blocking=True)
+        with self.stream:
+            buffers = {
+                name: cupy.zeros(shape, cupy.float32)
+                for shapes in tensors
+                for name, shape in shapes.items()
+            }
+        for name, buffer in buffers.items():
+            if not context.set_tensor_address(name, buffer.data.ptr):
+                raise BackendError(f"TensorRT refused the address of tensor {name!r}")
+        self._buffers = buffers  # the context writes to those that are no head, too
+        self.inputs = [buffers[name] for name in inputs]
+        self.heads = {name: buffers[name] for name in heads}
+        # Page-locked: only from such memory does a copy run beside the host and other streams.
+        self._staging = [cupyx.empty_pinned(buffer.shape, "float32") for buffer in self.inputs]
+        self.stream.synchronize()
+
+    @property
+    def captured(self) -> bool:
+        """Whether ``run`` replays a CUDA graph."""
+        return self._graph is not None
+
+    def capture(self) -> None:
+        """Make the CUDA graph that ``run`` replays, where that can be."""
+        self.settle()
+        if not self.capturable():
+            return
+        with self.stream:
+            self.stream.begin_capture()
+            try:
+                self.enqueue()
+            finally:
+                self._graph = self.stream.end_capture()
+
+    def settle(self) -> None:
+        """Run the network twice: first runs allocate and, with RTX, compile kernels, which no
+        capture may hold."""
+        for _ in range(2):
+            self.enqueue()
+        self.stream.synchronize()
+
+    def capturable(self) -> bool:
+        """Whether the network, after ``settle``, may be part of a CUDA graph."""
+        asked = getattr(self._context, "is_stream_capturable", None)  # the full TensorRT has none
+        return asked is None or bool(asked(self.stream.ptr))
+
+    def enqueue(self) -> None:
+        """Start the network on ``stream``, from ``inputs`` to ``heads``.
+
+        Raises:
+            BackendError: TensorRT refuses.
+        """
+        if not self._context.execute_async_v3(self.stream.ptr):
+            raise BackendError("TensorRT could not start the network; its log holds the reason")
+
+    def run(self, inputs: Sequence[Any]) -> Mapping[str, Any]:
+        """See ``Backend.run``."""
+        cupy, stream = self._cupy, self.stream
+        for array in inputs:
+            if isinstance(array, cupy.ndarray):  # maybe still being written on the caller's stream
+                with array.device:
+                    stream.wait_event(cupy.cuda.get_current_stream().record())
+        with self.device, stream:
+            for buffer, staging, array in zip(self.inputs, self._staging, inputs, strict=True):
+                if isinstance(array, cupy.ndarray):
+                    cupy.copyto(buffer, array)
+                else:
+                    staging[...] = array
+                    buffer.set(staging, stream=stream)
+            if self._graph is not None:
+                self._graph.launch(stream)
+            else:
+                self.enqueue()
+            # Staging memory and the caller's arrays are free again after this, heads are written.
+            stream.synchronize()
+        return self.heads
+
+
+class _Kernels:
+    """What TensorRT for RTX compiles for an engine's contexts, and keeps for the next start."""
+
+    def __init__(self, engine: Any, path: Path) -> None:
+        self.config = engine.create_runtime_config()
+        self._path = path
+        self._cache = self.config.create_runtime_cache()
+        self._kept = runtime_cache.read(path)
+        # False: of another version, driver or GPU. The cache is then empty as before.
+        if self._kept is not None and not self._cache.deserialize(self._kept):
+            log.info("the kernels kept for %s do not fit: they are compiled again", path)
+        if not self.config.set_runtime_cache(self._cache):
+            log.info("TensorRT for RTX takes no runtime cache: kernels will not be kept")
+
+    def keep(self) -> None:
+        """Keep what is compiled by now, if that is not what was kept before."""
+        serialised = self._cache.serialize()
+        content = None if serialised is None else bytes(memoryview(serialised))
+        if content and content != self._kept:
+            runtime_cache.write(self._path, content)
 
 
 def _capability(number: int) -> str:

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 import kernels
+from kernels.graphs import keeping
 from tests.kernels.test_contract import KERNELS, Kernel, alike, assert_same, parts
 
 COMPILER = shutil.which("g++") or shutil.which("c++")
@@ -239,10 +240,12 @@ def test_a_captured_graph_keeps_what_it_works_in(kernel: Kernel, cupy: Any) -> N
     kernel.call(**arrays, **kernel.options, out=out)  # uploads what stays on the device
     launched.clear()
     cupy.cuda.Stream.capturing = True
-    kernel.call(**arrays, **kernel.options, out=out)
+    kept: list[DeviceArray] = []
+    with keeping(kept):
+        kernel.call(**arrays, **kernel.options, out=out)
 
     module = sys.modules["kernels._cuda"]
-    lasting = [*arrays.values(), *parts(out), *module._captured]
+    lasting = [*arrays.values(), *parts(out), *kept]
     if "linear" in kernel.options:
         lasting += module._curve(0)
     assert launched

@@ -33,6 +33,7 @@ from sdk.manifest import (
     Verification,
     WeightsInfo,
 )
+from tests.sdk.fake_cuda import fake_cuda, fake_tensorrt  # noqa: F401 - fixtures
 
 Size = tuple[int, int]
 HEADS = {

@@ -86,6 +86,7 @@ EXAMPLE: dict[str, Any] = {
             "compute_capability": None,
             "size": [288, 512],
             "file": "plans/tensorrt-rtx-1.7.plan",
+            "plugins": [],
         }
     ],
     "weights": {
@@ -318,6 +319,7 @@ def test_cpu_precision_is_read() -> None:
             "sm90",
             r"compute_capability' is \"sm90\"; expected null or",
         ),
+        ("plans.0.plugins", "Unpool", r"plugins' is \"Unpool\"; expected a list of strings"),
         ("weights.random", 0, r"'weights.random' is 0; expected true or false"),
         ("weights.sha256", "", r"'weights.sha256' is \"\"; expected 64 hexadecimal digits"),
         ("versions", {"torch": 2}, r"'versions.torch' is 2; expected a string"),
@@ -463,6 +465,14 @@ def test_member_names_that_could_leave_the_archive(name: str) -> None:
 @pytest.mark.parametrize("name", ["model.onnx", "model-288x512.onnx.data", "plans/a-1.7+cu13.plan"])
 def test_plain_member_names(name: str) -> None:
     check_member_name(name)
+
+
+def test_a_plan_that_needs_a_plugin() -> None:
+    plan = EXAMPLE["plans"][0] | {"runtime": "tensorrt", "plugins": ["MatterMaxUnpool"]}
+    manifest = Manifest.from_json(json.dumps(EXAMPLE | {"plans": [plan]}))
+    assert manifest.plans[0].plugins == ("MatterMaxUnpool",)
+    assert Manifest.from_json(manifest.to_json()) == manifest
+    assert manifest.build_command().endswith(" --unpool plugin --output gfm.engine")
 
 
 def test_build_command() -> None:

@@ -1,0 +1,164 @@
+"""The graph that holds the max-unpool plugin's operator, and the way there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
+from torch import Tensor, nn
+
+from export import graph, plans, precision, unpool_plugin
+from export.build import BuildOptions, build
+from export.errors import BuildError, UsageError
+from export.options import check
+from export.plans import Plan
+from sdk.engine import EngineFile
+from training.networks.unpool import MaxPool, MaxUnpool
+
+FP16 = precision.HALVES["fp16"]
+
+
+class MatterMaxUnpool(OpRun):
+    """PyTorch's own operator, by the indices that the offsets stand for."""
+
+    op_domain = unpool_plugin.DOMAIN
+
+    def _run(self, features: Any, offsets: Any) -> tuple[Any]:
+        height, width = features.shape[2:]
+        rows = 2 * np.arange(height)[:, None] - 1 + offsets // 3
+        columns = 2 * np.arange(width) - 1 + offsets % 3
+        indices = torch.from_numpy((rows * 2 * width + columns).astype(np.int64))
+        result = nn.functional.max_unpool2d(torch.from_numpy(features), indices, 2, 2)
+        return (result.numpy(),)
+
+
+class Twice(nn.Module):
+    """Two unpools by the same offsets, of odd sides, beside a pixel shuffle that is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.other = nn.Conv2d(3, 8, 3, 1, 1), nn.Conv2d(8, 8, 3, 1, 1)
+        self.pool, self.unpool = MaxPool(), MaxUnpool()
+        self.head, self.last = nn.Conv2d(16, 4, 3, 1, 1), nn.Conv2d(1, 1, 3, 1, 1)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        full = torch.relu(self.stem(x))
+        pooled, offsets = self.pool(full)
+        size = (x.shape[2], x.shape[3])
+        one = self.unpool(pooled, offsets, size)
+        two = self.unpool(torch.relu(self.other(pooled)), offsets, size)
+        shuffled = nn.functional.pixel_shuffle(self.head(torch.cat((one, two), 1)), 2)
+        return {"y": self.last(shuffled)[:, :, : size[0], : size[1]]}
+
+
+def test_the_operator_stands_for_the_plain_form(tmp_path: Path, one_thread: None) -> None:
+    size = (15, 23)
+    torch.manual_seed(0)
+    model = graph.export_onnx(Twice().eval(), {"y": 1}, size)
+    changed, count = unpool_plugin.with_plugin(model)
+    kinds = [node.op_type for node in changed.graph]
+    assert count == kinds.count(unpool_plugin.NAME) == 2
+    assert kinds.count("DepthToSpace") == 1  # that of the pixel shuffle
+    assert "Pad" in kinds  # the pooling's own comparisons stay
+    assert [node.op_type for node in model.graph].count("DepthToSpace") == 3  # it is a copy
+    graph.save(model, tmp_path / "plain.onnx")
+    graph.save(changed, tmp_path / "plugin.onnx")
+    x = np.random.default_rng(1).standard_normal((1, 3, *size)).astype(np.float32)
+    expected = onnxruntime.InferenceSession(tmp_path / "plain.onnx").run(None, {"image": x})
+    evaluator = ReferenceEvaluator(str(tmp_path / "plugin.onnx"), new_ops=[MatterMaxUnpool])
+    np.testing.assert_allclose(evaluator.run(None, {"image": x})[0], expected[0], atol=1e-5)
+
+
+def test_in_half_precision(tmp_path: Path) -> None:
+    model = graph.export_onnx(Twice().eval(), {"y": 1}, (16, 24))
+    typed = precision.typed(model, FP16, precision.protected(model, FP16))
+    changed, count = unpool_plugin.with_plugin(typed)
+    assert count == 2
+    for node in changed.graph:
+        if node.op_type == unpool_plugin.NAME:
+            features, offsets = node.inputs
+            assert features is not None
+            assert offsets is not None
+            kinds = [str(value.dtype) for value in (features, offsets, node.outputs[0])]
+            assert kinds == ["FLOAT16", "INT32", "FLOAT16"]
+
+
+def test_a_graph_without_a_max_unpool(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, 1, 1), nn.PixelShuffle(2))
+
+    class Shuffle(nn.Module):
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"y": network(x)[:, :, ::2, ::2]}
+
+    path = tmp_path / "x.onnx"
+    graph.save(graph.export_onnx(Shuffle().eval(), {"y": 1}, (16, 24)), path)
+    with pytest.raises(BuildError, match=r"holds no max-unpool; expected one for --unpool plugin"):
+        unpool_plugin.write(path)
+
+
+# ---------------------------------------------------------------------------------------- the build
+
+
+@pytest.fixture
+def full_tensorrt(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """As if TensorRT and a GPU were there; gives what plans are built from."""
+    asked: list[tuple[Any, ...]] = []
+
+    def fake(runtime: str, onnx: Path, plan: Path, *, warn: Any, plugins: Any = ()) -> Plan:
+        asked.append((runtime, onnx.read_bytes().count(b"MatterMaxUnpool") > 0, plugins))
+        plan.write_bytes(b"plan")
+        return Plan(runtime, "11.4", "9.0" if runtime == "tensorrt" else None, plan)
+
+    monkeypatch.setitem(plans.MODULES, "tensorrt", ("json", ""))  # any module that is installed
+    monkeypatch.setitem(plans.MODULES, "tensorrt-rtx", ("json", ""))
+    monkeypatch.setattr(plans, "gpu", lambda: "9.0")
+    monkeypatch.setattr(plans, "build", fake)
+    return asked
+
+
+def options(path: Path, **more: Any) -> BuildOptions:
+    sizes = ((32, 32),)
+    return BuildOptions("aim", random_weights=True, sizes=sizes, output=path, **more)
+
+
+def test_a_plan_says_that_it_needs_the_plugin(
+    stand_in: ModuleType, full_tensorrt: list[tuple[Any, ...]], tmp_path: Path
+) -> None:
+    targets = ("tensorrt", "tensorrt-rtx")
+    path = build(options(tmp_path / "x.engine", targets=targets, unpool="plugin"))
+    name = unpool_plugin.NAME
+    assert full_tensorrt == [("tensorrt", True, (name,)), ("tensorrt-rtx", False, ())]
+    with EngineFile.open(path) as engine:
+        plugins = {plan.runtime: plan.plugins for plan in engine.manifest.plans}
+        assert b"MatterMaxUnpool" not in bytes(engine.read("model.onnx")).partition(b'"plugins"')[0]
+        assert "--unpool plugin" in engine.manifest.build_command()
+    assert plugins == {"tensorrt": (name,), "tensorrt-rtx": ()}
+
+
+def test_what_the_plugin_is_refused_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(model: str, *targets: str) -> BuildOptions:
+        return BuildOptions(model, random_weights=True, targets=targets, unpool="plugin")
+
+    monkeypatch.setitem(plans.MODULES, "tensorrt-rtx", ("json", ""))
+    monkeypatch.setitem(plans.MODULES, "tensorrt", ("no_such_module", "pip install it"))
+    with pytest.raises(
+        UsageError, match=r"RTX has no plugins\); expected one .*: .*pip install it"
+    ):
+        check(asked("aim", "tensorrt-rtx"))
+    monkeypatch.setitem(plans.MODULES, "tensorrt", ("json", ""))
+    monkeypatch.setattr(plans, "gpu", lambda: "9.0")
+    with pytest.raises(UsageError, match=r"RTX has no plugins\).*: add --target tensorrt$"):
+        check(asked("aim", "tensorrt-rtx"))
+    with pytest.raises(UsageError, match="does not fit --model gfm, which holds no max-unpool"):
+        check(asked("gfm", "tensorrt"))
+    with pytest.raises(UsageError, match=r"--unpool: 'plugins' is not known; .*did you mean 'plug"):
+        check(BuildOptions("aim", random_weights=True, targets=("onnx",), unpool="plugins"))
+    assert check(asked("aim", "tensorrt")).unpool == "plugin"
+    assert check(BuildOptions("aim", random_weights=True)).unpool == "graph"

@@ -1,0 +1,471 @@
+"""CUDA without a GPU: what of CuPy and TensorRT the SDK calls, in the CPU's memory.
+
+A stream does its work as late as a GPU might: not before somebody waits for it. So a copy from
+staging memory that is written again too early, an event that nobody waits for, or a result that is
+read too soon gives wrong numbers here, as it would there. What is asked of a capturing stream is
+kept, and done at each launch of the graph. Kernels are those of the CPU, on the current stream.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kernels
+from kernels import _cpu
+
+Work = Callable[[], None]
+
+
+class Stream:
+    """Work in its order. The null stream, `null`, does it at once."""
+
+    null: Stream
+    by_address: dict[int, Stream] = {}  # noqa: RUF012
+    local = threading.local()
+    running = threading.RLock()
+
+    def __init__(self, non_blocking: bool = False) -> None:
+        self.ptr = id(self)
+        self.by_address[self.ptr] = self
+        self.waiting: list[Work] = []
+        self.graph: list[Work] | None = None
+
+    def add(self, work: Work) -> None:
+        if self.graph is not None:
+            self.graph.append(work)
+        else:
+            self.waiting.append(work)
+        if self is Stream.null:
+            self.synchronize()
+
+    def synchronize(self) -> None:
+        assert self.graph is None, "a capturing stream must not be waited for"
+        with Stream.running:
+            while self.waiting:
+                self.waiting.pop(0)()
+
+    def record(self, event: Event | None = None) -> Event:
+        event = event or Event()
+        event.record(self)
+        return event
+
+    def wait_event(self, event: Event) -> None:
+        self.add(event.synchronize)
+
+    def is_capturing(self) -> bool:
+        return self.graph is not None
+
+    def begin_capture(self) -> None:
+        assert self is current(), "captured where it is not the current stream"
+        assert not self.waiting, "captured before its work was done"
+        self.graph = []
+
+    def end_capture(self) -> Graph:
+        assert self.graph is not None
+        graph, self.graph = Graph(self.graph), None
+        return graph
+
+    def __enter__(self) -> Stream:
+        entered().append(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        entered().pop()
+
+
+def entered() -> list[Stream]:
+    """This thread's streams that were entered and not left."""
+    if not hasattr(Stream.local, "streams"):
+        Stream.local.streams = []
+    return Stream.local.streams
+
+
+def current() -> Stream:
+    return entered()[-1] if entered() else Stream.null
+
+
+Stream.null = Stream()
+
+
+class Event:
+    def __init__(self) -> None:
+        self.stream: Stream | None = None
+        self.done = True
+
+    def record(self, stream: Stream | None = None) -> None:
+        self.stream = current() if stream is None else stream
+        self.done = False
+
+        def happen() -> None:
+            self.done = True
+
+        self.stream.add(happen)
+
+    def synchronize(self) -> None:
+        with Stream.running:
+            while not self.done:
+                assert self.stream is not None
+                self.stream.waiting.pop(0)()
+
+
+class Graph:
+    def __init__(self, work: list[Work]) -> None:
+        self.work = work
+
+    def launch(self, stream: Stream | None = None) -> None:
+        for work in self.work:
+            (stream or current()).add(work)
+
+
+class Pinned(np.ndarray):
+    """Host memory that may be copied from and to while the host goes on."""
+
+
+class DeviceArray:
+    """An array that only the device reads and writes, when the current stream comes to it."""
+
+    device = contextlib.nullcontext()
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, 0  # kDLCUDA
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+        self.shape, self.strides, self.ndim = array.shape, array.strides, array.ndim
+        self.dtype, self.flags, self.size = array.dtype, array.flags, array.size
+        self.data = types.SimpleNamespace(ptr=array.ctypes.data)
+        self.__cuda_array_interface__ = array.__array_interface__
+        memory[self.data.ptr] = array
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __iter__(self) -> Iterator[DeviceArray]:
+        return (DeviceArray(part) for part in self.array)
+
+    def __getitem__(self, key: Any) -> DeviceArray:
+        return DeviceArray(self.array[key])
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        def write() -> None:
+            self.array[key] = bare(value)
+
+        current().add(write)
+
+    def reshape(self, shape: tuple[int, ...]) -> DeviceArray:
+        return DeviceArray(self.array.reshape(shape))
+
+    def transpose(self, *axes: int) -> DeviceArray:
+        return DeviceArray(self.array.transpose(*axes))
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> DeviceArray:
+        assert method == "__call__"
+        return made(ufunc, *inputs, **options)
+
+    def __sub__(self, other: Any) -> DeviceArray:
+        return made(np.subtract, self, other)
+
+    def __add__(self, other: Any) -> DeviceArray:
+        return made(np.add, self, other)
+
+    def all(self) -> bool:
+        return bool(self.get().all())
+
+    def mean(self) -> float:
+        return float(self.get().mean())
+
+    def copy(self) -> DeviceArray:
+        return made(np.copy, self)
+
+    def clip(self, low: float, high: float) -> DeviceArray:
+        return made(np.clip, self, low, high)
+
+    def fill(self, value: float) -> None:
+        self[...] = value
+
+    def set(self, array: Any, stream: Stream | None = None) -> None:
+        assert isinstance(array, np.ndarray)
+        source = array if isinstance(array, Pinned) else array.copy()  # as CUDA does
+
+        def upload() -> None:
+            self.array[...] = source
+
+        (stream or current()).add(upload)
+
+    def get(
+        self, stream: Stream | None = None, out: Any = None, blocking: bool = True
+    ) -> np.ndarray:
+        result = np.empty(self.shape, self.dtype) if out is None else out
+        assert blocking or isinstance(out, Pinned), "only page-locked memory is written later"
+
+        def download() -> None:
+            result[...] = self.array
+
+        (stream or current()).add(download)
+        if blocking:
+            (stream or current()).synchronize()
+        return result
+
+
+memory: dict[int, Any] = {}  # by the addresses that TensorRT is given
+
+
+def bare(value: Any) -> Any:
+    """The memory behind a device array, and behind those in tuples."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(bare, value))
+    return value.array if isinstance(value, DeviceArray) else value
+
+
+def made(call: Callable[..., Any], *arguments: Any, **options: Any) -> DeviceArray:
+    """A new device array with what NumPy's `call` gives."""
+    with np.errstate(all="ignore"):
+        result = np.asarray(call(*bare(arguments), **options))
+    array = DeviceArray(np.zeros_like(result))  # what is not computed yet is not there
+
+    def write() -> None:
+        array.array[...] = call(*bare(arguments), **options)
+
+    current().add(write)
+    return array
+
+
+def function(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of NumPy's on the current stream."""
+
+    def run(*arguments: Any, out: Any = None, **options: Any) -> Any:
+        if out is None:
+            return made(call, *arguments, **options)
+
+        def write() -> None:
+            call(*bare(arguments), out=bare(out), **options)
+
+        current().add(write)
+        return out
+
+    return run
+
+
+def kernel(call: Callable[..., None]) -> Callable[..., None]:
+    """A kernel of the CPU on the current stream."""
+
+    def run(*arguments: Any) -> None:
+        current().add(lambda: call(*bare(arguments)))
+
+    return run
+
+
+def kernels_module() -> types.ModuleType:
+    """`kernels._cuda` over the CPU's kernels."""
+    module = types.ModuleType("kernels._cuda")
+    names = ("preprocess", "fuse", "alpha_blend", "alpha_blend_planes", "foreground", "composite")
+    names += ("composite_planes", "temporal_filter", "max_unpool")
+    module.__dict__.update({name: kernel(getattr(_cpu, name)) for name in names})
+    module.__dict__.update(
+        on=lambda array, stream: contextlib.nullcontext(),
+        view=lambda array: array,
+        empty=lambda shape, dtype: DeviceArray(np.empty(shape, dtype)),
+        contiguous=lambda array: (
+            array if array.flags.c_contiguous else made(np.ascontiguousarray, array)
+        ),
+    )
+    return module
+
+
+def cupy_module() -> types.ModuleType:
+    module = types.ModuleType("cupy")
+    module.__dict__.update(
+        ndarray=DeviceArray,
+        float32=np.float32,
+        uint8=np.uint8,
+        empty=lambda shape, dtype=np.float32: DeviceArray(np.empty(shape, dtype)),
+        zeros=lambda shape, dtype=np.float32: DeviceArray(np.zeros(shape, dtype)),
+        asarray=lambda value: (
+            value if isinstance(value, DeviceArray) else DeviceArray(np.array(value))
+        ),
+        copyto=lambda target, source, casting="same_kind": current().add(
+            lambda: np.copyto(target.array, bare(source), casting=casting)  # type: ignore[arg-type]
+        ),
+        from_dlpack=lambda value: value,
+        **{
+            name: function(getattr(np, name))
+            for name in (
+                *("ascontiguousarray", "clip", "concatenate", "isfinite", "maximum"),
+                *("minimum", "stack", "subtract"),
+            )
+        },
+        cuda=types.SimpleNamespace(
+            Device=Device,
+            Stream=Stream,
+            Event=Event,
+            get_current_stream=current,
+            ExternalStream=lambda address: Stream.by_address[address],
+        ),
+    )
+    return module
+
+
+class Device(contextlib.nullcontext):
+    compute_capability = "90"
+
+    def __init__(self, number: int = 0) -> None:
+        super().__init__()
+        self.id = number
+
+
+class Context:
+    """An execution context: `network` maps images to heads by name, as NumPy arrays."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.addresses: dict[str, int] = {}
+        self.runs = 0
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self.addresses[name] = address
+        return True
+
+    def is_stream_capturable(self, address: int) -> bool:
+        assert address in Stream.by_address
+        return self.engine.capturable
+
+    def execute_async_v3(self, address: int) -> bool:
+        arrays = {name: memory[place] for name, place in self.addresses.items()}
+        stream = Stream.by_address[address]
+        assert self.runs or not stream.is_capturing(), "first runs compile: not in a capture"
+
+        def compute() -> None:
+            self.runs += 1
+            for name, head in self.engine.network(arrays["image"]).items():
+                arrays[name][...] = head
+
+        stream.add(compute)
+        return True
+
+
+class Engine:
+    """What a runtime makes of a plan. Set `network`, `shapes` and `capturable` before."""
+
+    network: Callable[[Any], dict[str, Any]]
+    shapes: dict[str, tuple[int, ...]]
+    capturable = True
+
+    def __init__(self, plan: bytes) -> None:
+        self.plan = plan
+        self.contexts: list[Context] = []
+        self.configs: list[Any] = []
+
+    @property
+    def num_io_tensors(self) -> int:
+        return len(self.shapes)
+
+    def get_tensor_name(self, index: int) -> str:
+        return list(self.shapes)[index]
+
+    def get_tensor_dtype(self, name: str) -> str:
+        return "float32"
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self.shapes[name]
+
+    def get_tensor_mode(self, name: str) -> str:
+        return "input" if name == "image" else "output"
+
+    def create_runtime_config(self) -> RuntimeConfig:
+        return RuntimeConfig()
+
+    def create_execution_context(self, config: Any = None) -> Context:
+        self.configs.append(config)
+        self.contexts.append(Context(self))
+        return self.contexts[-1]
+
+
+class RuntimeConfig:
+    cache: RuntimeCache | None = None
+
+    def create_runtime_cache(self) -> RuntimeCache:
+        return RuntimeCache()
+
+    def set_runtime_cache(self, cache: RuntimeCache) -> bool:
+        self.cache = cache
+        return True
+
+
+class RuntimeCache:
+    """Takes what a cache of the same `version` gave."""
+
+    version = b"1.7 "
+
+    def __init__(self) -> None:
+        self.content = b""
+
+    def deserialize(self, content: bytes) -> bool:
+        if not content.startswith(self.version):
+            return False
+        self.content = content
+        return True
+
+    def serialize(self) -> bytes:
+        return self.content or self.version + b"kernels"
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
+    """CuPy and the CUDA kernels are the stand-ins above; gives the former."""
+    cupy = cupy_module()
+    cupyx = types.ModuleType("cupyx")
+    vars(cupyx)["empty_pinned"] = lambda shape, dtype: np.empty(shape, dtype).view(Pinned)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setitem(sys.modules, "cupyx", cupyx)
+    fake = kernels_module()
+    monkeypatch.setitem(sys.modules, "kernels._cuda", fake)
+    monkeypatch.setattr(kernels, "_cuda", fake, raising=False)
+    yield cupy
+    memory.clear()
+    Stream.by_address.clear()
+    Stream.by_address[Stream.null.ptr] = Stream.null
+
+
+@pytest.fixture
+def fake_tensorrt(fake_cuda: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> type[Engine]:
+    """TensorRT for RTX 1.7 over `Engine`, a class of the test's own, whose fields it sets."""
+
+    class Own(Engine):
+        made: list[Engine] = []  # noqa: RUF012
+
+    Own.made = []
+
+    class Logger:
+        ERROR = 0
+
+        def __init__(self, level: int) -> None:
+            pass
+
+    class Runtime:
+        def __init__(self, logger: Any) -> None:
+            pass
+
+        def deserialize_cuda_engine(self, plan: Any) -> Engine:
+            Own.made.append(Own(bytes(plan)))
+            return Own.made[-1]
+
+    module = types.ModuleType("tensorrt_rtx")
+    module.__dict__.update(
+        __version__="1.7.1",
+        float32="float32",
+        Runtime=Runtime,
+        TensorIOMode=types.SimpleNamespace(INPUT="input"),
+    )
+    vars(module)["Logger"] = Logger
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", module)
+    monkeypatch.setattr("sdk.backends.gpu.gpu_count", lambda: 1)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: name)
+    return Own

@@ -1,0 +1,129 @@
+"""NVDEC's frames with stand-ins, and files where there is none."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kernels import YUV
+from sdk import gpu_decoder
+from sdk.video import VideoReader, matte_video
+from tests.sdk.clips import numbered, write_clip
+from tests.sdk.fake_cuda import DeviceArray
+from tests.sdk.test_gpu_matte import picture_of
+from tests.sdk.test_tensorrt import built
+
+
+class Surface:
+    """A decoded plane, as PyAV gives it: CuPy's stream is refused."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, 0
+
+    def __dlpack__(self, *, stream: Any = None) -> Any:
+        if stream is not None:
+            raise NotImplementedError("CUDA stream synchronization is not supported")
+        return DeviceArray(self.array)
+
+
+def frame_of(image: YUV, sw_format: str = "nv12") -> Any:
+    height, width = image.shape
+    return SimpleNamespace(
+        planes=[Surface(plane) for plane in image.planes],
+        format=SimpleNamespace(name="cuda"),
+        sw_format=SimpleNamespace(name=sw_format),
+        height=height,
+        width=width,
+        colorspace=1,
+        color_range=1,
+        side_data=[],
+    )
+
+
+@pytest.fixture
+def dlpack(fake_cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CuPy takes an object's capsule with its stream, as the protocol has it."""
+    monkeypatch.setattr(fake_cuda, "from_dlpack", lambda value: value.__dlpack__(stream=1))
+
+
+def test_planes_are_copied_from_the_decoders_surface(dlpack: None) -> None:
+    image = YUV.from_bgr(picture_of(1), layout="nv12")
+    planes = gpu_decoder.planes(frame_of(image))
+    assert planes is not None
+    expected = [plane.copy() for plane in image.planes]
+    for plane in image.planes:
+        plane[...] = 0  # the decoder takes its surface for another frame
+    for plane, same in zip(planes, expected, strict=True):
+        np.testing.assert_array_equal(plane.get(), same)
+
+
+def test_what_is_not_nv12_of_even_sides(dlpack: None) -> None:
+    image = YUV.from_bgr(picture_of(1), layout="nv12")
+    assert gpu_decoder.planes(frame_of(image, "p010le")) is None
+    odd = YUV.from_bgr(picture_of(1, (71, 130, 3)), layout="nv12")
+    assert gpu_decoder.planes(frame_of(odd)) is None
+
+
+def test_a_reader_gives_planes_on_the_gpu(dlpack: None, tmp_path: Path) -> None:
+    """The frames of a file, replaced by what NVDEC would give."""
+    path = write_clip(tmp_path / "in.mp4", [numbered(number) for number in range(3)])
+    with VideoReader(path, planes=True) as reader:
+        image = YUV.from_bgr(picture_of(2, (*reader.size, 3)), layout="nv12")
+        got = reader._in_planes(frame_of(image))
+    assert got is not None
+    assert (got.layout, got.matrix, got.full_range) == ("nv12", "bt709", False)
+    np.testing.assert_array_equal(got.planes[1].get(), image.planes[1])
+
+
+def test_the_cpu_decodes_where_nvdec_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_clip(tmp_path / "in.mp4", [numbered(number) for number in range(4)])
+    with caplog.at_level(logging.INFO, "matter"), VideoReader(path, planes=True, gpu=99) as reader:
+        assert not reader.on_gpu
+        got = list(reader)
+    assert "is decoded by the CPU: GPU 99 cannot" in caplog.text
+    with VideoReader(path, planes=True) as reader:
+        expected = list(reader)
+    assert len(got) == len(expected) == 4
+    for one, other in zip(got, expected, strict=True):
+        for plane, same in zip(one.planes, other.planes, strict=True):
+            np.testing.assert_array_equal(plane, same)
+
+
+def test_the_cpu_decodes_what_is_not_in_planes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A decoder that the GPU's is not asked for, as for a codec that NVDEC does not know."""
+    path = write_clip(tmp_path / "in.mp4", [numbered(number) for number in range(2)])
+    monkeypatch.setattr(gpu_decoder, "decoder", lambda number: None)
+    with caplog.at_level(logging.INFO, "matter"), VideoReader(path, planes=True, gpu=0) as reader:
+        assert not reader.on_gpu
+        assert len(list(reader)) == 2
+    assert "NVDEC does not give it in planes" in caplog.text
+
+
+@pytest.mark.parametrize("hardware", [False, True])
+def test_a_file_is_decoded_where_the_matter_runs(
+    tiny: Any,
+    fake_tensorrt: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    hardware: bool,
+) -> None:
+    from sdk import Matter
+
+    asked = []
+    monkeypatch.setattr(gpu_decoder, "decoder", asked.append)  # none: the CPU decodes
+    source = write_clip(tmp_path / "in.mp4", [picture_of(1, (72, 128, 3))] * 2)
+    with Matter(built(tiny, fake_tensorrt), backend="tensorrt-rtx") as matter:
+        matte_video(matter, source, tmp_path / "out.mp4", hardware=hardware)
+    assert asked == ([0] if hardware else [])

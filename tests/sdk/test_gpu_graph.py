@@ -1,0 +1,215 @@
+"""Frames to composites as one CUDA graph, with stand-ins: see tests/sdk/fake_cuda.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from kernels import YUV
+from sdk import Matter
+from sdk.errors import BackendError, FrameError
+from sdk.video import matte_video
+from tests.sdk import fake_cuda as cuda
+from tests.sdk.clips import write_clip
+from tests.sdk.fake_cuda import DeviceArray
+from tests.sdk.test_gpu_matte import device, picture_of
+from tests.sdk.test_tensorrt import built
+
+SIZE = (70, 130)
+
+
+def frames_of(kind: str, count: int = 5) -> list[Any]:
+    """A still picture with noise, then a cut."""
+    rng = np.random.default_rng(3)
+    images = [
+        np.clip(picture_of(count == number + 1) + rng.integers(-1, 2, (*SIZE, 3)), 0, 255)
+        for number in range(count)
+    ]
+    pictures = [image.astype(np.uint8) for image in images]
+    return pictures if kind == "bgr" else [YUV.from_bgr(each, layout=kind) for each in pictures]
+
+
+def opened(tiny: Any, fake: Any, **options: Any) -> Matter:
+    return Matter(built(tiny, fake), backend="tensorrt-rtx", **options)
+
+
+def through(graph: Any, frames: list[Any]) -> list[Any]:
+    """All of them, two on their way at any time."""
+    results = []
+    for frame in frames:
+        graph.submit(frame)
+        if graph.waiting == graph.DEPTH:
+            results.append(copied(graph.result()))
+    while graph.waiting:
+        results.append(copied(graph.result()))
+    graph.close()
+    return results
+
+
+def copied(frame: Any) -> list[NDArray[np.uint8]]:
+    planes = frame.planes if isinstance(frame, YUV) else (frame,)
+    return [np.array(each.get() if isinstance(each, DeviceArray) else each) for each in planes]
+
+
+def staged(matter: Matter, frames: list[Any], background: Any) -> list[Any]:
+    """What the ordinary stages make of the same."""
+    mattes = matter.stream(frames)
+    over = "over_planes" if isinstance(frames[0], YUV) else "over"
+    return [copied(getattr(matte, over)(background)) for matte in mattes]
+
+
+def assert_equal(results: list[Any], expected: list[Any]) -> None:
+    assert len(results) == len(expected)
+    for one, other in zip(results, expected, strict=True):
+        for plane, same in zip(one, other, strict=True):
+            np.testing.assert_array_equal(plane, same)
+
+
+@pytest.mark.parametrize("capturable", [True, False])
+@pytest.mark.parametrize("background", ["green", "picture"])
+@pytest.mark.parametrize("kind", ["bgr", "i420", "nv12"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"temporal": False}, {"quality": "live"}, {"clean": True}],
+    ids=["balanced", "not filtered", "live", "clean"],
+)
+def test_the_graph_gives_what_the_stages_give(
+    tiny: Any,
+    fake_tensorrt: Any,
+    options: dict[str, Any],
+    kind: str,
+    background: str,
+    capturable: bool,
+) -> None:
+    behind: Any = picture_of(7) if background == "picture" else background
+    frames = frames_of(kind)
+    with opened(tiny, fake_tensorrt, **options) as matter:
+        fake_tensorrt.capturable = capturable
+        graph = matter.frame_graph(frames[0], behind)
+        assert graph is not None
+        expected = staged(matter, frames, behind)
+        assert_equal(through(graph, frames), expected)
+        graph.reset()
+        assert_equal(through(graph, [*map(device, frames)]), expected)
+
+
+def test_a_frame_of_the_networks_size(tiny: Any, fake_tensorrt: Any) -> None:
+    """Then there is nothing to enlarge, and the stages take another way."""
+    frames = [picture_of(1, (32, 64, 3)), picture_of(2, (32, 64, 3))]
+    for clean in (False, True):
+        with opened(tiny, fake_tensorrt, clean=clean) as matter:
+            graph = matter.frame_graph(frames[0], "red")
+            assert_equal(through(graph, frames), staged(matter, frames, "red"))
+
+
+def test_composites_may_stay_on_the_gpu(
+    tiny: Any, fake_tensorrt: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = frames_of("bgr")
+    with opened(tiny, fake_tensorrt) as matter:
+        expected = staged(matter, frames, "red")
+        graph = matter.frame_graph(frames[0], "red", leave=True)
+        assert graph is not None
+        graph.submit(frames[0])
+        result = graph.result()
+        assert isinstance(result, DeviceArray)
+        np.testing.assert_array_equal(result.get(), expected[0][0])
+
+
+def test_one_launch_for_each_frame(
+    tiny: Any, fake_tensorrt: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launches = []
+    launch = cuda.Graph.launch
+    monkeypatch.setattr(
+        cuda.Graph, "launch", lambda graph, stream=None: (launches.append(1), launch(graph, stream))
+    )
+    frames = frames_of("nv12", 4)
+    with opened(tiny, fake_tensorrt) as matter:
+        graph = matter.frame_graph(frames[0], "red")
+        launches.clear()
+        through(graph, frames)
+    assert len(launches) == len(frames)
+
+
+def test_a_frame_is_uploaded_while_the_last_is_worked_on(tiny: Any, fake_tensorrt: Any) -> None:
+    """Nobody waits for the first frame when the second is submitted and its upload done."""
+    frames = frames_of("bgr", 2)
+    with opened(tiny, fake_tensorrt) as matter:
+        graph = matter.frame_graph(frames[0], "red")
+        assert graph is not None
+        context = fake_tensorrt.made[0].contexts[-1]
+        runs = context.runs
+        graph.submit(frames[0])
+        graph.submit(frames[1])
+        graph._up.synchronize()
+        assert context.runs == runs
+        with pytest.raises(ValueError, match=r"2 frames are waiting; expected result\(\) before"):
+            graph.submit(frames[0])
+        graph.result()
+        assert context.runs == runs + 1
+
+
+def test_nan_is_never_shown(tiny: Any, fake_tensorrt: Any) -> None:
+    frames = frames_of("bgr", 2)
+    with opened(tiny, fake_tensorrt) as matter:
+        graph = matter.frame_graph(frames[0], "red")
+        assert graph is not None
+        good = fake_tensorrt.network
+        fake_tensorrt.network = staticmethod(
+            lambda image: good(image) | {"focus": np.nan * good(image)["focus"]}
+        )
+        graph.submit(frames[0])
+        with pytest.raises(BackendError, match="alpha holds NaN or infinity"):
+            graph.result()
+
+
+def test_frames_of_another_kind_are_refused(tiny: Any, fake_tensorrt: Any) -> None:
+    with opened(tiny, fake_tensorrt) as matter:
+        graph = matter.frame_graph(frames_of("nv12")[0], "red")
+        assert graph is not None
+        assert graph.takes(frames_of("nv12")[1])
+        for other in (frames_of("i420")[0], frames_of("bgr")[0]):
+            assert not graph.takes(other)
+            with pytest.raises(FrameError, match=r"the frame is .*; expected .* as the graph's"):
+                graph.submit(other)
+
+
+def test_where_there_can_be_no_graph(tiny: Any, fake_tensorrt: Any, engine_path: Path) -> None:
+    frame = picture_of(1)
+    with opened(tiny, fake_tensorrt) as matter:
+        assert matter.frame_graph(frame, "blur") is None
+        assert matter.frame_graph(frame[..., 0], "red") is None
+    with opened(tiny, fake_tensorrt, quality="studio") as matter:
+        assert matter.frame_graph(frame, "red") is None
+    with Matter(built(tiny, fake_tensorrt, batch=2), backend="tensorrt-rtx") as matter:
+        assert matter.frame_graph(frame, "red") is None
+    with Matter(engine_path, backend="onnxruntime") as matter:
+        assert matter.frame_graph(frame, "red") is None
+
+
+@pytest.mark.parametrize("background", ["green", "blur"])
+def test_a_video_by_way_of_the_graph(
+    tiny: Any, fake_tensorrt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, background: str
+) -> None:
+    source = tmp_path / "in.mp4"
+    write_clip(source, [picture_of(number // 4, (72, 128, 3)) for number in range(9)])
+    graphs = []
+    make = Matter.frame_graph
+
+    def noted(matter: Matter, *arguments: Any) -> Any:
+        graphs.append(make(matter, *arguments))
+        return graphs[-1]
+
+    with opened(tiny, fake_tensorrt) as matter:
+        monkeypatch.setattr(Matter, "frame_graph", noted)
+        report = matte_video(matter, source, tmp_path / "graph.mp4", background=background)
+        monkeypatch.setattr(Matter, "frame_graph", lambda *_: None)
+        other = matte_video(matter, source, tmp_path / "stages.mp4", background=background)
+    assert (len(graphs), graphs[0] is None) == (1, background == "blur")
+    assert report.frames == other.frames == 9
+    assert (tmp_path / "graph.mp4").read_bytes() == (tmp_path / "stages.mp4").read_bytes()
