@@ -64,10 +64,13 @@ def test_batches_and_streams_equal_one_by_one(tmp_path: Path, batch: int) -> Non
     frames = [smooth_frame(seed=seed) for seed in range(3)]
     path = Tiny(tmp_path).build(sizes=SIZES, batch=batch)
     clip = write_clip(tmp_path / "clip.mp4", frames)
-    with Matter(path, hybrid=THIRD_AND_HALF, guided=False, **OPTIONS) as matter:
+    with Matter(path, hybrid=THIRD_AND_HALF, temporal=False, **OPTIONS) as matter:
         for one, frame in zip(matter(frames), frames, strict=True):
             np.testing.assert_allclose(one.alpha, matter(frame).alpha, atol=1e-6)
         for matte in matter.stream(clip):
+            assert matte.planes is not None
+            np.testing.assert_allclose(matte.alpha, matter(matte.planes).alpha, atol=1e-6)
+        for matte in matter.stream(frames):
             np.testing.assert_allclose(matte.alpha, matter(matte.frame).alpha, atol=1e-6)
 
 
