@@ -28,6 +28,7 @@ from sdk.frames import on_gpu
 from sdk.gpu_matte import composed, uploaded
 from sdk.manifest import Manifest
 from sdk.quality import Quality
+from sdk.stages import NOT_FINITE
 
 _BGR = InputSpec(colour="bgr")
 
@@ -146,10 +147,7 @@ class FrameGraph:
         slot.frame = None
         self._slots.append(slot)
         if not slot.finite_here.all():
-            raise BackendError(
-                "the network's alpha holds NaN or infinity, expected 0..1; "
-                "build the engine again without --fp16, or take another backend"
-            )
+            raise BackendError(NOT_FINITE)
         planes = slot.leaving if self._leave else slot.pictures
         return replace(self._out, planes=planes) if isinstance(self._out, YUV) else planes[0]
 

@@ -1,4 +1,4 @@
-"""How long each stage of a stream takes, how old its mattes are, and what was left out."""
+"""How long each stage of a stream or video takes, how old its mattes are, and what was left out."""
 
 from __future__ import annotations
 
@@ -67,6 +67,7 @@ class Meter:
         self._lock = threading.Lock()
         self._times: dict[str, deque[float]] = {}
         self._counts: dict[str, int] = {}
+        self._totals: dict[str, float] = {}
         self._done: deque[float] = deque(maxlen=_KEPT)
 
     @contextmanager
@@ -83,6 +84,12 @@ class Meter:
         with self._lock:
             self._times.setdefault(stage, deque(maxlen=_KEPT)).append(seconds)
             self._counts[stage] = self._counts.get(stage, 0) + 1
+            self._totals[stage] = self._totals.get(stage, 0.0) + seconds
+
+    def total(self, stage: str) -> float:
+        """Seconds of a stage in all, of all its threads together."""
+        with self._lock:
+            return self._totals.get(stage, 0.0)
 
     def handed_out(self, latency: float) -> None:
         """Count a matte whose frame came ``latency`` seconds ago."""

@@ -19,21 +19,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 
-from sdk.errors import BackendError, FrameError, VideoError
+from sdk.errors import FrameError, VideoError
+from sdk.stages import check_streamable, filtered, inferred, prepared
 from sdk.statistics import Meter, Stats
-from sdk.temporal import TemporalFilter
 
 if TYPE_CHECKING:
     from sdk.matte import Matte
 
 T = TypeVar("T")
-R = TypeVar("R")
 log = logging.getLogger("matter")
 
 
@@ -130,55 +128,9 @@ class Ahead(Generic[T]):
         self.close()
 
 
-def in_order(work: Callable[[T], R], items: Iterable[T], workers: int) -> Generator[R, None, None]:
-    """``work`` of each item, in their order; so many are at work at once."""
-    if workers == 1:
-        yield from map(work, items)
-        return
-    with ThreadPoolExecutor(workers, thread_name_prefix="matter-lane") as pool:
-        begun: deque[Future[R]] = deque()
-        try:
-            for item in items:
-                begun.append(pool.submit(work, item))
-                if len(begun) == workers:
-                    yield begun.popleft().result()
-            while begun:
-                yield begun.popleft().result()
-        finally:
-            for future in begun:
-                future.cancel()
-
-
-def checked(alpha: np.ndarray) -> np.ndarray:
-    """``alpha`` unchanged; BackendError if the network answered NaN or infinity.
-
-    It is looked at before upsampling, where it is small: a broken matte must never be shown,
-    since over a background NaN may let the room through.
-    """
-    if not np.isfinite(alpha).all():
-        raise BackendError(
-            "the network's alpha holds NaN or infinity, expected 0..1; "
-            "build the engine again without --fp16, or take another backend"
-        )
-    return alpha
-
-
-def check_streamable(matter: Any) -> None:
-    """Raise what ``matter`` itself says against a video: no trimaps, or no plate."""
-    check = getattr(matter, "check_streamable", None)  # not all that stands in for a Matter has it
-    if check is not None:
-        check()
-
-
 class _Arrived(NamedTuple):
-    frame: Any
+    image: Any
     stamp: float  # when it came
-
-
-class _Inferred(NamedTuple):
-    frame: Any
-    stamp: float
-    alpha: np.ndarray
 
 
 class Stream(Iterator["Matte"]):
@@ -200,11 +152,8 @@ class Stream(Iterator["Matte"]):
         lookahead: int | None = None,
     ) -> None:
         check_streamable(matter)
-        quality = getattr(matter, "quality", None)  # as above
-        if temporal is None:
-            temporal = quality is not None and quality.temporal
-        if lookahead is None:
-            lookahead = 0 if live or quality is None else quality.lookahead
+        if lookahead is None and live:
+            lookahead = 0
         self._matter = matter
         self._timeout = timeout
         self._first = True
@@ -222,15 +171,12 @@ class Stream(Iterator["Matte"]):
         )
         # Between a frame and its matte there is always a turn of the network. A file's next frame
         # is prepared during it; a live one is not, since a newer one may come.
-        frames = _prepared(matter, self._frames, self._meter)
+        frames = prepared(matter, self._frames, self._meter)
         self._tensors = None if live else Ahead(frames, depth=1)
         # A live matte must not wait for the ones before it: one at a time.
         lanes = 1 if live else getattr(matter, "lanes", 1)
-        alphas: Iterator[_Inferred] = in_order(
-            _alpha(matter, self._meter), self._tensors or frames, lanes
-        )
-        if temporal:
-            alphas = _filtered(matter, alphas, lookahead, self._again)
+        alphas = inferred(matter, self._tensors or frames, self._meter, lanes)
+        alphas = filtered(matter, alphas, temporal=temporal, lookahead=lookahead, again=self._again)
         # One matte ahead: the network works while the caller shows the last one, yet what is
         # shown is never older than one turn of the caller's loop.
         self._mattes = Ahead(alphas, depth=1)
@@ -266,7 +212,7 @@ class Stream(Iterator["Matte"]):
         if patience is not None and self._first:
             patience = max(patience, 20.0)
         try:
-            item = self._mattes.get(patience)
+            item, alpha = self._mattes.get(patience)
         except TimeoutError as error:
             self._hung = True
             self.close()
@@ -280,7 +226,7 @@ class Stream(Iterator["Matte"]):
         self._first = False
         self._stamp = item.stamp
         with self._meter("finish"):
-            matte = self._matter.finish(item.frame, item.alpha)
+            matte = self._matter.finish(item.image, alpha)
         self._meter.handed_out(self.latency)
         return cast("Matte", matte)
 
@@ -328,42 +274,6 @@ def _arriving(frames: Iterable[Any], meter: Meter) -> Iterator[_Arrived]:
 
 
 _END = object()
-
-
-def _prepared(
-    matter: Any, frames: Iterable[_Arrived], meter: Meter
-) -> Iterator[tuple[_Arrived, Any]]:
-    for arrived in frames:
-        with meter("preprocess"):
-            tensor = matter.prepare(arrived.frame)
-        yield arrived, tensor
-
-
-def _alpha(matter: Any, meter: Meter) -> Callable[[tuple[_Arrived, Any]], _Inferred]:
-    def infer(prepared: tuple[_Arrived, Any]) -> _Inferred:
-        arrived, tensor = prepared
-        with meter("network"):
-            alpha = checked(matter.infer(tensor))
-        return _Inferred(*arrived, alpha)
-
-    return infer
-
-
-def _filtered(
-    matter: Any, items: Iterable[_Inferred], lookahead: int, again: threading.Event
-) -> Iterator[_Inferred]:
-    steady: TemporalFilter[_Inferred] = TemporalFilter(lookahead)
-    plate = getattr(matter, "plate", None)
-    for item in items:
-        newer = getattr(matter, "plate", None)
-        if again.is_set() or newer is not plate:
-            again.clear()
-            steady.reset()
-            plate = newer
-        for ready, alpha in steady.push(item, item.frame, item.alpha):
-            yield ready._replace(alpha=alpha)
-    for ready, alpha in steady.flush():
-        yield ready._replace(alpha=alpha)
 
 
 def stream(

@@ -14,7 +14,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -26,8 +25,9 @@ from kernels import YUV
 from sdk.background import Background, cover, cover_planes, planes_like
 from sdk.errors import BackgroundError, VideoError
 from sdk.frames import picture
-from sdk.stream import Ahead, check_streamable, checked, in_order
-from sdk.temporal import TemporalFilter
+from sdk.stages import check_streamable, filtered, inferred, prepared
+from sdk.statistics import Meter
+from sdk.stream import Ahead
 from sdk.video_reader import TimedFrame, VideoReader
 from sdk.video_writer import VideoWriter, check_output, is_sequence
 
@@ -230,29 +230,6 @@ def _whole(reader: VideoReader) -> Iterator[TimedFrame]:
         yield from reader.timed()
 
 
-class _Clock:
-    """Seconds at work per stage, of all its threads together."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.seconds = dict.fromkeys(STAGES, 0.0)
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - begin
-            with self._lock:
-                self.seconds[stage] += spent
-
-
-class _Matted(NamedTuple):
-    timed: TimedFrame
-    alpha: np.ndarray
-
-
 class _Composite(NamedTuple):
     timed: TimedFrame
     picture: Any
@@ -298,7 +275,7 @@ def matte_video(
     """
     check_streamable(matter)
     check_output(output, alpha=alpha, inputs=[source, background])
-    clock = _Clock()
+    meter = Meter()
     # A sequence of pictures takes BGR alone, and so may what stands in for a Matter.
     planes = not alpha and getattr(matter, "takes_planes", False) and not is_sequence(output)
     gpu = _gpu_of(matter) if hardware else None
@@ -310,19 +287,19 @@ def matte_video(
             crf=crf, preset=preset, pixel_aspect=reader.pixel_aspect, colours=reader.colours,
             audio_from=source if audio and reader.has_audio and not reader.is_address else None,
         )  # fmt: skip
-        decoded = Ahead(_decode(reader, clock), depth=3)
+        decoded = Ahead(_decode(reader, meter), depth=3)
         stages: list[Ahead[Any]] = []  # between decoding and writing
         if behind is not None and graph is not None:
-            pictures = _launched(matter, graph, decoded, behind, clock)
+            pictures = _launched(matter, graph, decoded, behind, meter)
         else:
-            stages.append(Ahead(_prepare(matter, decoded, clock), depth=1))
-            alphas = in_order(_infer(matter, clock), stages[0], getattr(matter, "lanes", 1))
-            stages.append(Ahead(_filter(matter, alphas), depth=2))
-            pictures = _composited(matter, stages[1], behind, clock)
+            stages.append(Ahead(prepared(matter, decoded, meter), depth=1))
+            alphas = inferred(matter, stages[0], meter, getattr(matter, "lanes", 1))
+            stages.append(Ahead(filtered(matter, alphas), depth=2))
+            pictures = _composited(matter, stages[1], behind, meter)
         # Encoding has its thread too: an interrupt hits the calling thread alone, and never
         # between a frame's encoding and its way into the file.
         stopped = threading.Event()
-        written = Ahead(_write(pictures, writer, clock, stopped), depth=2)
+        written = Ahead(_write(pictures, writer, meter, stopped), depth=2)
 
         def stop() -> None:
             stopped.set()
@@ -333,9 +310,10 @@ def matte_video(
             written.close(timeout=None)
 
         def report(*, interrupted: bool = False) -> VideoReport:
+            spent = {stage: meter.total(stage) for stage in STAGES}
             return VideoReport(
                 Path(output), writer.frames, time.perf_counter() - begin, reader.size,
-                clock.seconds, reader.truncated, interrupted, tuple(writer.notes),
+                spent, reader.truncated, interrupted, tuple(writer.notes),
             )  # fmt: skip
 
         begin = time.perf_counter()
@@ -357,47 +335,14 @@ def matte_video(
                 behind.close()
 
 
-def _decode(reader: VideoReader, clock: _Clock) -> Iterator[TimedFrame]:
+def _decode(reader: VideoReader, meter: Meter) -> Iterator[TimedFrame]:
     frames = reader.timed()
     while True:
-        with clock("decode"):
+        with meter("decode"):
             timed = next(frames, None)
         if timed is None:
             return
         yield timed
-
-
-def _prepare(
-    matter: Any, frames: Ahead[TimedFrame], clock: _Clock
-) -> Iterator[tuple[TimedFrame, Any]]:
-    for timed in frames:
-        with clock("preprocess"):
-            tensor = matter.prepare(timed.image)
-        yield timed, tensor
-
-
-def _infer(matter: Any, clock: _Clock) -> Callable[[tuple[TimedFrame, Any]], _Matted]:
-    def infer(prepared: tuple[TimedFrame, Any]) -> _Matted:
-        timed, tensor = prepared
-        with clock("network"):
-            alpha = checked(matter.infer(tensor))
-        return _Matted(timed, alpha)
-
-    return infer
-
-
-def _filter(matter: Any, frames: Iterator[_Matted]) -> Iterator[_Matted]:
-    """The mattes over time, if the matter's quality says so."""
-    quality = getattr(matter, "quality", None)  # not all that stands in for a Matter has it
-    if quality is None or not quality.temporal:
-        yield from frames
-        return
-    steady: TemporalFilter[TimedFrame] = TemporalFilter(quality.lookahead)
-    for timed, alpha in frames:
-        for item in steady.push(timed, timed.image, alpha):
-            yield _Matted(*item)
-    for item in steady.flush():
-        yield _Matted(*item)
 
 
 def _gpu_of(matter: Any) -> int | None:
@@ -413,14 +358,14 @@ def _graph(matter: Any, frame: Any, behind: Background) -> FrameGraph | None:
 
 
 def _launched(
-    matter: Any, graph: FrameGraph, frames: Iterable[TimedFrame], behind: Background, clock: _Clock
+    matter: Any, graph: FrameGraph, frames: Iterable[TimedFrame], behind: Background, meter: Meter
 ) -> Iterator[_Composite]:
     """Composites by way of a CUDA graph: while one is handed on, the next is being made."""
     submitted: deque[TimedFrame] = deque()
 
     def finished() -> _Composite:
         timed = submitted.popleft()
-        with clock("network"):
+        with meter("network"):
             return _Composite(timed, graph.result())
 
     try:
@@ -429,7 +374,7 @@ def _launched(
                 while submitted:
                     yield finished()
                 graph = cast("FrameGraph", _graph(matter, timed.image, behind))
-            with clock("preprocess"):
+            with meter("preprocess"):
                 graph.submit(timed.image)
             submitted.append(timed)
             if graph.waiting == graph.DEPTH:
@@ -441,10 +386,13 @@ def _launched(
 
 
 def _composited(
-    matter: Any, frames: Iterable[_Matted], behind: Background | None, clock: _Clock
+    matter: Any,
+    frames: Iterable[tuple[TimedFrame, np.ndarray]],
+    behind: Background | None,
+    meter: Meter,
 ) -> Iterator[_Composite]:
     for index, (timed, alpha) in enumerate(frames):
-        with clock("composite"):
+        with meter("composite"):
             matte = matter.finish(timed.image, alpha)
             if behind is None:
                 made = matte.cutout()
@@ -455,12 +403,12 @@ def _composited(
 
 
 def _write(
-    pictures: Iterable[_Composite], writer: VideoWriter, clock: _Clock, stopped: threading.Event
+    pictures: Iterable[_Composite], writer: VideoWriter, meter: Meter, stopped: threading.Event
 ) -> Iterator[int]:
     for count, (timed, composite) in enumerate(pictures, 1):
-        with clock("encode"):
+        with meter("encode"):
             writer.write(composite, timed.pts, timed.duration)
         yield count
     if not stopped.is_set():
-        with clock("encode"):
+        with meter("encode"):
             writer.finish()

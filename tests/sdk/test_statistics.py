@@ -23,6 +23,8 @@ def test_the_newest_are_kept_and_all_are_counted() -> None:
         meter.add("network", 1.0 if at < 2 * statistics._KEPT else 2.0)
         meter.handed_out(0.5)
     stats = meter.stats(dropped=4)
+    assert meter.total("network") == 4 * statistics._KEPT  # two parts of 1 s, one of 2 s
+    assert meter.total("capture") == 0
     assert stats.stages["network"] == Times(2000, 2000, 2000, 3 * statistics._KEPT)
     assert (stats.frames, stats.dropped) == (3 * statistics._KEPT, 4)
     assert stats.latency is not None
