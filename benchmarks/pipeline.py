@@ -26,6 +26,7 @@ from typing import Any
 from benchmarks import machine, scenes, subjects, tables
 from benchmarks.subjects import NETWORK, NETWORKS, ByHand, Subject, runtimes
 from benchmarks.timing import Statistics, interleave, statistics_of
+from sdk.quality import ARITHMETIC
 
 OURS = "Matter"
 QUALITIES = ("live", "balanced", "studio")
@@ -70,13 +71,13 @@ def network_contest(shown: Subject, threads: int, budget: float, *, compiled: bo
             name: functools.partial(lambda run: hand.fuse(run(image)), run)
             for name, run in runtimes(shown, threads, compiled=compiled).items()
         }
-        for name, arithmetic in _arithmetic().items():
+        for arithmetic in ARITHMETIC:
             matter = opened.enter_context(
                 Matter(shown.engine, threads=threads, device="cpu", arithmetic=arithmetic)
             )
-            calls[f"{OURS} {name}"] = functools.partial(matter.infer, image)
+            calls[f"{OURS} {arithmetic}"] = functools.partial(matter.infer, image)
             bare = matter._network.load(matter.size)
-            calls[f"bare {name} ({matter.backend})"] = functools.partial(bare.run, image)
+            calls[f"bare {arithmetic} ({matter.backend})"] = functools.partial(bare.run, image)
         reference = calls["PyTorch eager"]()
         contest = Contest("network", shown.name, f"{NETWORK[0]}×{NETWORK[1]}", threads)
         for name, call in calls.items():
@@ -188,11 +189,6 @@ def file_run(shown: Subject, size: str, quality: str, lanes: int, frames: int, t
     }
     fps = statistics_of([report.fps for report in reports])
     return Video(shown.name, size, quality, lanes, fps, stages)
-
-
-def _arithmetic() -> dict[str, str]:
-    """What ``Matter`` is asked to compute in → the word for it in a table."""
-    return {name: name for name in ("float32", "measured", "fastest")}
 
 
 def overhead(contest: Contest) -> Iterator[tuple[str, float]]:

@@ -25,8 +25,9 @@ from sdk.backends.tensorrt import Lane, TensorRt
 from sdk.background import Background, ColourBackground, ImageBackground
 from sdk.errors import BackendError, FrameError
 from sdk.frames import on_gpu
-from sdk.gpu_matte import composed, uploaded
+from sdk.gpu_matte import uploaded
 from sdk.manifest import Manifest
+from sdk.matte import composed
 from sdk.quality import Quality
 from sdk.stages import NOT_FINITE
 
@@ -183,15 +184,8 @@ class FrameGraph:
         for _ in range(2):  # compiles and uploads what it needs
             self._work()
         self._main.synchronize()
-        if not self._lane.capturable():
-            return None
-        self._main.begin_capture()
-        try:
-            with keeping(self._kept):
-                self._work()
-        finally:
-            graph = self._main.end_capture()
-        return graph
+        with keeping(self._kept):
+            return self._lane.recorded(self._work)
 
     def _work(self) -> None:
         """All between the copies, on the main stream, from and to buffers that stay."""

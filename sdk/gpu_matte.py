@@ -12,9 +12,9 @@ from typing import Any
 
 import cupy
 
-from kernels import YUV, alpha_blend, composite, foreground
+from kernels import YUV, composite
 from sdk.frames import host, on_gpu, picture
-from sdk.matte import open_background
+from sdk.matte import composed, open_background
 
 
 class GpuMatte:
@@ -102,26 +102,6 @@ class GpuMatte:
         return composed(
             subject, behind, self._small, guided=self._guided, clean=clean, planar=planar
         )
-
-
-def composed(
-    subject: Any,
-    behind: Any,
-    alpha: Any,
-    *,
-    guided: bool,
-    clean: bool,
-    planar: bool,
-    out: Any = None,
-) -> Any:
-    """Subject over ``behind`` by an alpha of its size or another's, all on the GPU: what
-    ``Matte.over`` makes, in ``out`` if that is given. ``planar``: the frame came in planes."""
-    same = tuple(alpha.shape) == tuple(subject.shape[:2])
-    if not same or (clean and planar):
-        return composite(subject, behind, alpha, guided=guided and not same, clean=clean, out=out)
-    if clean:
-        subject = foreground(subject, alpha)
-    return alpha_blend(subject, behind, alpha, out=out)
 
 
 def uploaded(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -160,18 +161,44 @@ class Matte:
 
     def _composed(self, subject: Any, behind: Any, clean: bool | None) -> Any:
         """Subject over ``behind``, by alpha as it is: enlarged on the way if it is small."""
-        clean = self._clean if clean is None else clean
-        if self._small.shape != self._given.shape[:2]:
-            return composite(subject, behind, self._small, guided=self._guided, clean=clean)
-        if clean and self.planes is None:
-            subject = self.foreground()
-        elif clean:
-            return composite(subject, behind, self._small, guided=False, clean=True)
-        return alpha_blend(subject, behind, self._small)
+        return composed(
+            subject,
+            behind,
+            self._small,
+            guided=self._guided,
+            clean=self._clean if clean is None else clean,
+            planar=self.planes is not None,
+            estimate=self.foreground,
+        )
 
     @functools.cached_property
     def _foreground(self) -> Image:
         return cast(Image, foreground(self._colours(), self.alpha))
+
+
+def composed(
+    subject: Any,
+    behind: Any,
+    alpha: Any,
+    *,
+    guided: bool,
+    clean: bool,
+    planar: bool,
+    estimate: Callable[[], Any] | None = None,
+    out: Any = None,
+) -> Any:
+    """Subject over ``behind`` by an alpha of its size or another's, all in one place: the CPU's
+    memory or a GPU's.
+
+    ``planar``: the frame came in planes. ``estimate`` gives the subject's own colours where they
+    may be known already. The result is in ``out`` if that is given.
+    """
+    same = tuple(alpha.shape) == tuple(subject.shape[:2])
+    if not same or (clean and planar):
+        return composite(subject, behind, alpha, guided=guided and not same, clean=clean, out=out)
+    if clean:
+        subject = foreground(subject, alpha) if estimate is None else estimate()
+    return alpha_blend(subject, behind, alpha, out=out)
 
 
 def _three_channels(frame: Image) -> Image:

@@ -60,9 +60,9 @@ class Matter:
     ``plate``: for a network that compares each frame with the empty place (gfm-plate), a photograph
     of it: the path of a picture, or an array as a frame. See the attribute ``plate``.
 
-    Safe to call from several threads: the network runs one batch at a time, everything else side by
-    side. A context manager; ``close`` releases the network and the file. Trimaps, plates, the
-    hybrid test and parts of an engine have not run on a GPU yet.
+    Safe to call from several threads: the network runs one batch in each lane at a time, everything
+    else side by side. A context manager; ``close`` releases the network and the file. Trimaps,
+    plates, the hybrid test and parts of an engine have not run on a GPU yet.
 
     Raises:
         EngineError: for an engine that is missing, damaged, foreign or from the future, a
@@ -181,7 +181,7 @@ class Matter:
         """Second stage: the alpha at the network's size, float32 h×w in 0..1, a fresh array.
 
         It lies where the frame lay, in the CPU's memory or (a CuPy array) in a GPU's.
-        ``prepared`` is what ``prepare`` gave. Each network runs under a lock of its own.
+        ``prepared`` is what ``prepare`` gave. It waits for a lane of the network.
         """
         self._check_open()
         self._pass.check(prepared)

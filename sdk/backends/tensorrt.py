@@ -25,7 +25,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -262,14 +262,7 @@ class Lane:
     def capture(self) -> None:
         """Make the CUDA graph that ``run`` replays, where that can be."""
         self.settle()
-        if not self.capturable():
-            return
-        with self.stream:
-            self.stream.begin_capture()
-            try:
-                self.enqueue()
-            finally:
-                self._graph = self.stream.end_capture()
+        self._graph = self.recorded(self.enqueue)
 
     def settle(self) -> None:
         """Run the network twice: first runs allocate and, with RTX, compile kernels, which no
@@ -278,10 +271,19 @@ class Lane:
             self.enqueue()
         self.stream.synchronize()
 
-    def capturable(self) -> bool:
-        """Whether the network, after ``settle``, may be part of a CUDA graph."""
+    def recorded(self, work: Callable[[], None]) -> Any:
+        """A CUDA graph of ``work`` on ``stream``, the network's part in it settled; None where that
+        cannot be captured."""
         asked = getattr(self._context, "is_stream_capturable", None)  # the full TensorRT has none
-        return asked is None or bool(asked(self.stream.ptr))
+        if asked is not None and not asked(self.stream.ptr):
+            return None
+        with self.stream:
+            self.stream.begin_capture()
+            try:
+                work()
+            finally:
+                graph = self.stream.end_capture()
+        return graph
 
     def enqueue(self) -> None:
         """Start the network on ``stream``, from ``inputs`` to ``heads``.
