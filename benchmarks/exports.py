@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -243,11 +242,7 @@ def report(cases: Sequence[Case], size: Size, output: Path, command: str) -> lis
     for case, row in zip(cases, rows, strict=True):
         table += f"\n\n{case} failed: {row.failed}" if row.failed else ""
     print(table)
-    output.mkdir(parents=True, exist_ok=True)
     cores = f"{facts['cpu']}, {facts['cores']} cores"
     markdown = f"# Exports\n\n`{command}` at {size[0]}×{size[1]}, {cores}, {facts['date'][:10]}\n\n"
-    paths = [output / "exports.md", output / "exports.json"]
-    paths[0].write_text(f"{markdown}{table}\n\n{NOTES}", encoding="utf-8")
     everything = {"machine": facts, "size": size, "rows": [asdict(row) for row in rows]}
-    paths[1].write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
-    return paths
+    return tables.write(output, "exports", f"{markdown}{table}\n\n{NOTES}", everything)

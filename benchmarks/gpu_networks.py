@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -224,13 +223,9 @@ def report(budget: float, output: Path, command: str) -> list[Path]:
         )
     )
     print(text)
-    output.mkdir(parents=True, exist_ok=True)
     kind = machine.kind(facts["cpu"], facts["cores"], facts["gpu"])
-    paths = [output / f"gpu-{kind}.{ending}" for ending in ("md", "json")]
-    paths[0].write_text(text, encoding="utf-8")
     data = {"machine": facts, "rows": [asdict(row) for row in rows]}
-    paths[1].write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    return paths
+    return tables.write(output, f"gpu-{kind}", text, data)
 
 
 def _text(size: tuple[int, int]) -> str:

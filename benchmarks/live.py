@@ -8,7 +8,6 @@ it is compared with that of the picture that the matte holds. Other processes ta
 from __future__ import annotations
 
 import contextlib
-import json
 import subprocess
 import sys
 import threading
@@ -216,8 +215,5 @@ def report(
         f"the start and at the end.\n\n{shown}\n"
     )
     print(text)
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "live.md").write_text(text, encoding="utf-8")
     data = facts | {"seconds": seconds, "results": [asdict(result) for result in results]}
-    (output / "live.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    return [output / "live.md", output / "live.json"]
+    return tables.write(output, "live", text, data)

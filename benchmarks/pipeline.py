@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import sys
 import tempfile
 import time
@@ -359,18 +358,14 @@ def report(
         parts += [f"## Since {old['machine']['date']}", changes(old, contests, videos)]
     text = "\n\n".join(parts) + "\n"
     print(text)
-    output.mkdir(parents=True, exist_ok=True)
-    kind = machine.kind(facts["cpu"], facts["cores"])
-    paths = [output / f"pipeline-{kind}.{ending}" for ending in ("md", "json")]
-    paths[0].write_text(text, encoding="utf-8")
     data = {
         "machine": facts,
         "contests": [asdict(contest) for contest in contests],
         "videos": [asdict(video) for video in videos],
         "memory": memory,
     }
-    paths[1].write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    return paths
+    kind = machine.kind(facts["cpu"], facts["cores"])
+    return tables.write(output, f"pipeline-{kind}", text, data)
 
 
 def _say(text: str) -> None:

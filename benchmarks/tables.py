@@ -1,8 +1,11 @@
-"""Tables of Markdown."""
+"""Tables of Markdown, and the files that they go into."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 
 def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -14,3 +17,12 @@ def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     return "\n".join([line(head), rule, *(line(cells) for cells in lines)])
+
+
+def write(folder: Path, stem: str, text: str, data: Mapping[str, Any]) -> list[Path]:
+    """A page and its data, ``stem.md`` and ``stem.json``; returns both paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{stem}.{ending}" for ending in ("md", "json")]
+    paths[0].write_text(text, encoding="utf-8")
+    paths[1].write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    return paths

@@ -6,11 +6,9 @@ on synthetic clips whose alpha is known (``benchmarks.clips``), at the network's
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -105,15 +103,11 @@ def report(engine: Path, output: Path, command: str) -> list[Path]:
     ]
     shown = tables.table(head, lines)
     print(shown)
-    output.mkdir(parents=True, exist_ok=True)
-    page = output / "temporal.md"
-    page.write_text(
+    text = (
         f"# Mattes over time\n\n`{command}`, {facts['date']}, {facts['cpu']}.\n\n"
         f"{engine.name}, {len(SEEDS)} clips of 48 frames of each motion: the subject sways by "
         f"{SWAYS['slow']:g} or {SWAYS['fast']:g} pixels of 512 to either side, before a still "
-        f"background, with camera noise of 2 levels.\n\n{shown}\n\n{NOTES}",
-        encoding="utf-8",
+        f"background, with camera noise of 2 levels.\n\n{shown}\n\n{NOTES}"
     )
-    data: dict[str, Any] = facts | {"rows": [asdict(row) for row in rows]}
-    (output / "temporal.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    return [page, output / "temporal.json"]
+    data = facts | {"rows": [asdict(row) for row in rows]}
+    return tables.write(output, "temporal", text, data)

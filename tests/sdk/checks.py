@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,11 @@ def every_stream_is_refused(matter: Matter, message: str, folder: Path) -> None:
         matte_video(matter, "no.mp4", folder / "out.mp4")
 
 
+def close(found: Any, expected: Any) -> None:
+    """Equal but for the rounding of float32."""
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 def closes_while_others_call(
     matter: Matter, frame: NDArray[np.uint8], expected: NDArray[Any], calls: int
 ) -> None:
@@ -55,7 +61,24 @@ def closes_while_others_call(
         matter.close()
         for job in jobs:
             for alpha in job.result():
-                np.testing.assert_allclose(alpha, expected, atol=1e-6)
+                close(alpha, expected)
+
+
+def lanes_keep_apart(
+    matter: Matter,
+    frames: Sequence[NDArray[np.uint8]],
+    expected: Sequence[NDArray[Any]],
+    calls: int,
+    compare: Callable[[Any, Any], None] = close,
+) -> None:
+    """Each frame so often from a thread of its own, all at once, gives its own alpha."""
+    with ThreadPoolExecutor(len(frames)) as pool:
+        work = [
+            pool.submit(lambda f=frame: [matter(f).alpha for _ in range(calls)]) for frame in frames
+        ]
+        for alpha, job in zip(expected, work, strict=True):
+            for found in job.result():
+                compare(found, alpha)
 
 
 def smooth_frame(size: tuple[int, int], seed: int = 0) -> NDArray[np.uint8]:

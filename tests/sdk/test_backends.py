@@ -6,7 +6,6 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from sdk.engine import EngineFile
 from sdk.errors import BackendError, EngineError
 from sdk.manifest import Head, Int8Graph, Measured, ModelEntry, PlanEntry, Timing
 from tests.sdk import tiny_sim
+from tests.sdk.checks import lanes_keep_apart
 
 INSTALLED = ["onnxruntime"]
 try:
@@ -754,14 +754,7 @@ def test_lanes_run_at_once_and_keep_apart(tiny: Any, name: str) -> None:
     with Matter(tiny.build(), backend=name, threads=2, lanes=2) as matter:
         assert matter.lanes == 2
         assert "2 threads in 2 lanes" in matter.runtime
-        with ThreadPoolExecutor(8) as pool:
-            work = [
-                pool.submit(lambda f=frame: [matter(f).alpha for _ in range(30)])
-                for frame in frames
-            ]
-            for frame, job in zip(frames, work, strict=True):
-                for alpha in job.result():
-                    np.testing.assert_allclose(alpha, tiny.alpha(frame), atol=1e-6)
+        lanes_keep_apart(matter, frames, [tiny.alpha(frame) for frame in frames], calls=30)
 
 
 def test_a_number_of_lanes_that_cannot_be(engine_path: Path) -> None:

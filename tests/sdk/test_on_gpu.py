@@ -9,7 +9,6 @@ The kernels' own are in tests/kernels/test_contract.py.
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from kernels import YUV
 from sdk import Matter
 from sdk.backends import runtime_cache
 from sdk.video import VideoReader, matte_video
+from tests.sdk.checks import lanes_keep_apart
 from tests.sdk.clips import write_clip
 
 pytestmark = pytest.mark.gpu
@@ -90,14 +90,7 @@ def test_lanes_at_once_keep_apart(runtime: str, engine: Path) -> None:
     with Matter(engine, backend=runtime) as matter:
         assert matter.lanes == 2
         alone = [matter(frame).alpha for frame in frames]
-        with ThreadPoolExecutor(8) as pool:
-            work = [
-                pool.submit(lambda f=frame: [matter(f).alpha for _ in range(50)])
-                for frame in frames
-            ]
-            for job, expected in zip(work, alone, strict=True):
-                for alpha in job.result():
-                    np.testing.assert_array_equal(alpha, expected)
+        lanes_keep_apart(matter, frames, alone, calls=50, compare=np.testing.assert_array_equal)
         streamed = [matte.alpha for matte in matter.stream(frames * 10)]
         assert len(streamed) == 80
 

@@ -19,6 +19,7 @@ from sdk.backends.tensorrt import TensorRt
 from sdk.engine import EngineFile
 from sdk.errors import BackendError
 from tests.sdk import fake_cuda as cuda
+from tests.sdk.checks import lanes_keep_apart
 
 SHAPES = {"image": (1, 3, 32, 64), "focus": (1, 1, 32, 64), "glance": (1, 3, 32, 64)}
 
@@ -106,14 +107,7 @@ def test_lanes_at_once_through_one_matter(tiny: Any, fake_tensorrt: Any) -> None
     frames = [np.full((32, 64, 3), 30 * number, np.uint8) for number in range(8)]
     with Matter(built(tiny, fake_tensorrt), backend="tensorrt-rtx") as matter:
         assert (matter.lanes, matter.device) == (2, "cuda:0")
-        with ThreadPoolExecutor(8) as pool:
-            work = [
-                pool.submit(lambda f=frame: [matter(f).alpha for _ in range(10)])
-                for frame in frames
-            ]
-            for frame, job in zip(frames, work, strict=True):
-                for alpha in job.result():
-                    np.testing.assert_allclose(alpha, tiny.alpha(frame), atol=1e-6)
+        lanes_keep_apart(matter, frames, [tiny.alpha(frame) for frame in frames], calls=10)
 
 
 def test_one_lane_takes_its_frame_while_the_other_computes(
