@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import (
+    aims,
     exports,
     gpu,
     gpu_networks,
@@ -138,6 +139,39 @@ def live_streams(args: argparse.Namespace) -> int:
     return 0
 
 
+def aim_table(args: argparse.Namespace) -> int:
+    """Set every aim beside the figure in the results."""
+    command = " ".join(["python -m benchmarks", *args.given])
+    print(*aims.report(args.output, command), sep="\n")
+    return 0
+
+
+def everything(args: argparse.Namespace) -> int:
+    """Run the benchmarks of speed one after the other, each in a process of its own."""
+    quick = ["--quick"] if args.quick else []
+    minutes = ["--minutes", "0.2"] if args.quick else []
+    results = ["--output", str(args.output)]
+    with tempfile.TemporaryDirectory() as folder:
+        engine = Path(folder, "gfm.engine")
+        build = ["--model", "gfm", "--fp16", "--target", "onnx", "--output", str(engine)]
+        build += ["--size", "288x512", "--size", "192x320"]
+        filmed = ["--engine", str(engine)]
+        for module, *flags in (
+            ("export.build", *build),
+            ("benchmarks", "kernels", "--threads", "1,2", *quick, *results),
+            ("benchmarks", "pipeline", *quick, *results),
+            ("benchmarks", "temporal", *filmed, *results),
+            ("benchmarks", "live", *filmed, "--streams", "1,2,4", *minutes, *results),
+            ("benchmarks", "gpu", *quick, *results),
+        ):
+            print(f"\n$ python -m {' '.join([module, *flags])}\n", flush=True)
+            status = subprocess.run([sys.executable, "-m", module, *flags], check=False).returncode
+            if status:
+                print(f"python -m {module} ended with status {status}", file=sys.stderr)
+                return status
+    return aim_table(args)
+
+
 def draw(args: argparse.Namespace) -> int:
     """Draw what `composite` makes of hair; print the table beside it."""
     picture, text = pictures.draw(args.output)
@@ -207,6 +241,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     streams.add_argument("--busy", type=int, default=machine.usable_cores(), metavar="N")
     streams.add_argument("--output", type=Path, default=RESULTS)
     streams.set_defaults(run=live_streams, given=given)
+    collected = commands.add_parser("aims", help="every aim beside the figure in the results")
+    collected.add_argument("--output", type=Path, default=RESULTS)
+    collected.set_defaults(run=aim_table, given=given)
+    every = commands.add_parser(
+        "all", help="kernels, pipeline, temporal, live (30 minutes), gpu, and the aims"
+    )
+    every.add_argument("--quick", action="store_true", help="minutes in place of two hours")
+    every.add_argument("--output", type=Path, default=RESULTS)
+    every.set_defaults(run=everything, given=given)
     compiled = commands.add_parser("resources", help="registers and spills of the CUDA kernels")
     compiled.add_argument("--output", type=Path, help="folder for resources.md")
     compiled.set_defaults(run=resource_table)

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import machine, scenes, tables
+from benchmarks import machine, plots, scenes, tables
 from sdk import Matter, MatterPool
 
 BITS = 12
@@ -98,7 +98,12 @@ def paced(size: tuple[int, int], rate: float, seconds: float) -> Iterator[NDArra
 
 @dataclass(frozen=True)
 class Result:
-    """One stream of a run. Milliseconds of latency, megabytes of memory."""
+    """One stream of a run. Milliseconds of latency, megabytes of memory.
+
+    ``p99_early`` and ``p99_late`` are of the first and the last fifth of the time, and so is the
+    memory, less the first tenth of all, in which buffers are made. ``latencies``: seconds since the
+    begin, p50 and p99 of each of up to 60 equal parts; ``memory``: seconds and megabytes.
+    """
 
     streams: int
     stream: int
@@ -109,16 +114,20 @@ class Result:
     p50: float
     p95: float
     p99: float
+    p99_early: float
+    p99_late: float
     most: float
-    memory_first: float
-    memory_last: float
+    memory_early: float
+    memory_late: float
     mismatches: int
+    latencies: tuple[tuple[float, float, float], ...]
+    memory: tuple[tuple[float, float], ...]
 
 
 def run(engine: Path, streams: int, seconds: float, busy: int) -> list[Result]:
     """So many live streams of 60 frames a second at 720p for a time, beside ``busy`` processes
     that compute for nothing; each composes its mattes over a colour."""
-    latencies: list[list[float]] = [[] for _ in range(streams)]
+    seen: list[list[tuple[float, float]]] = [[] for _ in range(streams)]  # when, how late
     stats: list[Any] = [None] * streams
     memory: list[tuple[float, float]] = []
     begin = time.monotonic()
@@ -126,7 +135,7 @@ def run(engine: Path, streams: int, seconds: float, busy: int) -> list[Result]:
     def consume(at: int, stream: Any) -> None:
         for matte in stream:
             matte.over("green")
-            latencies[at].append(stream.latency)
+            seen[at].append((time.monotonic() - begin, stream.latency))
         stats[at] = stream.stats()
 
     with (
@@ -147,33 +156,53 @@ def run(engine: Path, streams: int, seconds: float, busy: int) -> list[Result]:
             threads[0].join(min(1.0, seconds / 60))
         pool.close()
         mismatches = matter.mismatches
-        if matter.compared != sum(map(len, latencies)):
+        if matter.compared != sum(map(len, seen)):
             raise RuntimeError(f"{matter.compared} mattes were compared, others were shown")
     took = time.monotonic() - begin
-    # The first tenth, where buffers are made, is not looked at.
-    settled = [size for at, size in memory if at > took / 10]
-    results = []
-    for at, times in enumerate(latencies):
-        p50, p95, p99 = np.percentile(times, (50, 95, 99)) * 1e3
-        fifth = max(1, len(settled) // 5)
-        results.append(
-            Result(
-                streams,
-                at + 1,
-                took,
-                len(times),
-                stats[at].dropped,
-                len(times) / took,
-                float(p50),
-                float(p95),
-                float(p99),
-                1e3 * max(times),
-                float(np.median(settled[:fifth])),
-                float(np.median(settled[-fifth:])),
-                mismatches,
-            )
-        )
-    return results
+    return [
+        _result(streams, at + 1, took, found, stats[at].dropped, memory, mismatches)
+        for at, found in enumerate(seen)
+    ]
+
+
+def _result(
+    streams: int,
+    stream: int,
+    took: float,
+    seen: Sequence[tuple[float, float]],
+    dropped: int,
+    memory: Sequence[tuple[float, float]],
+    mismatches: int,
+) -> Result:
+    times, latencies = np.array(seen).T
+    latencies = 1e3 * latencies
+    p50, p95, p99 = np.percentile(latencies, (50, 95, 99))
+    settled = [size for at, size in memory if at > took / 10] or [memory[-1][1]]
+    fifth = max(1, len(settled) // 5)
+    early, late = times[0] + np.array((1, 4)) / 5 * (times[-1] - times[0])
+    parts = np.minimum(times / took * 60, 59).astype(int)
+    return Result(
+        streams,
+        stream,
+        took,
+        len(seen),
+        dropped,
+        len(seen) / took,
+        float(p50),
+        float(p95),
+        float(p99),
+        float(np.percentile(latencies[times <= early], 99)),
+        float(np.percentile(latencies[times >= late], 99)),
+        float(latencies.max()),
+        float(np.median(settled[:fifth])),
+        float(np.median(settled[-fifth:])),
+        mismatches,
+        tuple(
+            (took * part / 60, *map(float, np.percentile(latencies[parts == part], (50, 99))))
+            for part in np.unique(parts).tolist()
+        ),
+        tuple(memory),
+    )
 
 
 @contextlib.contextmanager
@@ -196,13 +225,13 @@ def report(
     results = [result for count in streams for result in run(engine, count, seconds, busy)]
     head = (
         *("streams", "stream", "shown", "frames/s", "passed over"),
-        *("ms p50", "p95", "p99", "most", "MB early", "MB late", "mismatches"),
+        *("ms p50", "p95", "p99", "p99 early", "late", "most", "MB early", "late", "mismatches"),
     )
     lines = [
         (
             *(str(r.streams), str(r.stream), str(r.frames), f"{r.fps:.1f}", str(r.dropped)),
-            *(f"{value:.0f}" for value in (r.p50, r.p95, r.p99, r.most)),
-            *(f"{r.memory_first:.0f}", f"{r.memory_last:.0f}", str(r.mismatches)),
+            *(f"{v:.0f}" for v in (r.p50, r.p95, r.p99, r.p99_early, r.p99_late, r.most)),
+            *(f"{r.memory_early:.0f}", f"{r.memory_late:.0f}", str(r.mismatches)),
         )
         for r in results
     ]
@@ -211,9 +240,12 @@ def report(
         f"# Live streams on a busy machine\n\n`{command}`, {facts['date']}, {facts['cpu']}, "
         f"{facts['cores']} cores, {busy} other processes that want a core each.\n\n{engine.name}, "
         f"sources of 60 frames a second at 1280×720 for {seconds:.0f} s; latency from a frame's "
-        f"arrival until its composite is there. Memory: the process's, a tenth of the time after "
-        f"the start and at the end.\n\n{shown}\n"
+        f"arrival until its composite is there. Memory: the process's. *Early* and *late* are the "
+        f"first and last fifth of the time, for memory after a tenth.\n\n{shown}\n"
     )
     print(text)
     data = facts | {"seconds": seconds, "results": [asdict(result) for result in results]}
-    return tables.write(output, "live", text, data)
+    paths = tables.write(output, "live", text, data)
+    picture = paths[0].with_suffix(".png")
+    plots.live(results, picture)
+    return [*paths, picture]

@@ -17,12 +17,12 @@ import functools
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, scenes, subjects, tables
+from benchmarks import machine, plots, scenes, subjects, tables
 from benchmarks.subjects import NETWORK, NETWORKS, ByHand, Subject, runtimes
 from benchmarks.timing import Statistics, interleave, statistics_of
 from sdk.quality import ARITHMETIC
@@ -51,6 +51,7 @@ class Video:
     network: str
     size: str
     quality: str
+    runtime: str
     lanes: int
     fps: Statistics
     stages: dict[str, float]
@@ -178,6 +179,7 @@ def file_run(shown: Subject, size: str, quality: str, lanes: int, frames: int, t
                 writer.write(moved.clip(0, 255).astype(np.uint8))
         with Matter(shown.engine, device="cpu", quality=quality, lanes=lanes) as matter:
             matter(first)
+            runtime = matter.runtime
             reports = []
             for _ in range(turns):
                 reports.append(matte_video(matter, source, output, background="green"))
@@ -187,7 +189,7 @@ def file_run(shown: Subject, size: str, quality: str, lanes: int, frames: int, t
         for stage in reports[0].stages
     }
     fps = statistics_of([report.fps for report in reports])
-    return Video(shown.name, size, quality, lanes, fps, stages)
+    return Video(shown.name, size, quality, runtime, lanes, fps, stages)
 
 
 def overhead(contest: Contest) -> Iterator[tuple[str, float]]:
@@ -219,17 +221,28 @@ def table_of(contest: Contest) -> str:
 def videos_table(videos: Sequence[Video]) -> str:
     """Frame rates and stages of files."""
     stages = list(videos[0].stages)
-    head = ("network", "size", "quality", "lanes", "frames/s", *(f"{stage} ms" for stage in stages))
+    head = ("network", "size", "quality", "runtime", "frames/s", *(f"{s} ms" for s in stages))
     lines = [
         (
             video.network,
             video.size,
             video.quality,
-            str(video.lanes),
+            video.runtime,
             f"{video.fps.median:.1f} ({video.fps.minimum:.1f} at least)",
             *(f"{video.stages[stage]:.1f}" for stage in stages),
         )
         for video in videos
+    ]
+    return tables.table(head, lines)
+
+
+def precision_table(checks: Mapping[str, Sequence[dict[str, Any]]]) -> str:
+    """How far each artefact's matte is from PyTorch's on the verification pictures."""
+    head = ("network", "artefact", "arithmetic", "SAD", "of alpha")
+    lines = [
+        (name, c["artefact"], c["precision"], f"{c['sad']:.3g}", f"{c['share']:.2%}")
+        for name, found in checks.items()
+        for c in found
     ]
     return tables.table(head, lines)
 
@@ -286,34 +299,54 @@ def soak(shown: Subject, frames: int = 10_000) -> tuple[float, float]:
     return sizes[0], sizes[1]
 
 
-def run(
-    names: Sequence[str], threads: Sequence[int], budget: float, *, compiled: bool
-) -> tuple[list[Contest], list[Video], dict[str, tuple[float, float]]]:
+def verified(shown: Subject) -> list[dict[str, Any]]:
+    """What the build said of the engine's artefacts, as the manifest has it."""
+    from sdk.engine import EngineFile
+
+    with contextlib.closing(EngineFile.open(shown.engine)) as engine:
+        checks = engine.manifest.verification
+    return [
+        {"artefact": c.artefact, "precision": c.precision, "sad": c.sad, "share": c.share}
+        for c in checks
+        if c.share is not None
+    ]
+
+
+@dataclass
+class Run:
+    """All that one run measured. ``memory``: of a network, megabytes early and late."""
+
+    contests: list[Contest] = field(default_factory=list)
+    videos: list[Video] = field(default_factory=list)
+    memory: dict[str, tuple[float, float]] = field(default_factory=dict)
+    verified: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+def run(names: Sequence[str], threads: Sequence[int], budget: float, *, compiled: bool) -> Run:
     """Everything for some networks, with progress on stderr; memory is the first one's."""
-    contests: list[Contest] = []
-    videos: list[Video] = []
-    memory: dict[str, tuple[float, float]] = {}
+    done = Run()
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             _say(f"building {name}")
             shown = subjects.subject(name, NETWORK, Path(folder))
+            done.verified[name] = verified(shown)
             for count in threads:
                 _say(f"{name}, network, {count} thread(s)")
-                contests.append(network_contest(shown, count, budget, compiled=compiled))
+                done.contests.append(network_contest(shown, count, budget, compiled=compiled))
                 for size in ("720p", "1080p"):
                     _say(f"{name}, {size} frames, {count} thread(s)")
-                    contests.append(frame_contest(shown, size, count, budget, compiled=compiled))
+                    whole = frame_contest(shown, size, count, budget, compiled=compiled)
                     turns = max(1, round(budget / 4))
-                    contests.append(stream_contest(shown, size, count, turns))
+                    done.contests += [whole, stream_contest(shown, size, count, turns)]
             lanes = machine.usable_cores()
             for size in ("720p", "1080p"):
                 for quality in ("live", "balanced"):
                     _say(f"{name}, {size} files, {quality}")
-                    videos.append(file_run(shown, size, quality, lanes, 240, 3))
-            if not memory:
+                    done.videos.append(file_run(shown, size, quality, lanes, 240, 3))
+            if not done.memory:
                 _say(f"{name}, 10,000 frames")
-                memory[name] = soak(shown)
-    return contests, videos, memory
+                done.memory[name] = soak(shown)
+    return done
 
 
 def report(
@@ -331,7 +364,7 @@ def report(
     if unknown:
         raise ValueError(f"{unknown[0]!r} is no network; expected some of {', '.join(NETWORKS)}")
     facts = machine.describe() | {"command": command, "load_before": machine.load_average()}
-    contests, videos, memory = run(names, threads, budget, compiled=compiled)
+    done = run(names, threads, budget, compiled=compiled)
     facts["load_after"] = machine.load_average()
     parts = [
         "# Networks and frames beside their rivals",
@@ -341,7 +374,7 @@ def report(
         f"{' '.join(map(str, facts['load_after']))}. "
         + ", ".join(f"{name} {version}" for name, version in facts["versions"].items()),
     ]
-    for contest in contests:
+    for contest in done.contests:
         plural = "s" if contest.threads > 1 else ""
         parts.append(
             f"## {contest.network}: {contest.question} {contest.size}, {contest.threads} "
@@ -349,23 +382,21 @@ def report(
         )
         parts.append(table_of(contest))
         parts += [f"Matter beyond its backend, {n}: {s:+.1%}." for n, s in overhead(contest)]
-    parts += ["## Files", videos_table(videos), "## Memory"]
+    parts += ["## INT8 and float16", precision_table(done.verified)]
+    parts += ["## Files", videos_table(done.videos), "## Memory"]
     parts += [
         f"{name}, live: {first:.0f} MB after 1,000 frames of 720p, {last:.0f} MB after 10,000."
-        for name, (first, last) in memory.items()
+        for name, (first, last) in done.memory.items()
     ]
     if old is not None:
-        parts += [f"## Since {old['machine']['date']}", changes(old, contests, videos)]
+        parts += [f"## Since {old['machine']['date']}", changes(old, done.contests, done.videos)]
     text = "\n\n".join(parts) + "\n"
     print(text)
-    data = {
-        "machine": facts,
-        "contests": [asdict(contest) for contest in contests],
-        "videos": [asdict(video) for video in videos],
-        "memory": memory,
-    }
     kind = machine.kind(facts["cpu"], facts["cores"])
-    return tables.write(output, f"pipeline-{kind}", text, data)
+    paths = tables.write(output, f"pipeline-{kind}", text, {"machine": facts} | asdict(done))
+    picture = paths[0].with_suffix(".png")
+    plots.contests(done.contests, picture)
+    return [*paths, picture]
 
 
 def _say(text: str) -> None:

@@ -70,6 +70,7 @@ def subject(name: str, size: Size, folder: Path) -> Subject:
         weights=weights,
         sizes=(size,),
         precision="fp16",
+        int8=True,
         targets=("onnx",),
         output=folder / f"{stem}.engine",
     )

@@ -6,8 +6,8 @@
             ...
 
 A stream asks for the network with one frame at a time. Whoever waits is served in turn, so that a
-fast source gets no more than a slow one as long as both wait; and where the engine was built with a
-batch, those that wait together run together.
+fast source gets no more than a slow one as long as both wait; where the engine was built with a
+batch, those that wait together run together; and with ``lanes`` several run side by side.
 """
 
 from __future__ import annotations
@@ -46,8 +46,12 @@ class MatterPool:
         self._changed = threading.Condition()
         self._waiting: deque[tuple[Any, Future[Alpha]]] = deque()
         self._closed = False
-        self._thread = threading.Thread(target=self._serve, name="matter-pool", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._serve, name="matter-pool", daemon=True)
+            for _ in range(self.matter.lanes)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def stream(self, source: Any, *, live: bool = False, lookahead: int | None = None) -> Stream:
         """As ``Matter.stream``; ``stats()`` of what it returns has this stream's share.
@@ -76,7 +80,8 @@ class MatterPool:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         if self._owned:
             self.matter.close()
 

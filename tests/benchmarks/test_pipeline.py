@@ -44,7 +44,7 @@ def contest(seconds: float) -> Contest:
 
 
 def video(fps: float) -> Video:
-    return Video("AIM", "720p", "live", 2, statistics_of([fps]), {"decode": 1.0})
+    return Video("AIM", "720p", "live", "OpenVINO", 2, statistics_of([fps]), {"decode": 1.0})
 
 
 def as_data(*contests: Contest, videos: tuple[Video, ...] = ()) -> dict[str, Any]:

@@ -27,10 +27,10 @@ def read(stream: Any, into: list[Any]) -> threading.Thread:
     return thread
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-def test_every_stream_gets_its_own_alphas(tiny: Any, batch: int) -> None:
+@pytest.mark.parametrize(("batch", "lanes"), [(1, 1), (3, 1), (1, 2), (3, 2)])
+def test_every_stream_gets_its_own_alphas(tiny: Any, batch: int, lanes: int) -> None:
     sources = [frames(seed, 12) for seed in range(4)]
-    with MatterPool(tiny.build(batch=batch), temporal=False, **OPTIONS) as pool:
+    with MatterPool(tiny.build(batch=batch), temporal=False, lanes=lanes, **OPTIONS) as pool:
         found: list[list[Any]] = [[] for _ in sources]
         streams = [pool.stream(source) for source in sources]
         for thread in [read(s, into) for s, into in zip(streams, found, strict=True)]:
@@ -73,6 +73,29 @@ def test_those_that_wait_are_served_in_turn(tiny: Any, monkeypatch: pytest.Monke
     matter.close()
     for at in range(0, 15, 3):
         assert sorted(served[at : at + 3]) == [0, 1, 2]
+
+
+def test_as_many_run_side_by_side_as_there_are_lanes(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matter = Matter(tiny.build(), lanes=2, **OPTIONS)
+    together = threading.Barrier(2)  # a single server would wait here in vain
+    real = matter.infer_batch
+
+    def infer_batch(prepared: Any) -> Any:
+        together.wait(10)
+        return real(prepared)
+
+    monkeypatch.setattr(matter, "infer_batch", infer_batch)
+    tensor = np.zeros((1, 3, *matter.size), np.float32)
+    with matter, MatterPool(matter) as pool:
+        found: list[Any] = []
+        work = [threading.Thread(target=lambda: found.append(pool.infer(tensor))) for _ in range(2)]
+        for thread in work:
+            thread.start()
+        for thread in work:
+            thread.join(20)
+        assert len(found) == 2
 
 
 def test_an_error_reaches_the_stream_that_caused_it(tiny: Any) -> None:

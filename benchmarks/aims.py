@@ -1,0 +1,240 @@
+"""What this project wants to reach, each aim beside the figure of the last run.
+
+The figures are read from the data that the other benchmarks wrote; an aim that nobody measured says
+so. Nothing here is a constant but the aims, and one rival's time, which is named where it stands.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks import machine, tables
+
+# A published recurrent video matting network with a MobileNetV3 encoder, a 720p frame on one core
+# of this kind of machine in OpenVINO bfloat16, without decoding and encoding.
+RECURRENT = 57.0
+NOT_MEASURED = "not measured"
+
+
+class Aim(NamedTuple):
+    """One line: what was wanted, what came out, whether that is enough, and where time goes."""
+
+    what: str
+    wanted: str
+    found: str
+    met: bool | None
+    why: str = ""
+
+
+def collect(folder: Path, kind: str) -> list[Aim]:
+    """All aims, with what the files of a folder say."""
+    pipeline = _read(folder / f"pipeline-{kind}.json")
+    live, temporal = _read(folder / "live.json"), _read(folder / "temporal.json")
+    return [
+        *_overhead(pipeline),
+        *_files(pipeline),
+        *_memory(pipeline),
+        *_precision(pipeline),
+        *_rivals(pipeline),
+        *_live(live),
+        *_steadiness(temporal),
+        *_gpu([_read(path) for path in sorted(folder.glob("gpu-*.json"))]),
+    ]
+
+
+def table_of(aims: list[Aim]) -> str:
+    """The aims as a table."""
+    word = {True: "yes", False: "no", None: NOT_MEASURED}
+    head = ("aim", "wanted", "found", "met", "where the time goes")
+    return tables.table(head, [(a.what, a.wanted, a.found, word[a.met], a.why) for a in aims])
+
+
+def report(folder: Path, command: str) -> list[Path]:
+    """Print the table and write it beside the data that it is made of; returns the files."""
+    facts = machine.describe() | {"command": command}
+    aims = collect(folder, machine.kind(facts["cpu"], facts["cores"]))
+    shown = table_of(aims)
+    print(shown)
+    text = (
+        f"# Aims beside figures\n\n`{command}`, {facts['date']}, commit {facts['commit']}.\n\n"
+        f"{facts['cpu']}, {facts['cores']} cores. Each figure is from the data beside this page; "
+        f"their own pages have the commands and all that was measured with them.\n\n{shown}\n"
+    )
+    return tables.write(folder, "aims", text, facts | {"aims": [aim._asdict() for aim in aims]})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
+def _overhead(data: Mapping[str, Any]) -> Iterator[Aim]:
+    """Of each network and count of threads the arithmetic that quality "live" takes."""
+    for contest in data.get("contests", ()):
+        if contest["question"] != "network":
+            continue
+        times = {name: found["median"] for name, found in contest["times"].items()}
+        bare = next(name for name in times if name.startswith("bare fastest"))
+        least, ours = times[bare], times["Matter fastest"]
+        yield Aim(
+            f"Matter over {bare.partition('(')[2].rstrip(')')} bare, {_where(contest)}",
+            "at most 5 %",
+            f"{ours / least - 1:+.1%} ({1e3 * ours:.1f} to {1e3 * least:.1f} ms)",
+            ours / least <= 1.05,
+        )
+
+
+def _files(data: Mapping[str, Any]) -> Iterator[Aim]:
+    wanted = {
+        ("light GFM", "720p"): 60,
+        ("GFM resnet34", "720p"): 24,
+        ("light GFM", "1080p"): 40,
+    }
+    for video in data.get("videos", ()):
+        least = wanted.get((video["network"], video["size"]))
+        if least is None:
+            continue
+        fps = video["fps"]["median"]
+        stages = sorted(video["stages"].items(), key=lambda item: -item[1])
+        cores = data["machine"]["cores"]
+        yield Aim(
+            f"{video['size']} file to file, {video['network']}, {video['quality']} "
+            f"({video['runtime']})",
+            f"at least {least} frames/s",
+            f"{fps:.1f}",
+            fps >= least,
+            f"{' + '.join(f'{stage} {ms:.1f}' for stage, ms in stages)} ms on {cores} cores",
+        )
+
+
+def _memory(data: Mapping[str, Any]) -> Iterator[Aim]:
+    for name, (first, last) in data.get("memory", {}).items():
+        yield Aim(
+            f"Memory over 10,000 frames, {name}",
+            "flat: grows by at most 2 %",
+            f"{first:.0f} MB after 1,000, {last:.0f} after all",
+            last <= 1.02 * first,
+        )
+
+
+def _precision(data: Mapping[str, Any]) -> Iterator[Aim]:
+    for name, checks in data.get("verified", {}).items():
+        for check in checks:
+            bound = {"float16": 0.02, "int8": 0.10}.get(check["precision"].split()[0])
+            if bound is not None and check["share"] is not None:
+                yield Aim(
+                    f"SAD of {check['precision']} ({check['artefact']}), {name}",
+                    f"at most {bound:.0%} of the matte's own",
+                    f"{check['share']:.2%}",
+                    check["share"] <= bound,
+                )
+
+
+def _rivals(data: Mapping[str, Any]) -> Iterator[Aim]:
+    """The light network's frames a second beside those of the fastest loop by hand."""
+    for contest in data.get("contests", ()):
+        if contest["question"] != "stream" or contest["network"] != "light GFM":
+            continue
+        times = {name: found["median"] for name, found in contest["times"].items()}
+        ours = min((n for n in times if n.startswith("Matter")), key=times.__getitem__)
+        rival = min((n for n in times if not n.startswith("Matter")), key=times.__getitem__)
+        spent = f"{ours} {1e3 * times[ours]:.1f}, {rival} {1e3 * times[rival]:.1f} ms a frame"
+        ratio = times[rival] / times[ours]
+        yield Aim(
+            f"Frame rate over the fastest rival's, {_where(contest)} of {contest['size']}",
+            "at least 2×",
+            f"{ratio:.2f}×",
+            ratio >= 2,
+            spent,
+        )
+        if contest["threads"] == 1 and contest["size"] == "720p":
+            ratio = RECURRENT / (1e3 * times[ours])
+            yield Aim(
+                f"Frame rate over a recurrent network's ({RECURRENT:g} ms), {_where(contest)}",
+                "at least 3×",
+                f"{ratio:.2f}×",
+                ratio >= 3,
+                spent.partition(",")[0] + " ms a frame",
+            )
+
+
+def _live(data: Mapping[str, Any]) -> Iterator[Aim]:
+    results = data.get("results", ())
+    for count in sorted({result["streams"] for result in results}):
+        some = [result for result in results if result["streams"] == count]
+        minutes, worst = some[0]["seconds"] / 60, max(result["p99"] for result in some)
+        most = max(result["most"] for result in some)
+        early, late = (max(result[f"p99_{when}"] for result in some) for when in ("early", "late"))
+        yield Aim(
+            f"Latency of live streams on a busy machine, {count} for {minutes:.0f} minutes",
+            "bounded: p99 grows by at most a fifth",
+            f"p99 {early:.0f} ms early, {late:.0f} late ({worst:.0f} in all, {most:.0f} at most)",
+            late <= 1.2 * early,
+            f"{min(r['fps'] for r in some):.1f} frames/s a stream",
+        )
+        first, last = some[0]["memory_early"], some[0]["memory_late"]
+        yield Aim(
+            f"Memory meanwhile, {count} streams",
+            "flat: grows by at most 2 %",
+            f"{first:.0f} MB, then {last:.0f} MB",
+            last <= 1.02 * first,
+        )
+        wrong, seen = some[0]["mismatches"], sum(result["frames"] for result in some)
+        yield Aim(
+            f"Alpha on another frame's picture, {count} streams",
+            "none",
+            f"{wrong} of {seen}",
+            wrong == 0,
+        )
+        if count > 1:
+            rates = [result["fps"] for result in some]
+            yield Aim(
+                f"Shares of {count} streams",
+                "within 5 %",
+                ", ".join(f"{rate:.2f}" for rate in rates) + " frames/s",
+                max(rates) <= 1.05 * min(rates),
+            )
+
+
+def _steadiness(data: Mapping[str, Any]) -> Iterator[Aim]:
+    rows = {(row["motion"], row["way"]): row for row in data.get("rows", ())}
+    for motion in dict.fromkeys(motion for motion, _ in rows):
+        before, after = rows[motion, "unfiltered"], rows[motion, "filtered"]
+        for name, key in (("Flicker", "flicker"), ("dtSSD", "dtssd")):
+            yield Aim(
+                f"{name} by the filter over time, {motion} motion",
+                "falls",
+                f"{before[key]:.2f} to {after[key]:.2f}",
+                after[key] < before[key],
+            )
+
+
+def _gpu(pages: list[dict[str, Any]]) -> Iterator[Aim]:
+    rows = [row for page in pages for row in page["rows"] if row["precision"] == "fp16"]
+    ours = [
+        row for row in rows if row["network"] == "GFM resnet34" and "RT" in row["runtime"].upper()
+    ]
+    for question, size, what, wanted, least in (
+        ("network", "800×800", "GFM resnet34 fp16 at 800×800 on a GPU", "under 2 ms", 500),
+        (
+            "stream",
+            "1080p",
+            "GFM resnet34 fp16, 1080p end to end on a GPU",
+            "over 300 frames/s",
+            300,
+        ),
+    ):
+        found = [r for r in ours if (r["question"], r["size"]) == (question, size)]
+        if not found:
+            yield Aim(what, wanted, "", None)
+            continue
+        best = min(found, key=lambda row: row["times"]["median"])
+        ms = 1e3 * best["times"]["median"]
+        yield Aim(what, wanted, f"{ms:.2f} ms, {best['runtime']}", 1e3 / ms > least)
+
+
+def _where(contest: Mapping[str, Any]) -> str:
+    threads = contest["threads"]
+    return f"{contest['network']}, {threads} thread{'s' if threads > 1 else ''}"
