@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from export import plans
 from sdk.errors import MatterError
@@ -193,7 +194,7 @@ def compare(
             if not np.isfinite(received[name]).all():
                 reason = f"{name} holds NaN or infinity"
                 return Verification(artefact, truth.size, shown, "failed", reason, bound=bound)
-            difference = np.abs(received[name].astype(np.float32) - expected)
+            difference = np.abs(_finished(received[name], expected.shape) - expected)
             if (truth.network, name) not in _JUMPING:
                 worst_head = max(worst_head, float(difference.max()) / scale)
         predicted = _judged(received, truth.fusion)
@@ -255,8 +256,21 @@ def _judged(heads: Mapping[str, NDArray[np.float32]], fusion: str) -> NDArray[np
 
     if fusion in heads:
         return heads[fusion]
-    joined: NDArray[np.float32] = collaborative_fusion(heads["glance"], heads["focus"], fusion)
+    glance, focus = heads["glance"], heads["focus"]
+    joined: NDArray[np.float32] = collaborative_fusion(
+        glance, focus, fusion, glance_size=focus.shape[2:]
+    )
     return joined
+
+
+def _finished(head: NDArray[Any], shape: Sequence[int]) -> NDArray[np.float32]:
+    """A head as PyTorch gives it. A smaller glance is one of logits: see ``sdk.manifest.Head``."""
+    value = torch.from_numpy(head.astype(np.float32))
+    if head.shape[2:] != shape[2:]:
+        size = (shape[2], shape[3])
+        value = torch.softmax(functional.interpolate(value, size, mode="bilinear"), 1)
+    finished: NDArray[np.float32] = value.numpy()
+    return finished
 
 
 def _bound(precision: str, truth: Reference, steady: bool) -> dict[str, float]:

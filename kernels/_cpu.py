@@ -63,16 +63,26 @@ def preprocess(
     _host.preprocess(planes, out, linear, swap, colour, mean, inverse_std)
 
 
-def fuse(glance: NDArray[Any], focus: NDArray[Any], alpha: NDArray[Any], rosta: str) -> None:
+def fuse(
+    glance: NDArray[Any],
+    focus: NDArray[Any],
+    alpha: NDArray[Any],
+    rosta: str,
+    glance_size: tuple[int, int],
+) -> None:
     """`glance` N×C×H×W and `focus` into `alpha`, both N×1×H×W, of one dtype; sizes may differ."""
-    same = glance.shape[2:] == focus.shape[2:] == alpha.shape[2:]
+    mode = ROSTA[rosta]
+    plain = glance.shape[2:] == glance_size == focus.shape[2:] == alpha.shape[2:]
     if alpha.dtype == np.float16:
-        bits = [array.view(np.uint16) for array in (glance, focus, alpha)]
-        half = _host.fuse_half if same else _host.fuse_half_at_size
-        half(bits[0], bits[1], bits[2], ROSTA[rosta])
+        glance, focus, alpha = (array.view(np.uint16) for array in (glance, focus, alpha))
+        if plain:
+            _host.fuse_half(glance, focus, alpha, mode)
+        else:
+            _host.fuse_half_at_size(glance, focus, alpha, mode, *glance_size)
+    elif plain:
+        _host.fuse_float(glance, focus, alpha, mode)
     else:
-        single = _host.fuse_float if same else _host.fuse_float_at_size
-        single(glance, focus, alpha, ROSTA[rosta])
+        _host.fuse_float_at_size(glance, focus, alpha, mode, *glance_size)
 
 
 def _colour_rows(colour: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:

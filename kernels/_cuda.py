@@ -188,21 +188,20 @@ def preprocess(
     _launch("preprocess", kernel, height * width, count, arguments)
 
 
-def fuse(glance: Any, focus: Any, alpha: Any, rosta: str) -> None:
+def fuse(glance: Any, focus: Any, alpha: Any, rosta: str, glance_size: tuple[int, int]) -> None:
     """`glance` N×C×H×W and `focus` into `alpha`, both N×1×H×W, of one dtype; sizes may differ."""
     count, classes = glance.shape[:2]
     kernel = "matter_fuse_half" if alpha.dtype == np.float16 else "matter_fuse_float"
     plane = alpha.shape[2] * alpha.shape[3]
     mode = np.int32(ROSTA[rosta])
     arguments: tuple[Any, ...]
-    if glance.shape[2:] == focus.shape[2:] == alpha.shape[2:]:
+    if glance.shape[2:] == glance_size == focus.shape[2:] == alpha.shape[2:]:
         arguments = (glance, focus, alpha, np.int64(classes), np.int64(plane), mode)
     else:
         kernel += "_at_size"
-        coarse, fine, size = (
-            tuple(np.int32(side) for side in array.shape[2:]) for array in (glance, focus, alpha)
-        )
-        arguments = (glance, np.int64(classes), *coarse, focus, *fine, alpha, *size, mode)
+        sizes = (glance.shape[2:], glance_size, focus.shape[2:], alpha.shape[2:])
+        given, own, fine, size = (tuple(map(np.int32, sides)) for sides in sizes)
+        arguments = (glance, np.int64(classes), *given, *own, focus, *fine, alpha, *size, mode)
     _launch("fusion", kernel, plane, count, arguments)
 
 

@@ -23,10 +23,20 @@ def fuse_half(
     glance: NDArray[uint16], focus: NDArray[uint16], alpha: NDArray[uint16], rosta: int
 ) -> None: ...
 def fuse_float_at_size(
-    glance: NDArray[float32], focus: NDArray[float32], alpha: NDArray[float32], rosta: int
+    glance: NDArray[float32],
+    focus: NDArray[float32],
+    alpha: NDArray[float32],
+    rosta: int,
+    height: int,
+    width: int,
 ) -> None: ...
 def fuse_half_at_size(
-    glance: NDArray[uint16], focus: NDArray[uint16], alpha: NDArray[uint16], rosta: int
+    glance: NDArray[uint16],
+    focus: NDArray[uint16],
+    alpha: NDArray[uint16],
+    rosta: int,
+    height: int,
+    width: int,
 ) -> None: ...
 def floats_to_halves(values: NDArray[float32], bits: NDArray[uint16]) -> None: ...
 def alpha_blend_bytes(

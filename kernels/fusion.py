@@ -18,6 +18,7 @@ def collaborative_fusion(
     rosta: str,
     *,
     size: tuple[int, int] | None = None,
+    glance_size: tuple[int, int] | None = None,
     out: Any = None,
     stream: Any = None,
 ) -> Any:
@@ -39,12 +40,18 @@ def collaborative_fusion(
     interpolated mask stands for the arg-max. A NaN in `focus` reaches the pixels that are made of
     it. The result is the same on the CPU and on a GPU.
 
+    A network may hand out its glance before the last enlargement, as logits: with `glance_size`
+    their values are interpolated to that size, and the arg-max is taken there. That is what a
+    bilinear enlargement (between pixel centres) and a softmax at the end of the network would give,
+    since a softmax changes no order.
+
     Args:
         glance: float32 or float16 N×C×h₁×w₁, probabilities (or logits, as only their order counts)
             of C = 3 classes for "tt" and "unified", C = 2 for "ft" and "bt".
         focus: N×1×h₂×w₂ of the same dtype, in 0..1.
         rosta: the representation of semantics and transition areas: "tt", "ft", "bt", "unified".
         size: height and width of the result; by default the focus's.
+        glance_size: height and width at which the glance's classes are told; by default its own.
         out: a C-contiguous array N×1×height×width of the same dtype to write into; may be `focus`.
         stream: for arrays on a GPU, the stream to run on; else None.
 
@@ -92,6 +99,9 @@ def collaborative_fusion(
     else:
         height, width = _arrays.check_size(size, "give the size that alpha is wanted at")
     with place.on(glance, stream):
+        told = classes.shape[2:]
+        if glance_size is not None:
+            told = _arrays.check_size(glance_size, "give the size of the network's input")
         result, view = _arrays.output(place, out, (count, 1, height, width), classes.dtype)
-        place.fuse(place.contiguous(classes), place.contiguous(detail), view, rosta)
+        place.fuse(place.contiguous(classes), place.contiguous(detail), view, rosta, tuple(told))
     return result

@@ -196,7 +196,9 @@ class FrameGraph:
             cupy.clip(self._heads["alpha"], 0, 1, out=self._fused)
         else:
             glance, focus = self._heads["glance"], self._heads["focus"]
-            collaborative_fusion(glance, focus, self._fusion, out=self._fused)
+            collaborative_fusion(
+                glance, focus, self._fusion, glance_size=tuple(size), out=self._fused
+            )
         cupy.isfinite(self._alpha, out=self._finite)
         alpha = self._alpha
         if self._filter is not None:

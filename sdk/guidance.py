@@ -146,10 +146,12 @@ class GuidedPass(Pass):
         """Trimaps at the source's size: its glance's likeliest class, of a tie the lowest."""
         if self.source is None:
             raise FrameError("infer was given a frame without a trimap; give it to prepare")
-        glance = host(self.source.glance(prepared))
+        glance = self.source.glance(prepared)
+        head = host(glance.head)
         # The fusion itself, of which a constant for the transition is left: one rule for ties.
-        unsure = np.full((len(glance), 1, *glance.shape[2:]), UNKNOWN / 255, np.float32)
-        fused = collaborative_fusion(glance, unsure, self.source.network.manifest.fusion)
+        unsure = np.full((len(head), 1, *glance.size), UNKNOWN / 255, np.float32)
+        fusion = self.source.network.manifest.fusion
+        fused = collaborative_fusion(head, unsure, fusion, glance_size=glance.size)
         return list(np.rint(fused[:, 0] * 255).astype(np.uint8))
 
     def _cam(self, image: NDArray[np.float32], trimap: NDArray[np.float32]) -> NDArray[np.float32]:

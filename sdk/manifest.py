@@ -102,7 +102,9 @@ class ExtraInput:
 class Head:
     """One output of the graph: float32 N×channels×⌈H/stride⌉×⌈W/stride⌉.
 
-    Probabilities, but for a classifier's ``cam``.
+    Probabilities, but for a classifier's ``cam``. A glance with a stride is logits from before the
+    network's last enlargement: they are to be interpolated between pixel centres and then compared
+    (``kernels.collaborative_fusion``), as the enlargement and a softmax would have it.
     """
 
     name: str

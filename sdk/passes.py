@@ -86,12 +86,22 @@ class Pass(ABC):
         """
 
 
+class Glance(NamedTuple):
+    """A glance head, float32 N×classes×h×w, and the network's size, at which it is told.
+
+    ``h`` and ``w`` are that size, or less where the graph ends before the last enlargement.
+    """
+
+    head: Any
+    size: tuple[int, int]
+
+
 class GlancePass(Pass):
     """A way whose network may have a glance head."""
 
     @abstractmethod
-    def glance(self, prepared: Any) -> Any:
-        """The glance head alone, float32 N×classes×h×w, a fresh array."""
+    def glance(self, prepared: Any) -> Glance:
+        """The glance head alone, a fresh array."""
 
 
 class SinglePass(GlancePass):
@@ -124,15 +134,16 @@ class SinglePass(GlancePass):
         """See ``Pass.alphas``."""
         return cast("Alphas", beside(self.network.run(prepared, read=self._alphas), prepared))
 
-    def glance(self, prepared: Any) -> Any:
+    def glance(self, prepared: Any) -> Glance:
         """See ``GlancePass.glance``."""
-        return self.network.run(prepared, read=lambda heads: heads["glance"].copy())
+        head = self.network.run(prepared, read=lambda heads: heads["glance"].copy())
+        return Glance(head, tuple(prepared.shape[2:]))
 
     def _alphas(self, heads: Mapping[str, Any]) -> Alphas:
         fusion = self.network.manifest.fusion
         if fusion == "alpha":
             return alpha_head(heads)
-        return _fused(heads["glance"], heads["focus"], fusion)
+        return _fused(heads["glance"], heads["focus"], fusion, heads["focus"].shape[2:])
 
 
 class HybridInput(NamedTuple):
@@ -171,12 +182,14 @@ class HybridPass(GlancePass):
         """The fusion at the focus's size; see ``kernels.collaborative_fusion``."""
         glance = self.glance(prepared)
         focus = self.network.run(prepared.focus, read=lambda heads: heads["focus"].copy())
-        alphas = settled(_fused(glance, focus, self.network.manifest.fusion))
+        fusion = self.network.manifest.fusion
+        alphas = settled(_fused(glance.head, focus, fusion, glance.size))
         return cast("Alphas", beside(alphas, prepared.focus))
 
-    def glance(self, prepared: HybridInput) -> Any:
+    def glance(self, prepared: HybridInput) -> Glance:
         """See ``GlancePass.glance``."""
-        return self.network.run(prepared.glance, read=lambda heads: heads["glance"].copy())
+        head = self.network.run(prepared.glance, read=lambda heads: heads["glance"].copy())
+        return Glance(head, tuple(prepared.glance.shape[2:]))
 
 
 def alpha_head(heads: Mapping[str, Any]) -> Alphas:
@@ -193,5 +206,6 @@ def check_prepared(prepared: Any, kind: type) -> None:
         )
 
 
-def _fused(glance: Any, focus: Any, fusion: str) -> Alphas:
-    return cast("Alphas", collaborative_fusion(glance, focus, fusion)[:, 0])
+def _fused(glance: Any, focus: Any, fusion: str, told: tuple[int, int]) -> Alphas:
+    """``told``: the size of the glance's pass."""
+    return cast("Alphas", collaborative_fusion(glance, focus, fusion, glance_size=told)[:, 0])

@@ -22,7 +22,7 @@ from sdk.errors import FrameError
 from sdk.frames import as_frame, beside, host, read_image, tensor_of
 from sdk.manifest import Manifest
 from sdk.network import Network
-from sdk.passes import Alphas, Choice, SinglePass, check_prepared
+from sdk.passes import Alphas, Choice, Glance, SinglePass, check_prepared
 
 INPUTS = {"plate": 3}
 """What such a network reads beside the image: name -> channels."""
@@ -128,9 +128,10 @@ class PlatePass(SinglePass):
         alphas = self.network.run(*prepared, read=self._alphas)
         return cast("Alphas", beside(alphas, prepared.image))
 
-    def glance(self, prepared: PlateInput) -> Any:
+    def glance(self, prepared: PlateInput) -> Glance:
         """See ``GlancePass.glance``."""
-        return self.network.run(*prepared, read=lambda heads: heads["glance"].copy())
+        head = self.network.run(*prepared, read=lambda heads: heads["glance"].copy())
+        return Glance(head, tuple(prepared.image.shape[2:]))
 
     def _missing(self) -> FrameError:
         return FrameError(

@@ -10,8 +10,8 @@ namespace matter {
 namespace {
 
 // `rosta` is a constant in each call, so that the branch on it leaves the loop.
-template <typename T>
-MATTER_PART void row(const T* glance, i64 plane, const T* focus, T* alpha, i64 n, int rosta) {
+template <typename G, typename T>
+MATTER_PART void row(const G* glance, i64 plane, const T* focus, T* alpha, i64 n, int rosta) {
     for (i64 i = 0; i < n; ++i) alpha[i] = fuse(glance + i, plane, focus[i], rosta);
 }
 
@@ -30,7 +30,8 @@ inline void row_any(const float* glance, i64 plane, const float* focus, float* a
     row_float(glance, plane, focus, alpha, n, rosta);
 }
 
-inline void row_any(const Half* glance, i64 plane, const Half* focus, Half* alpha, i64 n, int rosta) {
+template <typename G>
+void row_any(const G* glance, i64 plane, const Half* focus, Half* alpha, i64 n, int rosta) {
     row(glance, plane, focus, alpha, n, rosta);
 }
 
@@ -212,19 +213,75 @@ struct Size {
     i64 height, width;
 };
 
+bool operator==(Size a, Size b) { return a.height == b.height && a.width == b.width; }
+
+// A glance that lies at one size and is told at its own: its values are interpolated, then compared.
 template <typename T>
-void planes_at_size(const T* glance, i64 classes, Size coarse, const T* focus, Size fine, T* alpha,
-                    i64 count, Size size, int rosta) {
+class Enlarged {
+  public:
+    Enlarged(const T* glance, i64 classes, Size given, Size own)
+        : glance_(glance), classes_(classes), given_(given), width_(own.width),
+          rows_(make_axis(int(given.height), int(own.height))), columns_(given.width, own.width) {}
+
+    // Row `y` of frame `n`, class after class. `sum` has room for a given row.
+    void row(i64 n, i64 y, float* sum, float* out) const {
+        const Taps taps = axis_taps(rows_, int(y));
+        for (i64 c = 0; c < classes_; ++c, out += width_) {
+            const T* plane = glance_ + (n * classes_ + c) * given_.height * given_.width;
+            const float* made =
+                mean_row(plane, given_.width, rows_, taps, columns_, sum, out, width_);
+            if (made != out) std::copy(made, made + width_, out);
+        }
+    }
+
+  private:
+    const T* glance_;
+    i64 classes_;
+    Size given_;
+    i64 width_;
+    Axis rows_;
+    Columns columns_;
+};
+
+// The focus lies at the glance's own size, and alpha is wanted there.
+template <typename T>
+void planes_enlarged(const T* glance, i64 classes, Size given, const T* focus, T* alpha, i64 count,
+                     Size size, int rosta) {
+    const Enlarged<T> enlarged(glance, classes, given, size);
+    const int threads = threads_for(count * size.height * size.width);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        std::vector<float> sum(given.width), row(classes * size.width);
+#pragma omp for schedule(static)
+        for (i64 line = 0; line < count * size.height; ++line) {
+            const i64 at = line * size.width;
+            enlarged.row(line / size.height, line % size.height, sum.data(), row.data());
+            row_any(row.data(), size.width, focus + at, alpha + at, size.width, rosta);
+        }
+    }
+}
+
+template <typename T>
+void planes_at_size(const T* glance, i64 classes, Size given, Size coarse, const T* focus, Size fine,
+                    T* alpha, i64 count, Size size, int rosta) {
     const bool three = rosta == ROSTA_TT;
     const Axis coarse_y = make_axis(int(coarse.height), int(size.height));
     const Axis fine_y = make_axis(int(fine.height), int(size.height));
     const Columns coarse_x(coarse.width, size.width), fine_x(fine.width, size.width);
     const i64 coarse_plane = coarse.height * coarse.width;
     std::vector<u8> map(count * coarse_plane);
+    const Enlarged<T> enlarged(glance, classes, given, coarse);
+    std::vector<float> given_sum(given.width), enlarged_row(classes * coarse.width);
     for (i64 line = 0; line < count * coarse.height; ++line) {
         const i64 n = line / coarse.height, y = line % coarse.height;
-        classes_row(glance + n * classes * coarse_plane + y * coarse.width, coarse_plane,
-                    &map[line * coarse.width], coarse.width, three);
+        u8* of_line = &map[line * coarse.width];
+        if (given == coarse) {
+            classes_row(glance + n * classes * coarse_plane + y * coarse.width, coarse_plane, of_line,
+                        coarse.width, three);
+        } else {
+            enlarged.row(n, y, given_sum.data(), enlarged_row.data());
+            classes_row(enlarged_row.data(), coarse.width, of_line, coarse.width, three);
+        }
     }
     const int threads = threads_for(count * size.height * size.width);
 #pragma omp parallel num_threads(threads) if (threads > 1)
@@ -268,17 +325,30 @@ Size size_of(const Array& array) {
     return {i64(array.shape(2)), i64(array.shape(3))};
 }
 
-void fuse_float_at_size(ConstFloats glance, ConstFloats focus, Floats alpha, int rosta) {
-    nb::gil_scoped_release release;
-    planes_at_size(glance.data(), i64(glance.shape(1)), size_of(glance), focus.data(), size_of(focus),
-                   alpha.data(), i64(glance.shape(0)), size_of(alpha), rosta);
+template <typename T>
+void fuse_heads(const T* glance, i64 count, i64 classes, Size given, Size own, const T* focus,
+                Size fine, T* alpha, Size size, int rosta) {
+    if (own == fine && own == size)
+        planes_enlarged(glance, classes, given, focus, alpha, count, size, rosta);
+    else
+        planes_at_size(glance, classes, given, own, focus, fine, alpha, count, size, rosta);
 }
 
-void fuse_half_at_size(ConstShorts glance, ConstShorts focus, Shorts alpha, int rosta) {
+// `height` and `width` are the glance's own.
+void fuse_float_at_size(ConstFloats glance, ConstFloats focus, Floats alpha, int rosta, i64 height,
+                        i64 width) {
     nb::gil_scoped_release release;
-    planes_at_size(reinterpret_cast<const Half*>(glance.data()), i64(glance.shape(1)),
-                   size_of(glance), reinterpret_cast<const Half*>(focus.data()), size_of(focus),
-                   reinterpret_cast<Half*>(alpha.data()), i64(glance.shape(0)), size_of(alpha), rosta);
+    fuse_heads(glance.data(), i64(glance.shape(0)), i64(glance.shape(1)), size_of(glance),
+               {height, width}, focus.data(), size_of(focus), alpha.data(), size_of(alpha), rosta);
+}
+
+void fuse_half_at_size(ConstShorts glance, ConstShorts focus, Shorts alpha, int rosta, i64 height,
+                       i64 width) {
+    nb::gil_scoped_release release;
+    fuse_heads(reinterpret_cast<const Half*>(glance.data()), i64(glance.shape(0)),
+               i64(glance.shape(1)), size_of(glance), {height, width},
+               reinterpret_cast<const Half*>(focus.data()), size_of(focus),
+               reinterpret_cast<Half*>(alpha.data()), size_of(alpha), rosta);
 }
 
 void floats_to_halves(nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu> values,
@@ -294,9 +364,11 @@ void bind_fusion(nb::module_& m) {
     m.def("fuse_half", &fuse_half, nb::arg("glance").noconvert(), nb::arg("focus").noconvert(),
           nb::arg("alpha").noconvert(), nb::arg("rosta"));
     m.def("fuse_float_at_size", &fuse_float_at_size, nb::arg("glance").noconvert(),
-          nb::arg("focus").noconvert(), nb::arg("alpha").noconvert(), nb::arg("rosta"));
+          nb::arg("focus").noconvert(), nb::arg("alpha").noconvert(), nb::arg("rosta"),
+          nb::arg("height"), nb::arg("width"));
     m.def("fuse_half_at_size", &fuse_half_at_size, nb::arg("glance").noconvert(),
-          nb::arg("focus").noconvert(), nb::arg("alpha").noconvert(), nb::arg("rosta"));
+          nb::arg("focus").noconvert(), nb::arg("alpha").noconvert(), nb::arg("rosta"),
+          nb::arg("height"), nb::arg("width"));
     m.def("floats_to_halves", &floats_to_halves, nb::arg("values").noconvert(),
           nb::arg("bits").noconvert());
 }

@@ -40,8 +40,8 @@ MATTER_HD float take_focus(float visible, float focus) {
 }
 
 // One pixel: `glance` points at its class 0, the classes lie `plane` elements apart.
-template <typename T>
-MATTER_HD T fuse(const T* glance, i64 plane, T focus, int rosta) {
+template <typename G, typename T>
+MATTER_HD T fuse(const G* glance, i64 plane, T focus, int rosta) {
     const float g0 = to_float(glance[0]), g1 = to_float(glance[plane]), f = to_float(focus);
     if (rosta == ROSTA_TT) return from_float<T>(fuse_tt(g0, g1, to_float(glance[2 * plane]), f));
     const float mask = float(arg_max(g0, g1));
@@ -116,11 +116,11 @@ MATTER_HD float mean_of(const Place& place, const Value& value) {
 }
 
 template <typename T>
-struct FocusAt {
-    const T* focus;
+struct ValueAt {
+    const T* plane;
     i64 width;
     MATTER_HD float operator()(i64 row, i64 column) const {
-        return to_float(focus[row * width + column]);
+        return to_float(plane[row * width + column]);
     }
 };
 
@@ -137,9 +137,26 @@ struct ClassAt {
     }
 };
 
-// One pixel of the output; `classes` and `detail` tell where it lies on the two heads.
+// The same of a glance that lies at height×width and is asked for at own_height×own_width: each class's
+// values are interpolated before they are compared.
 template <typename T>
-MATTER_HD T fuse_at_size(const ClassAt<T>& glance, const Place& classes, const FocusAt<T>& focus,
+struct EnlargedClassAt {
+    const T* glance;
+    int height, width, own_height, own_width;
+    bool three;
+    MATTER_HD int operator()(i64 row, i64 column) const {
+        const Place place = place_of(height, width, own_height, own_width, int(row), int(column));
+        const i64 plane = i64(height) * width;
+        const float g0 = mean_of(place, ValueAt<T>{glance, width});
+        const float g1 = mean_of(place, ValueAt<T>{glance + plane, width});
+        return three ? arg_max(g0, g1, mean_of(place, ValueAt<T>{glance + 2 * plane, width}))
+                     : arg_max(g0, g1);
+    }
+};
+
+// One pixel of the output; `classes` and `detail` tell where it lies on the two heads.
+template <typename T, typename Classes>
+MATTER_HD T fuse_at_size(const Classes& glance, const Place& classes, const ValueAt<T>& focus,
                          const Place& detail, int rosta) {
     const float f = mean_of(detail, focus);
     if (rosta != ROSTA_TT) {

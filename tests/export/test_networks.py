@@ -9,12 +9,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from export import graph, pictures, plans, precision, settling
+from export import graph, pictures, plans, precision, settling, verify
 from export.build import BuildOptions, build
+from kernels import collaborative_fusion
 from sdk.engine import EngineFile
 from sdk.manifest import Manifest
 from tests.training.released import NETWORKS, key_list
@@ -135,3 +137,36 @@ def test_every_network_builds_in_float16(
         for part in engine.manifest.parts.values():
             judge(part)
     path.unlink()
+
+
+@pytest.mark.parametrize(("model", "rosta"), [("gfm", "tt"), ("gfm", "ft"), ("gfm-plate", "tt")])
+def test_the_light_glance_leaves_before_its_enlargement(
+    model: str, rosta: str, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    network: Any = networks.create(model, backbone="mobilenetv3", rosta=rosta).eval()
+    decoders = network.decoders[rosta]
+    for last in (decoders.glance.predict, decoders.focus.predict):
+        last.weight.data *= 50  # so that classes and alpha differ from place to place
+    inputs = networks.inputs(network)
+    exported = graph.export_onnx(
+        network, network.heads, (64, 96), inputs=inputs, strides=network.head_strides
+    )
+    assert not any(node.op_type == "Softmax" for node in exported.graph)
+    graph.save(exported, tmp_path / "model.onnx")
+    tensors = [np.random.default_rng(1).normal(size=(1, 3, 64, 96)).astype("f4") for _ in inputs]
+    heads = verify.session(tmp_path / "model.onnx")(*tensors)
+    assert heads["glance"].shape == (1, network.heads["glance"], 16, 24)
+    with torch.inference_mode():
+        expected = network(*map(torch.from_numpy, tensors))["alpha"].numpy()
+    alpha = collaborative_fusion(heads["glance"], heads["focus"], rosta, glance_size=(64, 96))
+    assert (np.abs(alpha - expected) > 1e-4).mean() < 1e-3
+    assert np.ptp(expected) > 0.5
+    assert 0.05 < (expected % 1 == 0).mean() < 0.95  # the glance decides, and the focus too
+
+
+def test_the_mean_of_three_keeps_its_glances_whole() -> None:
+    """``rim`` reads the mattes of all three: nothing may leave before they are made."""
+    network: Any = networks.create("gfm", backbone="mobilenetv3", rosta="rim").eval()
+    exported = graph.export_onnx(network, network.heads, (64, 96), strides=network.head_strides)
+    assert [value.name for value in exported.graph.outputs] == ["alpha"]

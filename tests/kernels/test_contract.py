@@ -161,6 +161,23 @@ KERNELS = {
         },
         {"rosta": "tt", "size": (8, 40)},
     ),
+    **{
+        f"collaborative_fusion {rosta} logits {way}": Kernel(
+            collaborative_fusion,
+            {"glance": floats_of(2, classes, 4, 9) * 8 - 4, "focus": floats_of(2, 1, *fine)},
+            {"rosta": rosta, "glance_size": (16, 33), "size": size},
+        )
+        for rosta, classes in {"tt": 3, "ft": 2, "bt": 2}.items()
+        for way, fine, size in (("", (16, 33), None), ("hybrid", (26, 45), (26, 45)))
+    },
+    "collaborative_fusion logits half": Kernel(
+        collaborative_fusion,
+        {
+            "glance": floats_of(2, 3, 4, 9).astype(np.float16),
+            "focus": floats_of(2, 1, 16, 33).astype(np.float16),
+        },
+        {"rosta": "tt", "glance_size": (16, 33)},
+    ),
     "alpha_blend": Kernel(
         alpha_blend,
         {

@@ -303,3 +303,60 @@ def test_large_outputs_on_several_threads_give_the_same_values() -> None:
 def test_a_bad_size_is_named(size: Any, message: str) -> None:
     with pytest.raises(KernelError, match=message):
         collaborative_fusion(*heads("tt"), "tt", size=size)
+
+
+# ---- a glance before its last enlargement
+
+
+@pytest.mark.parametrize("rosta", CLASSES)
+@pytest.mark.parametrize(
+    ("given", "own"),
+    [((9, 16), (36, 64)), ((5, 7), (17, 40)), ((12, 3), (12, 11)), ((1, 1), (3, 2))],
+)
+def test_logits_are_interpolated_as_torch_does_before_they_are_compared(
+    rosta: str, given: tuple[int, int], own: tuple[int, int]
+) -> None:
+    random = np.random.default_rng(1)
+    logits = random.normal(0, 4, (2, CLASSES[rosta], *given)).astype(np.float32)
+    focus = random.random((2, 1, *own), np.float32)
+    enlarged = torch.nn.functional.interpolate(
+        torch.from_numpy(logits).double(), own, mode="bilinear", align_corners=False
+    )
+    likely = torch.softmax(enlarged, 1).numpy()
+    alpha = collaborative_fusion(logits, focus, rosta, glance_size=own)
+    expected = reference(likely, focus, rosta)
+    best = np.sort(enlarged.numpy(), axis=1)
+    clear = best[:, -1:] - best[:, -2:-1] > 1e-4  # elsewhere float32 may round to another winner
+    assert clear.mean() > 0.99
+    np.testing.assert_allclose(alpha[clear], expected[clear], rtol=0, atol=1e-7)
+    # Not what comparing first would give.
+    if given != own and 1 not in given:
+        assert (alpha != at_size(logits, focus, rosta, own)).mean() > 0.01
+
+
+def test_logits_in_a_hybrid_pass_are_compared_at_the_glance_s_own_size() -> None:
+    random = np.random.default_rng(2)
+    logits = random.normal(0, 4, (1, 3, 5, 8)).astype(np.float32)
+    focus = random.random((1, 1, 30, 48), np.float32)
+    enlarged = torch.nn.functional.interpolate(
+        torch.from_numpy(logits), (20, 32), mode="bilinear", align_corners=False
+    ).numpy()
+    expected = collaborative_fusion(enlarged, focus, "tt", size=(60, 96))
+    alpha = collaborative_fusion(logits, focus, "tt", size=(60, 96), glance_size=(20, 32))
+    assert (alpha != expected).mean() < 1e-3
+
+
+def test_logits_on_several_threads_give_the_same_bits() -> None:
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 4, (1, 3, 512, 500)).astype(np.float32)
+    focus = random.random((1, 1, 2048, 2000), np.float32)
+    alpha = collaborative_fusion(logits, focus, "tt", glance_size=(2048, 2000))
+    upper = collaborative_fusion(
+        logits[:, :, :258], focus[:, :, :1032], "tt", glance_size=(1032, 2000)
+    )
+    np.testing.assert_array_equal(alpha[:, :, :1024], upper[:, :, :1024])
+
+
+def test_a_bad_glance_size_is_named() -> None:
+    with pytest.raises(KernelError, match=r"size is 0×8 .*give the size of the network's input"):
+        collaborative_fusion(*heads("tt"), "tt", glance_size=(0, 8))

@@ -6,7 +6,8 @@ the matte where it is fractional, and collaborative matting that joins them. Wha
 choice of layers, made for a few milliseconds on a laptop's CPU:
 
 * both decoders end below full resolution: the glance at stride 4 (its borders lie inside the
-  transition area, where the focus decides), the focus at stride 2 with a depth-to-space to 1;
+  transition area, where the focus decides; an exported graph ends there too), the focus at stride
+  2 with a depth-to-space to 1;
 * the focus decoder's last block sees the input's own pixels, folded to stride 2, so that strands
   thinner than a feature pixel survive;
 * the glance ends in a softmax instead of three sigmoids: trained from nothing it converges sooner,
@@ -25,6 +26,8 @@ from torch.nn import functional
 from kernels.spec import InputSpec
 from training.networks.blocks import GFM_PARTS, collaborative_fusion, left_out
 from training.networks.mobilenetv3 import CHANNELS, MobileNetV3
+
+GLANCE_STRIDE = 4
 
 
 class _Separable(nn.Sequential):
@@ -96,8 +99,7 @@ class _GlanceDecoder(nn.Module):
         x = self.stage16(torch.cat([_resize(psp, e16), e16], 1))  # N×96×H/16×W/16
         x = self.stage8(torch.cat([_resize(x, e8), e8], 1))  # N×64×H/8×W/8
         x = self.stage4(torch.cat([_resize(x, e4), e4], 1))  # N×48×H/4×W/4
-        logits = self.predict(x)
-        return psp, functional.interpolate(logits, scale_factor=4.0, mode="bilinear")
+        return psp, self.predict(x)  # N×classes×H/4×W/4
 
 
 class _FocusDecoder(nn.Module):
@@ -142,10 +144,36 @@ class _Collaborative(nn.Module):
     def forward(self, image: Tensor, features: list[Tensor]) -> dict[str, Tensor]:
         e2, e4, e8, e16, e32 = features
         psp, logits = self.glance(e4, e8, e16, e32)
+        logits = functional.interpolate(logits, scale_factor=GLANCE_STRIDE, mode="bilinear")
         glance = torch.softmax(logits, 1)
         focus = self.focus(image, e2, e4, e8, e16, e32, psp)
         alpha = collaborative_fusion(glance, focus, self.rosta)
         return {"glance": glance, "focus": focus, "alpha": alpha}
+
+
+class _Ending(_Collaborative):
+    """The same where only alpha is made of the heads; in a graph ``_Heads`` stands for it."""
+
+    def plain(self) -> nn.Module:
+        """See ``export.graph.export_onnx``."""
+        return _Heads(self)
+
+
+class _Heads(nn.Module):
+    """The heads without the glance's enlargement: who tells its classes enlarges it at less cost.
+
+    The arg-max of what ``_Collaborative`` gives is that of the enlarged logits, since a softmax
+    changes no order.
+    """
+
+    def __init__(self, whole: _Collaborative) -> None:
+        super().__init__()
+        self.glance, self.focus = whole.glance, whole.focus
+
+    def forward(self, image: Tensor, features: list[Tensor]) -> dict[str, Tensor]:
+        e2, e4, e8, e16, e32 = features
+        psp, logits = self.glance(e4, e8, e16, e32)
+        return {"glance": logits, "focus": self.focus(image, e2, e4, e8, e16, e32, psp)}
 
 
 class _Integration(nn.Module):
@@ -182,15 +210,16 @@ class GFMLight(nn.Module):
         self.rosta = rosta
         self.without = left_out(without, GFM_PARTS)
         self.encoder = MobileNetV3()
-        parts = ("tt", "ft", "bt") if rosta == "rim" else (rosta,)
-        self.decoders = nn.ModuleDict(
-            {part: _Collaborative(part, without=without) for part in parts}
+        kind, parts = (
+            (_Collaborative, ("tt", "ft", "bt")) if rosta == "rim" else (_Ending, (rosta,))
         )
+        self.decoders = nn.ModuleDict({part: kind(part, without=without) for part in parts})
         self.integration = _Integration() if rosta == "rim" else None
         self.heads = (
             {"alpha": 1} if rosta == "rim" else {"glance": 3 if rosta == "tt" else 2, "focus": 1}
         )
         self.fusion = "alpha" if rosta == "rim" else rosta
+        self.head_strides = {} if rosta == "rim" else {"glance": GLANCE_STRIDE}
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """See the class."""
@@ -224,9 +253,10 @@ class GFMPlate(nn.Module):
         super().__init__()
         self.rosta = rosta
         self.encoder = MobileNetV3(channels=6)
-        self.decoders = nn.ModuleDict({rosta: _Collaborative(rosta, channels=6)})
+        self.decoders = nn.ModuleDict({rosta: _Ending(rosta, channels=6)})
         self.heads = {"glance": 3 if rosta == "tt" else 2, "focus": 1}
         self.fusion = rosta
+        self.head_strides = {"glance": GLANCE_STRIDE}
 
     def forward(self, x: Tensor, plate: Tensor) -> dict[str, Tensor]:
         """See the class."""
