@@ -26,6 +26,7 @@ from benchmarks import (
     temporal,
 )
 from benchmarks.measure import VARIABLES, Row, chosen
+from sdk.cpu import usable_cores
 from training.flags import size
 
 RESULTS = Path("benchmarks/results")
@@ -132,9 +133,16 @@ def over_time(args: argparse.Namespace) -> int:
 def live_streams(args: argparse.Namespace) -> int:
     """Run live streams beside processes that take all cores."""
     command = " ".join(["python -m benchmarks", *args.given])
-    paths = live.report(
-        args.engine, args.streams, 60 * args.minutes, args.busy, args.output, command
-    )
+    times = args.minutes * len(args.streams) if len(args.minutes) == 1 else args.minutes
+    if len(times) != len(args.streams):
+        print(
+            f"--minutes has {len(times)} values and --streams {len(args.streams)}; expected one "
+            "for each, or one for all",
+            file=sys.stderr,
+        )
+        return 2
+    runs = [(count, 60 * time) for count, time in zip(args.streams, times, strict=True)]
+    paths = live.report(args.engine, runs, args.busy, args.output, command)
     print(*paths, sep="\n")
     return 0
 
@@ -149,7 +157,7 @@ def aim_table(args: argparse.Namespace) -> int:
 def everything(args: argparse.Namespace) -> int:
     """Run the benchmarks of speed one after the other, each in a process of its own."""
     quick = ["--quick"] if args.quick else []
-    minutes = ["--minutes", "0.2"] if args.quick else []
+    lengths = ["--minutes", "0.2" if args.quick else "10,3,3"]
     results = ["--output", str(args.output)]
     with tempfile.TemporaryDirectory() as folder:
         engine = Path(folder, "gfm.engine")
@@ -159,9 +167,9 @@ def everything(args: argparse.Namespace) -> int:
         for module, *flags in (
             ("export.build", *build),
             ("benchmarks", "kernels", "--threads", "1,2", *quick, *results),
-            ("benchmarks", "pipeline", *quick, *results),
+            ("benchmarks", "pipeline", "--compiled", *quick, *results),
             ("benchmarks", "temporal", *filmed, *results),
-            ("benchmarks", "live", *filmed, "--streams", "1,2,4", *minutes, *results),
+            ("benchmarks", "live", *filmed, "--streams", "1,2,4", *lengths, *results),
             ("benchmarks", "gpu", *quick, *results),
         ):
             print(f"\n$ python -m {' '.join([module, *flags])}\n", flush=True)
@@ -184,6 +192,14 @@ def numbers(text: str) -> list[int]:
     """``1,2`` as numbers."""
     values = [int(part) for part in text.split(",")]
     if min(values) < 1:
+        raise ValueError(text)
+    return values
+
+
+def minutes(text: str) -> list[float]:
+    """``10,0.5`` as numbers."""
+    values = [float(part) for part in text.split(",")]
+    if not min(values) > 0:
         raise ValueError(text)
     return values
 
@@ -221,7 +237,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--networks", nargs="+", choices=list(pipeline.NETWORKS), default=list(pipeline.NETWORKS)
     )
     whole.add_argument("--threads", type=numbers, default=[1, 2], metavar="1,2")
-    whole.add_argument("--compiled", action="store_true", help="torch.compile too: takes minutes")
+    whole.add_argument(
+        "--compiled",
+        action="store_true",
+        help="torch.compile too, with the most threads: takes minutes",
+    )
     whole.add_argument("--quick", action="store_true", help="a seventh of the time")
     whole.add_argument("--compare", type=Path, metavar="OLD.json", help="say what moved since then")
     whole.add_argument("--output", type=Path, default=RESULTS)
@@ -237,17 +257,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     streams = commands.add_parser("live", help="live streams on a machine that is too busy")
     streams.add_argument("--engine", type=Path, required=True)
     streams.add_argument("--streams", type=numbers, default=[1], metavar="1,2,4")
-    streams.add_argument("--minutes", type=float, default=10.0)
-    streams.add_argument("--busy", type=int, default=machine.usable_cores(), metavar="N")
+    streams.add_argument("--minutes", type=minutes, default=[10.0], metavar="10,3,3")
+    streams.add_argument("--busy", type=int, default=usable_cores(), metavar="N")
     streams.add_argument("--output", type=Path, default=RESULTS)
     streams.set_defaults(run=live_streams, given=given)
     collected = commands.add_parser("aims", help="every aim beside the figure in the results")
     collected.add_argument("--output", type=Path, default=RESULTS)
     collected.set_defaults(run=aim_table, given=given)
     every = commands.add_parser(
-        "all", help="kernels, pipeline, temporal, live (30 minutes), gpu, and the aims"
+        "all", help="kernels, pipeline, temporal, live, gpu, and the aims: more than an hour"
     )
-    every.add_argument("--quick", action="store_true", help="minutes in place of two hours")
+    every.add_argument("--quick", action="store_true", help="a few minutes of each")
     every.add_argument("--output", type=Path, default=RESULTS)
     every.set_defaults(run=everything, given=given)
     compiled = commands.add_parser("resources", help="registers and spills of the CUDA kernels")

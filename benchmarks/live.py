@@ -217,19 +217,26 @@ def _busy(count: int) -> Iterator[None]:
 
 
 def report(
-    engine: Path, streams: Sequence[int], seconds: float, busy: int, output: Path, command: str
+    engine: Path, runs: Sequence[tuple[int, float]], busy: int, output: Path, command: str
 ) -> list[Path]:
-    """Run, print and write; returns the files."""
+    """Run so many streams for so many seconds each, print and write; returns the files."""
     cv2.setNumThreads(1)
     facts = machine.describe() | {"command": command, "engine": engine.name, "busy": busy}
-    results = [result for count in streams for result in run(engine, count, seconds, busy)]
+    results = [one for count, seconds in runs for one in run(engine, count, seconds, busy)]
     head = (
-        *("streams", "stream", "shown", "frames/s", "passed over"),
+        *("streams", "stream", "seconds", "shown", "frames/s", "passed over"),
         *("ms p50", "p95", "p99", "p99 early", "late", "most", "MB early", "late", "mismatches"),
     )
     lines = [
         (
-            *(str(r.streams), str(r.stream), str(r.frames), f"{r.fps:.1f}", str(r.dropped)),
+            *(
+                str(r.streams),
+                str(r.stream),
+                f"{r.seconds:.0f}",
+                str(r.frames),
+                f"{r.fps:.1f}",
+                str(r.dropped),
+            ),
             *(f"{v:.0f}" for v in (r.p50, r.p95, r.p99, r.p99_early, r.p99_late, r.most)),
             *(f"{r.memory_early:.0f}", f"{r.memory_late:.0f}", str(r.mismatches)),
         )
@@ -239,12 +246,12 @@ def report(
     text = (
         f"# Live streams on a busy machine\n\n`{command}`, {facts['date']}, {facts['cpu']}, "
         f"{facts['cores']} cores, {busy} other processes that want a core each.\n\n{engine.name}, "
-        f"sources of 60 frames a second at 1280×720 for {seconds:.0f} s; latency from a frame's "
+        f"sources of 60 frames a second at 1280×720; latency from a frame's "
         f"arrival until its composite is there. Memory: the process's. *Early* and *late* are the "
         f"first and last fifth of the time, for memory after a tenth.\n\n{shown}\n"
     )
     print(text)
-    data = facts | {"seconds": seconds, "results": [asdict(result) for result in results]}
+    data = facts | {"results": [asdict(result) for result in results]}
     paths = tables.write(output, "live", text, data)
     picture = paths[0].with_suffix(".png")
     plots.live(results, picture)

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from sdk.cpu import usable_cores
 from training.machine import cpu_model, versions
 
 ROOT = Path(__file__).parents[1]
@@ -23,13 +24,6 @@ PACKAGES = (
     "cupy-cuda13x",
     "cupy-cuda12x",
 )
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def load_average() -> tuple[float, ...]:

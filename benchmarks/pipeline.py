@@ -14,22 +14,28 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import multiprocessing
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks import machine, plots, scenes, subjects, tables
+from benchmarks.clips import clip
 from benchmarks.subjects import NETWORK, NETWORKS, ByHand, Subject, runtimes
 from benchmarks.timing import Statistics, interleave, statistics_of
+from sdk.cpu import usable_cores
 from sdk.quality import ARITHMETIC
 
 OURS = "Matter"
 QUALITIES = ("live", "balanced", "studio")
-RUN = 48  # frames of a stream
+RUN, SHORTEST_RUN = 48, 12  # frames of a stream; the least of slow networks
+TURNS = 5
+LOOP = 24  # frames after which a file's clip begins anew
 
 
 @dataclass
@@ -64,7 +70,7 @@ def network_contest(shown: Subject, threads: int, budget: float, *, compiled: bo
     from sdk import Matter
 
     with contextlib.ExitStack() as opened:
-        frame = scenes.frame(*scenes.SIZES["720p"])
+        frame = scenes.subject(*scenes.SIZES["720p"])
         hand = ByHand(shown, lambda _: {}, NETWORK)
         image = hand.prepare(frame)
         calls: dict[str, Callable[[], Any]] = {
@@ -96,7 +102,7 @@ def frame_contest(
 
     from sdk import Matter
 
-    frame, behind = (scenes.frame(*scenes.SIZES[size], seed=seed) for seed in (0, 1))
+    frame, behind = scenes.subject(*scenes.SIZES[size]), scenes.frame(*scenes.SIZES[size])
     with contextlib.ExitStack() as opened:
         calls: dict[str, Callable[[], Any]] = {
             f"{name}, OpenCV": functools.partial(ByHand(shown, run, NETWORK), frame, behind)
@@ -118,72 +124,82 @@ def frame_contest(
     return contest
 
 
-def stream_contest(shown: Subject, size: str, threads: int, turns: int) -> Contest:
-    """A frame's share of ``RUN`` frames composed one after the other."""
+def stream_contest(
+    shown: Subject, size: str, threads: int, budget: float, *, compiled: bool
+) -> Contest:
+    """A frame's share of up to ``RUN`` frames composed one after the other."""
     from sdk import Matter
 
-    frames = [scenes.frame(*scenes.SIZES[size], seed=seed) for seed in range(6)]
-    behind = scenes.frame(*scenes.SIZES[size], seed=7)
-    run_ = [frames[at % len(frames)] for at in range(RUN)]
+    frames = list(clip(3, scenes.SIZES[size], 6).frames)
+    behind = scenes.frame(*scenes.SIZES[size])
     with contextlib.ExitStack() as opened:
         hands = {
             f"{name}, OpenCV": ByHand(shown, run, NETWORK)
-            for name, run in runtimes(shown, threads, compiled=False).items()
+            for name, run in runtimes(shown, threads, compiled=compiled).items()
         }
-        calls: dict[str, Callable[[], Any]] = {
-            name: functools.partial(_by_hand, hand, run_, behind) for name, hand in hands.items()
+        calls: dict[str, Callable[[Sequence[Any]], Any]] = {
+            name: functools.partial(_by_hand, hand, behind) for name, hand in hands.items()
         }
         for quality in QUALITIES[:2]:
             matter = opened.enter_context(
                 Matter(shown.engine, threads=threads, device="cpu", quality=quality, lanes=threads)
             )
-            calls[f"{OURS} {quality}"] = functools.partial(_streamed, matter, run_, behind)
+            calls[f"{OURS} {quality}"] = functools.partial(_streamed, matter, behind)
         seconds: dict[str, list[float]] = {name: [] for name in calls}
+        for call in calls.values():  # a warm-up
+            call(frames)
+        begin = time.perf_counter()
         for call in calls.values():
-            call()
-        for _ in range(turns):
+            call(frames)
+        together = (time.perf_counter() - begin) / len(frames)
+        count = int(min(RUN, max(SHORTEST_RUN, budget / TURNS / together)))
+        run_ = [frames[at % len(frames)] for at in range(count)]
+        for _ in range(TURNS):
             for name, call in calls.items():
                 begin = time.perf_counter()
-                call()
-                seconds[name].append((time.perf_counter() - begin) / RUN)
+                call(run_)
+                seconds[name].append((time.perf_counter() - begin) / count)
     contest = Contest("stream", shown.name, size, threads)
     contest.times = {name: statistics_of(found) for name, found in seconds.items()}
     return contest
 
 
-def _by_hand(hand: ByHand, frames: Sequence[Any], behind: Any) -> None:
+def _by_hand(hand: ByHand, behind: Any, frames: Sequence[Any]) -> None:
     for frame in frames:
         hand(frame, behind)
 
 
-def _streamed(matter: Any, frames: Sequence[Any], behind: Any) -> None:
+def _streamed(matter: Any, behind: Any, frames: Sequence[Any]) -> None:
     for matte in matter.stream(frames):
         matte.over(behind)
 
 
-def file_run(shown: Subject, size: str, quality: str, lanes: int, frames: int, turns: int) -> Video:
-    """A noisy clip to a clip over a colour, some times."""
-    import numpy as np
+def file_run(shown: Subject, size: str, quality: str, lanes: int, seconds: float) -> Video:
+    """A clip of a subject that moves, with camera noise, to a clip over a colour, five times.
 
+    It is so long that each time takes about so many seconds, or ten frames of a lane.
+    """
     from sdk import Matter
     from sdk.video import VideoWriter, matte_video
 
-    with tempfile.TemporaryDirectory() as name:
+    moving = clip(3, scenes.SIZES[size], LOOP, sway=scenes.SIZES[size][1] / 16).frames
+    with (
+        tempfile.TemporaryDirectory() as name,
+        Matter(shown.engine, device="cpu", quality=quality, lanes=lanes) as matter,
+    ):
+        runtime = matter.runtime
+        matter(moving[0])
+        begin = time.perf_counter()
+        matter(moving[0])
+        frames = max(10 * lanes, int(seconds / (time.perf_counter() - begin)))
         source, output = Path(name, "in.mp4"), Path(name, "out.mp4")
         with VideoWriter(source, scenes.SIZES[size]) as writer:
-            first = scenes.frame(*scenes.SIZES[size])
-            random = np.random.default_rng(0)
-            noise = np.rint(random.normal(0, 2, (8, *first.shape))).astype(np.int16)
-            for at in range(frames):  # the picture moves, the camera's noise is new
-                moved = np.roll(first, (2 * at, 3 * at), axis=(0, 1)) + noise[at % len(noise)]
-                writer.write(moved.clip(0, 255).astype(np.uint8))
-        with Matter(shown.engine, device="cpu", quality=quality, lanes=lanes) as matter:
-            matter(first)
-            runtime = matter.runtime
-            reports = []
-            for _ in range(turns):
-                reports.append(matte_video(matter, source, output, background="green"))
-                output.unlink()
+            for at in range(frames):
+                writer.write(moving[at % LOOP])
+        reports = []
+        for _ in range(TURNS):
+            reports.append(matte_video(matter, source, output, background="green"))
+            output.unlink()
     stages = {
         stage: 1e3 * min(report.stages[stage] for report in reports) / frames
         for stage in reports[0].stages
@@ -285,13 +301,21 @@ def changes(old: dict[str, Any], contests: Sequence[Contest], videos: Sequence[V
     return tables.table(head, lines)
 
 
-def soak(shown: Subject, frames: int = 10_000) -> tuple[float, float]:
-    """Megabytes of this process after a tenth of so many 720p frames, and after all."""
+def soak(engine: Path, frames: int = 10_000) -> tuple[float, float]:
+    """Megabytes of a process after a tenth of so many 720p frames, and after all.
+
+    The process is one of its own: what was measured before has left much to be given back.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(_soaked, engine, frames).result()
+
+
+def _soaked(engine: Path, frames: int) -> tuple[float, float]:
     from sdk import Matter
 
-    picture = scenes.frame(*scenes.SIZES["720p"])
+    picture = scenes.subject(*scenes.SIZES["720p"])
     sizes = []
-    with Matter(shown.engine, device="cpu", quality="live", lanes=machine.usable_cores()) as matter:
+    with Matter(engine, device="cpu", quality="live", lanes=usable_cores()) as matter:
         for at, matte in enumerate(matter.stream(picture for _ in range(frames)), 1):
             matte.over("green")
             if at in (frames // 10, frames):
@@ -332,20 +356,23 @@ def run(names: Sequence[str], threads: Sequence[int], budget: float, *, compiled
             done.verified[name] = verified(shown)
             for count in threads:
                 _say(f"{name}, network, {count} thread(s)")
-                done.contests.append(network_contest(shown, count, budget, compiled=compiled))
+                # Compiled for so many threads, which takes a minute or two.
+                also = compiled and count == max(threads)
+                done.contests.append(network_contest(shown, count, budget, compiled=also))
                 for size in ("720p", "1080p"):
                     _say(f"{name}, {size} frames, {count} thread(s)")
-                    whole = frame_contest(shown, size, count, budget, compiled=compiled)
-                    turns = max(1, round(budget / 4))
-                    done.contests += [whole, stream_contest(shown, size, count, turns)]
-            lanes = machine.usable_cores()
+                    done.contests += [
+                        frame_contest(shown, size, count, budget, compiled=also),
+                        stream_contest(shown, size, count, 2 * budget, compiled=also),
+                    ]
+            lanes = usable_cores()
             for size in ("720p", "1080p"):
                 for quality in ("live", "balanced"):
                     _say(f"{name}, {size} files, {quality}")
-                    done.videos.append(file_run(shown, size, quality, lanes, 240, 3))
+                    done.videos.append(file_run(shown, size, quality, lanes, budget / 4))
             if not done.memory:
                 _say(f"{name}, 10,000 frames")
-                done.memory[name] = soak(shown)
+                done.memory[name] = soak(shown.engine)
     return done
 
 

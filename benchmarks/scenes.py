@@ -20,6 +20,16 @@ def frame(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.clip(np.rint(smooth + noise), 0, 255).astype(np.uint8)
 
 
+def subject(height: int, width: int, seed: int = 3) -> NDArray[np.uint8]:
+    """A drawn scene with a subject (``training.scenes``) that fills two fifths of it, with a
+    camera's noise: uint8 H×W×3 BGR."""
+    from training.scenes import scene
+
+    image = scene(seed, (height, width))[0][..., ::-1]
+    noisy = image + np.random.default_rng(seed).normal(0, 2, image.shape).astype(np.float32)
+    return np.ascontiguousarray(np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
+
+
 def matte(height: int, width: int) -> NDArray[np.float32]:
     """A head over shoulders, a tenth of it soft rim, strictly between 0 and 1: float32 H×W."""
     rows = np.linspace(-1, 1, height, dtype=np.float32)[:, None]

@@ -8,6 +8,7 @@ writes it, with the runtime's own defaults, in float32 colours where that is the
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -116,6 +117,7 @@ def _torch(network: Any, threads: int) -> Callable[[Tensor], Heads]:
     return run
 
 
+@functools.cache
 def _compiled(network: Any, threads: int) -> Callable[[Tensor], Heads]:
     import torch
 

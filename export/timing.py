@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sdk import cpu
-from sdk.backends import available_threads, open_backend
+from sdk.backends import open_backend
 from sdk.manifest import Measured, Timing
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def measure(
         for (name, arithmetic), kept in zip(choices, times, strict=True)
     ]
     load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
-    return Measured(cpu.name(), available_threads(), load, tuple(ranked(timings)))
+    return Measured(cpu.name(), cpu.usable_cores(), load, tuple(ranked(timings)))
 
 
 def ranked(timings: Sequence[Timing]) -> list[Timing]:

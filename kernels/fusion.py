@@ -51,7 +51,8 @@ def collaborative_fusion(
         focus: N×1×h₂×w₂ of the same dtype, in 0..1.
         rosta: the representation of semantics and transition areas: "tt", "ft", "bt", "unified".
         size: height and width of the result; by default the focus's.
-        glance_size: height and width at which the glance's classes are told; by default its own.
+        glance_size: height and width at which the glance's classes are told, neither below its own;
+            by default its own.
         out: a C-contiguous array N×1×height×width of the same dtype to write into; may be `focus`.
         stream: for arrays on a GPU, the stream to run on; else None.
 
@@ -98,10 +99,15 @@ def collaborative_fusion(
         height, width = detail.shape[2:]
     else:
         height, width = _arrays.check_size(size, "give the size that alpha is wanted at")
+    told = tuple(map(int, classes.shape[2:]))
+    if glance_size is not None:
+        told = _arrays.check_size(glance_size, "give the size of the network's input")
+        if told[0] < classes.shape[2] or told[1] < classes.shape[3]:
+            raise KernelError(
+                f"glance_size is {_arrays.text(told)} and glance {_arrays.text(classes.shape)}, "
+                f"expected a size no smaller than the glance: give that of the network's input"
+            )
     with place.on(glance, stream):
-        told = classes.shape[2:]
-        if glance_size is not None:
-            told = _arrays.check_size(glance_size, "give the size of the network's input")
         result, view = _arrays.output(place, out, (count, 1, height, width), classes.dtype)
-        place.fuse(place.contiguous(classes), place.contiguous(detail), view, rosta, tuple(told))
+        place.fuse(place.contiguous(classes), place.contiguous(detail), view, rosta, told)
     return result

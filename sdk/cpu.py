@@ -1,13 +1,21 @@
-"""Which CPU this is, as far as a choice among CPU backends depends on it."""
+"""Which CPU this is, as far as choices depend on it."""
 
 from __future__ import annotations
 
 import functools
+import os
 import platform
 from pathlib import Path
 
 # What Linux calls instructions that add up 8-bit products in 32 bits: VNNI and AMX, Arm's SDOT.
 _DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
+
+
+def usable_cores() -> int:
+    """How many cores this process may use (its affinity, not the machine's count)."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
 
 
 @functools.cache

@@ -116,7 +116,7 @@ def in_order(work: Callable[[T], R], items: Iterable[T], workers: int) -> Genera
         try:
             for item in items:
                 begun.append(pool.submit(work, item))
-                if len(begun) == workers:
+                if len(begun) > workers:  # one more waits, so that no worker does
                     yield begun.popleft().result()
             while begun:
                 yield begun.popleft().result()

@@ -23,6 +23,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from kernels import YUV
+from sdk.cpu import usable_cores
 from sdk.errors import VideoError
 from sdk.video_reader import BT601, BT709, EXACT, HD_HEIGHT, start_of
 
@@ -170,7 +171,7 @@ class VideoWriter:
         preset: str | None = None,
         pixel_aspect: Fraction | int = 1,
         audio_from: str | Path | None = None,
-        threads: int = 2,
+        threads: int | None = None,
         colours: tuple[str, bool] | None = None,
     ) -> None:
         self.path = check_output(path, alpha=alpha, inputs=[audio_from])
@@ -188,6 +189,10 @@ class VideoWriter:
                 if audio_from is not None and _has_audio(audio_from):
                     self.notes.append("a PNG sequence has no audio: the track is left out")
             else:
+                if threads is None:
+                    # A second one costs a tenth more work, and gains nothing beside a network that
+                    # keeps both cores of a small machine busy.
+                    threads = 1 if usable_cores() <= 2 else 2
                 self._output = _Container(
                     self, crf, preset, Fraction(pixel_aspect), threads, colours
                 )

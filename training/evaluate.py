@@ -156,7 +156,7 @@ def measure(
     """
     from tqdm import tqdm
 
-    from sdk.backends import available_threads
+    from sdk.cpu import usable_cores
 
     for system in systems:
         if "plate" in system.reads and not pictures.plates:
@@ -165,7 +165,7 @@ def measure(
                 f"{pictures.name} has none; expected pictures that do: --data {PROCEDURAL}, or "
                 f"photographs with --background FOLDER, over which they are composed"
             )
-    workers = available_threads() if workers is None else workers
+    workers = usable_cores() if workers is None else workers
     jobs = len(pictures) * len(systems)
     waiting: list[list[tuple[Result, Future[dict[str, float]]]]] = [[] for _ in systems]
     bar = tqdm(total=jobs, unit="matte", disable=quiet or None, dynamic_ncols=True)

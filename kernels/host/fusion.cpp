@@ -105,6 +105,10 @@ MATTER_CLONES void enlarge(const float* row, const int* first, const int* second
     }
 }
 
+MATTER_CLONES void mix(const float* a, const float* b, float share, float* out, i64 n) {
+    for (i64 i = 0; i < n; ++i) out[i] = between(a[i], b[i], share);
+}
+
 MATTER_CLONES void enlarge_met(const int* row, const int* first, const int* second, int* out, i64 n) {
     for (i64 d = 0; d < n; ++d) out[d] = row[first[d]] | row[second[d]];
 }
@@ -215,47 +219,65 @@ struct Size {
 
 bool operator==(Size a, Size b) { return a.height == b.height && a.width == b.width; }
 
-// A glance that lies at one size and is told at its own: its values are interpolated, then compared.
+// A glance that lies at one size and is told at its own, which is no smaller: its values are interpolated,
+// then compared. Rows are enlarged once, and kept while output rows lie between them.
 template <typename T>
 class Enlarged {
   public:
     Enlarged(const T* glance, i64 classes, Size given, Size own)
         : glance_(glance), classes_(classes), given_(given), width_(own.width),
-          rows_(make_axis(int(given.height), int(own.height))), columns_(given.width, own.width) {}
+          rows_(make_axis(int(given.height), int(own.height))), columns_(given.width, own.width),
+          values_(given.width), kept_{std::vector<float>(classes * own.width),
+                                      std::vector<float>(classes * own.width)} {}
 
-    // Row `y` of frame `n`, class after class. `sum` has room for a given row.
-    void row(i64 n, i64 y, float* sum, float* out) const {
+    // Row `y` of frame `n`, class after class.
+    void row(i64 n, i64 y, float* out) {
         const Taps taps = axis_taps(rows_, int(y));
-        for (i64 c = 0; c < classes_; ++c, out += width_) {
-            const T* plane = glance_ + (n * classes_ + c) * given_.height * given_.width;
-            const float* made =
-                mean_row(plane, given_.width, rows_, taps, columns_, sum, out, width_);
-            if (made != out) std::copy(made, made + width_, out);
-        }
+        const float* first = given_row(n, taps.first);
+        const i64 count = classes_ * width_;
+        if (taps.count == 1)
+            std::copy(first, first + count, out);
+        else
+            mix(first, given_row(n, taps.first + 1), share_of(rows_, taps), out, count);
     }
 
   private:
+    const float* given_row(i64 n, i64 y) {
+        std::vector<float>& kept = kept_[y % 2];
+        if (which_[y % 2] != n * given_.height + y) {
+            which_[y % 2] = n * given_.height + y;
+            for (i64 c = 0; c < classes_; ++c) {
+                const T* row = glance_ + ((n * classes_ + c) * given_.height + y) * given_.width;
+                for (i64 i = 0; i < given_.width; ++i) values_[i] = value_of(row[i]);
+                mean_columns(values_.data(), columns_, &kept[c * width_], width_);
+            }
+        }
+        return kept.data();
+    }
+
     const T* glance_;
     i64 classes_;
     Size given_;
     i64 width_;
     Axis rows_;
     Columns columns_;
+    std::vector<float> values_, kept_[2];
+    i64 which_[2] = {-1, -1};
 };
 
 // The focus lies at the glance's own size, and alpha is wanted there.
 template <typename T>
 void planes_enlarged(const T* glance, i64 classes, Size given, const T* focus, T* alpha, i64 count,
                      Size size, int rosta) {
-    const Enlarged<T> enlarged(glance, classes, given, size);
     const int threads = threads_for(count * size.height * size.width);
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
-        std::vector<float> sum(given.width), row(classes * size.width);
+        Enlarged<T> enlarged(glance, classes, given, size);
+        std::vector<float> row(classes * size.width);
 #pragma omp for schedule(static)
         for (i64 line = 0; line < count * size.height; ++line) {
             const i64 at = line * size.width;
-            enlarged.row(line / size.height, line % size.height, sum.data(), row.data());
+            enlarged.row(line / size.height, line % size.height, row.data());
             row_any(row.data(), size.width, focus + at, alpha + at, size.width, rosta);
         }
     }
@@ -270,8 +292,8 @@ void planes_at_size(const T* glance, i64 classes, Size given, Size coarse, const
     const Columns coarse_x(coarse.width, size.width), fine_x(fine.width, size.width);
     const i64 coarse_plane = coarse.height * coarse.width;
     std::vector<u8> map(count * coarse_plane);
-    const Enlarged<T> enlarged(glance, classes, given, coarse);
-    std::vector<float> given_sum(given.width), enlarged_row(classes * coarse.width);
+    Enlarged<T> enlarged(glance, classes, given, coarse);
+    std::vector<float> enlarged_row(classes * coarse.width);
     for (i64 line = 0; line < count * coarse.height; ++line) {
         const i64 n = line / coarse.height, y = line % coarse.height;
         u8* of_line = &map[line * coarse.width];
@@ -279,7 +301,7 @@ void planes_at_size(const T* glance, i64 classes, Size given, Size coarse, const
             classes_row(glance + n * classes * coarse_plane + y * coarse.width, coarse_plane, of_line,
                         coarse.width, three);
         } else {
-            enlarged.row(n, y, given_sum.data(), enlarged_row.data());
+            enlarged.row(n, y, enlarged_row.data());
             classes_row(enlarged_row.data(), coarse.width, of_line, coarse.width, three);
         }
     }

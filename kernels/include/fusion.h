@@ -137,8 +137,8 @@ struct ClassAt {
     }
 };
 
-// The same of a glance that lies at height×width and is asked for at own_height×own_width: each class's
-// values are interpolated before they are compared.
+// The same of a glance that lies at height×width and is told at its own size, which is no smaller: each
+// class's values are interpolated before they are compared. Along rows first, as the host's loops.
 template <typename T>
 struct EnlargedClassAt {
     const T* glance;
@@ -146,11 +146,19 @@ struct EnlargedClassAt {
     bool three;
     MATTER_HD int operator()(i64 row, i64 column) const {
         const Place place = place_of(height, width, own_height, own_width, int(row), int(column));
-        const i64 plane = i64(height) * width;
-        const float g0 = mean_of(place, ValueAt<T>{glance, width});
-        const float g1 = mean_of(place, ValueAt<T>{glance + plane, width});
-        return three ? arg_max(g0, g1, mean_of(place, ValueAt<T>{glance + 2 * plane, width}))
-                     : arg_max(g0, g1);
+        const float g0 = value(place, 0), g1 = value(place, 1);
+        return three ? arg_max(g0, g1, value(place, 2)) : arg_max(g0, g1);
+    }
+    MATTER_HD float value(const Place& place, i64 c) const {
+        const float first = value(place, c, place.rows.first);
+        if (place.rows.count == 1) return first;
+        return between(first, value(place, c, place.rows.first + 1), share_of(place.y, place.rows));
+    }
+    MATTER_HD float value(const Place& place, i64 c, i64 row) const {
+        const T* at = glance + (c * height + row) * width + place.columns.first;
+        const float first = to_float(at[0]);
+        if (place.columns.count == 1) return first;
+        return between(first, to_float(at[1]), share_of(place.x, place.columns));
     }
 };
 

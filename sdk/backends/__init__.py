@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -130,7 +129,7 @@ def open_backend(
         reason = _reason(name, engine, form, kind, number)
         if reason is None:
             try:
-                share = Share(threads or available_threads(), lanes)
+                share = Share(threads or cpu.usable_cores(), lanes)
                 loaded = _load(name, engine, form, number, share)
             except Exception as error:  # noqa: BLE001 - runtimes raise types of their own; recorded
                 reason = f"failed to load: {_first_line(error)}"
@@ -183,13 +182,6 @@ def _on_cpu(model: ModelEntry, arithmetic: str) -> list[tuple[str, str]]:
         if exact in CPU_ARITHMETIC[name]
     ]
     return list(dict.fromkeys([*timed, *untimed]))
-
-
-def available_threads() -> int:
-    """How many cores this process may use (its affinity, not the machine's count)."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
 
 
 def check_graph(

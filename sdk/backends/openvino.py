@@ -53,6 +53,9 @@ class OpenVino(Backend):
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": share.threads,
             "NUM_STREAMS": share.lanes,
+            # Every process would pin its threads to the same first cores, and no thread could make
+            # way for what else works on a frame.
+            "ENABLE_CPU_PINNING": False,
             # Said even for float32: on CPUs with AMX, OpenVINO would choose bfloat16 by itself.
             "INFERENCE_PRECISION_HINT": "bf16" if "bfloat16" in model.cpu_precision else "f32",
         }

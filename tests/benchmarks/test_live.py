@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from benchmarks import live
+from benchmarks.__main__ import main
 from tests.sdk.conftest import Tiny
 
 SIZE = (96, 160)
@@ -49,3 +51,15 @@ def test_a_short_run(tmp_path: Path) -> None:
         assert result.frames + result.dropped <= 60
         assert 0 < result.p50 <= result.p95 <= result.most
         assert result.mismatches == 0
+
+
+def test_a_length_for_each_run_or_one_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+    monkeypatch.setattr(live, "report", lambda engine, runs, *rest: asked.append(runs) or [])
+    flags = ["live", "--engine", str(tmp_path / "none.engine"), "--streams", "1,2"]
+    assert main([*flags, "--minutes", "10,3"]) == main([*flags, "--minutes", "2"]) == 0
+    assert asked == [[(1, 600), (2, 180)], [(1, 120), (2, 120)]]
+    assert main([*flags, "--minutes", "1,2,3"]) == 2
+    assert "expected one for each, or one for all" in capsys.readouterr().err

@@ -389,7 +389,7 @@ def test_int8_travels_beside_float(
     """Calibrated on given pictures, verified by each backend, and run by the SDK."""
     pytest.importorskip("openvino")
     from sdk import cpu
-    from sdk.backends import available_threads, open_backend
+    from sdk.backends import open_backend
 
     frames = tmp_path / "frames"
     frames.mkdir()
@@ -438,7 +438,7 @@ def test_int8_travels_beside_float(
     for model in manifest.models:
         assert model.measured is not None
         timed = {(one.backend, one.arithmetic) for one in model.measured.timings}
-        assert (model.measured.cpu, model.measured.threads) == (cpu.name(), available_threads())
+        assert (model.measured.cpu, model.measured.threads) == (cpu.name(), cpu.usable_cores())
         assert all(one.ms > 0 for one in model.measured.timings)
         assert {("onnxruntime", "int8"), ("onnxruntime", "float32"), ("openvino", "int8")} <= timed
     assert "convolutions stay float" in capsys.readouterr().err

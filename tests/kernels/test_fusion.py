@@ -358,5 +358,7 @@ def test_logits_on_several_threads_give_the_same_bits() -> None:
 
 
 def test_a_bad_glance_size_is_named() -> None:
+    with pytest.raises(KernelError, match=r"glance_size is 13×36 and glance 2×3×13×37, expected a"):
+        collaborative_fusion(*heads("tt"), "tt", glance_size=(13, 36))
     with pytest.raises(KernelError, match=r"size is 0×8 .*give the size of the network's input"):
         collaborative_fusion(*heads("tt"), "tt", glance_size=(0, 8))

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from sdk import Matter, backends, cpu, engine
+from sdk import Matter, cpu, engine
 from sdk.backends import ORDER, Backend, gpu, graphs, open_backend, ort, tensorrt
 from sdk.backends.graphs import external_locations
 from sdk.backends.openvino import process_core
@@ -429,8 +429,8 @@ def test_device_cpu_passes_over_gpu_backends(engine_path: Path) -> None:
 
 def test_threads_default_to_the_cores_this_process_may_use() -> None:
     if hasattr(os, "sched_getaffinity"):
-        assert backends.available_threads() == len(os.sched_getaffinity(0))
-    assert backends.available_threads() >= 1
+        assert cpu.usable_cores() == len(os.sched_getaffinity(0))
+    assert cpu.usable_cores() >= 1
 
 
 def test_not_installed_says_how_to_install(
