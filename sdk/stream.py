@@ -176,7 +176,15 @@ class Stream(Iterator["Matte"]):
         # A live matte must not wait for the ones before it: one at a time.
         lanes = 1 if live else getattr(matter, "lanes", 1)
         alphas = inferred(matter, self._tensors or frames, self._meter, lanes)
-        alphas = filtered(matter, alphas, temporal=temporal, lookahead=lookahead, again=self._again)
+        # A file's next frame is in the network while the last one is filtered.
+        self._alphas = None if live else Ahead(alphas, depth=1)
+        alphas = filtered(
+            matter,
+            self._alphas or alphas,
+            temporal=temporal,
+            lookahead=lookahead,
+            again=self._again,
+        )
         # One matte ahead: the network works while the caller shows the last one, yet what is
         # shown is never older than one turn of the caller's loop.
         self._mattes = Ahead(alphas, depth=1)
@@ -237,7 +245,7 @@ class Stream(Iterator["Matte"]):
         """
         timeout = 0.05 if self._hung else 5.0
         # Upstream first: it wakes the network's thread if that waits for a frame.
-        for stage in (self._frames, self._tensors, self._mattes):
+        for stage in (self._frames, self._tensors, self._alphas, self._mattes):
             if stage is not None:
                 stage.close(timeout)
 

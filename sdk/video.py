@@ -294,8 +294,9 @@ def matte_video(
         else:
             stages.append(Ahead(prepared(matter, decoded, meter), depth=1))
             alphas = inferred(matter, stages[0], meter, getattr(matter, "lanes", 1))
-            stages.append(Ahead(filtered(matter, alphas), depth=2))
-            pictures = _composited(matter, stages[1], behind, meter)
+            stages.append(Ahead(alphas, depth=1))
+            stages.append(Ahead(filtered(matter, stages[1]), depth=1))
+            pictures = _composited(matter, stages[2], behind, meter)
         # Encoding has its thread too: an interrupt hits the calling thread alone, and never
         # between a frame's encoding and its way into the file.
         stopped = threading.Event()

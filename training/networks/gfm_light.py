@@ -17,7 +17,7 @@ choice of layers, made for a few milliseconds on a laptop's CPU:
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,58 @@ class _Separable(nn.Sequential):
             nn.BatchNorm2d(outside),
             nn.ReLU(inplace=True),
         )
+
+
+class _Joining(_Separable):
+    """The same of several feature maps side by side, of so many channels each."""
+
+    def __init__(self, parts: tuple[int, ...], outside: int) -> None:
+        super().__init__(sum(parts), outside)
+        self.parts = parts
+
+    def forward(self, *features: Tensor) -> Tensor:
+        """N×parts×H×W each → N×outside×H×W."""
+        return super().forward(torch.cat(features, 1))
+
+    def plain(self) -> nn.Module:
+        """See ``export.graph.export_onnx``."""
+        return _Joined(self)
+
+
+class _Joined(nn.Module):
+    """What an exported graph has of ``_Joining``: a convolution of each map, and their sum.
+
+    The maps need not be copied side by side, which costs a CPU as much as a convolution.
+    """
+
+    def __init__(self, whole: _Joining) -> None:
+        super().__init__()
+        layers: Any = whole
+        depthwise, pointwise, norm, self.activation = layers
+        scale = norm.weight.data / torch.sqrt(norm.running_var + norm.eps)
+        parts = zip(
+            depthwise.weight.data.split(whole.parts),
+            pointwise.weight.data.split(whole.parts, 1),
+            strict=True,
+        )
+        self.depthwise, self.pointwise = nn.ModuleList(), nn.ModuleList()
+        for each, mixed in parts:
+            count, outside = len(each), len(mixed)
+            alone = nn.Conv2d(count, count, 3, padding=1, groups=count, bias=False)
+            alone.weight.data = each
+            last = nn.Conv2d(count, outside, 1, bias=not self.pointwise)  # the first one's for all
+            last.weight.data = mixed * scale[:, None, None, None]
+            if last.bias is not None:
+                last.bias.data = norm.bias.data - norm.running_mean * scale
+            self.depthwise.append(alone)
+            self.pointwise.append(last)
+
+    def forward(self, *features: Tensor) -> Tensor:
+        layers = zip(self.depthwise, self.pointwise, features, strict=True)
+        total, *rest = (pointwise(depthwise(x)) for depthwise, pointwise, x in layers)
+        for one in rest:
+            total = total + one
+        return self.activation(total)
 
 
 class _PyramidPooling(nn.Module):
@@ -89,16 +141,16 @@ class _GlanceDecoder(nn.Module):
         super().__init__()
         _, c4, c8, c16, c32 = CHANNELS
         self.context = _PyramidPooling(c32, 128, (1, 3, 5) if pyramid else ())
-        self.stage16 = _Separable(128 + c16, 96)
-        self.stage8 = _Separable(96 + c8, 64)
-        self.stage4 = _Separable(64 + c4, 48)
+        self.stage16 = _Joining((128, c16), 96)
+        self.stage8 = _Joining((96, c8), 64)
+        self.stage4 = _Joining((64, c4), 48)
         self.predict = nn.Conv2d(48, classes, 3, padding=1)
 
     def forward(self, e4: Tensor, e8: Tensor, e16: Tensor, e32: Tensor) -> tuple[Tensor, Tensor]:
         psp = self.context(e32)  # N×128×H/32×W/32
-        x = self.stage16(torch.cat([_resize(psp, e16), e16], 1))  # N×96×H/16×W/16
-        x = self.stage8(torch.cat([_resize(x, e8), e8], 1))  # N×64×H/8×W/8
-        x = self.stage4(torch.cat([_resize(x, e4), e4], 1))  # N×48×H/4×W/4
+        x = self.stage16(_resize(psp, e16), e16)  # N×96×H/16×W/16
+        x = self.stage8(_resize(x, e8), e8)  # N×64×H/8×W/8
+        x = self.stage4(_resize(x, e4), e4)  # N×48×H/4×W/4
         return psp, self.predict(x)  # N×classes×H/4×W/4
 
 
@@ -107,10 +159,10 @@ class _FocusDecoder(nn.Module):
         super().__init__()
         c2, c4, c8, c16, c32 = CHANNELS
         self.bridge = _Bridge(c32 + 128, 128, (1, 2, 4) if bridge else ())
-        self.stage16 = _Separable(128 + c16, 96)
-        self.stage8 = _Separable(96 + c8, 64)
-        self.stage4 = _Separable(64 + c4, 48)
-        self.stage2 = _Separable(48 + c2 + 4 * channels, 32)
+        self.stage16 = _Joining((128, c16), 96)
+        self.stage8 = _Joining((96, c8), 64)
+        self.stage4 = _Joining((64, c4), 48)
+        self.stage2 = _Joining((48, c2, 4 * channels), 32)
         self.predict = nn.Conv2d(32, 4, 3, padding=1)
 
     def forward(
@@ -124,11 +176,11 @@ class _FocusDecoder(nn.Module):
         psp: Tensor,
     ) -> Tensor:
         x = self.bridge(torch.cat([e32, psp], 1))  # N×128×H/32×W/32
-        x = self.stage16(torch.cat([_resize(x, e16), e16], 1))  # N×96×H/16×W/16
-        x = self.stage8(torch.cat([_resize(x, e8), e8], 1))  # N×64×H/8×W/8
-        x = self.stage4(torch.cat([_resize(x, e4), e4], 1))  # N×48×H/4×W/4
+        x = self.stage16(_resize(x, e16), e16)  # N×96×H/16×W/16
+        x = self.stage8(_resize(x, e8), e8)  # N×64×H/8×W/8
+        x = self.stage4(_resize(x, e4), e4)  # N×48×H/4×W/4
         pixels = functional.pixel_unshuffle(image, 2)  # N×12×H/2×W/2, or 24 with a plate
-        x = self.stage2(torch.cat([_resize(x, e2), e2, pixels], 1))  # N×32×H/2×W/2
+        x = self.stage2(_resize(x, e2), e2, pixels)  # N×32×H/2×W/2
         return torch.sigmoid(functional.pixel_shuffle(self.predict(x), 2))  # N×1×H×W
 
 
