@@ -98,7 +98,7 @@ def resource_table(args: argparse.Namespace) -> int:
 def whole_frames(args: argparse.Namespace) -> int:
     """Time whole networks, frames and files beside their rivals."""
     command = " ".join(["python -m benchmarks", *args.given])
-    budget = 3.0 if args.quick else 20.0
+    budget = 3.0 if args.quick else 15.0
     try:
         old = json.loads(args.compare.read_text(encoding="utf-8")) if args.compare else None
         if old is not None:
@@ -242,7 +242,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="torch.compile too, with the most threads: takes minutes",
     )
-    whole.add_argument("--quick", action="store_true", help="a seventh of the time")
+    whole.add_argument("--quick", action="store_true", help="a fifth of the time")
     whole.add_argument("--compare", type=Path, metavar="OLD.json", help="say what moved since then")
     whole.add_argument("--output", type=Path, default=RESULTS)
     whole.set_defaults(run=whole_frames, given=given)

@@ -102,7 +102,7 @@ class Result:
 
     ``p99_early`` and ``p99_late`` are of the first and the last fifth of the time, and so is the
     memory, less the first tenth of all, in which buffers are made. ``latencies``: seconds since the
-    begin, p50 and p99 of each of up to 60 equal parts; ``memory``: seconds and megabytes.
+    begin, p50 and p99 of each of up to 60 equal parts; ``memory``: seconds and megabytes then.
     """
 
     streams: int
@@ -153,12 +153,12 @@ def run(engine: Path, streams: int, seconds: float, busy: int) -> list[Result]:
             thread.start()
         while any(thread.is_alive() for thread in threads):
             memory.append((time.monotonic() - begin, machine.resident()))
-            threads[0].join(min(1.0, seconds / 60))
+            time.sleep(seconds / 60)
         pool.close()
         mismatches = matter.mismatches
         if matter.compared != sum(map(len, seen)):
             raise RuntimeError(f"{matter.compared} mattes were compared, others were shown")
-    took = time.monotonic() - begin
+    took = max(at for found in seen for at, _ in found)
     return [
         _result(streams, at + 1, took, found, stats[at].dropped, memory, mismatches)
         for at, found in enumerate(seen)

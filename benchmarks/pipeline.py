@@ -34,7 +34,7 @@ from sdk.quality import ARITHMETIC
 OURS = "Matter"
 QUALITIES = ("live", "balanced", "studio")
 RUN, SHORTEST_RUN = 48, 12  # frames of a stream; the least of slow networks
-TURNS = 5
+TURNS = 3
 LOOP = 24  # frames after which a file's clip begins anew
 
 
@@ -175,7 +175,7 @@ def _streamed(matter: Any, behind: Any, frames: Sequence[Any]) -> None:
 
 
 def file_run(shown: Subject, size: str, quality: str, lanes: int, seconds: float) -> Video:
-    """A clip of a subject that moves, with camera noise, to a clip over a colour, five times.
+    """A clip of a subject that moves, with camera noise, to a clip over a colour, three times.
 
     It is so long that each time takes about so many seconds, or ten frames of a lane.
     """

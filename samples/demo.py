@@ -48,7 +48,7 @@ def main() -> int:
         print("the engine could not be built; the lines above say why", file=sys.stderr)
         return 1
     written, rows = [], []
-    with Matter(args.engine) as matter:
+    with Matter(args.engine, lanes=2) as matter:
         print(f"\n{matter.describe()}\n", file=sys.stderr)
         for name, background in tqdm(PICTURES, desc="pictures", dynamic_ncols=True):
             frame = np.ascontiguousarray(getattr(data, name)()[..., ::-1])  # RGB → BGR

@@ -55,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_output(args.output, alpha=args.alpha, inputs=[args.source])  # before the engine loads
     plate = None if args.plate is None else find_plate(args.plate, args.source)
     with (
-        Matter(engine(args), plate=plate, **ways(args)) as matter,
+        # Two frames in the network at once: nobody waits for a single one.
+        Matter(engine(args), plate=plate, lanes=2, **ways(args)) as matter,
         tqdm(unit=" frames", dynamic_ncols=True) as bar,
     ):
 

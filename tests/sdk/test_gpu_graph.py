@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kernels import YUV
-from sdk import Matter
+from kernels import YUV, collaborative_fusion
+from sdk import Matter, engine
+from sdk.engine import EngineFile
 from sdk.errors import BackendError, FrameError
 from sdk.video import matte_video
 from tests.sdk import fake_cuda as cuda
@@ -104,6 +106,41 @@ def test_a_frame_of_the_networks_size(tiny: Any, fake_tensorrt: Any) -> None:
         with opened(tiny, fake_tensorrt, clean=clean) as matter:
             graph = matter.frame_graph(frames[0], "red")
             assert_equal(through(graph, frames), staged(matter, frames, "red"))
+
+
+def test_a_glance_of_logits_is_enlarged(tiny: Any, fake_tensorrt: Any) -> None:
+    """Its classes are told at the network's size: the stages, on the CPU, are right about that."""
+    frames = [picture_of(number, (32, 64, 3)) for number in (1, 2)]
+    path = built(tiny, fake_tensorrt)
+    with EngineFile.open(path) as file:
+        manifest, plan = file.manifest, bytes(file.read("plans/tensorrt-rtx-1.7.plan"))
+        graph_file = bytes(file.read("model.onnx"))
+    glance, focus = manifest.heads
+    engine.write(
+        path,
+        replace(manifest, heads=(replace(glance, stride=4), focus)),
+        {"model.onnx": graph_file, "plans/tensorrt-rtx-1.7.plan": plan},
+    )
+    fake_tensorrt.shapes |= {"glance": (1, 3, 8, 16)}
+    whole = fake_tensorrt.network
+
+    def quartered(image: Any) -> dict[str, Any]:
+        heads = whole(image)
+        return heads | {"glance": heads["glance"][:, :, ::4, ::4]}
+
+    fake_tensorrt.network = staticmethod(quartered)
+    with Matter(path, backend="tensorrt-rtx", temporal=False) as matter:
+        graph = matter.frame_graph(frames[0], "red")
+        assert graph is not None
+        results = through(graph, frames)
+        assert_equal(results, staged(matter, frames, "red"))
+        heads = quartered(matter.prepare(frames[0]))
+        alpha = collaborative_fusion(
+            *(heads[name].astype(np.float32) for name in ("glance", "focus")),
+            "tt",
+            glance_size=(32, 64),
+        )
+        assert np.abs(matter.infer(matter.prepare(frames[0])) - alpha[0, 0]).max() < 1e-5
 
 
 def test_composites_may_stay_on_the_gpu(

@@ -192,40 +192,38 @@ class _Collaborative(nn.Module):
         self.rosta = rosta
         self.glance = _GlanceDecoder(3 if rosta == "tt" else 2, pyramid="pyramid" not in without)
         self.focus = _FocusDecoder(channels, bridge="bridge" not in without)
+        self.ending = _Ending()
 
     def forward(self, image: Tensor, features: list[Tensor]) -> dict[str, Tensor]:
         e2, e4, e8, e16, e32 = features
         psp, logits = self.glance(e4, e8, e16, e32)
-        logits = functional.interpolate(logits, scale_factor=GLANCE_STRIDE, mode="bilinear")
-        glance = torch.softmax(logits, 1)
+        enlarged = functional.interpolate(logits, scale_factor=GLANCE_STRIDE, mode="bilinear")
+        glance = torch.softmax(enlarged, 1)
         focus = self.focus(image, e2, e4, e8, e16, e32, psp)
         alpha = collaborative_fusion(glance, focus, self.rosta)
-        return {"glance": glance, "focus": focus, "alpha": alpha}
+        return {"glance": self.ending(logits, glance), "focus": focus, "alpha": alpha}
 
 
-class _Ending(_Collaborative):
-    """The same where only alpha is made of the heads; in a graph ``_Heads`` stands for it."""
+class _Ending(nn.Module):
+    """What leaves the network as its glance: the probabilities, and the logits in a graph.
+
+    Who tells the classes enlarges the logits at less cost, and finds the same: the arg-max of the
+    probabilities is that of the enlarged logits, since a softmax changes no order.
+    """
+
+    def forward(self, logits: Tensor, glance: Tensor) -> Tensor:
+        del logits
+        return glance
 
     def plain(self) -> nn.Module:
         """See ``export.graph.export_onnx``."""
-        return _Heads(self)
+        return _Logits()
 
 
-class _Heads(nn.Module):
-    """The heads without the glance's enlargement: who tells its classes enlarges it at less cost.
-
-    The arg-max of what ``_Collaborative`` gives is that of the enlarged logits, since a softmax
-    changes no order.
-    """
-
-    def __init__(self, whole: _Collaborative) -> None:
-        super().__init__()
-        self.glance, self.focus = whole.glance, whole.focus
-
-    def forward(self, image: Tensor, features: list[Tensor]) -> dict[str, Tensor]:
-        e2, e4, e8, e16, e32 = features
-        psp, logits = self.glance(e4, e8, e16, e32)
-        return {"glance": logits, "focus": self.focus(image, e2, e4, e8, e16, e32, psp)}
+class _Logits(nn.Module):
+    def forward(self, logits: Tensor, glance: Tensor) -> Tensor:
+        del glance
+        return logits
 
 
 class _Integration(nn.Module):
@@ -262,10 +260,10 @@ class GFMLight(nn.Module):
         self.rosta = rosta
         self.without = left_out(without, GFM_PARTS)
         self.encoder = MobileNetV3()
-        kind, parts = (
-            (_Collaborative, ("tt", "ft", "bt")) if rosta == "rim" else (_Ending, (rosta,))
+        parts = ("tt", "ft", "bt") if rosta == "rim" else (rosta,)
+        self.decoders = nn.ModuleDict(
+            {part: _Collaborative(part, without=without) for part in parts}
         )
-        self.decoders = nn.ModuleDict({part: kind(part, without=without) for part in parts})
         self.integration = _Integration() if rosta == "rim" else None
         self.heads = (
             {"alpha": 1} if rosta == "rim" else {"glance": 3 if rosta == "tt" else 2, "focus": 1}
@@ -305,7 +303,7 @@ class GFMPlate(nn.Module):
         super().__init__()
         self.rosta = rosta
         self.encoder = MobileNetV3(channels=6)
-        self.decoders = nn.ModuleDict({rosta: _Ending(rosta, channels=6)})
+        self.decoders = nn.ModuleDict({rosta: _Collaborative(rosta, channels=6)})
         self.heads = {"glance": 3 if rosta == "tt" else 2, "focus": 1}
         self.fusion = rosta
         self.head_strides = {"glance": GLANCE_STRIDE}
