@@ -143,6 +143,20 @@ def hybrid_fusion(size: Size) -> Contest:
     return collaborative_fusion((height, width), size)
 
 
+def logits_fusion(stride: int) -> Contest:
+    """Trimap logits at a part of the focus's size, and focus, to alpha."""
+    height, width = scenes.NETWORK
+    glance, focus = scenes.heads((height // stride, width // stride), scenes.NETWORK)
+    return Contest(
+        kernels.collaborative_fusion,
+        {"glance": glance, "focus": focus},
+        {"rosta": "tt", "glance_size": scenes.NETWORK},
+        glance.nbytes + 2 * focus.nbytes,
+        "logits_fusion",
+        Bound(mean=1e-3),  # a rounding may decide between two classes
+    )
+
+
 def alpha_blend(size: Size, matte: Callable[..., Any], **options: bool) -> Contest:
     """A frame over an image."""
     front, back, alpha = scenes.frame(*size), scenes.frame(*size, seed=1), matte(*size)
@@ -295,6 +309,7 @@ CASES = [
         lambda _size: collaborative_fusion(scenes.NETWORK, None),
         fixed=NETWORK,
     ),
+    Case("collaborative_fusion logits", lambda _size: logits_fusion(4), fixed=NETWORK),
     Case("collaborative_fusion hybrid", hybrid_fusion),
     Case("temporal_filter", lambda _size: temporal_filter(scenes.NETWORK), fixed=NETWORK),
     Case("max_pool_offsets", max_pool_offsets, fixed="×".join(map(str, POOLED))),

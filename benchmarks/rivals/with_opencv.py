@@ -116,6 +116,18 @@ def collaborative_fusion(
     return {"compare, resize, where": hybrid}
 
 
+def logits_fusion(glance: Any, focus: Any, rosta: str, glance_size: tuple[int, int]) -> Calls:
+    large = np.empty((1, 3, *glance_size), np.float32)
+    (fuse,) = collaborative_fusion(large, focus, rosta).values()
+
+    def enlarged() -> Any:
+        for small, whole in zip(glance[0], large[0], strict=True):
+            cv2.resize(small, glance_size[::-1], whole)
+        return fuse()
+
+    return {"resize, compare, copyTo": enlarged}
+
+
 def alpha_blend(foreground: Any, background: Any, alpha: Any, linear: bool = False) -> Calls:
     out, inverse = np.empty_like(foreground), np.empty_like(alpha)
     one = np.ones_like(alpha)

@@ -58,6 +58,19 @@ def collaborative_fusion(
     return {"where": same} if size is None else {"argmax, interpolate, masked_fill": hybrid}
 
 
+def logits_fusion(glance: Any, focus: Any, rosta: str, glance_size: tuple[int, int]) -> Calls:
+    del rosta  # tt
+    logits, detail = torch.from_numpy(glance), torch.from_numpy(focus)
+
+    def enlarged() -> Any:
+        large = F.interpolate(logits, glance_size, mode="bilinear", align_corners=False)
+        g0, g1, g2 = (large[:, i : i + 1] for i in range(3))
+        foreground = (g2 > g0) & (g2 > g1)
+        return torch.where((g1 > g0) & (g1 >= g2), detail, foreground.to(detail.dtype)).numpy()
+
+    return {"interpolate, where": enlarged}
+
+
 def alpha_blend(foreground: Any, background: Any, alpha: Any, linear: bool = False) -> Calls:
     front, back, weight = (torch.from_numpy(array) for array in (foreground, background, alpha))
     if linear:
