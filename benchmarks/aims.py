@@ -123,8 +123,8 @@ def _memory(data: Mapping[str, Any]) -> Iterator[Aim]:
 def _precision(data: Mapping[str, Any]) -> Iterator[Aim]:
     for name, checks in data.get("verified", {}).items():
         for check in checks:
-            bound = {"float16": 0.02, "int8": 0.10}.get(check["precision"].split()[0])
-            if bound is not None and check["share"] is not None:
+            bound = check["bound"]
+            if bound is not None:
                 yield Aim(
                     f"SAD of {check['precision']} ({check['artefact']}), {name}",
                     f"at most {bound:.0%} of the matte's own",

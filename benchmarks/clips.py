@@ -6,6 +6,7 @@ of a pixel, and has camera noise of its own.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ class Clip:
     alphas: tuple[Alpha, ...]
 
 
+@functools.lru_cache(maxsize=4)  # two sizes of two lengths, wanted for every network
 def clip(
     seed: int, size: Size = (288, 512), count: int = 48, sway: float = 20.0, noise: float = 2.0
 ) -> Clip:

@@ -18,7 +18,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -271,25 +271,12 @@ def changes(old: dict[str, Any], contests: Sequence[Contest], videos: Sequence[V
         ValueError: data that no run of this wrote.
     """
     try:
-        before = {
-            (c["question"], c["network"], c["size"], c["threads"], name): times["median"]
-            for c in old["contests"]
-            for name, times in c["times"].items()
-        }
-        before |= {
-            ("file", v["network"], v["size"], v["lanes"], v["quality"]): 1 / v["fps"]["median"]
-            for v in old["videos"]
-        }
+        before = _medians(old["contests"], old["videos"])
     except (KeyError, TypeError) as error:
         raise ValueError(
             "no results of python -m benchmarks pipeline; expected its .json"
         ) from error
-    now: dict[tuple[Any, ...], float] = {
-        (c.question, c.network, c.size, c.threads, name): times.median
-        for c in contests
-        for name, times in c.times.items()
-    }
-    now |= {("file", v.network, v.size, v.lanes, v.quality): 1 / v.fps.median for v in videos}
+    now = _medians(map(asdict, contests), map(asdict, videos))
     lines = [
         (*map(str, key), f"{1e3 * before[key]:.1f}", f"{1e3 * value:.1f}", f"{ratio:.2f}×")
         for key, value in now.items()
@@ -300,6 +287,21 @@ def changes(old: dict[str, Any], contests: Sequence[Contest], videos: Sequence[V
         return f"Nothing of the {both} that both runs hold moved by a tenth."
     head = ("question", "network", "size", "threads", "", "ms before", "ms now", "ratio")
     return tables.table(head, lines)
+
+
+def _medians(
+    contests: Iterable[dict[str, Any]], videos: Iterable[dict[str, Any]]
+) -> dict[tuple[Any, ...], float]:
+    """Seconds of everything in a run's data, by what it was."""
+    found = {
+        (c["question"], c["network"], c["size"], c["threads"], name): times["median"]
+        for c in contests
+        for name, times in c["times"].items()
+    }
+    return found | {
+        ("file", v["network"], v["size"], v["lanes"], v["quality"]): 1 / v["fps"]["median"]
+        for v in videos
+    }
 
 
 def soak(engine: Path, frames: int = 10_000) -> tuple[float, float]:
@@ -331,7 +333,10 @@ def verified(shown: Subject) -> list[dict[str, Any]]:
     with contextlib.closing(EngineFile.open(shown.engine)) as engine:
         checks = engine.manifest.verification
     return [
-        {"artefact": c.artefact, "precision": c.precision, "sad": c.sad, "share": c.share}
+        {
+            **{"artefact": c.artefact, "precision": c.precision},
+            **{"sad": c.sad, "share": c.share, "bound": c.bound.get("share")},
+        }
         for c in checks
         if c.share is not None
     ]

@@ -26,7 +26,8 @@ def contests(measured: Sequence[Contest], path: Path) -> None:
     shown = [one for one in measured if one.question != "network"]
     columns = 4
     rows = -(-len(shown) // columns)
-    figure, axes = pyplot().subplots(
+    drawing = pyplot()
+    figure, axes = drawing.subplots(
         rows, columns, figsize=(4.6 * columns, 2.4 * rows), squeeze=False
     )
     for axis in axes.flat[len(shown) :]:
@@ -49,13 +50,14 @@ def contests(measured: Sequence[Contest], path: Path) -> None:
     figure.suptitle("Milliseconds a frame, median with tenth and ninetieth percentile", fontsize=11)
     figure.tight_layout()
     figure.savefig(path, dpi=100)
-    pyplot().close(figure)
+    drawing.close(figure)
 
 
 def live(results: Sequence[Result], path: Path) -> None:
     """Latency of every stream over the time of its run, and the memory of the process."""
     runs = sorted({result.streams for result in results})
-    figure, axes = pyplot().subplots(
+    drawing = pyplot()
+    figure, axes = drawing.subplots(
         2, len(runs), figsize=(4.6 * len(runs), 5), squeeze=False, sharex="col", sharey="row"
     )
     for count, (above, below) in zip(runs, axes.T, strict=True):
@@ -77,4 +79,4 @@ def live(results: Sequence[Result], path: Path) -> None:
         axis.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(path, dpi=100)
-    pyplot().close(figure)
+    drawing.close(figure)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import rivals
+from benchmarks import plots, rivals
 from benchmarks.cases import CASES, Aim
 from benchmarks.gpu import GpuRow
 from benchmarks.measure import Rival, Row
@@ -169,11 +169,9 @@ def markdown(facts: dict[str, Any], rows: Sequence[Row], gpu: Sequence[GpuRow] |
 
 def plot(rows: Sequence[Row], path: Path) -> None:
     """A bar for each kernel and size: how many times as long the fastest rival of all takes."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
     from matplotlib.patches import Patch
+
+    pyplot = plots.pyplot()
 
     counts = sorted({row.threads for row in rows})
     highest = max(sum(row.threads == threads for row in rows) for threads in counts) or 1

@@ -44,9 +44,7 @@ def collaborative_fusion(
     probabilities, detail = torch.from_numpy(glance), torch.from_numpy(focus)
 
     def same() -> Any:
-        g0, g1, g2 = (probabilities[:, i : i + 1] for i in range(3))
-        foreground = (g2 > g0) & (g2 > g1)
-        return torch.where((g1 > g0) & (g1 >= g2), detail, foreground.to(detail.dtype)).numpy()
+        return _where(probabilities, detail)
 
     def hybrid() -> Any:
         winner = probabilities.argmax(dim=1, keepdim=True).to(torch.float32)
@@ -64,11 +62,15 @@ def logits_fusion(glance: Any, focus: Any, rosta: str, glance_size: tuple[int, i
 
     def enlarged() -> Any:
         large = F.interpolate(logits, glance_size, mode="bilinear", align_corners=False)
-        g0, g1, g2 = (large[:, i : i + 1] for i in range(3))
-        foreground = (g2 > g0) & (g2 > g1)
-        return torch.where((g1 > g0) & (g1 >= g2), detail, foreground.to(detail.dtype)).numpy()
+        return _where(large, detail)
 
     return {"interpolate, where": enlarged}
+
+
+def _where(glance: Any, focus: Any) -> Any:
+    g0, g1, g2 = (glance[:, i : i + 1] for i in range(3))
+    foreground = (g2 > g0) & (g2 > g1)
+    return torch.where((g1 > g0) & (g1 >= g2), focus, foreground.to(focus.dtype)).numpy()
 
 
 def alpha_blend(foreground: Any, background: Any, alpha: Any, linear: bool = False) -> Calls:
