@@ -6,8 +6,13 @@ Four questions, each answered by interleaved timing (``benchmarks.timing``):
 * **frame**: a frame and a background to the composite, by ``Matter`` and by each runtime with
   OpenCV around it (``benchmarks.subjects.ByHand``).
 * **stream**: as before, a frame's share of a run of many: ``Matter.stream`` overlaps its stages and
-  runs a lane of the network on each core, a loop by hand does one thing after the other.
-* **file**: a video file to a video file, by ``sdk.video.matte_video``.
+  runs a lane of the network on each core, a loop by hand does one thing after the other. Beside the
+  light network a recurrent one, of which the network alone is timed (``benchmarks.recurrent``).
+* **file**: a video file to a video file, by ``sdk.video.matte_video``, at the network size that a
+  quality chooses; the others are at one size.
+
+The light network, of which most is wanted, meets its rivals with each count of threads and on 720p
+and 1080p frames; the others with the most threads and on 720p.
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, plots, scenes, subjects, tables
+from benchmarks import machine, plots, recurrent, scenes, subjects, tables
 from benchmarks.clips import clip
 from benchmarks.subjects import NETWORK, NETWORKS, ByHand, Subject, runtimes
 from benchmarks.timing import Statistics, interleave, statistics_of
@@ -34,6 +39,7 @@ from sdk.quality import ARITHMETIC
 OURS = "Matter"
 QUALITIES = ("live", "balanced", "studio")
 FASTEST = "light GFM"
+RECURRENT = "recurrent network alone, OpenVINO"
 RUN, SHORTEST_RUN = 48, 12  # frames of a stream; the least of slow networks
 TURNS = 3
 LOOP = 24  # frames after which a file's clip begins anew
@@ -53,10 +59,14 @@ class Contest:
 
 @dataclass(frozen=True)
 class Video:
-    """One file to another: frames a second of each repetition, and milliseconds of each stage."""
+    """One file to another: frames a second of each repetition, and milliseconds of each stage.
+
+    ``at``: the network's size.
+    """
 
     network: str
     size: str
+    at: str
     quality: str
     runtime: str
     lanes: int
@@ -80,7 +90,9 @@ def network_contest(shown: Subject, threads: int, budget: float, *, compiled: bo
         }
         for arithmetic in ARITHMETIC:
             matter = opened.enter_context(
-                Matter(shown.engine, threads=threads, device="cpu", arithmetic=arithmetic)
+                Matter(
+                    shown.engine, threads=threads, device="cpu", arithmetic=arithmetic, size=NETWORK
+                )
             )
             calls[f"{OURS} {arithmetic}"] = functools.partial(matter.infer, image)
             bare = matter._network.load(matter.size)
@@ -111,7 +123,7 @@ def frame_contest(
         }
         for quality in QUALITIES:
             matter = opened.enter_context(
-                Matter(shown.engine, threads=threads, device="cpu", quality=quality)
+                Matter(shown.engine, threads=threads, device="cpu", quality=quality, size=NETWORK)
             )
             calls[f"{OURS} {quality}"] = functools.partial(
                 lambda matter: matter(frame).over(behind), matter
@@ -143,9 +155,19 @@ def stream_contest(
         }
         for quality in QUALITIES[:2]:
             matter = opened.enter_context(
-                Matter(shown.engine, threads=threads, device="cpu", quality=quality, lanes=threads)
+                Matter(
+                    shown.engine,
+                    threads=threads,
+                    device="cpu",
+                    quality=quality,
+                    lanes=threads,
+                    size=NETWORK,
+                )
             )
             calls[f"{OURS} {quality}"] = functools.partial(_streamed, matter, behind)
+        if shown.name == FASTEST and size == "720p":
+            alone = recurrent.by_openvino(scenes.SIZES[size], threads)
+            calls[RECURRENT] = lambda given: alone(len(given))
         seconds: dict[str, list[float]] = {name: [] for name in calls}
         for call in calls.values():  # a warm-up
             call(frames)
@@ -188,15 +210,15 @@ def file_run(shown: Subject, size: str, quality: str, lanes: int, seconds: float
         tempfile.TemporaryDirectory() as name,
         Matter(shown.engine, device="cpu", quality=quality, lanes=lanes) as matter,
     ):
-        runtime = matter.runtime
+        runtime, at = matter.runtime, "×".join(map(str, matter.size))
         matter(moving[0])
         begin = time.perf_counter()
         matter(moving[0])
         frames = max(10 * lanes, int(seconds / (time.perf_counter() - begin)))
         source, output = Path(name, "in.mp4"), Path(name, "out.mp4")
         with VideoWriter(source, scenes.SIZES[size]) as writer:
-            for at in range(frames):
-                writer.write(moving[at % LOOP])
+            for number in range(frames):
+                writer.write(moving[number % LOOP])
         reports = []
         for _ in range(TURNS):
             reports.append(matte_video(matter, source, output, background="green"))
@@ -206,7 +228,7 @@ def file_run(shown: Subject, size: str, quality: str, lanes: int, seconds: float
         for stage in reports[0].stages
     }
     fps = statistics_of([report.fps for report in reports])
-    return Video(shown.name, size, quality, runtime, lanes, fps, stages)
+    return Video(shown.name, size, at, quality, runtime, lanes, fps, stages)
 
 
 def overhead(contest: Contest) -> Iterator[tuple[str, float]]:
@@ -238,11 +260,12 @@ def table_of(contest: Contest) -> str:
 def videos_table(videos: Sequence[Video]) -> str:
     """Frame rates and stages of files."""
     stages = list(videos[0].stages)
-    head = ("network", "size", "quality", "runtime", "frames/s", *(f"{s} ms" for s in stages))
+    head = ("network", "size", "at", "quality", "runtime", "frames/s", *(f"{s} ms" for s in stages))
     lines = [
         (
             video.network,
             video.size,
+            video.at,
             video.quality,
             video.runtime,
             f"{video.fps.median:.1f} ({video.fps.minimum:.1f} at least)",
@@ -358,21 +381,22 @@ def run(names: Sequence[str], threads: Sequence[int], budget: float, *, compiled
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             _say(f"building {name}")
-            shown = subjects.subject(name, NETWORK, Path(folder))
+            shown = subjects.subject(name, Path(folder))
             done.verified[name] = verified(shown)
-            for count in threads:
+            sizes = ("720p", "1080p") if name == FASTEST else ("720p",)
+            for count in threads if name == FASTEST else (max(threads),):
                 _say(f"{name}, network, {count} thread(s)")
                 # Compiled for so many threads, which takes a minute or two.
                 also = compiled and count == max(threads)
                 done.contests.append(network_contest(shown, count, budget, compiled=also))
-                for size in ("720p", "1080p"):
+                for size in sizes:
                     _say(f"{name}, {size} frames, {count} thread(s)")
                     done.contests += [
                         frame_contest(shown, size, count, budget, compiled=also),
                         stream_contest(shown, size, count, 2 * budget, compiled=also),
                     ]
             lanes = usable_cores()
-            for size in ("720p", "1080p"):
+            for size in sizes:
                 for quality in ("live", "balanced"):
                     _say(f"{name}, {size} files, {quality}")
                     done.videos.append(file_run(shown, size, quality, lanes, budget / 4))

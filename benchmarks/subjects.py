@@ -25,6 +25,7 @@ Heads = dict[str, Tensor]
 Size = tuple[int, int]
 
 NETWORK: Size = (288, 512)
+SMALL: Size = (192, 320)  # of the light network too: what quality "live" takes
 # Network, backbone, RoSTa, and the reference output whose weights it takes; "": the demo's.
 NETWORKS = {
     "light GFM": ("gfm", "mobilenetv3", "tt", ""),
@@ -43,9 +44,9 @@ class Subject:
     network: Any  # torch.nn.Module
 
 
-def subject(name: str, size: Size, folder: Path) -> Subject:
+def subject(name: str, folder: Path) -> Subject:
     """Build a network in a folder: the engine as ``export.build`` does it, and a plain ONNX file
-    of float32 as ``torch.onnx.export`` leaves it."""
+    of float32 as ``torch.onnx.export`` leaves it, of ``NETWORK``'s size."""
     import torch
 
     from export.options import BuildOptions, check, demo_checkpoint
@@ -69,7 +70,7 @@ def subject(name: str, size: Size, folder: Path) -> Subject:
         backbone=backbone,
         rosta=rosta,
         weights=weights,
-        sizes=(size,),
+        sizes=(NETWORK,) if reference else (NETWORK, SMALL),
         precision="fp16",
         int8=True,
         targets=("onnx",),
@@ -82,7 +83,7 @@ def subject(name: str, size: Size, folder: Path) -> Subject:
     with contextlib.redirect_stdout(io.StringIO()):
         torch.onnx.export(
             network,
-            (torch.zeros(1, 3, *size),),
+            (torch.zeros(1, 3, *NETWORK),),
             path,
             input_names=["image"],
             output_names=list(network.heads),

@@ -64,6 +64,9 @@ class OnnxRuntime(Backend):
         graph = read_graph(engine, model)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = max(1, share.threads // share.lanes)
+        # Its threads would go on turning for milliseconds after a run, in the way of what else
+        # works on a frame, and of another runtime that is measured beside it.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors: its warnings speak to graph authors
         providers: list[Any] = ["CPUExecutionProvider"]
         if option == "cuda":

@@ -44,7 +44,8 @@ def contest(seconds: float) -> Contest:
 
 
 def video(fps: float) -> Video:
-    return Video("AIM", "720p", "live", "OpenVINO", 2, statistics_of([fps]), {"decode": 1.0})
+    fps_ = statistics_of([fps])
+    return Video("AIM", "720p", "288×512", "live", "OpenVINO", 2, fps_, {"decode": 1.0})
 
 
 def as_data(*contests: Contest, videos: tuple[Video, ...] = ()) -> dict[str, Any]:

@@ -50,6 +50,13 @@ def random_image(batch: int = 1) -> NDArray[np.float32]:
 # ------------------------------------------------------------------------------------------ results
 
 
+def test_onnxruntime_s_threads_do_not_spin_after_a_run(tiny: Any) -> None:
+    backend, _ = opened(tiny.build(), backend="onnxruntime", threads=2)
+    assert isinstance(backend, ort.OnnxRuntime)
+    settings_ = backend._session.get_session_options()
+    assert settings_.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
 @each_backend
 @pytest.mark.parametrize("batch", [1, 3])
 def test_closed_form(tiny: Any, name: str, batch: int) -> None:
