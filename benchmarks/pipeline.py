@@ -23,7 +23,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,7 +32,7 @@ from typing import Any
 from benchmarks import machine, plots, recurrent, scenes, subjects, tables
 from benchmarks.clips import clip
 from benchmarks.subjects import NETWORK, NETWORKS, ByHand, Subject, runtimes
-from benchmarks.timing import Statistics, interleave, statistics_of
+from benchmarks.timing import Statistics, interleave, ratios, statistics_of
 from sdk.cpu import usable_cores
 from sdk.quality import ARITHMETIC
 
@@ -47,7 +47,11 @@ LOOP = 24  # frames after which a file's clip begins anew
 
 @dataclass
 class Contest:
-    """What took turns. ``apart``: mean absolute difference of a rival's result from PyTorch's."""
+    """What took turns.
+
+    ``apart``: mean absolute difference of a rival's result from PyTorch's. ``overhead``: of a
+    backend, how many times as long ``Matter`` takes as it bare, in pairs of calls.
+    """
 
     question: str
     network: str
@@ -55,6 +59,7 @@ class Contest:
     threads: int
     times: dict[str, Statistics] = field(default_factory=dict)
     apart: dict[str, float] = field(default_factory=dict)
+    overhead: dict[str, Statistics] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ def network_contest(shown: Subject, threads: int, budget: float, *, compiled: bo
             name: functools.partial(lambda run: hand.fuse(run(image)), run)
             for name, run in runtimes(shown, threads, compiled=compiled).items()
         }
+        pairs = {}
         for arithmetic in ARITHMETIC:
             matter = opened.enter_context(
                 Matter(
@@ -95,10 +101,13 @@ def network_contest(shown: Subject, threads: int, budget: float, *, compiled: bo
                 )
             )
             calls[f"{OURS} {arithmetic}"] = functools.partial(matter.infer, image)
-            bare = matter._network.load(matter.size)
-            calls[f"bare {arithmetic} ({matter.backend})"] = functools.partial(bare.run, image)
+            bare = functools.partial(matter._network.load(matter.size).run, image)
+            calls[f"bare {arithmetic} ({matter.backend})"] = bare
+            pairs[f"{arithmetic}, {matter.backend}"] = calls[f"{OURS} {arithmetic}"], bare
         reference = calls["PyTorch eager"]()
         contest = Contest("network", shown.name, f"{NETWORK[0]}×{NETWORK[1]}", threads)
+        for name, pair in pairs.items():
+            contest.overhead[name] = ratios(*pair, budget / 3)
         for name, call in calls.items():
             result = call()
             if not isinstance(result, dict):
@@ -229,14 +238,6 @@ def file_run(shown: Subject, size: str, quality: str, lanes: int, seconds: float
     }
     fps = statistics_of([report.fps for report in reports])
     return Video(shown.name, size, at, quality, runtime, lanes, fps, stages)
-
-
-def overhead(contest: Contest) -> Iterator[tuple[str, float]]:
-    """How much longer ``Matter`` takes than its backend bare, as a share."""
-    for name, times in contest.times.items():
-        if name.startswith("bare "):
-            asked = name.split()[1]
-            yield asked, contest.times[f"{OURS} {asked}"].median / times.median - 1
 
 
 def table_of(contest: Contest) -> str:
@@ -438,7 +439,11 @@ def report(
             f"thread{plural}"
         )
         parts.append(table_of(contest))
-        parts += [f"Matter beyond its backend, {n}: {s:+.1%}." for n, s in overhead(contest)]
+        parts += [
+            f"`Matter` over its backend bare, {name}: {ratio.median - 1:+.1%} (median of "
+            f"{ratio.count} pairs of calls)."
+            for name, ratio in contest.overhead.items()
+        ]
     parts += ["## INT8 and float16", precision_table(done.verified)]
     parts += ["## Files", videos_table(done.videos), "## Memory"]
     parts += [

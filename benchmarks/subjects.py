@@ -122,12 +122,15 @@ def _torch(network: Any, threads: int) -> Callable[[Tensor], Heads]:
 def _compiled(network: Any, threads: int) -> Callable[[Tensor], Heads]:
     import torch
 
+    from sdk.backends.openvino import has_bfloat16
+
+    half = has_bfloat16()  # elsewhere it is emulated, and slower than float32
     optimised: Any = torch.compile(network)
     optimised.heads = network.heads
 
     def run(image: Tensor) -> Heads:
         torch.set_num_threads(threads)
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
             outputs = optimised(torch.from_numpy(image))
         return {name: outputs[name].float().numpy() for name in network.heads}
 

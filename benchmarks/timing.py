@@ -83,3 +83,26 @@ def interleave(
                 steady[name].append(turn[-1])
         rounds += 1
     return {name: Times(statistics_of(first[name]), statistics_of(steady[name])) for name in names}
+
+
+def ratios(
+    first: Callable[[], Any],
+    second: Callable[[], Any],
+    budget: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Statistics:
+    """How many times as long `first` takes as `second`, for small differences on a noisy machine.
+
+    The two are called in turns (A B, B A, A B, …) until `budget` seconds have gone by, and each
+    call is divided by its neighbour.
+    """
+    found: list[float] = []
+    finish = clock() + budget
+    while len(found) < FEWEST_ROUNDS or clock() < finish:
+        times = {}
+        for call in (first, second) if len(found) % 2 else (second, first):
+            begin = clock()
+            call()
+            times[call] = clock() - begin
+        found.append(times[first] / times[second])
+    return statistics_of(found)

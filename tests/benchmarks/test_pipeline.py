@@ -68,9 +68,8 @@ def test_what_moved_since_an_earlier_run() -> None:
         pipeline.changes({"rows": []}, [], [])
 
 
-def test_matter_beyond_its_backend() -> None:
+def test_a_contest_s_table_begins_with_the_fastest() -> None:
     times = {"Matter fastest": 0.021, "bare fastest (openvino)": 0.020, "ONNX Runtime": 0.030}
     run = Contest("network", "AIM", "x", 1, {n: statistics_of([t]) for n, t in times.items()})
-    assert list(pipeline.overhead(run)) == [("fastest", pytest.approx(0.05))]
     ranked = [line.split("|")[1].strip() for line in pipeline.table_of(run).splitlines()[2:]]
     assert ranked == ["bare fastest (openvino)", "Matter fastest", "ONNX Runtime"]

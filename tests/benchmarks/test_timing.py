@@ -4,7 +4,14 @@ from collections.abc import Callable
 
 import pytest
 
-from benchmarks.timing import FEWEST_ROUNDS, SLOW_ROUNDS, TURN, interleave, statistics_of
+from benchmarks.timing import (
+    FEWEST_ROUNDS,
+    SLOW_ROUNDS,
+    TURN,
+    interleave,
+    ratios,
+    statistics_of,
+)
 
 
 class Clock:
@@ -80,3 +87,16 @@ def test_an_error_of_a_function_is_not_swallowed() -> None:
 
     with pytest.raises(ZeroDivisionError):
         interleave({"broken": broken}, budget=1)
+
+
+def test_a_ratio_is_of_neighbours() -> None:
+    """A machine that gets slower and slower changes each time, and no ratio."""
+    clock = Clock()
+    slower = [1.0 + at for at in range(50)]
+    long = clock.function("long", *(1.5 * value for value in slower))
+    short = clock.function("short", *slower)
+    found = ratios(long, short, budget=100, clock=clock)
+    assert found.minimum == found.median == found.p90 == 1.5
+    assert found.count >= FEWEST_ROUNDS
+    assert clock.calls[:4] == ["short", "long", "long", "short"]
+    assert sum(1.5 * value + value for value in slower[: found.count - 1]) < 100
