@@ -58,7 +58,8 @@ def report(folder: Path, command: str) -> list[Path]:
     print(shown)
     text = (
         f"# Aims beside figures\n\n`{command}`, {facts['date']}, commit {facts['commit']}.\n\n"
-        f"{facts['cpu']}, {facts['cores']} cores. Each figure is from the data beside this page; "
+        f"{facts['cpu']} ({', '.join(facts['instructions'])}), {facts['cores']} cores. Each figure "
+        f"is from the data beside this page; "
         f"their own pages have the commands and all that was measured with them.\n\n{shown}\n"
     )
     return tables.write(folder, "aims", text, facts | {"aims": [aim._asdict() for aim in aims]})

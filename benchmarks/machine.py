@@ -10,8 +10,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from sdk.cpu import usable_cores
-from training.machine import cpu_model, versions
+from sdk import cpu
+from training.machine import versions
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = (
@@ -20,6 +20,10 @@ PACKAGES = (
     "opencv-python",
     "numba",
     "torch",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "av",
     "pymatting",
     "cupy-cuda13x",
     "cupy-cuda12x",
@@ -37,9 +41,9 @@ def resident() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def kind(cpu: str, cores: int, gpu: str = "") -> str:
+def kind(name: str, cores: int, gpu: str = "") -> str:
     """A short name for files: ``amd-epyc-9354p-2-cores``."""
-    plain = re.sub(r"\((R|TM)\)|\bCPU\b|\bProcessor\b|@.*", " ", cpu, flags=re.IGNORECASE)
+    plain = re.sub(r"\((R|TM)\)|\bCPU\b|\bProcessor\b|@.*", " ", name, flags=re.IGNORECASE)
     words = re.findall(r"[a-z0-9]+", f"{plain} {cores} cores {gpu}".lower())
     return "-".join(words)
 
@@ -63,8 +67,9 @@ def commit() -> str:
 def describe() -> dict[str, Any]:
     """All of it, as it goes into the JSON file."""
     return {
-        "cpu": cpu_model(),
-        "cores": usable_cores(),
+        "cpu": cpu.name(),
+        "instructions": cpu.instructions(),
+        "cores": cpu.usable_cores(),
         "system": f"{platform.system()} {platform.release()}",
         "versions": versions(PACKAGES),
         "commit": commit(),

@@ -427,7 +427,8 @@ def report(
     parts = [
         "# Networks and frames beside their rivals",
         f"`{command}`, {facts['date']}, commit {facts['commit']}.",
-        f"{facts['cpu']}, {facts['cores']} cores; load average before "
+        f"{facts['cpu']} ({', '.join(facts['instructions'])}), {facts['cores']} cores; load "
+        f"average before "
         f"{' '.join(map(str, facts['load_before']))}, after "
         f"{' '.join(map(str, facts['load_after']))}. "
         + ", ".join(f"{name} {version}" for name, version in facts["versions"].items()),

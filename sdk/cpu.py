@@ -9,6 +9,8 @@ from pathlib import Path
 
 # What Linux calls instructions that add up 8-bit products in 32 bits: VNNI and AMX, Arm's SDOT.
 _DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
+_SPEED = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8",
+          "asimd", "asimddp", "bf16", "i8mm")  # fmt: skip
 
 
 def usable_cores() -> int:
@@ -35,9 +37,18 @@ def has_dot_product() -> bool:
 
     Without such instructions a runtime may add pairs of them in 16 bits, which overflow.
     """
+    return not _DOT_PRODUCTS.isdisjoint(_flags())
+
+
+def instructions() -> tuple[str, ...]:
+    """Those that a network's speed depends on most, as Linux calls them, such as ``avx2``."""
+    flags = _flags()
+    return tuple(name for name in _SPEED if name in flags)
+
+
+def _flags() -> list[str]:
     facts = _facts()
-    flags = facts.get("flags", facts.get("Features", ""))
-    return not _DOT_PRODUCTS.isdisjoint(flags.split())
+    return facts.get("flags", facts.get("Features", "")).split()
 
 
 @functools.cache

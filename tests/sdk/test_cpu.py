@@ -50,10 +50,13 @@ def test_model_and_dot_products(said: Any) -> None:
     said(INTEL)
     assert cpu.name() == "Intel(R) Xeon(R) Processor, family 6 model 143"
     assert cpu.has_dot_product()
+    assert cpu.instructions() == ("avx512_vnni", "amx_int8")
     said(OLD)
     assert not cpu.has_dot_product()
+    assert cpu.instructions() == ("avx2",)
     said(ARM)
     assert cpu.has_dot_product()
+    assert cpu.instructions() == ("asimd", "asimddp")
 
 
 def test_where_nothing_is_said(said: Any) -> None:
