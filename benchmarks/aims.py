@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 
 from benchmarks import machine, tables
 from benchmarks.pipeline import FASTEST, RECURRENT
+from benchmarks.subjects import NETWORK
 
 NOT_MEASURED = "not measured"
+SHARED = "×".join(map(str, NETWORK))  # the network size of those who are compared
 
 
 class Aim(NamedTuple):
@@ -99,7 +101,8 @@ def _files(data: Mapping[str, Any]) -> Iterator[Aim]:
             f"at least {least} frames/s",
             f"{fps:.1f}",
             fps >= least,
-            f"{' + '.join(f'{stage} {ms:.1f}' for stage, ms in stages)} ms on {cores} cores",
+            f"{' + '.join(f'{stage} {ms:.1f}' for stage, ms in stages)} ms on {cores} cores; "
+            f"{_floor(data, video['network'], video['at'])}",
         )
 
 
@@ -142,7 +145,7 @@ def _rivals(data: Mapping[str, Any]) -> Iterator[Aim]:
             "at least 2×",
             f"{ratio:.2f}×",
             ratio >= 2,
-            spent,
+            f"{spent}; {_floor(data, FASTEST, SHARED)}",
         )
         if RECURRENT in times and contest["threads"] == 1:
             ratio = times[RECURRENT] / times[ours]
@@ -153,6 +156,11 @@ def _rivals(data: Mapping[str, Any]) -> Iterator[Aim]:
                 ratio >= 3,
                 f"{ours} {1e3 * times[ours]:.1f}, that {1e3 * times[RECURRENT]:.1f} ms a frame",
             )
+
+
+def _floor(data: Mapping[str, Any], network: str, at: str) -> str:
+    least = data["floors"][network][at]
+    return f"the network's float32 arithmetic takes a core {least:.1f} at least"
 
 
 def _live(data: Mapping[str, Any]) -> Iterator[Aim]:

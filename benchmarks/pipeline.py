@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import machine, plots, recurrent, scenes, subjects, tables
 from benchmarks.clips import clip
@@ -35,6 +35,9 @@ from benchmarks.subjects import NETWORK, NETWORKS, ByHand, Subject, runtimes
 from benchmarks.timing import Statistics, interleave, ratios, statistics_of
 from sdk.cpu import usable_cores
 from sdk.quality import ARITHMETIC
+
+if TYPE_CHECKING:
+    from sdk.manifest import Manifest
 
 OURS = "Matter"
 QUALITIES = ("live", "balanced", "studio")
@@ -350,30 +353,59 @@ def _soaked(engine: Path, frames: int) -> tuple[float, float]:
     return sizes[0], sizes[1]
 
 
-def verified(shown: Subject) -> list[dict[str, Any]]:
-    """What the build said of the engine's artefacts, as the manifest has it."""
+def manifest_of(shown: Subject) -> Manifest:
+    """The engine's."""
     from sdk.engine import EngineFile
 
     with contextlib.closing(EngineFile.open(shown.engine)) as engine:
-        checks = engine.manifest.verification
+        return engine.manifest
+
+
+def verified(manifest: Manifest) -> list[dict[str, Any]]:
+    """What the build said of the engine's artefacts."""
     return [
         {
             **{"artefact": c.artefact, "precision": c.precision},
             **{"sad": c.sad, "share": c.share, "bound": c.bound.get("share")},
         }
-        for c in checks
+        for c in manifest.verification
         if c.share is not None
     ]
 
 
+def matrix_rate() -> float:
+    """Floating-point operations a second of one core that multiplies large float32 matrices: more
+    than a network's convolutions reach."""
+    import torch
+
+    torch.set_num_threads(1)
+    side = 1024
+    a, b = torch.rand(2, side, side)
+    torch.mm(a, b)
+    times = []
+    for _ in range(30):
+        begin = time.perf_counter()
+        torch.mm(a, b)
+        times.append(time.perf_counter() - begin)
+    return 2 * side**3 / min(times)
+
+
+def floors(macs: Mapping[str, int], rate: float) -> dict[str, float]:
+    """Milliseconds that so many multiplications and additions take at least, by a network's size,
+    where so many operations are done in a second."""
+    return {size.replace("x", "×"): 2e3 * count / rate for size, count in macs.items()}
+
+
 @dataclass
 class Run:
-    """All that one run measured. ``memory``: of a network, megabytes early and late."""
+    """All that one run measured. ``memory``: of a network, megabytes early and late. ``floors``:
+    of a network, what ``floors`` gives with one core's ``matrix_rate``."""
 
     contests: list[Contest] = field(default_factory=list)
     videos: list[Video] = field(default_factory=list)
     memory: dict[str, tuple[float, float]] = field(default_factory=dict)
     verified: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    floors: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def run(names: Sequence[str], threads: Sequence[int], budget: float, *, compiled: bool) -> Run:
@@ -383,7 +415,9 @@ def run(names: Sequence[str], threads: Sequence[int], budget: float, *, compiled
         for name in names:
             _say(f"building {name}")
             shown = subjects.subject(name, Path(folder))
-            done.verified[name] = verified(shown)
+            manifest = manifest_of(shown)
+            done.verified[name] = verified(manifest)
+            done.floors[name] = floors(manifest.network.macs, matrix_rate())
             sizes = ("720p", "1080p") if name == FASTEST else ("720p",)
             for count in threads if name == FASTEST else (max(threads),):
                 _say(f"{name}, network, {count} thread(s)")
@@ -445,6 +479,16 @@ def report(
             f"{ratio.count} pairs of calls)."
             for name, ratio in contest.overhead.items()
         ]
+    parts.append("## What float32 arithmetic takes at least")
+    parts.append(
+        "A network's multiplications and additions, at the rate at which one core multiplies "
+        "matrices of 1024×1024 here (PyTorch)."
+    )
+    parts += [
+        f"{name} at {size}: {ms:.1f} ms of a core."
+        for name, found in done.floors.items()
+        for size, ms in found.items()
+    ]
     parts += ["## INT8 and float16", precision_table(done.verified)]
     parts += ["## Files", videos_table(done.videos), "## Memory"]
     parts += [

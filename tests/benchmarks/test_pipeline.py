@@ -73,3 +73,8 @@ def test_a_contest_s_table_begins_with_the_fastest() -> None:
     run = Contest("network", "AIM", "x", 1, {n: statistics_of([t]) for n, t in times.items()})
     ranked = [line.split("|")[1].strip() for line in pipeline.table_of(run).splitlines()[2:]]
     assert ranked == ["bare fastest (openvino)", "Matter fastest", "ONNX Runtime"]
+
+
+def test_what_a_network_takes_at_least() -> None:
+    assert pipeline.floors({"32x64": 5}, 1e3) == {"32×64": pytest.approx(10.0)}
+    assert pipeline.matrix_rate() > 1e8
