@@ -109,6 +109,7 @@ def whole_frames(args: argparse.Namespace) -> int:
     paths = pipeline.report(
         *(args.networks, args.threads, budget, args.output, command),
         compiled=args.compiled,
+        alone=args.alone,
         old=old,
     )
     print(*paths, sep="\n")
@@ -232,20 +233,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     exported.add_argument("--only", default="", metavar="NAME", help="networks that hold this")
     exported.add_argument("--output", type=Path, default=RESULTS)
     exported.set_defaults(run=export_table, given=given)
-    whole = commands.add_parser("pipeline", help="networks, frames and files beside their rivals")
-    whole.add_argument(
-        "--networks", nargs="+", choices=list(pipeline.NETWORKS), default=list(pipeline.NETWORKS)
-    )
-    whole.add_argument("--threads", type=numbers, default=[1, 2], metavar="1,2")
-    whole.add_argument(
-        "--compiled",
-        action="store_true",
-        help="torch.compile too, with the most threads: takes minutes",
-    )
-    whole.add_argument("--quick", action="store_true", help="a fifth of the time")
-    whole.add_argument("--compare", type=Path, metavar="OLD.json", help="say what moved since then")
-    whole.add_argument("--output", type=Path, default=RESULTS)
-    whole.set_defaults(run=whole_frames, given=given)
+    for name, shown in (
+        ("networks", "networks alone beside their rivals"),
+        ("pipeline", "networks, frames and files beside their rivals"),
+    ):
+        whole = commands.add_parser(name, help=shown)
+        whole.add_argument(
+            "--networks",
+            nargs="+",
+            choices=list(pipeline.NETWORKS),
+            default=list(pipeline.NETWORKS),
+        )
+        whole.add_argument("--threads", type=numbers, default=[1, 2], metavar="1,2")
+        whole.add_argument(
+            "--compiled",
+            action="store_true",
+            help="torch.compile too, with the most threads: takes minutes",
+        )
+        whole.add_argument("--quick", action="store_true", help="a fifth of the time")
+        whole.add_argument(
+            "--compare", type=Path, metavar="OLD.json", help="say what moved since then"
+        )
+        whole.add_argument("--output", type=Path, default=RESULTS)
+        whole.set_defaults(run=whole_frames, given=given, alone=name == "networks")
     accelerated = commands.add_parser("gpu", help="networks and frames on a GPU")
     accelerated.add_argument("--quick", action="store_true", help="a fifth of the time")
     accelerated.add_argument("--output", type=Path, default=RESULTS)

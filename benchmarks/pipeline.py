@@ -408,8 +408,16 @@ class Run:
     floors: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def run(names: Sequence[str], threads: Sequence[int], budget: float, *, compiled: bool) -> Run:
-    """Everything for some networks, with progress on stderr; memory is the fastest one's."""
+def run(
+    names: Sequence[str],
+    threads: Sequence[int],
+    budget: float,
+    *,
+    compiled: bool,
+    alone: bool = False,
+) -> Run:
+    """Everything for some networks, or each of them ``alone``, with progress on stderr; memory is
+    the fastest one's."""
     done = Run()
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
@@ -424,12 +432,14 @@ def run(names: Sequence[str], threads: Sequence[int], budget: float, *, compiled
                 # Compiled for so many threads, which takes a minute or two.
                 also = compiled and count == max(threads)
                 done.contests.append(network_contest(shown, count, budget, compiled=also))
-                for size in sizes:
+                for size in () if alone else sizes:
                     _say(f"{name}, {size} frames, {count} thread(s)")
                     done.contests += [
                         frame_contest(shown, size, count, budget, compiled=also),
                         stream_contest(shown, size, count, 2 * budget, compiled=also),
                     ]
+            if alone:
+                continue
             lanes = usable_cores()
             for size in sizes:
                 for quality in ("live", "balanced"):
@@ -449,14 +459,16 @@ def report(
     command: str,
     *,
     compiled: bool,
+    alone: bool = False,
     old: dict[str, Any] | None = None,
 ) -> list[Path]:
-    """Measure, print and write; returns the files. ``old``: data of an earlier run to compare."""
+    """Measure, print and write; returns the files. ``alone``: networks without what surrounds them;
+    ``old``: data of an earlier run to compare."""
     unknown = [name for name in names if name not in NETWORKS]
     if unknown:
         raise ValueError(f"{unknown[0]!r} is no network; expected some of {', '.join(NETWORKS)}")
     facts = machine.describe() | {"command": command, "load_before": machine.load_average()}
-    done = run(names, threads, budget, compiled=compiled)
+    done = run(names, threads, budget, compiled=compiled, alone=alone)
     facts["load_after"] = machine.load_average()
     parts = [
         "# Networks and frames beside their rivals",
@@ -490,17 +502,21 @@ def report(
         for size, ms in found.items()
     ]
     parts += ["## INT8 and float16", precision_table(done.verified)]
-    parts += ["## Files", videos_table(done.videos), "## Memory"]
-    parts += [
-        f"{name}, live: {first:.0f} MB after 1,000 frames of 720p, {last:.0f} MB after 10,000."
-        for name, (first, last) in done.memory.items()
-    ]
+    if not alone:
+        parts += ["## Files", videos_table(done.videos), "## Memory"]
+        parts += [
+            f"{name}, live: {first:.0f} MB after 1,000 frames of 720p, {last:.0f} MB after 10,000."
+            for name, (first, last) in done.memory.items()
+        ]
     if old is not None:
         parts += [f"## Since {old['machine']['date']}", changes(old, done.contests, done.videos)]
     text = "\n\n".join(parts) + "\n"
     print(text)
     kind = machine.kind(facts["cpu"], facts["cores"])
-    paths = tables.write(output, f"pipeline-{kind}", text, {"machine": facts} | asdict(done))
+    name = f"{'networks' if alone else 'pipeline'}-{kind}"
+    paths = tables.write(output, name, text, {"machine": facts} | asdict(done))
+    if alone:
+        return paths
     picture = paths[0].with_suffix(".png")
     plots.contests(done.contests, picture)
     return [*paths, picture]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks import __main__ as command
 from benchmarks import pipeline
 from benchmarks.pipeline import Contest, Video
 from benchmarks.subjects import ByHand
@@ -78,3 +81,31 @@ def test_a_contest_s_table_begins_with_the_fastest() -> None:
 def test_what_a_network_takes_at_least() -> None:
     assert pipeline.floors({"32x64": 5}, 1e3) == {"32×64": pytest.approx(10.0)}
     assert pipeline.matrix_rate() > 1e8
+
+
+@pytest.mark.parametrize("asked", ["networks", "pipeline"])
+def test_networks_alone(
+    asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = SimpleNamespace(verification=(), network=SimpleNamespace(macs={"288x512": 10**9}))
+    monkeypatch.setattr(pipeline.subjects, "subject", lambda *_: None)
+    monkeypatch.setattr(pipeline, "manifest_of", lambda _: facts)
+    bare = dataclasses.replace(contest(0.02), question="network")
+    monkeypatch.setattr(pipeline, "network_contest", lambda *_, **__: bare)
+    for name, made in (
+        ("frame_contest", contest(0.02)),
+        ("stream_contest", contest(0.02)),
+        ("file_run", video(50)),
+    ):
+        monkeypatch.setattr(pipeline, name, lambda *_, made=made, **__: made)
+    given = [asked, "--networks", "AIM", "--threads", "1", "--output", str(tmp_path)]
+    assert command.main(given) == 0
+    (path,) = tmp_path.glob("*.json")
+    found = json.loads(path.read_text())
+    assert path.name.startswith(f"{asked}-")
+    expected = ["network"] if asked == "networks" else ["network", "frame", "frame"]
+    assert [one["question"] for one in found["contests"]] == expected
+    assert len(found["videos"]) == (0 if asked == "networks" else 2)
+    page = path.with_suffix(".md")
+    assert ("## Files" in page.read_text()) == (asked == "pipeline")
+    assert str(page) in capsys.readouterr().out
