@@ -124,16 +124,22 @@ def on_gpu(args: argparse.Namespace) -> int:
     return 0
 
 
+def _filmed(args: argparse.Namespace) -> str:
+    """The command, with the engine's name where its path was given."""
+    given = (args.engine.name if Path(one) == args.engine else one for one in args.given)
+    return " ".join(["python -m benchmarks", *given])
+
+
 def over_time(args: argparse.Namespace) -> int:
     """Measure what the filter over time does to mattes."""
-    command = " ".join(["python -m benchmarks", *args.given])
+    command = _filmed(args)
     print(*temporal.report(args.engine, args.output, command), sep="\n")
     return 0
 
 
 def live_streams(args: argparse.Namespace) -> int:
     """Run live streams beside processes that take all cores."""
-    command = " ".join(["python -m benchmarks", *args.given])
+    command = _filmed(args)
     times = args.minutes * len(args.streams) if len(args.minutes) == 1 else args.minutes
     if len(times) != len(args.streams):
         print(
