@@ -140,7 +140,7 @@ def test_unknown_options_name_the_near_match(options: dict[str, str], near: str)
 
 def test_every_listed_pair_can_be_created() -> None:
     pairs = list(itertools.product(networks.backbones("gfm"), networks.rostas("gfm")))
-    assert len(pairs) == 25
+    assert len(pairs) == 30
     for backbone, rosta in pairs:
         with torch.device("meta"):
             network = networks.create("gfm", backbone=backbone, rosta=rosta)

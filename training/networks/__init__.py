@@ -28,7 +28,14 @@ class _Options(NamedTuple):
 # The matting networks. RoSTa: representation of semantics and transition areas.
 _NETWORKS = {
     "gfm": _Options(
-        ("mobilenetv3", "resnet34", "resnet34_2b", "resnet101", "densenet121"),
+        (
+            "mobilenetv3",
+            "efficientnet-lite0",
+            "resnet34",
+            "resnet34_2b",
+            "resnet101",
+            "densenet121",
+        ),
         ("tt", "ft", "bt", "rim", "en-median"),
         ("pyramid", "bridge"),
     ),
@@ -129,6 +136,10 @@ def create(
         from training.networks.gfm_light import GFMLight
 
         return GFMLight(rosta, left_out)
+    if backbone == "efficientnet-lite0":
+        from training.networks.gfm_lite import GFMLite
+
+        return GFMLite(rosta, left_out)
     from training.networks.gfm import GFM
 
     return GFM(backbone, rosta, left_out)

@@ -192,7 +192,7 @@ class _Collaborative(nn.Module):
         self.rosta = rosta
         self.glance = _GlanceDecoder(3 if rosta == "tt" else 2, pyramid="pyramid" not in without)
         self.focus = _FocusDecoder(channels, bridge="bridge" not in without)
-        self.ending = _Ending()
+        self.ending = Ending()
 
     def forward(self, image: Tensor, features: list[Tensor]) -> dict[str, Tensor]:
         e2, e4, e8, e16, e32 = features
@@ -204,7 +204,7 @@ class _Collaborative(nn.Module):
         return {"glance": self.ending(logits, glance), "focus": focus, "alpha": alpha}
 
 
-class _Ending(nn.Module):
+class Ending(nn.Module):
     """What leaves the network as its glance: the probabilities, and the logits in a graph.
 
     Who tells the classes enlarges the logits at less cost, and finds the same: the arg-max of the
@@ -212,6 +212,7 @@ class _Ending(nn.Module):
     """
 
     def forward(self, logits: Tensor, glance: Tensor) -> Tensor:
+        """Logits at the glance's stride and probabilities at the image's size → the latter."""
         del logits
         return glance
 
@@ -252,24 +253,28 @@ class GFMLight(nn.Module):
 
     name = "gfm"
     backbone = "mobilenetv3"
+    parts: ClassVar[tuple[str, ...]] = GFM_PARTS
+    encoder_type: ClassVar[type[nn.Module]] = MobileNetV3
+    decoder_type: ClassVar[type[nn.Module]] = _Collaborative
+    glance_stride = GLANCE_STRIDE
     size_multiple = 32
     input_spec = InputSpec("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
     def __init__(self, rosta: str, without: Collection[str] = ()) -> None:
         super().__init__()
         self.rosta = rosta
-        self.without = left_out(without, GFM_PARTS)
-        self.encoder = MobileNetV3()
+        self.without = left_out(without, self.parts)
+        self.encoder = self.encoder_type()
         parts = ("tt", "ft", "bt") if rosta == "rim" else (rosta,)
         self.decoders = nn.ModuleDict(
-            {part: _Collaborative(part, without=without) for part in parts}
+            {part: self.decoder_type(part, without=without) for part in parts}
         )
         self.integration = _Integration() if rosta == "rim" else None
         self.heads = (
             {"alpha": 1} if rosta == "rim" else {"glance": 3 if rosta == "tt" else 2, "focus": 1}
         )
         self.fusion = "alpha" if rosta == "rim" else rosta
-        self.head_strides = {} if rosta == "rim" else {"glance": GLANCE_STRIDE}
+        self.head_strides = {} if rosta == "rim" else {"glance": self.glance_stride}
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """See the class."""
