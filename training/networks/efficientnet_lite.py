@@ -8,7 +8,6 @@ last block, the 1×1 convolution and the classifier, which serve classification 
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -99,7 +98,7 @@ class EfficientNetLite0(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """See the class."""
         x = functional.relu6(self._bn0(self._conv_stem(x)))
-        taps: list[torch.Tensor] = []
+        taps: list[Tensor] = []
         for index, block in enumerate(self._blocks):
             x = block(x)
             if index in _TAPS:

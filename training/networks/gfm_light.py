@@ -30,19 +30,19 @@ from training.networks.mobilenetv3 import CHANNELS, MobileNetV3
 GLANCE_STRIDE = 4
 
 
-class _Separable(nn.Sequential):
+class Separable(nn.Sequential):
     """Depthwise 3×3, pointwise 1×1, batch norm, ReLU."""
 
-    def __init__(self, inside: int, outside: int, dilation: int = 1) -> None:
+    def __init__(self, inside: int, outside: int, dilation: int = 1, *, stride: int = 1) -> None:
         super().__init__(
-            nn.Conv2d(inside, inside, 3, 1, dilation, dilation, groups=inside, bias=False),
+            nn.Conv2d(inside, inside, 3, stride, dilation, dilation, groups=inside, bias=False),
             nn.Conv2d(inside, outside, 1, bias=False),
             nn.BatchNorm2d(outside),
             nn.ReLU(inplace=True),
         )
 
 
-class _Joining(_Separable):
+class _Joining(Separable):
     """The same of several feature maps side by side, of so many channels each."""
 
     def __init__(self, parts: tuple[int, ...], outside: int) -> None:
@@ -112,7 +112,7 @@ class _PyramidPooling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         context = [
-            _resize(squeeze(functional.adaptive_avg_pool2d(x, bin_)), x)
+            resize_like(squeeze(functional.adaptive_avg_pool2d(x, bin_)), x)
             for bin_, squeeze in zip(self.bins, self.squeeze, strict=True)
         ]
         return self.join(torch.cat([x, *context], 1))
@@ -126,8 +126,8 @@ class _Bridge(nn.Module):
 
     def __init__(self, inside: int, outside: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
-        self.enter = _Separable(inside, outside)
-        self.dilated = nn.ModuleList(_Separable(outside, outside, d) for d in dilations)
+        self.enter = Separable(inside, outside)
+        self.dilated = nn.ModuleList(Separable(outside, outside, d) for d in dilations)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.enter(x)
@@ -148,9 +148,9 @@ class _GlanceDecoder(nn.Module):
 
     def forward(self, e4: Tensor, e8: Tensor, e16: Tensor, e32: Tensor) -> tuple[Tensor, Tensor]:
         psp = self.context(e32)  # N×128×H/32×W/32
-        x = self.stage16(_resize(psp, e16), e16)  # N×96×H/16×W/16
-        x = self.stage8(_resize(x, e8), e8)  # N×64×H/8×W/8
-        x = self.stage4(_resize(x, e4), e4)  # N×48×H/4×W/4
+        x = self.stage16(resize_like(psp, e16), e16)  # N×96×H/16×W/16
+        x = self.stage8(resize_like(x, e8), e8)  # N×64×H/8×W/8
+        x = self.stage4(resize_like(x, e4), e4)  # N×48×H/4×W/4
         return psp, self.predict(x)  # N×classes×H/4×W/4
 
 
@@ -176,11 +176,11 @@ class _FocusDecoder(nn.Module):
         psp: Tensor,
     ) -> Tensor:
         x = self.bridge(torch.cat([e32, psp], 1))  # N×128×H/32×W/32
-        x = self.stage16(_resize(x, e16), e16)  # N×96×H/16×W/16
-        x = self.stage8(_resize(x, e8), e8)  # N×64×H/8×W/8
-        x = self.stage4(_resize(x, e4), e4)  # N×48×H/4×W/4
+        x = self.stage16(resize_like(x, e16), e16)  # N×96×H/16×W/16
+        x = self.stage8(resize_like(x, e8), e8)  # N×64×H/8×W/8
+        x = self.stage4(resize_like(x, e4), e4)  # N×48×H/4×W/4
         pixels = functional.pixel_unshuffle(image, 2)  # N×12×H/2×W/2, or 24 with a plate
-        x = self.stage2(_resize(x, e2), e2, pixels)  # N×32×H/2×W/2
+        x = self.stage2(resize_like(x, e2), e2, pixels)  # N×32×H/2×W/2
         return torch.sigmoid(functional.pixel_shuffle(self.predict(x), 2))  # N×1×H×W
 
 
@@ -232,7 +232,7 @@ class _Integration(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.refine = nn.Sequential(_Separable(24, 16), nn.Conv2d(16, 4, 3, padding=1))
+        self.refine = nn.Sequential(Separable(24, 16), nn.Conv2d(16, 4, 3, padding=1))
 
     def forward(self, image: Tensor, alphas: list[Tensor]) -> Tensor:
         x = functional.pixel_unshuffle(torch.cat([image, *alphas], 1), 2)  # N×24×H/2×W/2
@@ -319,5 +319,6 @@ class GFMPlate(nn.Module):
         return self.decoders[self.rosta](both, self.encoder(both))
 
 
-def _resize(x: Tensor, like: Tensor) -> Tensor:
+def resize_like(x: Tensor, like: Tensor) -> Tensor:
+    """Bilinear, to the height and width of ``like``."""
     return functional.interpolate(x, like.shape[2:], mode="bilinear", align_corners=False)

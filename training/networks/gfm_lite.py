@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from training.networks.blocks import GLANCE_CHANNELS, collaborative_fusion, upsample
 from training.networks.efficientnet_lite import CHANNELS, EfficientNetLite0
-from training.networks.gfm_light import Ending, GFMLight
+from training.networks.gfm_light import Ending, GFMLight, Separable, resize_like
 
 GLANCE_STRIDE = 8
 
@@ -28,16 +28,6 @@ def _convolution(inside: int, outside: int, kernel: int, stride: int = 1) -> nn.
     padding = kernel // 2
     return nn.Sequential(
         nn.Conv2d(inside, outside, kernel, stride, padding, bias=False),
-        nn.BatchNorm2d(outside),
-        nn.ReLU(inplace=True),
-    )
-
-
-def _separable(inside: int, outside: int, stride: int = 1) -> nn.Sequential:
-    """Depthwise 3×3, pointwise 1×1, batch norm, ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(inside, inside, 3, stride, 1, groups=inside, bias=False),
-        nn.Conv2d(inside, outside, 1, bias=False),
         nn.BatchNorm2d(outside),
         nn.ReLU(inplace=True),
     )
@@ -53,13 +43,10 @@ class _Up(nn.Module):
         super().__init__()
         self.narrow = nn.Conv2d(inside, outside, 1, bias=False)
         self.beside = nn.Identity() if beside == outside else nn.Conv2d(beside, outside, 1)
-        self.mix = _separable(outside, outside)
+        self.mix = Separable(outside, outside)
 
     def forward(self, x: Tensor, other: Tensor) -> Tensor:
-        x = functional.interpolate(
-            self.narrow(x), other.shape[2:], mode="bilinear", align_corners=False
-        )
-        return self.mix(x + self.beside(other))
+        return self.mix(resize_like(self.narrow(x), other) + self.beside(other))
 
 
 class _GlanceDecoder(nn.Module):
@@ -92,7 +79,7 @@ class _FocusDecoder(nn.Module):
     def __init__(self, context: int) -> None:
         super().__init__()
         self.stem2 = _convolution(3, 16, 3, 2)
-        self.stem4 = _separable(16, 24, 2)
+        self.stem4 = Separable(16, 24, stride=2)
         self.up4 = _Up(context, 24, 24)
         self.up2 = _Up(24, 16, 16)
         self.predict = nn.Conv2d(16, 4, 1)  # each of the 2×2 pixels; `up2` saw 3×3
