@@ -60,12 +60,7 @@ def estimate_layers(image: Image, alpha: Mask, method: str = "ml") -> tuple[Imag
     Returns:
         Two uint8 H×W×3 pictures, such that ``compose`` of them gives about the image.
     """
-    # Only here, as its Numba takes a second to import.
-    import numba
-
-    # Numba's first choice on Linux, GNU's OpenMP, cannot be used after a fork, as data workers are.
-    if numba.config.THREADING_LAYER == "default":  # type: ignore[attr-defined]
-        numba.config.THREADING_LAYER = "forksafe"  # type: ignore[attr-defined]
+    threads_after_fork()
     from pymatting import estimate_foreground_cf, estimate_foreground_ml
 
     solve = {"cf": estimate_foreground_cf, "ml": estimate_foreground_ml}[method]
@@ -73,6 +68,18 @@ def estimate_layers(image: Image, alpha: Mask, method: str = "ml") -> tuple[Imag
     layers = solve(colours, alpha.astype(np.float64), return_background=True)
     foreground, background = (_levels(layer * 255) for layer in layers)
     return foreground, background
+
+
+def threads_after_fork() -> None:
+    """Let PyMatting be used in data workers; call it before PyMatting is imported.
+
+    Numba's first choice on Linux, GNU's OpenMP, cannot be used after a fork. Numba is imported only
+    here, as that takes a second.
+    """
+    import numba
+
+    if numba.config.THREADING_LAYER == "default":  # type: ignore[attr-defined]
+        numba.config.THREADING_LAYER = "forksafe"  # type: ignore[attr-defined]
 
 
 def denoise(image: Image, strength: float = 5.0) -> Image:

@@ -40,6 +40,11 @@ hand, so that what follows is their authors' documentation and code, not the arc
     without the outer folder. ``core/config.py`` of AIM for the first, many projects for the rest.
 ``bg-20k``
     ``train`` and ``testval``, pictures only. README of GFM.
+``masks``
+    ``images/NAME.jpg`` and ``masks/NAME.png``: photographs with segmentation masks, 0, 255 and,
+    where nothing is said, 128; without ``masks`` they are backgrounds. ``tags.json`` may give for
+    each name ``iou``, a weak judge's agreement with the mask. The test split of a folder that
+    ``training/held_out.txt`` lists is those pictures; any other folder's is all of it.
 ``pairs``
     Ours: a folder of pictures beside their mattes, ``NAME.jpg`` + ``NAME.png``, or ``NAME.png`` +
     ``NAME_alpha.png``, with ``NAME_trimap``, ``NAME_foreground`` and ``NAME_background`` if they
@@ -59,7 +64,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +102,7 @@ class Item:
     background: Path | None = None
     kind: str = "SO"
     category: str = ""
+    agreement: float = 1.0  # of a weak judge with the mask, 0..1; low where labels are doubtful
 
     def files(self) -> dict[str, Path]:
         """The parts that there are, of ``PARTS``."""
@@ -524,6 +530,23 @@ def _pairs(root: Path, split: str) -> list[Item]:
     return matted or items
 
 
+def _masks(root: Path, split: str) -> list[Item]:
+    folders = {"image": root / "images", "alpha": root / "masks"}
+    items = _join("image", folders, optional=("alpha",))
+    tags = _json(root / "tags.json") if (root / "tags.json").is_file() else {}
+    judged = {name: tag["iou"] for name, tag in tags.items() if "iou" in tag}
+    items = [replace(item, agreement=judged.get(item.name, 1.0)) for item in items]
+    kept = held_out(root.resolve().name)
+    return [item for item in items if not kept or (item.name in kept) == (split == "test")]
+
+
+def held_out(folder: str) -> frozenset[str]:
+    """Names of a folder's pictures that no training sees; none where the folder isn't listed."""
+    text = (Path(__file__).parent / "held_out.txt").read_text(encoding="utf-8")
+    listed = (line.split("/") for line in text.splitlines() if not line.startswith("#"))
+    return frozenset(name for where, name in listed if where == folder)
+
+
 LAYOUTS: dict[str, Callable[[Path, str], list[Item]]] = {
     "am-2k": _am_2k,
     "p3m-10k": _p3m_10k,
@@ -533,6 +556,7 @@ LAYOUTS: dict[str, Callable[[Path, str], list[Item]]] = {
     "simd": _simd,
     "duts": _duts,
     "bg-20k": _bg_20k,
+    "masks": _masks,
     "pairs": _pairs,
 }
 """What :func:`open` takes: a layout's name, and the function that lists its items."""
@@ -549,6 +573,7 @@ _MARKS = {
         f"{folder}{name}/alpha" for name in CLASSES for folder in ("", "train/", "test/")
     ),
     "bg-20k": ("testval", "train/h_*.jpg"),
+    "masks": ("images",),
 }
 
 

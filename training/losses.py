@@ -72,13 +72,15 @@ def glance_loss(glance: Tensor, classes: Tensor) -> Tensor:
 
     Args:
         glance: N×C×H×W in 0..1.
-        classes: int64 N×H×W.
+        classes: int64 N×H×W; what is below 0 does not count.
     """
     # A bound that keeps the logarithm finite, and low enough that no confident mistake meets it.
     glance = glance.clamp_min(1e-30)
     logarithms = glance.log() - glance.sum(1, keepdim=True).log()
     # nll_loss has no gradient for a tensor in channels-last order.
-    return functional.nll_loss(logarithms.contiguous(), classes)
+    counts = classes >= 0
+    total = functional.nll_loss(logarithms.contiguous(), classes.clamp_min(0), reduction="none")
+    return (total * counts).sum() / counts.sum().clamp_min(1)
 
 
 @_in_float32
@@ -143,7 +145,10 @@ def collaborative_loss(
         batch: ``alpha`` N×1×H×W, and ``composed``, ``foreground`` and ``background`` N×3×H×W.
         composition: with the last of the three, which needs the last three of the batch.
     """
-    total = alpha_loss(prediction, batch["alpha"]) + laplacian_loss(prediction, batch["alpha"])
+    alpha = batch["alpha"]
+    if "known" in batch:  # what is not known is as it was predicted
+        alpha = torch.where(batch["known"] == 1, alpha, prediction.detach())
+    total = alpha_loss(prediction, alpha) + laplacian_loss(prediction, alpha)
     if not composition:
         return total
     return total + composition_loss(
@@ -159,15 +164,17 @@ def gfm_loss(
     Args:
         outputs: what the network returns: ``glance``, ``focus``, ``alpha``.
         batch: ``classes`` (int64 N×H×W), ``mask``, ``focus`` and ``alpha`` (N×1), and ``composed``,
-            ``foreground`` and ``background`` (N×3).
+            ``foreground`` and ``background`` (N×3). With ``known`` (N×1 in 0..1), alpha counts
+            only where that is 1.
         composition: as in :func:`collaborative_loss`.
 
     Returns:
         ``glance`` (equation 2), ``focus`` (equation 3) and ``collaborative`` (equation 6).
     """
+    mask = batch["mask"] * (batch["known"] == 1) if "known" in batch else batch["mask"]
     return {
         "glance": glance_loss(outputs["glance"], batch["classes"]),
-        "focus": focus_loss(outputs["focus"], batch["focus"], batch["mask"]),
+        "focus": focus_loss(outputs["focus"], batch["focus"], mask),
         "collaborative": collaborative_loss(outputs["alpha"], batch, composition),
     }
 

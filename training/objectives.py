@@ -147,6 +147,8 @@ class GFMObjective(Objective):
         """``kernel``: the transition's ellipse in pixels; 25 for tt, 50 for ft and bt."""
         del rng  # nothing is random here
         arrays = _matte(layers) | _colours(layers)
+        if layers.known is not None:
+            arrays["known"] = layers.known[None]
         if rosta != "rim":
             return arrays | _semantics(layers, rosta, kernel)
         for part in ROSTAS:
@@ -169,6 +171,8 @@ class GFMObjective(Objective):
 
 def _semantics(layers: Layers, rosta: str, kernel: int | None) -> Arrays:
     classes, mask = glance_target(layers.alpha, rosta, kernel, layers.kind)
+    if layers.known is not None:
+        classes = np.where(layers.known == 0, -1, classes)
     focus = focus_target(layers.alpha, rosta)
     return {"classes": classes, "mask": mask[None], "focus": focus[None]}
 

@@ -131,7 +131,7 @@ class Natural:
     def draw(self, index: int, size: tuple[int, int]) -> Layers:
         """A window of the photograph whose turn it is."""
         epoch, item = _turn(self.seed, index, len(self))
-        rng = _generator(_DRAW, self.seed, epoch, item)
+        rng = generator(_DRAW, self.seed, epoch, item)
         return _Window(rng, self.dataset.read(item), self.crops, size).layers()
 
 
@@ -180,7 +180,7 @@ class Composed:
         """A composite of the foreground whose turn it is and one of its backgrounds."""
         epoch, place = _turn(self.seed, index, len(self))
         item, turn = divmod(place, self.k)
-        rng = _generator(_DRAW, self.seed, epoch, item, turn)
+        rng = generator(_DRAW, self.seed, epoch, item, turn)
         window = _Window(rng, self.dataset.read(item), self.crops, size)
         foreground = window.foreground()
         background = self.backgrounds.read(self.partners(epoch, item)[turn]).image
@@ -199,7 +199,7 @@ class Composed:
 
     def partners(self, epoch: int, item: int) -> list[int]:
         """The backgrounds that a foreground meets in an epoch; some twice if there are too few."""
-        rng = _generator(_PARTNERS, self.seed, epoch, item)
+        rng = generator(_PARTNERS, self.seed, epoch, item)
         count = len(self.backgrounds)
         return rng.choice(count, self.k, replace=count < self.k).tolist()
 
@@ -224,17 +224,19 @@ class Joined:
 
 
 # What randomness is for. It comes first, as NumPy takes (0, 0) and (0, 0, 0) for the same seed.
+# 4 is that of training.mixing.
 _ORDER, _PARTNERS, _DRAW = 1, 2, 3
 
 
-def _generator(purpose: int, *numbers: int) -> np.random.Generator:
+def generator(purpose: int, *numbers: int) -> np.random.Generator:
+    """Random numbers that follow from what they are for and some numbers."""
     return np.random.default_rng((purpose, *numbers))
 
 
 def _turn(seed: int, index: int, length: int) -> tuple[int, int]:
     """The epoch of a draw, and which of ``length`` items has its turn."""
     epoch, place = divmod(index, length)
-    return epoch, int(_generator(_ORDER, seed, epoch).permutation(length)[place])
+    return epoch, int(generator(_ORDER, seed, epoch).permutation(length)[place])
 
 
 class _Window:

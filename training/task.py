@@ -84,7 +84,7 @@ class Task(LightningModule):
     def configure_optimizers(self) -> Any:
         """The recipe's optimiser and learning rate."""
         recipe = self.recipe
-        parameters = [p for p in self.objective.parameters() if p.requires_grad]
+        parameters = self._groups()
         decay: dict[str, Any] = {"lr": recipe.rate, "weight_decay": recipe.weight_decay}
         optimiser: torch.optim.Optimizer
         if recipe.optimiser == "sgd":
@@ -97,6 +97,17 @@ class Task(LightningModule):
             "optimizer": optimiser,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """All that is trained, the encoder by itself where it has a rate of its own."""
+        trained = [p for p in self.objective.parameters() if p.requires_grad]
+        if not self.recipe.encoder_rate:
+            return [{"params": trained}]
+        encoder: Any = self.network.encoder
+        own = [p for p in encoder.parameters() if p.requires_grad]
+        names = {id(p) for p in own}
+        rest = [p for p in trained if id(p) not in names]
+        return [{"params": rest}, {"params": own, "lr": self.recipe.encoder_rate}]
 
     def stepped(self, batch_idx: int) -> bool:
         """Whether the batch of this number was the last of its step."""

@@ -31,10 +31,13 @@ from training.recipes import Recipe, RecipeError
 if TYPE_CHECKING:
     from torch import nn
 
+    from training.mixing import Mixed
     from training.sources import Source
 
 # Pictures of a dataset are validated at most this large, in pixels.
 VALIDATION_SIDE = 1024
+# Held-out pictures of the sets of a mix, at about the area of an engine's frame.
+VALIDATION_MASKS = (448, 448)
 
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 # Composites of a foreground in an epoch where the recipe does not say: the K of RSSN.
@@ -49,6 +52,7 @@ class Options:
     output: Path
     data: tuple[Path, ...] = ()
     background: Path | None = None
+    cache: Path = Path("runs/mattes")
     val_data: Path | None = None
     weights: str = ""  # instead of the recipe's; "none": from nothing
     backbone_weights: Path | None = None
@@ -257,6 +261,11 @@ def _source(options: Options) -> tuple[Source, int]:
         return Procedural(plate, decoys=plate), recipe.epochs
     if not options.data:
         raise FlagError(f"{recipe.name} needs --data PATH: {recipe.data}")
+    if recipe.source == "mixed":
+        mixed = _mixed(options)
+        mixed.check()
+        mixed.cache.fill(mixed.sets())
+        return mixed, recipe.epochs
     if recipe.source == "composed" and options.background is None:
         raise FlagError(
             f"{recipe.name} composes; it needs --background PATH, a folder such as BG-20k"
@@ -284,10 +293,22 @@ def _source(options: Options) -> tuple[Source, int]:
     return sources[0] if len(sources) == 1 else Joined(sources, seed=options.seed), epochs
 
 
+def _mixed(options: Options) -> Mixed:
+    from training.mattes import Cache
+    from training.mixing import Mixed
+
+    if len(options.data) != 1 or options.background is not None:
+        raise FlagError(
+            f"{options.recipe.name} takes one --data PATH, the folder of its sets, and no "
+            "--background"
+        )
+    return Mixed(options.recipe, options.data[0], Cache(options.cache), seed=options.seed)
+
+
 def _validation(options: Options, multiple: int) -> tuple[Source, list[tuple[int, int, int]]]:
     """What to validate on, and the keys of its samples."""
     from training import datasets, pictures
-    from training.sources import Procedural
+    from training.sources import Joined, Procedural
     from training.whole import Whole
 
     source: Source
@@ -295,6 +316,11 @@ def _validation(options: Options, multiple: int) -> tuple[Source, list[tuple[int
         plate = options.recipe.network == "gfm-plate"
         source = Procedural(plate, length=options.validation, first=pictures.SEED)
         size = pictures.SIZE
+    elif options.val_data is None and options.recipe.source == "mixed":
+        names = [dataset.name for dataset, _ in _mixed(options).sets()]
+        sets = [datasets.open(options.data[0] / name, "masks", "test") for name in names]
+        source = Joined([Whole(dataset, multiple) for dataset in sets])
+        size = VALIDATION_MASKS
     else:
         try:
             dataset = datasets.open(options.val_data or options.data[0], split="test")
@@ -381,6 +407,7 @@ def _parser() -> Parser:
     add = data.add_argument
     add("--data", type=Path, action="append", default=[], help="dataset; several: give it again")
     add("--background", type=Path, help="backgrounds to compose the dataset's foregrounds with")
+    add("--cache", type=Path, default=Path("runs/mattes"), help="mattes of masks (runs/mattes)")
     add("--val-data", type=Path, help="dataset to validate on; default: the test split of --data")
     add("--validation", type=positive, default=40, help="samples to validate on (40)")
     add("--workers", type=whole, default=1, help="processes that prepare samples (1)")

