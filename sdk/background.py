@@ -306,7 +306,13 @@ def _strength(text: str, digits: str) -> float:
 
 
 def _from_file(path: Path) -> Background:
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except (OSError, ValueError) as error:  # a name that is too long, a NUL character
+        raise BackgroundError(
+            f"the background {str(path)!r} cannot be looked for ({error}); expected {_KINDS}"
+        ) from error
+    if not found:
         what = "a folder" if path.is_dir() else "no colour that is known and no such file"
         raise BackgroundError(
             f"the background {str(path)!r} is {what}{near(path, (*COLOURS, 'blur'))}; "

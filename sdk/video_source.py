@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -86,7 +86,7 @@ def open_container(path: str | Path, *, timeout: float | None = 10.0, hwaccel: A
             ) from error
     # PyAV asks FFmpeg to guess missing times of presentation, which it does wrongly for B-frames
     # in AVI; the decoder knows better.
-    container.flags &= ~int(av.container.Flags.gen_pts.value)
+    container.flags &= ~av.container.Flags.gen_pts.value
     return container
 
 
@@ -115,29 +115,40 @@ def _numbered(file: Path) -> tuple[str, dict[str, str]]:
     numbers = sequence_numbers(file)
     if not numbers:
         raise VideoError(f"{file}: there is no such picture, {_REMEDY}; check the name's pattern")
-    folder = str(file.parent.absolute()).replace("%", "%%")
-    return f"{folder}/{file.name}", {"start_number": str(numbers[0])}
+    before, width, after = _parts(file.name)
+    folder = str(file.parent.absolute())
+    literal = [text.replace("%", "%%") for text in (f"{folder}/{before}", after)]
+    return f"{literal[0]}%0{width or 1}d{literal[1]}", {"start_number": str(numbers[0])}
+
+
+def _parts(name: str) -> tuple[str, str, str]:
+    """A pattern's text before its number, the number's width, and the text after it."""
+    *_, directive = NUMBER.finditer(name)
+    before, after = name[: directive.start()], name[directive.end() :]
+    return before.replace("%%", "%"), directive[1], after.replace("%%", "%")
 
 
 def sequence_numbers(file: Path) -> list[int]:
     """The numbers of the files that ``name%05d.png`` stands for, in order."""
-    directive = NUMBER.search(file.name)
-    if directive is None or not file.parent.is_dir():
+    if not NUMBER.search(file.name) or not file.parent.is_dir():
         return []
-    before, after = file.name[: directive.start()], file.name[directive.end() :]
+    before, digits, after = _parts(file.name)
     pattern = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
     numbers = (pattern.fullmatch(other.name) for other in file.parent.iterdir())
-    width = int(directive[1] or 1)
+    width = int(digits or 1)
     return sorted(
         int(found[1]) for found in numbers if found and str(int(found[1])).zfill(width) == found[1]
     )
 
 
-def start_of(container: Any) -> Fraction:
+def start_of(container: Any, video: Any = None) -> Fraction:
     """When a file's clock starts, in seconds: the time that counts as zero."""
     start = Fraction(container.start_time or 0, av.time_base)
+    if not -1 < start < 0:
+        return start
     # A little below zero is what an encoder of sound needs to begin; muxers know how to keep it.
-    return Fraction(0) if -1 < start < 0 else start
+    shown = None if video is None else video.start_time
+    return min(Fraction(0), Fraction(shown or 0) * (video.time_base if shown else 1))
 
 
 @dataclass
@@ -191,7 +202,7 @@ class Clock:
             moved = track.written + max(1, round(Fraction(1, 1000) / base))
             self.repeated += 1
         track.written = moved
-        if packet.dts is not None:
+        if packet.dts is not None or kind != "video":
             packet.dts = moved
         if packet.pts is not None:
             # The time of presentation moves along; sound is heard as it is decoded.
@@ -241,11 +252,23 @@ class Tracks:
         self.streams = list(streams)
         self.chapters = list(chapters)
         self.left_out = list(left_out)
+        self._wanted = {stream.index for stream in streams}
         self._packets: deque[Any] = deque()
+
+    def only(self, wanted: Iterable[int]) -> None:
+        """Keep the packets of these tracks, by their index in the file, and drop all others."""
+        self._wanted = set(wanted)
+        kept = [packet for packet in self._packets if packet.stream_index in self._wanted]
+        self._packets.clear()
+        self._packets.extend(kept)
 
     def put(self, packet: Any) -> None:
         """Add a packet that has been put on the clock; one without a time says nothing."""
-        if packet.size and packet.dts is not None:
+        if not packet.size or packet.dts is None or packet.stream_index not in self._wanted:
+            return
+        # An edit list cuts it off. What ends near zero is what a decoder of sound needs to begin.
+        end = (packet.dts + (packet.duration or 0)) * packet.time_base
+        if not (packet.is_discard and end < -BACKWARDS):
             self._packets.append(packet)
 
     def __bool__(self) -> bool:
@@ -253,7 +276,7 @@ class Tracks:
 
     def take(self, until: float | None) -> Iterator[Any]:
         """Packets in the file's order up to ``until`` seconds; None: all that there are."""
-        while self._packets or (self.more is not None and self.more()):
+        while self._packets or (self._wanted and self.more is not None and self.more()):
             if not self._packets:
                 continue
             packet = self._packets[0]
@@ -294,14 +317,18 @@ class Source:
             pictures = [s for s in streams.video if not _is_cover(s)]
             known = [s for s in pictures if s.codec_context is not None]
             self.video = (known or pictures or [None])[0]
-            self.start = start_of(self.container)
+            self.start = start_of(self.container, self.video)
             flags = av.format.Flags(int(self.container.format.flags))
             self._broadcast = bool(flags & av.format.Flags.ts_discont)
             self.clock = Clock(self.start, broadcast=self._broadcast)
             kept = [s for s in streams if s.type in ("audio", "subtitle")]
             self._read = ([self.video] if self.video is not None else []) + kept
             others = [s for s in streams if s is not self.video and s not in kept]
-            self.tracks = Tracks(kept, _chapters(self.container, self.start), _names(others))
+            chapters = _chapters(self.container, self.start)
+            if chapters and "mov" in self.container.format.name:  # their titles are a data track
+                titles = next((s for s in others if s.type == "data"), None)
+                others = [s for s in others if s is not titles]
+            self.tracks = Tracks(kept, chapters, _names(others))
             self._packets = self.container.demux(self._read) if self._read else iter(())
 
     @property

@@ -372,12 +372,15 @@ class _Container:
         halved = "420" in self._format.pixels
         self._pad = (height % 2, width % 2) if halved else (0, 0)
         self._colours = VideoReformatter()
+        own = colours
         if colours is None or self._format.pixels != "yuv420p":
             colours = ("bt709" if height >= HD_HEIGHT else "bt601", False)
         self._matrix = BT709 if colours[0] == "bt709" else BT601
         self._tags = tags.filled(self._matrix)
         self._range = ColorRange.JPEG if colours[1] else ColorRange.MPEG
         self.colours = colours if self._format.pixels == "yuv420p" else None
+        if own is None and self._tags.primaries == BT2020:  # which has a matrix of its own
+            self._matrix, self.colours = BT2020, None
         self._tracks: TrackWriter | None = None
         self._source: Source | None = None
 
@@ -436,6 +439,8 @@ class _Container:
                 dst_colorspace=_SWSCALE_MATRIX[self._matrix],
                 interpolation=EXACT, threads=1,
             )  # fmt: skip
+        frame.colorspace, frame.color_range = self._matrix, self._range
+        frame.color_primaries, frame.color_trc = self._tags
         frame.pts, frame.time_base, frame.duration = pts, self._time_base, duration
         if self._tracks is not None:
             self._tracks.write(float(pts * self._time_base))
@@ -457,8 +462,6 @@ class _Container:
         for plane, values in zip(frame.planes, (self._padded(y), u, v), strict=True):
             rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
             rows[:, : plane.width] = values
-        frame.colorspace = self._matrix
-        frame.color_range = self._range
         return frame
 
     def finish(self, audio_until: float | None) -> None:
