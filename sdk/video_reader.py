@@ -30,9 +30,10 @@ from sdk.video_colours import (
     KNOWN_MATRICES,
     SRGB_CURVE,
     UNSPECIFIED,
+    Said,
     Tags,
     check_matrix,
-    profile_of,
+    said_by_picture,
     side_data,
     tags_of,
     tags_of_profile,
@@ -231,7 +232,8 @@ class VideoReader:
         self._first = self._first_frame(threads)
         first = self._first.frame
         self._shape = (first.height, first.width)
-        self._turn = _orientation(first, self._stream)
+        said = self._said.orientation
+        self._turn = _EXIF[said - 1] if said > 1 else _orientation(first, self._stream)
         height, width = self._shape
         self.size: tuple[int, int] = (width, height) if self._turn.transpose else (height, width)
         self.rotation: int = self._turn.degrees
@@ -302,8 +304,8 @@ class VideoReader:
                 f"{self.path} is HDR ({hdr}): converted to BT.709, what is brighter than white "
                 "(203 nits) is cut off"
             )
-        elif self._profile is not None:
-            said = tags_of_profile(self._profile)
+        elif self._said.profile is not None:
+            said = tags_of_profile(self._said.profile)
             if said is None:
                 self._note(
                     f"the ICC profile of {self.path} is none that video can name: its colours "
@@ -406,8 +408,7 @@ class VideoReader:
     def _decode(self) -> Iterator[Any]:
         """Frames as the decoder gives them; skips what is damaged, ends where the file does."""
         flushed = False
-        self._profile: bytes | None = None
-        start: bytes | None = None
+        self._said = Said()
         looked = False
         while True:
             try:
@@ -425,12 +426,10 @@ class VideoReader:
             self._packets += not flushed
             if self._begins is None:
                 self._begins = packet.dts
-            start = bytes(packet) if start is None else start
-            for frame in self._frames_of(packet):
-                if not looked:
-                    looked = True
-                    self._profile = profile_of(frame, start, codec_name(self._stream))
-                yield frame
+            if not looked:
+                looked = True
+                self._said = said_by_picture(bytes(packet), codec_name(self._stream))
+            yield from self._frames_of(packet)
         if not flushed:
             yield from self._frames_of(None)
         self._judge()
@@ -569,6 +568,19 @@ class _Turn(NamedTuple):
         if self.mirror_x or self.mirror_y:
             return cv2.flip(image, 1 if self.mirror_x else 0)
         return image
+
+
+# Exif's eight, from 1 on.
+_EXIF = (
+    _Turn(),
+    _Turn(mirror_x=True),
+    _Turn(mirror_x=True, mirror_y=True),
+    _Turn(mirror_y=True),
+    _Turn(True),
+    _Turn(True, mirror_x=True),
+    _Turn(True, mirror_x=True, mirror_y=True),
+    _Turn(True, mirror_y=True),
+)
 
 
 def _orientation(frame: Any, stream: Any) -> _Turn:

@@ -390,7 +390,7 @@ class Source:
             )
         if self.clock.jumps:
             notes.append(
-                f"the clock of {self.path} jumps {self.clock.jumps} times: the parts follow one "
+                f"the clock of {self.path} jumps {_times(self.clock.jumps)}: the parts follow one "
                 "another"
             )
         if self.clock.repeated:
@@ -399,6 +399,10 @@ class Source:
                 "grow: moved by a millisecond"
             )
         return notes
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def codec_name(stream: Any) -> str:
