@@ -138,8 +138,8 @@ def _encoder_for(stream: Any, container: str) -> tuple[str, int, str, str] | Non
         rate = 48000
     own = source.layout.name
     count = source.layout.nb_channels
-    usual = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
-    layouts = [own, usual.get(count, "stereo"), "5.1" if count > 6 else "stereo", "mono"]
+    usual = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1"}
+    layouts = [own, usual.get(count, "7.1"), "5.1" if count > 6 else "stereo", "stereo", "mono"]
     for layout in dict.fromkeys(layouts):
         try:
             context: Any = av.CodecContext.create(codec, "w")

@@ -224,6 +224,8 @@ class VideoWriter:
         self._rate = Fraction(rate).limit_denominator(1001)
         self._time_base = time_base or 1 / self._rate
         self._end = 0.0
+        self._last: int | None = None  # the last frame's pts
+        self._moved = 0
         self._output: _Container | _Sequence
         try:
             if is_sequence(self.path):
@@ -253,14 +255,19 @@ class VideoWriter:
 
         Or one in planes, of the matrix and range in ``colours``, for H.264 and VP9 without alpha.
 
-        ``pts``, ``duration``: in ticks of ``time_base``; ``pts`` must grow. Without them frames
-        follow one another at ``rate``. The array is read before the call returns.
+        ``pts``, ``duration``: in ticks of ``time_base``; a ``pts`` that does not grow is moved by a
+        tick, and ``notes`` says so. Without them frames follow one another at ``rate``. The array
+        is read before the call returns.
         """
         self._check(image)
         if not self._open:
             raise VideoError(f"{self.path} is finished, expected an open writer; make a new one")
         tick = 1 / (self._rate * self._time_base)
         pts = round(self.frames * tick) if pts is None else pts
+        if self._last is not None and pts <= self._last:
+            pts = self._last + 1
+            self._moved += 1
+        self._last = pts
         duration = max(1, round(tick)) if duration is None else duration
         self._end = float((pts + duration) * self._time_base)
         try:
@@ -308,6 +315,8 @@ class VideoWriter:
             self.abort()
             raise self._failure(error) from error
         self._open = False
+        if self._moved:
+            self.notes.append(f"{self._moved} frames were given a time that does not grow: moved")
         return self.path
 
     def abort(self) -> None:

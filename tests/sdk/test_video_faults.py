@@ -344,6 +344,30 @@ def test_a_pipe_keeps_its_sound(tmp_path: Path) -> None:
     assert sound_of(tmp_path / "out.mp4")[2] == pytest.approx(0.8, abs=0.1)
 
 
+def test_a_writer_takes_the_sound_of_another_file(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.ts", audio="aac", start=5)
+    with VideoWriter(tmp_path / "out.mp4", (HEIGHT, WIDTH), rate=RATE, audio_from=source) as writer:
+        for image in tones(20):
+            writer.write(image)
+    assert sound_of(tmp_path / "out.mp4")[2] == pytest.approx(0.8, abs=0.1)
+    assert abs(audio_packets(tmp_path / "out.mp4")[0][0]) < Fraction(1, 10)
+    with VideoReader(source) as reader, pytest.raises(VideoError, match="keeps no sound"):
+        VideoWriter(tmp_path / "b.mp4", (HEIGHT, WIDTH), audio_from=reader)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["in.ts", "out.mp4"]
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.webm"])
+def test_a_writer_moves_times_that_do_not_grow(tmp_path: Path, name: str) -> None:
+    writer = VideoWriter(tmp_path / name, (HEIGHT, WIDTH), time_base=Fraction(1, 1000))
+    for image, pts in zip(tones(5), (0, 40, 40, 30, 120), strict=True):
+        writer.write(image, pts)
+    writer.finish()
+    assert any("2 frames" in note for note in writer.notes)
+    images, times = decode(tmp_path / name)
+    assert [number_of(image) for image in images] == list(range(5))
+    assert [round(1000 * time) for time in times] == [0, 40, 41, 42, 120]
+
+
 def with_texts(path: Path) -> Path:
     """A clip with two subtitles and two chapters."""
     text = path.with_suffix(".srt")
