@@ -19,6 +19,7 @@ import av.error
 from sdk.errors import MatterError, VideoError
 
 BACKWARDS = Fraction(1, 10)  # s: less is jitter; more is the clock of another recording
+LEAP = 1  # s: what leaps further waits for the next packet to confirm it
 GAP = 10  # s that a broadcast's clock may leap within one recording
 GAP_ELSEWHERE = 3600  # s: files with an index keep long pauses, and no leap of hours
 NUMBER = re.compile(r"%0?(\d*)d")
@@ -168,18 +169,43 @@ class Clock:
     since a demuxer hands out a track's last packet of a part late.
 
     ``jumps``: how often the clock was set; ``repeated``: packets of sound or text whose time did
-    not grow and was moved by a millisecond.
+    not grow and was moved by a millisecond; ``wrong``: packets whose time leapt to nowhere.
     """
 
     def __init__(self, start: Fraction, *, broadcast: bool) -> None:
         self.jumps = 0
         self.repeated = 0
+        self.wrong = 0
         self._offsets = [-start]
         self._gap = GAP if broadcast else GAP_ELSEWHERE
         self._tracks: dict[int, _Track] = {}
 
+    def leaps(self, packet: Any) -> bool:
+        """Whether a packet's time is so far ahead that the next of its track must confirm it."""
+        track = self._tracks.get(packet.stream_index)
+        if track is None or track.last is None or packet.dts is None:
+            return False
+        return bool(packet.dts * packet.time_base - track.last > LEAP)
+
+    def correct(self, packet: Any, following: Any) -> None:
+        """Put a packet that leaps behind the one before if the one that follows belongs there."""
+        track = self._tracks[packet.stream_index]
+        if following.dts is None or track.last is None:
+            return
+        raw = following.dts * following.time_base
+        if -BACKWARDS <= raw - track.last <= LEAP and raw < packet.dts * packet.time_base:
+            back = packet.dts - round((track.last + raw) / 2 / packet.time_base)
+            packet.dts -= back
+            packet.pts = None if packet.pts is None else packet.pts - back
+            self.wrong += 1
+
     def set(self, packet: Any) -> None:
         """Put a packet's times on the clock. One without any is left as it is."""
+        if packet.dts is not None and packet.pts is not None:
+            far = max(GAP, 20 * (packet.duration or 0) * packet.time_base)
+            if abs(packet.pts - packet.dts) * packet.time_base > far:
+                packet.pts = packet.dts if packet.stream.type != "video" else None
+                self.wrong += 1
         begin = packet.dts if packet.dts is not None else packet.pts
         if begin is None:
             return
@@ -329,7 +355,15 @@ class Source:
                 titles = next((s for s in others if s.type == "data"), None)
                 others = [s for s in others if s is not titles]
             self.tracks = Tracks(kept, chapters, _names(others))
-            self._packets = self.container.demux(self._read) if self._read else iter(())
+            address = isinstance(self.path, str) and "://" in self.path
+            self._is_live = address and not self.container.duration
+            self._demux()
+
+    def _demux(self) -> None:
+        self._packets = self.container.demux(self._read) if self._read else iter(())
+        self._ready: deque[Any] = deque()
+        self._held: dict[int, Any] = {}
+        self._over: BaseException | None = None
 
     @property
     def has_audio(self) -> bool:
@@ -342,12 +376,39 @@ class Source:
         Raises StopIteration at the end, and FFmpegError where the file breaks off.
         """
         while True:
-            packet = next(self._packets)
-            self.clock.set(packet)
+            packet = self._next()
             if packet.stream is self.video:
                 return packet
             if self.keep:
                 self.tracks.put(packet)
+
+    def _next(self) -> Any:
+        """The next packet of any track; one that leaps waits for the next of its track."""
+        while not self._ready:
+            if self._over is not None:
+                raise self._over
+            try:
+                packet = next(self._packets)
+            except (StopIteration, av.error.FFmpegError) as error:
+                self._over = error
+                self._release(self._held)
+                continue
+            held = self._held.pop(packet.stream_index, None)
+            if held is not None:
+                self.clock.correct(held, packet)
+                self._release({packet.stream_index: held})
+            # A live picture must not wait.
+            if packet.size and not self._is_live and self.clock.leaps(packet):
+                self._held[packet.stream_index] = packet
+            else:
+                self._release({packet.stream_index: packet})
+        return self._ready.popleft()
+
+    def _release(self, packets: dict[int, Any]) -> None:
+        for packet in packets.values():
+            self.clock.set(packet)
+            self._ready.append(packet)
+        packets.clear()
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -359,7 +420,7 @@ class Source:
         except (av.error.FFmpegError, OverflowError):
             return False
         self.clock = Clock(self.start, broadcast=self._broadcast)
-        self._packets = self.container.demux(self._read)
+        self._demux()
         return True
 
     def pull(self) -> Tracks:
@@ -392,6 +453,11 @@ class Source:
             notes.append(
                 f"the clock of {self.path} jumps {_times(self.clock.jumps)}: the parts follow one "
                 "another"
+            )
+        if self.clock.wrong:
+            notes.append(
+                f"{self.clock.wrong} packets of {self.path} had a time far from the others: put "
+                "in their place"
             )
         if self.clock.repeated:
             notes.append(

@@ -26,7 +26,7 @@ from PIL import Image, ImageOps
 
 from sdk.errors import VideoError
 from sdk.video import VideoBackground, VideoReader, VideoWriter, check_output, matte_video
-from sdk.video_source import Clock
+from sdk.video_source import Clock, Source
 from tests.sdk.clips import (
     HEIGHT,
     WIDTH,
@@ -209,6 +209,43 @@ def test_frames_with_one_time_are_all_kept(tmp_path: Path) -> None:
     assert frames[-1].time == pytest.approx(19 / RATE)
 
 
+@pytest.mark.parametrize("wrong", [2.5, 500.0, 40000.0])
+@pytest.mark.parametrize("kind", ["audio", "video"])
+def test_a_single_wrong_time_is_put_right(
+    tmp_path: Path, kind: str, wrong: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And neither what follows nor the other track is moved. No muxer writes such a file."""
+    whole = write(tmp_path / "a.mkv", audio="aac", options={"bf": "0"})
+    matte(whole, tmp_path / "expected.mp4")
+    demux = Source._demux
+
+    def leaping(packets: Any) -> Any:
+        count = 0
+        for packet in packets:
+            count += packet.stream.type == kind
+            if packet.stream.type == kind and count == 9:
+                packet.pts = packet.dts = packet.dts + round(wrong / packet.time_base)
+            yield packet
+
+    def wrapped(self: Source) -> None:
+        demux(self)
+        self._packets = leaping(self._packets)
+
+    monkeypatch.setattr(Source, "_demux", wrapped)
+    report = matte(whole, tmp_path / "out.mp4")
+    images, times = decode(tmp_path / "out.mp4")
+    assert [number_of(image) for image in images] == list(range(20))
+    assert [float(time - times[0]) for time in times] == pytest.approx(
+        [index / RATE for index in range(20)], abs=0.03
+    )
+    for one, other in zip(
+        audio_packets(tmp_path / "out.mp4"), audio_packets(tmp_path / "expected.mp4"), strict=True
+    ):
+        assert abs(one[0] - other[0]) < Fraction(3, 100)
+    assert any("far from the others" in note for note in report.notes)
+    assert not any("jumps" in note for note in report.notes)
+
+
 def packets(*times: float, index: int = 0, kind: str = "video") -> list[Any]:
     stream = SimpleNamespace(type=kind)
     return [
@@ -239,7 +276,7 @@ def test_tracks_share_a_jump_even_if_one_comes_late_to_it() -> None:
     assert clock.jumps == 1
 
 
-def test_one_wrong_time_does_not_move_what_follows() -> None:
+def test_a_wrong_time_without_warning_does_not_move_what_follows() -> None:
     clock = Clock(Fraction(0), broadcast=True)
     times = on_the_clock(clock, packets(0, 0.2, 26000, 0.6, 0.8))
     assert times == [0, 0.2, 0.4, 0.6, 0.8]
