@@ -53,6 +53,7 @@ log = logging.getLogger("matter")
 MATRICES = {1: "bt709", 5: "bt601", 6: "bt601"}
 _PLANAR = ("yuv420p", "yuvj420p", "nv12")
 HD_HEIGHT = 720
+_MOST_PIXELS = 16384 * 8640  # of a frame: 16K, half a gigabyte in float32
 _DECODED_ON = 1.0  # s: what begins further ahead is sought by the file's index
 
 # Exact rounding: without ACCURATE_RND swscale's fast YUV -> RGB path darkens every pixel by 1 to
@@ -209,11 +210,18 @@ class VideoReader:
         self._stream.thread_type = "AUTO"
         self._stream.codec_context.thread_count = threads
         context = self._stream.codec_context
+        if context.width * context.height > _MOST_PIXELS:
+            raise VideoError(
+                f"{self.path} is {context.width}×{context.height}, expected at most "
+                f"{_MOST_PIXELS:,} pixels a frame; scale it down"
+            )
+        context.options = {"max_pixels": str(_MOST_PIXELS)}  # the frames may say otherwise
         self._container_tags = Tags(int(context.color_primaries), int(context.color_trc))
         self._colours = VideoReformatter()
         self.time_base: Fraction = self._stream.time_base or Fraction(1, 90000)
-        rate = self._stream.average_rate or self._stream.guessed_rate
-        self.rate: Fraction = Fraction(rate) if rate else Fraction(25)
+        rate = Fraction(self._stream.average_rate or self._stream.guessed_rate or 0)
+        # What is beyond these is damage, or a clock without a rate.
+        self.rate: Fraction = rate if Fraction(1, 1000) <= rate <= 1000 else Fraction(25)
         self._declared = self._duration()
         self.duration: float | None = self._declared
         begin = float(self._source.start)

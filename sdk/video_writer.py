@@ -221,7 +221,12 @@ class VideoWriter:
         self.frames = 0
         self.notes: list[str] = []
         self._alpha = alpha
-        self._rate = Fraction(rate).limit_denominator(1001)
+        try:
+            self._rate = Fraction(rate).limit_denominator(1001)
+        except (ValueError, OverflowError, TypeError):  # NaN, infinity
+            self._rate = Fraction(0)
+        if not 0 < self._rate <= 100_000:
+            raise VideoError(f"the rate of {path} is {rate}, expected frames per second above 0")
         self._time_base = time_base or 1 / self._rate
         self._end = 0.0
         self._last: int | None = None  # the last frame's pts
