@@ -30,8 +30,7 @@ def light(rng: np.random.Generator, image: Image, strength: float = 1.0) -> Imag
 
 
 def camera(rng: np.random.Generator, image: Image) -> Image:
-    """Light, then at random: a loss of resolution, blur, noise and JPEG. uint8 H×W×3."""
-    image = light(rng, image)
+    """At random: a loss of resolution, blur, noise and JPEG. uint8 H×W×3."""
     height, width = image.shape[:2]
     chances = rng.random(4)
     if chances[0] < 0.15:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from training import augment, datasets, mixing, networks, objectives, recipes
+from training import augment, datasets, mixing, networks, objectives, plates, recipes
 from training.datasets import DatasetError
 from training.losses import gfm_loss, glance_loss
 from training.mattes import CLASS_ONLY, KNOWN, UNLABELLED, Cache, matte
@@ -145,6 +145,22 @@ def test_alpha_lies_where_the_subject_does(
         sure = (layers.known == KNOWN) & ((alpha < 0.02) | (alpha > 0.98))
         assert (red == (alpha > 0.5))[sure].mean() > 0.98, index
     assert any((source.draw(index, size).alpha > 0.5).mean() > 0.05 for index in range(12))
+
+
+def test_a_plate_shows_the_same_place_without_the_subject(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plates, "plate", lambda _rng, empty: empty)
+    monkeypatch.setattr(augment, "camera", lambda _rng, image: image)
+    entry = recipe(Mix(weight=1.0, data=("discs",)))
+    source = Mixed(entry, root, Cache(tmp_path), with_plate=True)
+    for index in range(12):
+        layers = source.draw(index, SIZE)
+        assert layers.plate is not None
+        differs = np.abs(layers.image.astype(int) - layers.plate).max(2) > 2
+        assert not differs[layers.alpha == 0].any(), index
+        if (layers.alpha == 1).any():
+            assert differs[layers.alpha == 1].mean() > 0.9, index
 
 
 def test_pictures_with_nobody_in_them_have_no_alpha(root: Path, tmp_path: Path) -> None:
