@@ -201,6 +201,7 @@ def real_pictures(args: argparse.Namespace) -> int:
             every=args.every,
             output=args.output,
             command=photographs.command(args.engine, mattes, args.sets),
+            picture=args.sheet,
         )
     except (DatasetError, ValueError) as error:
         print(f"benchmarks photographs: {error}", file=sys.stderr)
@@ -305,6 +306,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     real.add_argument("--every", type=int, default=1, metavar="N", help="only every n-th picture")
     real.add_argument("--threads", type=int, default=usable_cores(), metavar="N")
     real.add_argument("--output", type=Path, default=RESULTS)
+    real.add_argument("--sheet", type=Path, metavar="FILE.jpg", help="24 pictures, drawn")
     real.add_argument("sets", type=Path, nargs="+", metavar="SET")
     real.set_defaults(run=real_pictures)
     collected = commands.add_parser("aims", help="every aim beside the figure in the results")

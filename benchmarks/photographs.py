@@ -116,11 +116,22 @@ def _cell(row: dict[str, float] | None) -> str:
     return f"{row['IoU']:.3f} / {row['SAD']:.2f} / {row['MAD']:.3f} / {row['Grad']:.1f}"
 
 
-def sheet(dataset: Dataset, matting: Matting, count: int, height: int = 150) -> NDArray[Any]:
-    """Unchosen pictures, every n-th, each beside its subject on green; uint8 H×W×3 RGB."""
+def sheet(sets: Sequence[Dataset], matting: Matting, count: int, height: int = 150) -> NDArray[Any]:
+    """Unchosen pictures, every n-th of each set, beside their subjects on green.
+
+    Args:
+        sets: to take pictures from, as many from each.
+        matting: of the subjects.
+        count: pictures in all.
+        height: of each picture, in pixels.
+
+    Returns:
+        uint8 H×W×3 RGB, at most 1200 wide.
+    """
     rows: list[list[NDArray[Any]]] = [[]]
-    width = 0
-    for index in range(0, len(dataset), max(1, len(dataset) // count)):
+    width, each = 0, max(1, count // len(sets))
+    chosen = [(one, index) for one in sets for index in _spread(len(one), each)]
+    for dataset, index in chosen:
         sample = dataset.read(index)
         alpha = matting(dataset, sample)
         if alpha is None:
@@ -139,6 +150,12 @@ def sheet(dataset: Dataset, matting: Matting, count: int, height: int = 150) -> 
     return np.vstack([np.pad(line, ((0, 0), (0, broad - line.shape[1]), (0, 0))) for line in lines])
 
 
+def _spread(length: int, count: int) -> range:
+    """``count`` numbers below ``length`` at equal distances, fewer where there are fewer."""
+    step = max(1, length // count)
+    return range(step // 2, min(length, step * count), step)
+
+
 def report(
     sets: Sequence[Path],
     engines: Sequence[Path],
@@ -148,8 +165,12 @@ def report(
     every: int,
     output: Path,
     command: str,
+    picture: Path | None = None,
 ) -> list[Path]:
-    """Measure, write ``photographs.json`` and ``.md`` into ``output``, print the table."""
+    """Measure, write ``photographs.json`` and ``.md`` into ``output``, print the table.
+
+    ``picture``: a JPEG of 24 pictures, with the first contestant's mattes.
+    """
     contestants = {path.stem: of_engine(path, threads) for path in engines}
     contestants |= {name: of_folder(folder) for name, folder in mattes.items()}
     result = table(sets, contestants, every)
@@ -161,6 +182,12 @@ def report(
     paths[0].write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     head = f"# Mattes of photographs\n\n`{command}`\n\n"
     paths[1].write_text(head + text + "\n", encoding="utf-8")
+    if picture is not None:
+        opened = [datasets.open(folder, "masks", "test") for folder in sets]
+        drawn = sheet(opened, next(iter(contestants.values())), 24)
+        quality = [cv2.IMWRITE_JPEG_QUALITY, 82]
+        picture.write_bytes(cv2.imencode(".jpg", drawn[..., ::-1], quality)[1].tobytes())
+        paths.append(picture)
     return paths
 
 
