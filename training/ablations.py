@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from training import machine, networks, tables
 from training.batches import Batches, Samples, loader
 from training.evaluate import expected, measure
-from training.files import replace_text
+from sdk.files import replace_text
 from training.flags import Parser, finish, positive, size, whole
 from training.pictures import EvaluationError, Scenes
 from training.sources import Procedural

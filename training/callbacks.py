@@ -19,7 +19,7 @@ from torch import Tensor
 from training import batch_norm
 from training.batches import Key, Samples, loader
 from training.checkpoints import save
-from training.files import replace
+from sdk.files import replace
 from training.metrics import evaluate
 from training.records import Records
 from training.task import Task

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from kernels.trimap import CLASSES
 from training import released
-from training.files import replace
+from sdk.files import replace
 from training.networks.blocks import ROSTAS
 from training.networks.gfm_ensemble import GFMEnsemble
 
