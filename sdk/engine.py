@@ -28,8 +28,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from sdk.files import replacing
 from sdk.errors import ClosedError, EngineError
+from sdk.files import replacing
 from sdk.manifest import (
     CREATED_FORMAT,
     GENERAL_COMMAND,

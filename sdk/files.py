@@ -13,6 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+PICTURE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+    + (".heic", ".heif", ".hif", ".avif", ".jp2", ".ppm", ".pgm", ".pnm", ".tga")
+)
+"""Endings by which pictures in a folder are known. A single file is known by its content."""
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:

@@ -25,8 +25,8 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from kernels.trimap import CLASSES
-from training import released
 from sdk.files import replace
+from training import released
 from training.networks.blocks import ROSTAS
 from training.networks.gfm_ensemble import GFMEnsemble
 
