@@ -29,7 +29,18 @@ from sdk.errors import FrameError
 log = logging.getLogger("matter")
 
 # Not EPS (Pillow would start Ghostscript), nor rare formats that few people look after.
-_FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "AVIF", "HEIF", "JPEG2000")
+_FORMATS: tuple[str, ...] = (
+    "JPEG",
+    "PNG",
+    "WEBP",
+    "TIFF",
+    "BMP",
+    "DIB",
+    "GIF",
+    "AVIF",
+    "HEIF",
+    "JPEG2000",
+)
 _FORMATS += ("PPM", "TGA")
 _ANIMATED = frozenset(("GIF", "WEBP", "PNG", "AVIF"))
 _KNOWN = "JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, HEIC or JPEG 2000"
@@ -40,10 +51,11 @@ Image = NDArray[np.uint8]
 
 
 class Shown(NamedTuple):
-    """A picture of an animation, uint8 H×W×3 BGR, and the second at which it appears."""
+    """A picture of an animation, uint8 H×W×3 BGR, and from which second to which it is shown."""
 
     image: Image
     time: float
+    end: float
 
 
 def read_picture(
@@ -151,8 +163,11 @@ def read_animation(path: str | os.PathLike[str], *, what: str = "the picture") -
                 ) from error
             log.warning("%s is damaged from picture %d on (%s)", said, number, _line(error))
             return
-        yield Shown(on_black(shown), time)
-        time += max(0.0, float(image.info.get("duration") or 100.0)) / 1000
+        # Browsers take the shortest times for a tenth of a second, and so is none.
+        milliseconds = float(image.info.get("duration") or 0)
+        end = time + (milliseconds if milliseconds > 10 else 100) / 1000
+        yield Shown(on_black(shown), time, end)
+        time = end
 
 
 def is_animation(path: str | os.PathLike[str]) -> bool:

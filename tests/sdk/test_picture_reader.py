@@ -19,6 +19,7 @@ from PIL import ImageCms
 from sdk import BackgroundError, FrameError, colour_profiles, picture_reader
 from sdk.background import Background
 from sdk.picture_reader import is_animation, read_grey, read_picture, read_values
+from sdk.video import VideoBackground, VideoReader
 
 # (red, green, blue) in sRGB -> the same colours in Display P3, by Apple's published matrices.
 SRGB = np.array([[200, 40, 60], [40, 180, 60], [30, 60, 200], [128, 128, 128], [250, 240, 230]])
@@ -121,7 +122,9 @@ def test_a_grey_profile(tmp_path: Path) -> None:
 
 def test_hdr_is_refused(tmp_path: Path) -> None:
     for transfer in (16, 18):
-        content = with_chunk(png(np.zeros((4, 4, 3), np.uint8)), b"cICP", bytes((9, transfer, 0, 1)))
+        content = with_chunk(
+            png(np.zeros((4, 4, 3), np.uint8)), b"cICP", bytes((9, transfer, 0, 1))
+        )
         (tmp_path / "a.png").write_bytes(content)
         with pytest.raises(FrameError, match="HDR"):
             read_picture(tmp_path / "a.png")
@@ -208,9 +211,7 @@ def test_a_transparent_background_is_black_there(tmp_path: Path) -> None:
 def test_animations(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
     pictures = [Pillow.new("RGB", (64, 48), (50 * number,) * 3) for number in range(4)]
     durations = [100, 200, 100, 50]
-    pictures[0].save(
-        tmp_path / name, save_all=True, append_images=pictures[1:], duration=durations
-    )
+    pictures[0].save(tmp_path / name, save_all=True, append_images=pictures[1:], duration=durations)
     assert is_animation(tmp_path / name)
     assert np.abs(read_picture(tmp_path / name).astype(int)).max() <= 8
     assert "the first of its 4 pictures" in caplog.text
@@ -310,3 +311,17 @@ def test_pictures_that_are_too_large(tmp_path: Path) -> None:
         (tmp_path / "a.png").write_bytes(content)
         with pytest.raises(FrameError):
             read_picture(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png", "a.avif"])
+def test_an_animation_is_a_video(tmp_path: Path, name: str) -> None:
+    pictures = [Pillow.new("RGB", (64, 48), (50 * number,) * 3) for number in range(4)]
+    durations = [100, 200, 100, 50]
+    pictures[0].save(tmp_path / name, save_all=True, append_images=pictures[1:], duration=durations)
+    with VideoReader(tmp_path / name) as reader:
+        found = [(round(frame.image.mean() / 50), frame.time) for frame in reader.timed()]
+    assert [number for number, _ in found] == [0, 1, 2, 3]
+    assert [time for _, time in found] == pytest.approx([0, 0.1, 0.3, 0.4], abs=0.002)
+    behind = Background.open(tmp_path / name)
+    assert isinstance(behind, VideoBackground)
+    behind.close()
