@@ -153,7 +153,7 @@ class Matte:
         return f"Matte({height}×{width}, {float(self._came[1].mean()):.0%} subject)"
 
     def _colours(self) -> Image:
-        """The frame as H×W×3, whatever it came as. A BGRA frame's own alpha is part of the matte."""
+        """The frame as H×W×3, whatever it came as. A BGRA frame's own alpha is in the matte."""
         return _three_channels(self.frame)
 
     def _weights(self, background: Background) -> NDArray[np.float32] | None:

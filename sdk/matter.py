@@ -61,8 +61,8 @@ class Matter:
     ``plate``: for a network that compares each frame with the empty place (gfm-plate), a photograph
     of it: the path of a picture, or an array as a frame. See the attribute ``plate``.
 
-    ``transparency``: whether the alpha channel of a BGRA frame multiplies its matte, so that what was
-    transparent stays so. False leaves that channel out, as for one that is only padding.
+    ``transparency``: whether the alpha channel of a BGRA frame multiplies its matte, so that what
+    was transparent stays so. False leaves that channel out, as for one that is only padding.
 
     Safe to call from several threads: the network runs one batch in each lane at a time, everything
     else side by side. A context manager; ``close`` releases the network and the file. Trimaps,
@@ -151,8 +151,8 @@ class Matter:
         """The matte of one frame, or the list of mattes of a batch.
 
         ``frame`` is uint8 H×W×3 in BGR order as OpenCV gives it, H×W×4 (BGRA, straight
-        alpha; see ``transparency``) or H×W (grey). A batch is N×H×W×3, N×H×W×4, or a list of frames of equal size; it runs
-        in chunks of the engine's batch. Other arrays in the CPU's memory are taken through DLPack
+        alpha; see ``transparency``) or H×W (grey). A batch is N×H×W×3, N×H×W×4, or a list of
+        frames of equal size; it runs in chunks of the engine's batch. Other arrays in the CPU's memory are taken through DLPack
         without a copy. One in a GPU's memory is taken so by a CUDA backend; a CPU backend refuses
         it, because the copy would cost time that nobody sees. A matte of such a frame stays there
         too, until it is asked for an array in the CPU's memory; ``Matte.gpu`` gives those on the

@@ -29,19 +29,8 @@ from sdk.errors import FrameError
 log = logging.getLogger("matter")
 
 # Not EPS (Pillow would start Ghostscript), nor rare formats that few people look after.
-_FORMATS: tuple[str, ...] = (
-    "JPEG",
-    "PNG",
-    "WEBP",
-    "TIFF",
-    "BMP",
-    "DIB",
-    "GIF",
-    "AVIF",
-    "HEIF",
-    "JPEG2000",
-)
-_FORMATS += ("PPM", "TGA")
+_FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "AVIF", "HEIF")
+_FORMATS += ("JPEG2000", "PPM", "TGA")
 _ANIMATED = frozenset(("GIF", "WEBP", "PNG", "AVIF"))
 _KNOWN = "JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, HEIC or JPEG 2000"
 _LONGEST = 32_766  # pixels of a side: OpenCV scales no longer ones
