@@ -152,11 +152,11 @@ class Matter:
 
         ``frame`` is uint8 H×W×3 in BGR order as OpenCV gives it, H×W×4 (BGRA, straight
         alpha; see ``transparency``) or H×W (grey). A batch is N×H×W×3, N×H×W×4, or a list of
-        frames of equal size; it runs in chunks of the engine's batch. Other arrays in the CPU's memory are taken through DLPack
-        without a copy. One in a GPU's memory is taken so by a CUDA backend; a CPU backend refuses
-        it, because the copy would cost time that nobody sees. A matte of such a frame stays there
-        too, until it is asked for an array in the CPU's memory; ``Matte.gpu`` gives those on the
-        GPU.
+        frames of equal size; it runs in chunks of the engine's batch. Other arrays in the CPU's
+        memory are taken through DLPack without a copy. One in a GPU's memory is taken so by a CUDA
+        backend; a CPU backend refuses it, because the copy would cost time that nobody sees. A
+        matte of such a frame stays there too, until it is asked for an array in the CPU's memory;
+        ``Matte.gpu`` gives those on the GPU.
 
         ``trimap`` is for networks that take one: uint8 H×W of the frame's size, 0 background, 128
         unknown, 255 foreground; for a batch a list of such or N×H×W. Where it is definite, alpha
