@@ -11,8 +11,8 @@ import numpy as np
 from export.errors import BuildError
 from export.options import picture_files
 from export.pictures import Picture, photograph
-from sdk.errors import VideoError
-from sdk.frames import read_image
+from sdk.errors import FrameError, VideoError
+from sdk.picture_reader import read_picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,13 +49,10 @@ def spread(count: int, most: int = MOST) -> list[int]:
 def _of_folder(folder: Path) -> Iterator[NDArray[np.uint8]]:
     files = picture_files(folder)
     for index in spread(len(files)):
-        image = read_image(files[index])
-        if image is None:
-            raise BuildError(
-                f"--calibrate: {files[index]} is not a picture that can be read; expected one: "
-                "take it out of the folder"
-            )
-        yield image
+        try:
+            yield read_picture(files[index])
+        except FrameError as error:
+            raise BuildError(f"--calibrate: {error}: or take it out of the folder") from error
 
 
 def _of_video(path: Path) -> Iterator[NDArray[Any]]:

@@ -15,12 +15,13 @@ from typing import NamedTuple
 
 from export import plans
 from export.errors import UsageError
+from sdk.files import PICTURE_SUFFIXES
 from training import networks
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 TARGETS = ("auto", "tensorrt", "tensorrt-rtx", "onnx")
 UNPOOLS = ("graph", "plugin")
-SUFFIXES = (".safetensors", ".pth", ".pt")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 
 DEFAULT_SIZE = (288, 512)  # height and width
 # What both sides are a multiple of: the networks' own ``size_multiple``, known before torch is.
@@ -29,7 +30,6 @@ SIZE_MULTIPLE = {"gfm": 32, "gfm-plate": 32, "aim": 32, "msia": 16, "sim": 8}
 ENSEMBLE, ENSEMBLED = "en-median", ("tt", "ft", "bt")
 # Networks that take a semantic trimap -> the network that makes it.
 CLASSIFIED = {"sim": "sim_classifier"}
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 # The networks that hold a max-unpool.
 UNPOOLED = ("aim",)
 MAX_SIDE = 8192
@@ -298,7 +298,9 @@ def picture_files(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in _beside(folder)
-        if path.suffix.lower() in PICTURES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in PICTURE_SUFFIXES
+        and not path.name.startswith(".")
+        and path.is_file()
     )
 
 
@@ -318,7 +320,8 @@ def _calibrate(options: BuildOptions) -> Path | None:
         )
     if path.is_dir() and not picture_files(path):
         raise UsageError(
-            f"--calibrate {path} holds no picture; expected files ending in {', '.join(PICTURES)}"
+            f"--calibrate {path} holds no picture; expected files ending in "
+            f"{', '.join(sorted(PICTURE_SUFFIXES))}"
         )
     return path
 

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from export import plans
+from export.errors import BuildError
 from sdk.errors import MatterError
 from sdk.manifest import FUSIONS, Verification
 
@@ -144,7 +145,11 @@ class Reference:
 
 
 def reference(network: nn.Module, tensors: Sequence[Inputs], size: tuple[int, int]) -> Reference:
-    """Run the network on each of ``tensors``, its inputs of batch×C×H×W."""
+    """Run the network on each of ``tensors``, its inputs of batch×C×H×W.
+
+    Raises:
+        BuildError: it answers with NaN or infinity.
+    """
     subject: Any = network
     fusion = str(subject.fusion)
     judged = fusion if fusion in FUSIONS[fusion] else "alpha"
@@ -152,6 +157,12 @@ def reference(network: nn.Module, tensors: Sequence[Inputs], size: tuple[int, in
     with torch.inference_mode():
         for inputs in tensors:
             outputs = network(*map(torch.from_numpy, inputs))
+            for name, value in outputs.items():
+                if not value.isfinite().all():
+                    raise BuildError(
+                        f"PyTorch's {name} holds NaN or infinity; expected finite answers. The "
+                        f"weights are damaged or their training has diverged: take others"
+                    )
             heads.append({name: outputs[name].numpy() for name in subject.heads})
             answers.append(outputs[judged].numpy())
             glances = [value.numpy() for name, value in outputs.items() if "glance" in name]

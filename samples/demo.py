@@ -22,8 +22,8 @@ from skimage import data
 from tqdm import tqdm
 
 from samples import run
-from samples.image import save
 from sdk import Matter
+from sdk.picture_writer import write_picture
 from sdk.video import matte_video
 
 # scikit-image's name of a photograph, and the colour that it is put over
@@ -55,13 +55,13 @@ def main() -> int:
             matte = matter(frame)
             composite = matte.over(background, clean=True)
             grey = np.rint(matte.alpha * 255).astype(np.uint8)
-            written.append(save(args.output / f"{name}-matte.png", grey))
-            written.append(save(args.output / f"{name}-cutout.png", matte.cutout()))
-            written.append(save(args.output / f"{name}-composite.png", composite))
+            written.append(write_picture(args.output / f"{name}-matte.png", grey))
+            written.append(write_picture(args.output / f"{name}-cutout.png", matte.cutout()))
+            written.append(write_picture(args.output / f"{name}-composite.png", composite))
             rows.append(
                 (name, frame, cv2.merge([grey] * 3), on_checkers(matte.cutout()), composite)
             )
-        written.append(save(args.output / "contact-sheet.png", contact_sheet(rows)))
+        written.append(write_picture(args.output / "contact-sheet.png", contact_sheet(rows)))
         clip = make_clip(args.output / "clip.mp4", [frame for _, frame, *_ in rows])
         written.append(clip)
         with tqdm(desc="video", unit=" frames", total=RATE * SECONDS, dynamic_ncols=True) as bar:

@@ -3,7 +3,12 @@
     python -m samples.image cat.jpg dog.png --engine gfm.engine --background beach.jpg --output out/
 
 writes for each picture NAME-matte.png (the alpha matte), NAME-cutout.png (the subject with
-transparency) and NAME-composite.png (the subject over the background).
+transparency) and NAME-composite.png (the subject over the background). For many pictures give a
+folder, a pattern ('photos/*.jpg') or a numbered sequence (shot.%04d.png); - is the standard input.
+
+    python -m samples.image cat.jpg --output cutout.png
+
+writes one picture of that name, the cut-out, or with --only matte or composite that.
 
     python -m samples.image cat.jpg --engine sim.engine --trimap cat-trimap.png
 
@@ -21,13 +26,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 
 from samples import add_engine, add_ways, engine, run, ways
-from sdk import FrameError, Matter, VideoError
+from sdk import FrameError, Matter
 from sdk.background import Background
+from sdk.picture_reader import read_grey, read_picture
+from sdk.picture_writer import OPAQUE, TRANSPARENT, write_picture
+from sdk.places import distinct_names, find_pictures
+
+RESULTS = ("matte", "cutout", "composite")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m samples.image", description="Cut the subject out of pictures."
     )
-    parser.add_argument("images", nargs="+", type=Path, metavar="IN", help="pictures to read")
+    parser.add_argument("images", nargs="+", metavar="IN", help="pictures, folders, patterns or -")
     add_engine(parser)
     parser.add_argument(
         "--trimap",
@@ -53,62 +63,86 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="colour name, #rrggbb, image file, or blur (default: green)",
     )
     parser.add_argument(
-        "--output", default="out", type=Path, metavar="FOLDER", help="where to write (default: out)"
+        "--output",
+        default="out",
+        type=Path,
+        metavar="FOLDER|FILE",
+        help="folder to write to (default: out), or the one picture to write, such as cutout.png",
+    )
+    parser.add_argument("--only", choices=RESULTS, help="write this alone")
+    parser.add_argument(
+        "--ignore-transparency",
+        action="store_true",
+        help="matte what is transparent in a picture as if it were not",
     )
     args = parser.parse_args(argv)
-    names = [path.stem for path in args.images]
-    if len(set(names)) < len(names):
-        parser.error("two pictures have the same name, and would overwrite each other's results")
-
-    trimaps = args.trimap or [None] * len(args.images)
-    if len(trimaps) != len(args.images):
-        parser.error(f"{len(trimaps)} trimaps for {len(args.images)} pictures: give one for each")
+    images = find_pictures(args.images)
+    targets = find_targets(parser, args, images)
+    trimaps: list[Any] = find_pictures(args.trimap or (), repeated=True) or [None] * len(images)
+    if len(trimaps) != len(images):
+        parser.error(f"{len(trimaps)} trimaps for {len(images)} pictures: give one for each")
 
     background = Background.open(args.background)
     failed = 0
-    with Matter(engine(args), plate=args.plate, **ways(args)) as matter:
-        for path, trimap in zip(args.images, trimaps, strict=True):
-            image = cv2.imread(str(path))
-            if image is None:
-                print(f"error: {path} is not a picture that OpenCV reads", file=sys.stderr)
+    options = ways(args) | {"transparency": not args.ignore_transparency}
+    with Matter(engine(args), plate=args.plate, **options) as matter:
+        for path, trimap, wanted in zip(images, trimaps, targets, strict=True):
+            try:
+                image = read_picture(path, transparency=True)
+            except FrameError as error:
+                print(f"error: {error}", file=sys.stderr)
                 failed += 1
                 continue
             matte = matter(image, trimap=trimap and read_trimap(trimap))
-            results = {
-                "matte": np.rint(matte.alpha * 255).astype(np.uint8),
-                "cutout": matte.cutout(),
-                # A still has the time to clean the subject's rim of its old background.
-                "composite": matte.over(background, clean=True),
-            }
-            for name, picture in results.items():
-                print(save(args.output / f"{path.stem}-{name}.png", picture))
+            for name, target in wanted.items():
+                if name == "matte":
+                    picture = np.rint(matte.alpha * 255).astype(np.uint8)
+                elif name == "cutout":
+                    picture = matte.cutout()
+                else:  # a still has the time to clean the subject's rim of its old background
+                    picture = matte.over(background, clean=True)
+                print(write_picture(target, picture))
     return 1 if failed else 0
 
 
-def read_trimap(path: str) -> np.ndarray:
+def find_targets(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, images: Sequence[Path]
+) -> list[dict[str, Path]]:
+    """The files to write for each picture, by what they show; none of them is a picture to read."""
+    output: Path = args.output
+    suffix = output.suffix.lower()
+    if suffix in TRANSPARENT | OPAQUE and not output.is_dir():
+        only = args.only or "cutout"
+        if len(images) > 1:
+            parser.error(f"--output {output} is one picture and {len(images)} are read: a folder?")
+        if only == "cutout" and suffix in OPAQUE:
+            parser.error(
+                f"--output {output} keeps no transparency: {' '.join(sorted(TRANSPARENT))}"
+            )
+        targets = [{only: output}]
+    else:
+        names = (args.only,) if args.only else RESULTS
+        targets = [
+            {name: output / f"{stem}-{name}.png" for name in names}
+            for stem in distinct_names(images)
+        ]
+    read = {path.resolve() for path in images}
+    for target in (file for wanted in targets for file in wanted.values()):
+        if target.resolve() in read:
+            parser.error(f"{target} is read and would be written: choose another --output")
+    return targets
+
+
+def read_trimap(path: Path) -> np.ndarray:
     """A trimap as grey values; whether they are right is for ``Matter`` to say.
 
     Programs differ in the one grey that stands for unknown: it becomes the 128 of ``Matter``.
     """
-    trimap = cv2.imread(path, cv2.IMREAD_GRAYSCALE)
-    if trimap is None:
-        raise FrameError(f"{path} is not a picture that OpenCV reads; expected a trimap")
+    trimap = read_grey(path, what="the trimap").copy()
     between = np.setdiff1d(trimap, (0, 255))
     if len(between) == 1 and 64 <= between[0] <= 191:
         trimap[trimap == between[0]] = 128
     return trimap
-
-
-def save(path: Path, picture: np.ndarray) -> Path:
-    """Write a PNG file; a half-written one never stands under its name."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
-        partial.replace(path)
-    except OSError as error:
-        raise VideoError(f"{path} cannot be written: {error.strerror}") from error
-    return path
 
 
 if __name__ == "__main__":

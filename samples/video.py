@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -92,6 +93,11 @@ def find_plate(text: str, source: str) -> str | np.ndarray:
         second = float(text)
     except ValueError:
         return text
+    if Path(source).is_fifo():
+        raise VideoError(
+            f"{source} is a pipe, which is read but once, and --plate {text} is a second of it; "
+            f"expected the picture of the empty place"
+        )
     with VideoReader(source) as reader:
         for frame in reader.timed():
             if frame.time >= second:

@@ -230,7 +230,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.no_window and args.plate:
         parser.error("--plate needs the window, whose key p takes it: leave --no-window out")
     source = int(args.source) if args.source.isdigit() else args.source
-    if isinstance(source, str):
+    # A pipe can be read but once.
+    if isinstance(source, str) and not Path(source).is_fifo():
         VideoReader(source).close()  # a file that is not there will not come; a camera may
     look = Look(args.background or ["green"])
     recorder: Recorder | None = None

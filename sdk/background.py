@@ -9,6 +9,7 @@ Background.open("blur:25")      the frame, blurred; 25 is the strength in pixels
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
@@ -24,9 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import YUV, alpha_blend
-from sdk.errors import BackgroundError
-from sdk.frames import picture, read_image
+from sdk.errors import BackgroundError, FrameError
+from sdk.frames import picture
 from sdk.manifest import near
+from sdk.picture_reader import is_animation, on_black, read_picture
+
+log = logging.getLogger("matter")
 
 Image: TypeAlias = NDArray[np.uint8]
 Colour: TypeAlias = tuple[int, int, int]
@@ -306,35 +310,31 @@ def _strength(text: str, digits: str) -> float:
 
 
 def _from_file(path: Path) -> Background:
-    try:
-        found = path.is_file()
-    except (OSError, ValueError) as error:  # a name that is too long, a NUL character
-        raise BackgroundError(
-            f"the background {str(path)!r} cannot be looked for ({error}); expected {_KINDS}"
-        ) from error
-    if not found:
-        what = "a folder" if path.is_dir() else "no colour that is known and no such file"
+    if not _exists(path) or path.is_dir():
+        what = "a folder" if _exists(path) else "no colour that is known and no such file"
         raise BackgroundError(
             f"the background {str(path)!r} is {what}{near(path, (*COLOURS, 'blur'))}; "
             f"expected {_KINDS}"
         )
-    if path.suffix.lower() in VIDEO_SUFFIXES:
+    if path.suffix.lower() in VIDEO_SUFFIXES or is_animation(path):
         from sdk.video import VideoBackground  # here, so that a picture needs no PyAV
 
         return VideoBackground(path)
     try:
-        image = read_image(path)
-    except OSError as error:
-        raise BackgroundError(
-            f"the background {str(path)!r} cannot be read ({error.strerror}); expected a readable "
-            f"image"
-        ) from error
-    if image is None:
-        raise BackgroundError(
-            f"the background {str(path)!r} is no image that can be decoded; expected JPEG, PNG, "
-            f"WebP, TIFF or BMP, or a video with one of: {' '.join(sorted(VIDEO_SUFFIXES))}"
-        )
-    return ImageBackground(image)
+        image = read_picture(path, transparency=True, what="the background")
+    except FrameError as error:
+        raise BackgroundError(f"{error}; or a video: {' '.join(sorted(VIDEO_SUFFIXES))}") from error
+    if image.shape[2] == 4:
+        log.warning("the background %r is transparent in places: black there", str(path))
+    return ImageBackground(on_black(image))
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is something; not so for what cannot be a path (a NUL byte, a long text)."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _checked(array: NDArray[Any]) -> Image:

@@ -20,7 +20,6 @@ import mmap
 import os
 import stat
 import struct
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -30,6 +29,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from sdk.errors import ClosedError, EngineError
+from sdk.files import replacing
 from sdk.manifest import (
     CREATED_FORMAT,
     GENERAL_COMMAND,
@@ -172,28 +172,14 @@ def write(
     """
     path = Path(path)
     _check_members(path, manifest, members)
-    temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "w+b") as file:
+        with replacing(path) as file:
             complete = _write_archive(file, manifest, members)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes the file private; an engine is an ordinary file under the user's umask.
-        temporary.chmod(0o666 & ~_umask())
-        if path.is_dir():
-            raise IsADirectoryError(f"{path} is a folder")
-        temporary.replace(path)
     except OSError as error:
         raise EngineError(
             f"{path}: the engine could not be written ({error.strerror or error}); expected a "
             f"writable folder with enough space. Nothing was left behind; choose another --output"
         ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)  # after the rename it is gone already
-    _sync_folder(path.parent)
     return complete
 
 
@@ -207,9 +193,10 @@ def _open_file(path: Path) -> BinaryIO:
         raise EngineError(
             f"{path}: no such file; expected an engine file. {_rebuild(None, path)}"
         ) from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
+        reason = getattr(error, "strerror", None) or error
         raise EngineError(
-            f"{path}: cannot be opened ({error.strerror or error}); expected a readable engine file"
+            f"{path}: cannot be opened ({reason}); expected a readable engine file"
         ) from error
 
 
@@ -220,7 +207,10 @@ def _check(
     manifest: Manifest | None = None
     try:
         with _archive(path, file) as archive:
-            manifest = Manifest.from_json(_read_manifest(archive))
+            try:
+                manifest = Manifest.from_json(_read_manifest(archive))
+            except RecursionError:  # while what is wrong was put into words
+                raise EngineError("the manifest is nested too deeply") from None
             spans = dict(_spans(archive, view))
         _check_digests(manifest, spans, view)
     except EngineError as error:
@@ -452,25 +442,3 @@ def _pieces(content: bytes | Path) -> Iterator[bytes | memoryview]:
         view = memoryview(content)
         for at in range(0, len(view), _CHUNK):
             yield view[at : at + _CHUNK]
-
-
-def _umask() -> int:
-    value = os.umask(0)
-    os.umask(value)
-    return value
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable, where the system lets a folder be synced."""
-    if os.name != "posix":
-        return
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return  # a folder that may be written but not listed: the rename stands, only later on disk
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass  # some network file systems refuse; the rename stands all the same
-    finally:
-        os.close(handle)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from kernels import YUV, InputSpec, KernelError, preprocess
 from sdk.errors import FrameError
@@ -98,7 +96,7 @@ def as_array(value: Any, what: str, *, on_gpu: bool = False) -> Any:
         if hasattr(value, "convert") and hasattr(value, "mode"):  # a PIL image: RGB order
             advice = ". For a PIL image: np.asarray(image.convert('RGB'))[..., ::-1]"
         elif isinstance(value, (str, os.PathLike)):
-            advice = ". For a file: cv2.imread(path)"
+            advice = ". For a file: sdk.picture_reader.read_picture(path)"
         raise FrameError(f"{what} is a {type(value).__name__}; expected {_WANTED}{advice}")
     kind, number = value.__dlpack_device__()
     if int(kind) == 1:  # kDLCPU
@@ -112,20 +110,6 @@ def as_array(value: Any, what: str, *, on_gpu: bool = False) -> Any:
 
     with cupy.cuda.Device(number):
         return cupy.from_dlpack(value)
-
-
-def read_image(path: Path) -> NDArray[np.uint8] | None:
-    """A picture from a file, uint8 H×W×3 BGR and upright; None for what cannot be decoded.
-
-    Raises:
-        OSError: for a file that cannot be read.
-    """
-    content = np.fromfile(path, np.uint8)  # not cv2.imread: it fails on some non-ASCII paths
-    try:
-        image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
-    except cv2.error:  # such as more pixels than OpenCV's limit
-        image = None
-    return cast("NDArray[np.uint8] | None", image)
 
 
 def tensor_of(images: Sequence[Any], size: tuple[int, int], spec: InputSpec) -> Any:

@@ -153,7 +153,7 @@ class Matte:
         return f"Matte({height}×{width}, {float(self._came[1].mean()):.0%} subject)"
 
     def _colours(self) -> Image:
-        """The frame as H×W×3, whatever it came as. A BGRA frame's own alpha is left out."""
+        """The frame as H×W×3, whatever it came as. A BGRA frame's own alpha is in the matte."""
         return _three_channels(self.frame)
 
     def _weights(self, background: Background) -> NDArray[np.float32] | None:
@@ -226,10 +226,17 @@ def _enlarged(frame: Any, alpha: NDArray[np.float32], guided: bool) -> NDArray[n
 
 def open_background(background: object) -> Background:
     """Open a background; files are kept, so that a loop over frames reads its image once."""
-    if isinstance(background, (str, os.PathLike)) and Path(background).is_file():
+    if isinstance(background, (str, os.PathLike)) and _is_file(background):
         status = Path(background).stat()
         return _kept(str(background), status.st_mtime_ns, status.st_size)
     return Background.open(background)
+
+
+def _is_file(path: str | os.PathLike[str]) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):  # no path at all: a NUL byte, a long text
+        return False
 
 
 @functools.lru_cache(maxsize=4)

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels import YUV
 from kernels.trimap import Trimap
 from sdk import description, guidance, plates, sizes
 from sdk.engine import EngineFile
 from sdk.errors import EngineError, MatterError
-from sdk.frames import as_batch, as_frame
+from sdk.frames import as_batch, as_frame, on_gpu, settled
 from sdk.manifest import Manifest
 from sdk.matte import Matte, open_background
 from sdk.network import Network
@@ -60,6 +61,9 @@ class Matter:
     ``plate``: for a network that compares each frame with the empty place (gfm-plate), a photograph
     of it: the path of a picture, or an array as a frame. See the attribute ``plate``.
 
+    ``transparency``: whether the alpha channel of a BGRA frame multiplies its matte, so that what
+    was transparent stays so. False leaves that channel out, as for one that is only padding.
+
     Safe to call from several threads: the network runs one batch in each lane at a time, everything
     else side by side. A context manager; ``close`` releases the network and the file. Trimaps,
     plates, the hybrid test and parts of an engine have not run on a GPU yet.
@@ -91,8 +95,10 @@ class Matter:
         temporal: bool | None = None,
         lookahead: int | None = None,
         lanes: int = 1,
+        transparency: bool = True,
     ) -> None:
         self._path = Path(path)
+        self.transparency = transparency
         self.quality = settle(
             quality,
             arithmetic=arithmetic,
@@ -144,13 +150,13 @@ class Matter:
     def __call__(self, frame: Any, *, trimap: Any = None) -> Matte | list[Matte]:
         """The matte of one frame, or the list of mattes of a batch.
 
-        ``frame`` is uint8 H×W×3 in BGR order as OpenCV gives it, H×W×4 (BGRA, whose alpha is left
-        out) or H×W (grey). A batch is N×H×W×3, N×H×W×4, or a list of frames of equal size; it runs
-        in chunks of the engine's batch. Other arrays in the CPU's memory are taken through DLPack
-        without a copy. One in a GPU's memory is taken so by a CUDA backend; a CPU backend refuses
-        it, because the copy would cost time that nobody sees. A matte of such a frame stays there
-        too, until it is asked for an array in the CPU's memory; ``Matte.gpu`` gives those on the
-        GPU.
+        ``frame`` is uint8 H×W×3 in BGR order as OpenCV gives it, H×W×4 (BGRA, straight
+        alpha; see ``transparency``) or H×W (grey). A batch is N×H×W×3, N×H×W×4, or a list of
+        frames of equal size; it runs in chunks of the engine's batch. Other arrays in the CPU's
+        memory are taken through DLPack without a copy. One in a GPU's memory is taken so by a CUDA
+        backend; a CPU backend refuses it, because the copy would cost time that nobody sees. A
+        matte of such a frame stays there too, until it is asked for an array in the CPU's memory;
+        ``Matte.gpu`` gives those on the GPU.
 
         ``trimap`` is for networks that take one: uint8 H×W of the frame's size, 0 background, 128
         unknown, 255 foreground; for a batch a list of such or N×H×W. Where it is definite, alpha
@@ -205,7 +211,7 @@ class Matter:
         """
         image = self._frame(frame)
         given = None if trimap is None else self._pass.trimaps(trimap, [image], batch=False)
-        return finished(image, alpha, given[0] if given else None, self.quality)
+        return self._finished(image, alpha, given[0] if given else None)
 
     def stream(self, source: Any, *, live: bool = False, lookahead: int | None = None) -> Stream:
         """Mattes of a video, camera or stream, in order; see ``sdk.stream.stream``.
@@ -369,7 +375,10 @@ class Matter:
             alphas = self._pass.alphas(self._pass.prepare(frames[chunk], given))
             for at, (image, alpha) in enumerate(zip(frames[chunk], alphas, strict=True)):
                 trimap = None if given is None else given[at]
-                yield finished(image, alpha, trimap, self.quality)
+                yield self._finished(image, alpha, trimap)
+
+    def _finished(self, image: Any, alpha: Any, trimap: Trimap | None) -> Matte:
+        return finished(image, alpha, trimap, self.quality, transparency=self.transparency)
 
     def _way(self, file: EngineFile, trimap_from: Any, opened: contextlib.ExitStack) -> Pass:
         """The way that this engine and these options ask for; opens what it needs further."""
@@ -436,14 +445,21 @@ def finished(
     alpha: NDArray[np.float32],
     trimap: Trimap | None,
     quality: Quality = QUALITIES["balanced"],
+    *,
+    transparency: bool = True,
 ) -> Matte:
     """The matte of a frame from the alpha at the network's size, float32 h×w; see ``finish``.
 
-    ``trimap`` is one that was checked, of the frame's size, and binds there.
+    ``trimap`` is one that was checked, of the frame's size, and binds there. With ``transparency``
+    a BGRA frame's own alpha, of its size, multiplies the matte.
     """
     matte = Matte(image, alpha, guided=quality.guided, clean=quality.clean)
-    if trimap is None:
-        return matte
-    bound = matte.alpha.copy()
-    guidance.impose(bound, trimap)
-    return Matte(image, bound, clean=quality.clean)
+    if trimap is not None:
+        bound = matte.alpha.copy()
+        guidance.impose(bound, trimap)
+        matte = Matte(image, bound, clean=quality.clean)
+    if transparency and not isinstance(image, YUV) and image.ndim == 3 and image.shape[2] == 4:
+        own = image[..., 3] / np.float32(255)
+        full = matte.gpu().alpha if on_gpu(image) else matte.alpha
+        matte = Matte(image, settled(full * own), clean=quality.clean)
+    return matte

@@ -11,18 +11,18 @@ import math
 import os
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels import InputSpec
+from kernels import YUV, InputSpec
 from sdk.errors import FrameError
-from sdk.frames import as_frame, beside, host, read_image, tensor_of
+from sdk.frames import as_frame, beside, host, picture, tensor_of
 from sdk.manifest import Manifest
 from sdk.network import Network
 from sdk.passes import Alphas, Choice, Glance, SinglePass, check_prepared
+from sdk.picture_reader import read_picture
 
 INPUTS = {"plate": 3}
 """What such a network reads beside the image: name -> channels."""
@@ -47,10 +47,13 @@ class Plate:
 
     def __init__(self, value: Any) -> None:
         if isinstance(value, (str, os.PathLike)):
-            value = _read(Path(value))
+            value = read_picture(value, what="the plate")
         # It is copied once and not for each frame, so that one in a GPU's memory suits any backend.
         on_gpu = importlib.util.find_spec("cupy") is not None
-        self.image: NDArray[np.uint8] = np.array(host(as_frame(value, "the plate", on_gpu=on_gpu)))
+        checked = as_frame(value, "the plate", on_gpu=on_gpu)
+        if isinstance(checked, YUV):
+            checked = picture(checked)
+        self.image: NDArray[np.uint8] = np.array(host(checked))
         self.image.flags.writeable = False
         self._tensors: dict[tuple[int, int], NDArray[np.float32]] = {}
         self._lock = threading.Lock()
@@ -145,19 +148,3 @@ class PlatePass(SinglePass):
 def reads_plate(manifest: Manifest) -> bool:
     """Whether a network reads a plate beside the image, and nothing else."""
     return {extra.name: extra.channels for extra in manifest.extra_inputs} == INPUTS
-
-
-def _read(path: Path) -> NDArray[np.uint8]:
-    try:
-        image = read_image(path)
-    except OSError as error:
-        raise FrameError(
-            f"the plate {str(path)!r} cannot be read ({error.strerror}); expected a picture. Check "
-            f"the path"
-        ) from error
-    if image is None:
-        raise FrameError(
-            f"the plate {str(path)!r} is no picture that can be decoded; expected JPEG, PNG, WebP, "
-            f"TIFF or BMP"
-        )
-    return image

@@ -16,6 +16,7 @@ from urllib.request import url2pathname
 import av
 import av.error
 
+from sdk import animation
 from sdk.errors import MatterError, VideoError
 
 BACKWARDS = Fraction(1, 10)  # s: less is jitter; more is the clock of another recording
@@ -75,7 +76,9 @@ def open_container(path: str | Path, *, timeout: float | None = 10.0, hwaccel: A
         name, options = _checked(Path(path))
         try:
             # An absolute path, so that a colon in a name is not taken for a protocol.
-            container = av.open(name, options=options, **settings)
+            moves = animation.needs_help(Path(path))
+            source = animation.as_video(Path(path)) if moves else name
+            container = av.open(source, options=options, **settings)
         except av.error.EOFError as error:
             raise VideoError(
                 f"{path} holds no frame, expected at least one; write it again"

@@ -19,10 +19,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sdk.files import replace_text
 from training import machine, networks, tables
 from training.batches import Batches, Samples, loader
 from training.evaluate import expected, measure
-from training.files import replace_text
 from training.flags import Parser, finish, positive, size, whole
 from training.pictures import EvaluationError, Scenes
 from training.sources import Procedural

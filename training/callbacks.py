@@ -16,10 +16,10 @@ from lightning.pytorch import Callback, Trainer
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sdk.files import replace
 from training import batch_norm
 from training.batches import Key, Samples, loader
 from training.checkpoints import save
-from training.files import replace
 from training.metrics import evaluate
 from training.records import Records
 from training.task import Task

@@ -10,14 +10,16 @@ must be there and agree. In that of SIM's classifier one more component stands b
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import re
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,8 +27,8 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from kernels.trimap import CLASSES
-from training import released
-from training.files import replace
+from sdk.files import replace
+from training import containers, released
 from training.networks.blocks import ROSTAS
 from training.networks.gfm_ensemble import GFMEnsemble
 
@@ -86,8 +88,13 @@ class LoadReport:
 # ── Public ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def load(network: nn.Module, path: str | Path) -> LoadReport:
+def load(network: nn.Module, path: str | Path, entry: str | None = None) -> LoadReport:
     """Fill `network` from a checkpoint of ours (safetensors) or of the released kind (``.pth``).
+
+    The weights may lie as training scripts leave them: under any key, as a Lightning checkpoint,
+    in half precision, with the names that DataParallel, ``torch.compile`` or ``AveragedModel``
+    give. ``entry`` names the set that is meant where a file holds several, such as averaged weights
+    beside the raw ones.
 
     Floating-point tensors are cast to the network's own type. A network on the meta device takes
     the file's tensors themselves, memory-mapped: no second copy of the largest one's 2 GB.
@@ -96,12 +103,12 @@ def load(network: nn.Module, path: str | Path) -> LoadReport:
     be told from it.
 
     Raises:
-        CheckpointError: the file is missing, damaged, holds anything but tensors, or is another
-            network's; keys missing, unexpected, misshapen, or twice with different values. The
-            network is then unchanged.
+        CheckpointError: the file is missing, damaged, holds anything but tensors, several sets of
+            weights, NaN or infinity, or is another network's; keys missing, unexpected, misshapen,
+            or twice with different values. The network is then unchanged.
     """
     path = Path(path)
-    fitted, report = _matched(network, path, *_read(path))
+    fitted, report = _matched(network, path, _read(path, _known(network), entry))
     _fill(network, network.state_dict(), fitted)
     return report
 
@@ -116,8 +123,8 @@ def load_partial(network: nn.Module, path: str | Path) -> LoadReport:
         CheckpointError: the file is missing or damaged, or nothing of it fits.
     """
     path = Path(path)
-    state, metadata = _read(path)
     own = network.state_dict()
+    state, _, metadata = _read(path, own.keys())
     fitted = {
         key: found
         for key, found in state.items()
@@ -130,6 +137,7 @@ def load_partial(network: nn.Module, path: str | Path) -> LoadReport:
             f"{path}: none of its {len(state)} entries fits {_describe(network)}; expected a "
             "checkpoint of a related network"
         )
+    _check_finite(path, fitted)
     with torch.no_grad():
         for key, found in fitted.items():
             own[key][tuple(map(slice, found.shape))].copy_(found)
@@ -164,14 +172,14 @@ def load_ensemble(network: nn.Module, paths: Sequence[str | Path]) -> list[LoadR
     members: list[nn.Module] = [network.tt, network.ft, network.bt]
     matched = []
     for member, path in zip(members, files, strict=True):
-        state, metadata = _read(path)
-        candidates = _candidates(state, metadata)
+        read = _read(path, _known(member))
+        candidates = _candidates(read.state, read.metadata)
         if candidates and _identity(member) not in candidates:
             raise CheckpointError(
                 f"{path}: looks like {_named(candidates)} where {_describe(member)} belongs; "
                 f"{_IN_ORDER}"
             )
-        matched.append(_matched(member, path, state, metadata))
+        matched.append(_matched(member, path, read))
     for member, (fitted, _) in zip(members, matched, strict=True):
         _fill(member, member.state_dict(), fitted)
     return [report for _, report in matched]
@@ -190,10 +198,13 @@ def load_backbone(network: nn.Module, path: str | Path) -> LoadReport:
     encoder = getattr(network, "encoder", None)
     if not isinstance(encoder, nn.Module):
         raise CheckpointError(f"{_describe(network)} has no encoder to fill")
-    state, metadata = _read(path)
     # DenseNet files of 2017 say norm.1 where torchvision's modules say norm1.
-    old = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d\.)")
-    state = {old.sub(r"\1\2", key): tensor for key, tensor in state.items()}
+    new, old = r"(denselayer\d+\.(?:norm|conv))(\d\.)", r"(denselayer\d+\.(?:norm|conv))\.(\d\.)"
+    keys = encoder.state_dict().keys()
+    known = keys | {re.sub(new, r"\1.\2", key) for key in keys}
+    read = _read(path, known)
+    state = {re.sub(old, r"\1\2", key): tensor for key, tensor in read.state.items()}
+    metadata = read.metadata
     fresh = tuple(getattr(encoder, "unmatched_in_backbone", ()))
     own = encoder.state_dict()
     kept = tuple(key for key in own if key.startswith(fresh))
@@ -259,8 +270,22 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 # ── Reading ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The file's tensors by name, and its metadata."""
+class _Read(NamedTuple):
+    """What a file holds of a network: tensors by name, what lies beside them, and metadata."""
+
+    state: dict[str, Tensor]
+    beside: tuple[str, ...]
+    metadata: dict[str, str]
+
+
+def _read(path: Path, known: Set[str], entry: str | None = None) -> _Read:
+    """The file's set of weights of a network with these names."""
+    content, metadata = _content(path)
+    return _Read(*_tensors(content, path, known, entry), metadata)
+
+
+def _content(path: Path) -> tuple[object, dict[str, str]]:
+    """What a file holds, tensors and numbers only, and its metadata."""
     if _kind(path) == "safetensors":
         try:
             with safe_open(path, framework="pt") as file:
@@ -285,7 +310,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ) from None
     except Exception as error:  # a damaged archive raises almost anything
         raise _damaged(path, error) from error
-    return _tensors(content, path), {}
+    return content, {}
 
 
 def _kind(path: Path) -> str:
@@ -334,26 +359,40 @@ _NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 ]
 
 
-def _tensors(content: object, path: Path) -> dict[str, Tensor]:
-    """The state dict in `content`: bare or under ``state_dict``; ``module.`` prefixes go."""
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
+def _tensors(
+    content: object, path: Path, known: Set[str], entry: str | None
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The set of weights in `content`, and the names of tensors that lie beside it."""
     if not isinstance(content, Mapping):
         raise CheckpointError(
-            f"{path}: holds a {type(content).__name__}; expected a state dict, bare or under "
-            "the key 'state_dict'"
+            f"{path}: holds a {type(content).__name__}; expected a state dict, bare or under a key"
         )
-    state: dict[str, Tensor] = {}
+    try:
+        chosen = containers.choose(content, known, entry)
+    except containers.SeveralSets as error:
+        names = ", ".join(error.names) or "none that fits"
+        example = error.names[-1] if error.names else "NAME"
+        raise CheckpointError(
+            f"{path}: holds {error}: {names}; expected one. Choose it: python -m "
+            f"training.checkpoints {path} --entry {example} --output chosen.safetensors"
+        ) from None
+    if chosen is not None:
+        for key, kind in chosen.wrong:
+            raise CheckpointError(
+                f"{path}: entry {key!r} is a {kind}; expected tensors only. Save the network's "
+                "state_dict()"
+            )
+        return chosen.tensors, chosen.beside
+    # Of no network that is asked for: as it is, so that the message can say what it looks like.
+    inner = content.get("state_dict")
+    content = inner if isinstance(inner, Mapping) else content
     for key, tensor in content.items():
         if not isinstance(key, str) or not isinstance(tensor, Tensor):
             raise CheckpointError(
                 f"{path}: entry {key!r} is a {type(tensor).__name__}; expected tensors only. "
                 "Save the network's state_dict()"
             )
-        state[key] = tensor
-    if state and all(key.startswith("module.") for key in state):  # written by DataParallel
-        state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
-    return state
+    return dict(content), ()
 
 
 def _bare(state: Mapping[str, Tensor], known: Set[str]) -> Mapping[str, Tensor]:
@@ -368,19 +407,24 @@ def _bare(state: Mapping[str, Tensor], known: Set[str]) -> Mapping[str, Tensor]:
 # ── Fitting ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _matched(
-    network: nn.Module, path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]
-) -> tuple[dict[str, Tensor], LoadReport]:
+def _known(network: nn.Module) -> Set[str]:
+    """The names of a network's tensors in every layout."""
+    there = {name for aliases in released.names(network).values() for name in aliases}
+    return there | network.state_dict().keys()
+
+
+def _matched(network: nn.Module, path: Path, read: _Read) -> tuple[dict[str, Tensor], LoadReport]:
     """Our key -> the file's tensor for a checkpoint of either layout, or a CheckpointError."""
+    state, beside, metadata = read
     names_there = released.names(network)
     own = network.state_dict()
     names = {name for aliases in names_there.values() for name in aliases}
-    state = _bare(state, names | own.keys())
     if names_there and len(names & state.keys()) > len(own.keys() & state.keys()):
         layout, aliases, unused = "released", names_there, released.unused(network)
     else:
         layout, aliases, unused = "matter", {key: (key,) for key in own}, ()
     fitted, ignored = _fit(network, own, state, aliases, unused, path, metadata)
+    ignored = (*ignored, *beside)
     return fitted, LoadReport(path, layout, len(fitted), ignored, metadata=metadata)
 
 
@@ -418,7 +462,10 @@ def _fit(
             found, expected = state[name], own[key]
             if found.shape != expected.shape:
                 misshapen.append(f"{name} {_shape(found)}, expected {_shape(expected)}")
-            elif found.is_floating_point() != expected.is_floating_point():
+            elif found.is_floating_point() != expected.is_floating_point() and not (
+                # An average, or a cast of everything, makes floats of the counters too.
+                name.endswith("num_batches_tracked") and found.is_floating_point()
+            ):
                 misshapen.append(f"{name} {found.dtype}, expected {expected.dtype}")
             elif key not in fitted:
                 fitted[key] = found
@@ -438,7 +485,25 @@ def _fit(
             f"{path}: {len(state)} entries, of which {', '.join(problems)}; expected the "
             f"{len(known)} of {_describe(network)}. {_remedy(network, state, metadata)}"
         )
+    _check_finite(path, fitted)
     return fitted, ignored
+
+
+def _check_finite(path: Path, fitted: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError where a tensor holds NaN or infinity."""
+    bad = [
+        key
+        for key, tensor in fitted.items()
+        # A sum tells quickly, and in float32 what half precision could not add up.
+        if tensor.is_floating_point()
+        and not tensor.sum(dtype=torch.float32).isfinite()
+        and not tensor.isfinite().all()
+    ]
+    if bad:
+        raise CheckpointError(
+            f"{path}: {len(bad)} of {len(fitted)} tensors hold NaN or infinity ({_listed(bad)}); "
+            "expected finite weights. Its training has diverged: take an earlier checkpoint"
+        )
 
 
 def _fill(module: nn.Module, own: Mapping[str, Tensor], fitted: Mapping[str, Tensor]) -> None:
@@ -578,8 +643,9 @@ def _gfm_candidates(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str
     """The GFM networks that a released state dict, or one of ours without metadata, may be."""
     name = "gfm"
     if any(key.startswith("decoders.") for key in state):
-        backbone = "mobilenetv3"
-        stem = state.get("encoder.features.0.0.weight")
+        stem = state.get("encoder._conv_stem.weight")
+        backbone = "mobilenetv3" if stem is None else "efficientnet-lite0"
+        stem = state.get("encoder.features.0.0.weight", stem)
         if stem is not None and stem.shape[1] == 6:  # an image and a plate
             name = "gfm-plate"
     elif not any(key.startswith(("psp_module.", "glance.blocks.")) for key in state):
@@ -604,3 +670,40 @@ def _gfm_candidates(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str
     if backbone == "mobilenetv3" and len(parts) > 1:
         parts = {"rim"}
     yield from ((name, backbone, part) for part in ("tt", "ft", "bt", "rim") if part in parts)
+
+
+# ── Command line ────────────────────────────────────────────────────────────────────────────────
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write one set of weights of a file that holds several as a file of its own."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.checkpoints",
+        description="Choose one set of weights of a checkpoint that holds several.",
+    )
+    parser.add_argument("checkpoint", type=Path, help="file to read")
+    parser.add_argument("--entry", required=True, help="name of the set, as the refusal lists it")
+    parser.add_argument("--output", required=True, type=Path, help="safetensors file to write")
+    args = parser.parse_args(argv)
+    try:
+        content, metadata = _content(args.checkpoint)
+        if not isinstance(content, Mapping):
+            raise CheckpointError(f"{args.checkpoint}: holds no state dict; expected one")
+        state = containers.extract(content, args.entry)
+        tensors = {key: tensor.contiguous().clone() for key, tensor in state.items()}
+        # Of the metadata, what is true of a part as well: not which network the whole is.
+        kept = {key: text for key, text in metadata.items() if key in ("licence", "license")}
+        packed = safetensors_bytes(tensors, kept)
+        replace(args.output, lambda file: file.write(packed))
+    except KeyError:
+        print(f"error: {args.checkpoint}: nothing lies at {args.entry!r}", file=sys.stderr)
+        return 1
+    except (CheckpointError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{args.output}: {len(state)} tensors of {args.entry}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -71,19 +71,18 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
 
 from kernels.trimap import CLASSES
+from sdk.errors import FrameError
+from sdk.files import PICTURE_SUFFIXES
+from sdk.picture_reader import picture_size, read_picture, read_values
 from training.layers import KINDS, Image, Mask
 
 log = logging.getLogger("matter")
 
 SPLITS = ("train", "test")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 PARTS = ("image", "alpha", "trimap", "foreground", "background")
 _MASKS = ("alpha", "trimap")
-# Exif orientations that exchange height and width.
-_TURNED = (5, 6, 7, 8)
 
 
 class DatasetError(ValueError):
@@ -274,7 +273,7 @@ def _listed(folder: Path) -> list[Path]:
     return [
         path
         for path in (sorted(folder.iterdir()) if folder.is_dir() else ())
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
     ]
 
 
@@ -580,25 +579,19 @@ _MARKS = {
 # --- decoding -----------------------------------------------------------------------------------
 
 
-def _decode(path: Path, flags: int) -> NDArray[Any]:
-    try:
-        content = np.fromfile(path, np.uint8)  # not cv2.imread: it fails on some non-ASCII paths
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
-    picture = cv2.imdecode(content, flags) if content.size else None
-    if picture is None:
-        raise DatasetError(f"{path} is not a picture that can be decoded; is it whole?")
-    return picture
-
-
 def _colours(path: Path, turns: bool) -> Image:
-    ignored = 0 if turns else cv2.IMREAD_IGNORE_ORIENTATION
-    return cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR | ignored), cv2.COLOR_BGR2RGB)
+    try:
+        return cv2.cvtColor(read_picture(path, upright=turns), cv2.COLOR_BGR2RGB)
+    except FrameError as error:
+        raise DatasetError(str(error)) from error
 
 
 def _mask(path: Path) -> Mask:
     """A picture in shades of grey of 8 or 16 bits, as float32 in 0..1."""
-    picture = _decode(path, cv2.IMREAD_UNCHANGED)
+    try:
+        picture = read_values(path)
+    except FrameError as error:
+        raise DatasetError(str(error)) from error
     if picture.dtype not in (np.uint8, np.uint16):
         raise DatasetError(f"{path} holds {picture.dtype}; expected 8 or 16 bits of grey")
     full = np.iinfo(picture.dtype).max
@@ -619,12 +612,9 @@ def _three_levels(trimap: Mask) -> NDArray[np.uint8]:
 def _header(path: Path, turns: bool) -> tuple[int, int]:
     """(width, height) by a file's header."""
     try:
-        with Pillow.open(path) as picture:
-            width, height = picture.size
-            turned = turns and picture.getexif().get(0x0112) in _TURNED
-    except (OSError, Pillow.DecompressionBombError) as error:
-        raise DatasetError(f"{path} is not a picture that can be opened: {error}") from error
-    return (height, width) if turned else (width, height)
+        return picture_size(path, upright=turns)
+    except FrameError as error:
+        raise DatasetError(str(error)) from error
 
 
 def _same_size(item: Item, sizes: dict[str, tuple[int, int]]) -> None:

@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk.files import replace_text
 from training import machine, networks, tables
-from training.files import replace_text
 from training.flags import FlagError, Parser, finish, positive, size, whole
 from training.layers import KINDS
 from training.pictures import (

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training import files
+from sdk import files
 from training.composition import threads_after_fork
 from training.datasets import Dataset
 from training.layers import Image, Mask

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from training.files import replace, replace_text
+from sdk.files import replace, replace_text
 from training.layers import Image, compose
 from training.sheets import grey
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from training.files import replace
+from sdk.files import replace
 
 DIFFERENCE = "difference"
 """The column whose two colours are told in its head."""

@@ -24,6 +24,7 @@ from export.build import BuildError, BuildOptions, build, main
 from export.report import Report
 from sdk.engine import EngineFile
 from sdk.manifest import Manifest, NetworkInfo
+from tests.export import tiny
 from training import checkpoints
 
 SMALL = BuildOptions("gfm", random_weights=True, sizes=((64, 96),), targets=("onnx",))
@@ -524,6 +525,15 @@ def test_stdout_holds_the_path_alone(
         assert word in captured.err
     assert "onnxruntime-cuda" in captured.err
     assert "\x1b" not in captured.err  # a log, not a terminal
+
+
+def test_finite_weights_that_answer_with_nan_are_refused() -> None:
+    """A variance below 0, as a diverged training may leave it."""
+    network = tiny.Tiny().eval()
+    network.stem_bn.running_var.fill_(-1)
+    picture = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
+    with pytest.raises(BuildError, match="holds NaN or infinity"):
+        verify.reference(network, [(picture,)], (64, 64))
 
 
 def test_nan_never_passes() -> None:

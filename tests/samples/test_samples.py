@@ -97,7 +97,7 @@ def test_image_goes_on_after_a_bad_picture(
     cv2.imwrite(str(tmp_path / "good.png"), picture())
     names = [str(tmp_path / "bad.jpg"), str(tmp_path / "good.png")]
     assert image.main([*names, "--engine", engine, "--output", str(tmp_path / "out")]) == 1
-    assert "bad.jpg is not a picture" in capsys.readouterr().err
+    assert "bad.jpg' is no picture" in capsys.readouterr().err
     assert len(list((tmp_path / "out").iterdir())) == 3
 
 
@@ -142,7 +142,7 @@ def test_image_with_wrong_trimaps(tmp_path: Path, sim: str, engine: str) -> None
         (["--engine", sim], "no trimap was given and sim needs one"),
         (["--engine", sim, "--trimap", grey], "the trimap holds the values 254; expected 0"),
         (["--engine", sim, "--trimap", str(tmp_path / "small.png")], "is 24×96 and its frame 48×"),
-        (["--engine", sim, "--trimap", "no.png"], "no.png is not a picture that OpenCV reads"),
+        (["--engine", sim, "--trimap", "no.png"], "the trimap 'no.png' cannot be read"),
         (["--engine", engine, "--trimap", good], "a trimap was given and gfm takes none"),
     ):
         with pytest.raises(FrameError, match=message):
@@ -215,10 +215,74 @@ def test_scales_that_are_none(text: str, capsys: pytest.CaptureFixture[str]) -> 
     assert f"{text!r}, expected two scales of the frame such as 1/3,1/2" in capsys.readouterr().err
 
 
-def test_image_refuses_names_that_would_collide(engine: str) -> None:
-    with pytest.raises(SystemExit) as caught:
-        image.main(["a/cat.png", "b/cat.png", "--engine", engine])
-    assert caught.value.code == 2
+def test_image_takes_folders_patterns_and_twins(tmp_path: Path, engine: str) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("b.png", "a.jpg", "a.png", "s.1001.png", "s.1002.png"):
+        cv2.imwrite(str(folder / name), np.full((9, 16, 3), 90, np.uint8))
+    (folder / "notes.txt").write_text("no picture")
+    for number, (places, stems) in enumerate(
+        (
+            ([folder], ["a.jpg", "a.png", "b", "s.1001", "s.1002"]),
+            ([folder / "[ab].*"], ["a.jpg", "a.png", "b"]),
+            ([folder / "s.%04d.png", folder / "b.png"], ["s.1001", "s.1002", "b"]),
+        )
+    ):
+        out = tmp_path / str(number)
+        options = ["--engine", engine, "--output", str(out), "--only", "cutout"]
+        assert image.main([*map(str, places), *options]) == 0
+        found = sorted(path.name for path in out.iterdir())
+        assert found == sorted(f"{stem}-cutout.png" for stem in stems)
+
+
+@pytest.mark.parametrize("name", ["cutout.png", "CUTOUT.WEBP", "cutout.tif"])
+def test_image_writes_one_picture(tmp_path: Path, engine: str, name: str) -> None:
+    cv2.imwrite(str(tmp_path / "cat.png"), np.full((9, 16, 3), 90, np.uint8))
+    arguments = [str(tmp_path / "cat.png"), "--engine", engine, "--output"]
+    assert image.main([*arguments, str(tmp_path / name)]) == 0
+    assert cv2.imread(str(tmp_path / name), cv2.IMREAD_UNCHANGED).shape == (9, 16, 4)
+    matte = str(tmp_path / "matte.jpg")
+    assert image.main([*arguments, matte, "--only", "matte"]) == 0
+    assert cv2.imread(matte, cv2.IMREAD_UNCHANGED).shape == (9, 16)
+
+
+def test_image_outputs_that_cannot_be(tmp_path: Path, engine: str) -> None:
+    for name in ("cat.png", "dog.png"):
+        cv2.imwrite(str(tmp_path / name), np.full((9, 16, 3), 90, np.uint8))
+    before = (tmp_path / "cat.png").read_bytes()
+    cat, dog = (str(tmp_path / name) for name in ("cat.png", "dog.png"))
+    for arguments in ([cat, dog, "--output", "x.png"], [cat, "--output", "x.jpg"], [cat] * 2):
+        output = [] if "--output" in arguments else ["--output", cat]  # itself
+        with pytest.raises(SystemExit) as ended:
+            image.main([*arguments, *output, "--engine", engine])
+        assert ended.value.code == 2
+    with pytest.raises(FrameError, match="holds no picture"):
+        image.main([str(tmp_path / "."), str(Path(__file__).parent), "--engine", engine])
+    assert (tmp_path / "cat.png").read_bytes() == before
+
+
+def test_image_keeps_what_is_transparent(tmp_path: Path, engine: str) -> None:
+    given = np.full((48, 96, 4), (*BLUE, 255), np.uint8)
+    given[:, :48, 3] = 0
+    cv2.imwrite(str(tmp_path / "a.png"), given)
+    found = []
+    for flags in ([], ["--ignore-transparency"]):
+        output = tmp_path / "matte.png"
+        arguments = [str(tmp_path / "a.png"), "--engine", engine, "--output", str(output)]
+        assert image.main([*arguments, "--only", "matte", *flags]) == 0
+        found.append(cv2.imread(str(output), cv2.IMREAD_UNCHANGED))
+    assert (found[0][:, :48] == 0).all()
+    assert found[1][:, :48].min() > 0
+    np.testing.assert_array_equal(found[0][:, 48:], found[1][:, 48:])
+
+
+def test_image_from_a_pipe(tmp_path: Path, engine: str) -> None:
+    content = cv2.imencode(".png", np.full((9, 16, 3), 90, np.uint8))[1].tobytes()
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "samples.image", "-", "--engine", engine]
+    command += ["--output", str(out), "--only", "matte"]
+    subprocess.run(command, input=content, check=True, capture_output=True)
+    assert (out / "stdin-matte.png").exists()
 
 
 # video

@@ -173,6 +173,12 @@ class DeviceArray:
     def __sub__(self, other: Any) -> DeviceArray:
         return made(np.subtract, self, other)
 
+    def __mul__(self, other: Any) -> DeviceArray:
+        return made(np.multiply, self, other)
+
+    def __truediv__(self, other: Any) -> DeviceArray:
+        return made(np.divide, self, other)
+
     def __add__(self, other: Any) -> DeviceArray:
         return made(np.add, self, other)
 

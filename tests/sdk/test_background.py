@@ -80,9 +80,7 @@ def test_wrong_background(spec: Any, message: str) -> None:
 def test_file_that_is_no_image(tmp_path: Path) -> None:
     for name, content in (("text.jpg", b"not a picture"), ("empty.png", b"")):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(
-            BackgroundError, match=r"is no image that can be decoded; expected JPEG"
-        ):
+        with pytest.raises(BackgroundError, match=f"{name}.*; expected JPEG"):
             Background.open(tmp_path / name)
     with pytest.raises(BackgroundError, match="is a folder"):
         Background.open(tmp_path)

@@ -16,6 +16,7 @@ from sdk import Matter
 from sdk.background import Background
 from sdk.errors import BackendError, FrameError
 from sdk.matte import Matte
+from sdk.matter import finished
 from sdk.temporal import TemporalFilter
 from tests.sdk.fake_cuda import DeviceArray, Stream
 from tests.sdk.test_tensorrt import built
@@ -129,6 +130,14 @@ def test_without_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # ------------------------------------------------------------------------------- frames on the GPU
+
+
+def test_a_transparent_frame_on_the_gpu(fake_cuda: Any) -> None:
+    frame = np.dstack((picture_of(1), picture_of(2)[..., 0]))
+    alpha = alpha_of((32, 64))
+    there = finished(device(frame), DeviceArray(alpha), None)
+    np.testing.assert_allclose(there.alpha, finished(frame, alpha, None).alpha, atol=1e-6)
+    assert isinstance(there.gpu().alpha, DeviceArray)
 
 
 @pytest.mark.parametrize("batch", [1, 2])

@@ -90,10 +90,29 @@ def test_other_fusions(tiny: Any, frame: Frame, fusion: str) -> None:
 
 def test_channels(matter: Matter, frame: Frame) -> None:
     alpha = matter(frame).alpha
-    with_alpha = np.dstack((frame, np.zeros((32, 64), np.uint8)))
-    np.testing.assert_array_equal(matter(with_alpha).alpha, alpha)
+    opaque = np.dstack((frame, np.full((32, 64), 255, np.uint8)))
+    np.testing.assert_array_equal(matter(opaque).alpha, alpha)
     grey = frame[..., 0]
     np.testing.assert_array_equal(matter(grey).alpha, matter(np.dstack((grey,) * 3)).alpha)
+
+
+def test_what_was_transparent_stays_so(matter: Matter, engine_path: Path, frame: Frame) -> None:
+    """In a call, a batch, the stages and a stream, and in all that is made of the matte."""
+    large = cv2.resize(frame, (200, 90))
+    own = np.random.default_rng(0).integers(0, 256, (90, 200), np.uint8)
+    own[:20] = 0
+    given = np.dstack((large, own))
+    expected = matter(large).alpha * (own / np.float32(255))
+    mattes = [matter(given), *matter([given]), *matter(np.stack([given]))]
+    mattes.append(matter.finish(given, matter.infer(matter.prepare(given))))
+    with Matter(engine_path, backend="onnxruntime", quality="balanced", temporal=False) as other:
+        mattes += list(other.stream([given]))
+    for matte in mattes:
+        np.testing.assert_allclose(matte.alpha, expected, atol=1e-6)
+        assert (matte.over((1, 2, 3))[:20] == (1, 2, 3)).all()
+        assert (matte.cutout()[:20, :, 3] == 0).all()
+    with Matter(engine_path, backend="onnxruntime", transparency=False) as deaf:
+        np.testing.assert_array_equal(deaf(given).alpha, matter(large).alpha)
 
 
 def test_views_with_any_strides(matter: Matter, frame: Frame) -> None:
@@ -178,7 +197,7 @@ def test_bad_frame_in_a_batch_is_named(matter: Matter, frame: Frame) -> None:
     ("bad", "message"),
     [
         (None, r"the frame is None, which is what cv2.imread gives .*Check the path"),
-        ("cat.jpg", r"the frame is a str; expected uint8 H×W×3 .*cv2.imread\(path\)"),
+        ("cat.jpg", r"the frame is a str; expected uint8 H×W×3 .*read_picture\(path\)"),
         (3, r"the frame is a int; expected uint8"),
         (
             np.zeros((4, 4, 3)),

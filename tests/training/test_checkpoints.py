@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tests.training import released
-from training import networks
+from training import checkpoints, networks
 from training.checkpoints import CheckpointError, load, load_backbone, read_metadata, save
 from training.networks.gfm import GFM
 
@@ -254,6 +255,137 @@ def test_report_reads_well(state: State, tmp_path: Path) -> None:
         "weights.pth: 470 tensors loaded (released layout), 2 unused entries ignored "
         "(resnet.fc.weight, resnet.fc.bias)"
     )
+
+
+# ── As training scripts leave them ──────────────────────────────────────────────────────────────
+
+
+def under(prefix: str, state: State) -> State:
+    return {prefix + key: tensor for key, tensor in state.items()}
+
+
+TINY = {key: tensor + 1 for key, tensor in Tiny().state_dict().items()}
+RAW = {key: tensor + 1 for key, tensor in TINY.items()}
+SINGLE: dict[str, Any] = {
+    "half of everything": {key: tensor.half() for key, tensor in TINY.items()},
+    "counters as floats": {key: tensor.float() for key, tensor in TINY.items()},
+    "compiled and parallel": under("_orig_mod.module.", TINY),
+    "parallel and compiled": under("module._orig_mod.", TINY),
+    "a compiled part": {
+        key.replace("conv.", "conv._orig_mod."): tensor for key, tensor in TINY.items()
+    },
+    "Lightning": {"state_dict": under("model.", TINY), "epoch": 3, "loops": {"a": [1]}},
+    "Lightning beside a loss": {
+        "state_dict": {**under("model._orig_mod.", TINY), "loss.weight": torch.ones(3)}
+    },
+    "AveragedModel": {"n_averaged": torch.tensor(5), **under("module.", TINY)},
+    "model": {"model": TINY, "optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}},
+    "model_state_dict": {"model_state_dict": TINY},
+    "only the average": {"params_ema": TINY, "decay": 0.999},
+    "deep": {"checkpoint": {"ema": {"module": TINY, "updates": torch.tensor(3)}}},
+    "an average that is the same": {"model": TINY, "ema": {k: v.clone() for k, v in TINY.items()}},
+    "safetensors": under("model.", TINY),
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_one_set_however_it_is_wrapped(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    (save_file if name == "safetensors" else torch.save)(SINGLE[name], path)
+    network = Tiny()
+    report = load(network, path)
+    assert report.loaded == len(TINY)
+    for key, tensor in network.state_dict().items():
+        assert tensor.dtype == TINY[key].dtype
+        torch.testing.assert_close(tensor, TINY[key], rtol=1e-3, atol=1e-3)
+    assert ("loss.weight" in report.ignored) == (name == "Lightning beside a loss")
+
+
+SEVERAL: dict[str, tuple[Any, str, str]] = {
+    "BasicSR": ({"params": RAW, "params_ema": TINY}, "params_ema", "params"),
+    "timm": (
+        {"state_dict": RAW, "state_dict_ema": under("module.", TINY)},
+        "state_dict_ema",
+        "state_dict",
+    ),
+    "Lightning's averaging": (
+        {"state_dict": under("net.", TINY), "current_model_state": under("net.", RAW)},
+        "state_dict.net",
+        "current_model_state.net",
+    ),
+    "two in one": (
+        {"state_dict": {**under("model.", RAW), **under("model_ema.module.", TINY)}},
+        "state_dict.model_ema",
+        "state_dict.model",
+    ),
+    "beside itself": ({**RAW, **under("ema.", TINY)}, "ema", "."),
+    "half and whole": (
+        {"model": RAW, "ema": {key: tensor.half() for key, tensor in TINY.items()}},
+        "ema",
+        "model",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_several_sets_are_asked_for(name: str, tmp_path: Path) -> None:
+    content, averaged, raw = SEVERAL[name]
+    path = written(content, tmp_path)
+    message = refusal(Tiny(), path)
+    assert "several sets of weights" in message
+    for entry, values in ((averaged, TINY), (raw, RAW)):
+        assert entry in message
+        chosen = tmp_path / "chosen.safetensors"
+        arguments = [str(path), "--entry", entry, "--output", str(chosen)]
+        assert checkpoints.main(arguments) == 0
+        for network, read in ((Tiny(), (path, entry)), (Tiny(), (chosen,))):
+            if entry == "." and len(read) == 1:
+                continue  # the whole file again
+            load(network, *read)
+            torch.testing.assert_close(
+                network.conv.weight, values["conv.weight"], rtol=1e-3, atol=1e-3
+            )
+    with pytest.raises(CheckpointError, match="'nowhere'"):
+        load(Tiny(), path, "nowhere")
+    assert checkpoints.main([str(path), "--entry", "nowhere", "--output", str(tmp_path / "x")]) == 1
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"model": RAW, "ema": {"decay": 0.99, "shadow_params": [*TINY.values()]}},
+        {"model": {**under("net.", RAW), "net_ema.convweight": TINY["conv.weight"]}},
+        {"state_dict": RAW, "optimizer_states": [{"ema": tuple(TINY.values())}]},
+    ],
+)
+def test_raw_weights_beside_nameless_averages_are_not_taken_unsaid(
+    content: Any, tmp_path: Path
+) -> None:
+    path = written(content, tmp_path)
+    message = refusal(Tiny(), path)
+    assert "averaged weights" in message
+    (entry,) = re.findall(r"--entry (\S+)", message)
+    load(Tiny(), path, entry)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("key", ["conv.weight", "bn.running_var"])
+def test_weights_that_are_not_finite(key: str, value: float, tmp_path: Path) -> None:
+    state = {name: tensor.clone() for name, tensor in TINY.items()}
+    state[key].view(-1)[0] = value
+    message = refusal(Tiny(), written(state, tmp_path))
+    assert f"1 of {len(TINY)} tensors hold NaN or infinity ({key})" in message
+    with pytest.raises(CheckpointError, match="NaN"):
+        checkpoints.load_partial(Tiny(), written(state, tmp_path))
+
+
+def test_large_half_weights_are_finite(tmp_path: Path) -> None:
+    """Their sum is beyond float16, none of them is."""
+    state = {**TINY, "conv.weight": torch.full((2, 3, 3, 3), 6e4, dtype=torch.float16)}
+    network = Tiny()
+    load(network, written(state, tmp_path))
+    assert (network.conv.weight > 59_000).all()
 
 
 # ── Files that are no checkpoint ────────────────────────────────────────────────────────────────

@@ -20,7 +20,6 @@ from tests.training import tiny
 from training import (
     batch_norm,
     checkpoints,
-    files,
     networks,
     objectives,
     pictures,
@@ -206,19 +205,6 @@ def test_kill_minus_9_loses_at_most_the_steps_since_the_checkpoint(tmp_path: Pat
     subprocess.run([*command, "--output", parts, "--resume"], check=True, capture_output=True)
     assert _log(parts) == _log(whole)
     _same(_state(whole), _state(parts), rtol=0, atol=0)
-
-
-def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    files.replace(path, lambda file: file.write(b"first"))
-
-    def cut_short(file: Any) -> None:
-        file.write(b"sec")
-        raise OSError("killed")
-
-    with pytest.raises(OSError, match="killed"):
-        files.replace(path, cut_short)
-    assert path.read_bytes() == b"first"
 
 
 # ── Several processes ───────────────────────────────────────────────────────────────────────────

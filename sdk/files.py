@@ -1,0 +1,86 @@
+"""Files that are whole at any moment: written under a name that nobody can guess, then renamed.
+
+Whatever stands at the path until then is untouched: another writer's file, or one that a link
+points to. Two writers of one path never mix; the last one's file stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+PICTURE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+    + (".heic", ".heif", ".hif", ".avif", ".jp2", ".ppm", ".pgm", ".pnm", ".tga")
+)
+"""Endings by which pictures in a folder are known. A single file is known by its content."""
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file that takes the place of ``path`` once the block ends and the disk has it.
+
+    If the block or the writing fails, what stood at ``path`` is kept and nothing else is left. A
+    link at ``path`` is replaced, never followed. A pipe or a device is written to as it is.
+
+    Raises:
+        OSError: ``path`` is a folder or cannot be a file's name, or the disk refuses.
+    """
+    if "\0" in str(path):
+        raise OSError(0, "the name holds a NUL byte", str(path).replace("\0", "\\0"))
+    if path.is_dir():
+        raise IsADirectoryError(21, "it is a folder", str(path))
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
+    # O_EXCL and a random name: nobody can lay a file or link in the way.
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".part", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w+b") as file:
+            yield file
+            file.flush()
+            if hasattr(os, "fchmod"):  # mkstemp makes the file private; this is an ordinary one
+                os.fchmod(file.fileno(), 0o666 & ~_umask())
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Let ``write`` fill a new file that takes the place of ``path``; see ``replacing``."""
+    with replacing(path) as file:
+        write(file)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Put a text in UTF-8 in the place of ``path``; see ``replacing``."""
+    replace(path, lambda file: file.write(text.encode()))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Write the new name to the disk, where the file system can."""
+    with contextlib.suppress(OSError):  # not all have folders that can be opened
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _umask() -> int:
+    """The process's umask, read where that can be done without changing it for other threads."""
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith("Umask:")), 8)
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
