@@ -11,8 +11,9 @@ import struct
 import zlib
 from typing import Any, NamedTuple
 
-from PIL import Image
+from PIL import Image, ImageCms
 
+from sdk import colour_profiles
 from sdk.errors import VideoError
 
 log = logging.getLogger("matter")
@@ -95,38 +96,14 @@ def side_data(frame: Any, codec: str) -> list[Any]:
         return []
 
 
-# X and Y of the red and green colorants, relative to D50 as profiles have them.
-_COLORANTS = {
-    BT709: (0.436, 0.222, 0.385, 0.717),
-    12: (0.515, 0.241, 0.292, 0.692),  # Display P3
-    BT2020: (0.673, 0.279, 0.166, 0.675),
-}
-
-
-def tags_of_profile(profile: bytes) -> Tags | None:
-    """The tags that mean what an RGB profile says, or None where no tag does (Adobe RGB, …).
-
-    The curve counts as sRGB's, as it is in every profile of these primaries that is around.
-    """
-    found = []
-    for name in (b"rXYZ", b"gXYZ"):
-        try:
-            (count,) = struct.unpack_from(">I", profile, 128)
-            for index in range(min(count, 100)):
-                kind, offset, _ = struct.unpack_from(">4sII", profile, 132 + 12 * index)
-                if kind == name:
-                    x, y = struct.unpack_from(">2i", profile, offset + 8)
-                    found += [x / 65536, y / 65536]
-        except struct.error:
-            return None
-    for primaries, expected in _COLORANTS.items():
-        if len(found) == 4 and max(map(abs, _minus(found, expected))) < 0.01:
-            return Tags(primaries, SRGB_CURVE)
-    return None
-
-
-def _minus(one: Any, other: Any) -> list[float]:
-    return [a - b for a, b in zip(one, other, strict=True)]
+def to_srgb(profile: bytes) -> ImageCms.ImageCmsTransform | None:
+    """The way from RGB by a profile to sRGB; None for sRGB itself. ValueError if there is none."""
+    if colour_profiles.is_srgb(profile, "RGB"):
+        return None
+    try:
+        return colour_profiles.transform(ImageCms.ImageCmsProfile(io.BytesIO(profile)), "RGB")
+    except (ImageCms.PyCMSError, OSError) as error:
+        raise ValueError(str(error)) from error
 
 
 def png_with_tags(data: bytes, tags: Tags) -> bytes:

@@ -18,6 +18,7 @@ import av.error
 import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, VideoReformatter
+from PIL import Image
 
 from kernels import YUV
 from sdk import gpu_decoder
@@ -36,7 +37,7 @@ from sdk.video_colours import (
     said_by_picture,
     side_data,
     tags_of,
-    tags_of_profile,
+    to_srgb,
 )
 from sdk.video_source import (
     Source,
@@ -86,8 +87,8 @@ class VideoReader:
     Frames come upright (the display matrix or the old ``rotate`` tag is applied to the pixels) and
     in the colours that the stream declares: BT.601, BT.709 or BT.2020 matrix, limited or full
     range; undeclared, BT.709 from 720 lines on and BT.601 below. Primaries and curve stay the
-    file's own (``tags``), but HDR (PQ, HLG) is converted to BT.709: what is brighter than its
-    white, 203 nits, is cut off.
+    file's own (``tags``). But HDR (PQ, HLG) is converted to BT.709, with what is brighter than its
+    white, 203 nits, cut off; and pictures with an ICC profile are converted to sRGB.
 
     Times count from the first of the file and grow strictly, whatever its clock does (``Clock``);
     ``notes`` says what had to be changed.
@@ -304,6 +305,7 @@ class VideoReader:
     def _look_at_colours(self) -> None:
         first = self._first.frame
         check_matrix(first, self.path)
+        self._to_srgb: Any = None
         self.tags = self._tags_of(first)
         hdr = HDR_TRANSFERS.get(self.tags.transfer)
         if hdr is not None:
@@ -313,17 +315,20 @@ class VideoReader:
                 "(203 nits) is cut off"
             )
         elif self._said.profile is not None:
-            said = tags_of_profile(self._said.profile)
-            if said is None:
-                self._note(
-                    f"the ICC profile of {self.path} is none that video can name: its colours "
-                    "count as sRGB; convert the pictures to sRGB or Display P3 to keep them"
-                )
-            else:
-                self.tags = said
+            self._use(self._said.profile)
         found = self._in_planes(first) if self.planes else None
         self.planes = found is not None
         self.colours = None if found is None else (found.matrix, found.full_range)
+
+    def _use(self, profile: bytes) -> None:
+        """Convert frames by a picture's ICC profile, as pictures are."""
+        try:
+            self._to_srgb = to_srgb(profile)
+        except ValueError as error:
+            self._note(f"the ICC profile of {self.path} cannot be used ({error})")
+        if self._to_srgb is not None:
+            self.tags = Tags(BT709, SRGB_CURVE)
+            self._note(f"the colours of {self.path} are converted to sRGB by its ICC profile")
 
     def _tags_of(self, frame: Any) -> Tags:
         """A frame's primaries and curve; what it does not say the container may."""
@@ -483,7 +488,7 @@ class VideoReader:
         """The frame's own planes, or None where they are not as ``YUV`` has them."""
         if (frame.height, frame.width) != self._shape or self._turn != _Turn():
             return None
-        if self._tags_of(frame).transfer in HDR_TRANSFERS:
+        if self._to_srgb is not None or self._tags_of(frame).transfer in HDR_TRANSFERS:
             return None
         matrix = MATRICES.get(_matrix_of(frame))
         if frame.format.name == gpu_decoder.KIND and matrix is not None:
@@ -516,6 +521,9 @@ class VideoReader:
             dst_color_range=ColorRange.JPEG, interpolation=EXACT, threads=1, **wanted,
         )  # fmt: skip
         green, blue, red = (_plane(plane) for plane in planar.planes)
+        if self._to_srgb is not None:
+            image = self._to_srgb.apply(Image.fromarray(cv2.merge((red, green, blue))))
+            return self._turn(cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR))
         return self._turn(cv2.merge((blue, green, red)))
 
     def close(self) -> None:
