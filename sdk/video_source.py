@@ -20,6 +20,8 @@ from sdk import animation
 from sdk.errors import MatterError, VideoError
 
 BACKWARDS = Fraction(1, 10)  # s: less is jitter; more is the clock of another recording
+# An index behind the last frame is smaller than this, as a share of a file or in bytes.
+_UNREAD_SHARE, _UNREAD = 0.25, 1 << 18
 LEAP = 1  # s: what leaps further waits for the next packet to confirm it
 GAP = 10  # s that a broadcast's clock may leap within one recording
 GAP_ELSEWHERE = 3600  # s: files with an index keep long pauses, and no leap of hours
@@ -367,6 +369,7 @@ class Source:
         self._ready: deque[Any] = deque()
         self._held: dict[int, Any] = {}
         self._over: BaseException | None = None
+        self._reached = 0  # the byte behind the last packet
 
     @property
     def has_audio(self) -> bool:
@@ -396,6 +399,7 @@ class Source:
                 self._over = error
                 self._release(self._held)
                 continue
+            self._reached = max(self._reached, (packet.pos or 0) + packet.size)
             held = self._held.pop(packet.stream_index, None)
             if held is not None:
                 self.clock.correct(held, packet)
@@ -452,6 +456,13 @@ class Source:
                 f"the clock of {self.path} starts at {float(self.start):.2f} s: the output counts "
                 "from its first frame"
             )
+        size = _size(self.path) if isinstance(self._over, StopIteration) and self._reached else 0
+        unread = size - self._reached
+        if unread > max(_UNREAD_SHARE * size, _UNREAD):
+            notes.append(
+                f"{unread / size:.0%} of {self.path} lies behind the last frame that FFmpeg finds: "
+                "were files joined? Convert each of them"
+            )
         if self.clock.jumps:
             notes.append(
                 f"the clock of {self.path} jumps {_times(self.clock.jumps)}: the parts follow one "
@@ -472,6 +483,14 @@ class Source:
 
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
+
+
+def _size(path: Any) -> int:
+    """The bytes of a regular file; 0 of anything else."""
+    try:
+        return Path(path).stat().st_size if Path(path).is_file() else 0
+    except (OSError, ValueError):
+        return 0
 
 
 def codec_name(stream: Any) -> str:

@@ -133,6 +133,19 @@ def test_joined_recordings_follow_one_another(
     assert not report.truncated
 
 
+@pytest.mark.parametrize("suffix", [".flv", ".mp4"])
+def test_joined_files_that_ffmpeg_reads_in_part_are_noted(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sdk.video_source._UNREAD", 1)
+    part = write(tmp_path / f"part{suffix}", audio="aac")
+    joined = tmp_path / f"joined{suffix}"
+    joined.write_bytes(part.read_bytes() * 2)
+    for path, noted in ((part, False), (joined, True)):
+        report = matte(path, tmp_path / f"{path.stem}.mkv")
+        assert any("behind the last frame" in note for note in report.notes) == noted
+
+
 @pytest.mark.parametrize(
     ("name", "video"),
     [("late.mkv", "libx264"), ("late.flv", "libx264"), ("late.webm", "libvpx"), ("l.mp4", "mpeg4")],
