@@ -4,9 +4,9 @@
     python -m samples.video in.mp4 out.mov --alpha
     python -m samples.video in.mp4 out.mp4 --plate 0.5
 
-Sound, timestamps and orientation are kept. Ctrl-C leaves a playable video of what was done. With
---plate, a picture of the empty place or the second at which the video itself shows it, the subject
-is what differs from that (plate mode).
+Sound, subtitles, timestamps and orientation are kept. Ctrl-C leaves a playable video of what was
+done. With --plate, a picture of the empty place or the second at which the video itself shows it,
+the subject is what differs from that (plate mode).
 """
 
 from __future__ import annotations
@@ -49,11 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="colour name, #rrggbb, image file, video file (looped), blur or blur:25",
     )
     parser.add_argument("--alpha", action="store_true", help="write the cut-out, with transparency")
-    parser.add_argument("--crf", type=int, help="quality of H.264 and VP9: lower is better")
+    parser.add_argument(
+        "--crf", type=int, help="quality of H.264 (0 to 51) and VP9 (0 to 63): lower is better"
+    )
     parser.add_argument("--no-audio", action="store_true", help="leave the sound out")
     args = parser.parse_args(argv)
 
-    check_output(args.output, alpha=args.alpha, inputs=[args.source])  # before the engine loads
+    # Before the engine loads.
+    check_output(args.output, alpha=args.alpha, inputs=[args.source], crf=args.crf)
     plate = None if args.plate is None else find_plate(args.plate, args.source)
     with (
         # Two frames in the network at once: nobody waits for a single one.

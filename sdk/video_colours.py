@@ -5,11 +5,17 @@ Numbers are those of ITU-T H.273, which FFmpeg's tags use too.
 
 from __future__ import annotations
 
+import io
+import logging
 import struct
 import zlib
 from typing import Any, NamedTuple
 
+from PIL import Image
+
 from sdk.errors import VideoError
+
+log = logging.getLogger("matter")
 
 BT709, BT601, BT2020 = 1, 6, 9
 UNSPECIFIED = 2
@@ -20,9 +26,7 @@ KNOWN_MATRICES = frozenset({0, 1, 4, 5, 6, 7, 9})
 _FOREIGN_MATRICES = {8: "YCgCo", 10: "BT.2020 constant luminance", 14: "ICtCp", 15: "IPT"}
 _PRIMARIES = frozenset({1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 22})
 _TRANSFERS = frozenset({1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 17})
-_PROFILE_LIMIT = (
-    4 << 20
-)  # bytes of an ICC profile; those of cameras and screens have a few thousand
+_PICTURES = frozenset({"png", "apng", "mjpeg", "webp", "tiff"})
 
 
 class Tags(NamedTuple):
@@ -55,45 +59,40 @@ def check_matrix(frame: Any, path: Any) -> None:
         )
 
 
-def profile_of(frame: Any, packet: bytes, codec: str) -> bytes | None:
-    """A frame's ICC profile, or None.
+class Said(NamedTuple):
+    """What a picture's file says beside its pixels: ICC profile, and Exif orientation (1 to 8)."""
 
-    PNG's is read from the packet: PyAV (18.1) frees its name twice when the frame's side data are
-    looked at, which ends the process.
+    profile: bytes | None = None
+    orientation: int = 1
+
+
+def said_by_picture(packet: bytes, codec: str) -> Said:
+    """What a packet that is a whole picture file says, by Pillow; nothing of other codecs.
+
+    PyAV (18.1) cannot be asked: it frees the name of a PNG's profile twice, which ends the process,
+    and refuses to list a frame's side data where one of them is Exif.
     """
-    if codec in ("png", "apng"):
-        return _png_profile(packet)
-    for data in side_data(frame, codec):
-        if data.type.name == "ICC_PROFILE":
-            return bytes(memoryview(data))
-    return None
+    if codec not in _PICTURES:
+        return Said()
+    try:
+        with Image.open(io.BytesIO(packet)) as picture:
+            profile = picture.info.get("icc_profile")
+            orientation = picture.getexif().get(0x0112, 1)
+    except Exception as error:  # noqa: BLE001 - damaged Exif raises almost anything
+        log.debug("what a picture says of itself cannot be read: %s", error)
+        return Said()
+    good = isinstance(orientation, int) and 1 <= orientation <= 8
+    return Said(profile or None, orientation if good else 1)
 
 
 def side_data(frame: Any, codec: str) -> list[Any]:
-    """A frame's side data where PyAV can give them: not PNG's, nor beside a kind it does not know
-    (EXIF)."""
-    if codec in ("png", "apng"):
+    """A frame's side data where PyAV can give them: see ``said_by_picture``."""
+    if codec in _PICTURES:
         return []
     try:
         return list(frame.side_data)
     except ValueError:
         return []
-
-
-def _png_profile(data: bytes) -> bytes | None:
-    at = 8
-    while at + 8 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        if kind == b"IDAT":
-            return None
-        if kind == b"iCCP":
-            _, _, packed = data[at + 8 : at + 8 + length].partition(b"\0")
-            try:
-                return zlib.decompressobj().decompress(packed[1:], _PROFILE_LIMIT)
-            except zlib.error:
-                return None
-        at += length + 12
-    return None
 
 
 # X and Y of the red and green colorants, relative to D50 as profiles have them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 import struct
@@ -29,9 +30,10 @@ from sdk.video_colours import (
     KNOWN_MATRICES,
     SRGB_CURVE,
     UNSPECIFIED,
+    Said,
     Tags,
     check_matrix,
-    profile_of,
+    said_by_picture,
     side_data,
     tags_of,
     tags_of_profile,
@@ -51,6 +53,7 @@ log = logging.getLogger("matter")
 MATRICES = {1: "bt709", 5: "bt601", 6: "bt601"}
 _PLANAR = ("yuv420p", "yuvj420p", "nv12")
 HD_HEIGHT = 720
+_DECODED_ON = 1.0  # s: what begins further ahead is sought by the file's index
 
 # Exact rounding: without ACCURATE_RND swscale's fast YUV -> RGB path darkens every pixel by 1 to
 # 1.5 levels on average. Planar GBR is its quickest exact output (1.5 ms against 4.0 ms for packed
@@ -153,13 +156,16 @@ class VideoReader:
         if self.on_gpu and not self._opened_on_gpu(threads, cast(int, gpu)):
             self.on_gpu = False
         if not self.on_gpu:
-            self._source = Source(path, timeout=timeout, keep=tracks)
+            self._open = functools.partial(Source, path, timeout=timeout, keep=tracks)
+            self._source = self._open()
             self._begin(threads, planes)
 
     def _opened_on_gpu(self, threads: int, number: int) -> bool:
         """Whether the file was opened for NVDEC and gives its frames in planes."""
         try:
-            self._source = Source(self.path, hwaccel=gpu_decoder.decoder(number), keep=self._keep)
+            decoder = gpu_decoder.decoder(number)
+            self._open = functools.partial(Source, self.path, hwaccel=decoder, keep=self._keep)
+            self._source = self._open()
             self._begin(threads, planes=True)
         # TypeError: of a PyAV that has no frames on the GPU.
         except (av.error.FFmpegError, OSError, VideoError, TypeError) as error:
@@ -202,6 +208,8 @@ class VideoReader:
             )
         self._stream.thread_type = "AUTO"
         self._stream.codec_context.thread_count = threads
+        context = self._stream.codec_context
+        self._container_tags = Tags(int(context.color_primaries), int(context.color_trc))
         self._colours = VideoReformatter()
         self.time_base: Fraction = self._stream.time_base or Fraction(1, 90000)
         rate = self._stream.average_rate or self._stream.guessed_rate
@@ -221,17 +229,18 @@ class VideoReader:
         if self.frames is None and self.duration is not None:
             self.frames = max(1, round(self.duration * self.rate))
         self._find_gap()
-        self._first = self._first_frame()
+        self._first = self._first_frame(threads)
         first = self._first.frame
         self._shape = (first.height, first.width)
-        self._turn = _orientation(first, self._stream)
+        said = self._said.orientation
+        self._turn = _EXIF[said - 1] if said > 1 else _orientation(first, self._stream)
         height, width = self._shape
         self.size: tuple[int, int] = (width, height) if self._turn.transpose else (height, width)
         self.rotation: int = self._turn.degrees
         aspect = Fraction(self._stream.sample_aspect_ratio or 1)
         self.pixel_aspect = 1 / aspect if self._turn.transpose else aspect
 
-    def _first_frame(self) -> _Shown:
+    def _first_frame(self, threads: int) -> _Shown:
         """The frame to begin with; where ``start`` is far ahead, by seeking."""
         self._decode_anew()
         shown = next(self._shown, None)
@@ -241,14 +250,24 @@ class VideoReader:
                 "decodes, expected at least one; the file is empty or broken, write it again"
             )
         begin = self._from / float(self.time_base)
-        if begin >= shown.pts + shown.duration and shown.frame.pts is not None:
-            for earlier in (0, 10, self._from):  # s: some formats seek a little too far
+        behind = self._from - float((shown.pts + shown.duration) * self.time_base)
+        if behind > _DECODED_ON and shown.frame.pts is not None:
+            for earlier in (0.0, 10.0):  # s: some formats seek a little too far
+                found = None
                 if self._source.seek(max(0.0, self._from - earlier), self._stream):
                     self._decode_anew()
                     found = next(self._shown, None)
-                    if found is not None and (found.pts <= begin or earlier == self._from):
-                        shown = found
-                        break
+                if found is not None and found.pts <= begin:
+                    shown = found
+                    break
+            else:
+                self._source.close()
+                self._source = self._open()
+                self._stream = self._source.video
+                self._stream.thread_type = "AUTO"
+                self._stream.codec_context.thread_count = threads
+                self._decode_anew()
+                shown = next(self._shown, shown)
         while begin >= shown.pts + shown.duration:
             following = next(self._shown, None)
             if following is None:
@@ -277,16 +296,16 @@ class VideoReader:
     def _look_at_colours(self) -> None:
         first = self._first.frame
         check_matrix(first, self.path)
-        self._hdr = int(first.color_trc) in HDR_TRANSFERS
-        self.tags = tags_of(first)
-        if self._hdr:
+        self.tags = self._tags_of(first)
+        hdr = HDR_TRANSFERS.get(self.tags.transfer)
+        if hdr is not None:
             self.tags = Tags(BT709, SRGB_CURVE)
             self._note(
-                f"{self.path} is HDR ({HDR_TRANSFERS[int(first.color_trc)]}): converted to BT.709, "
-                "what is brighter than white (203 nits) is cut off"
+                f"{self.path} is HDR ({hdr}): converted to BT.709, what is brighter than white "
+                "(203 nits) is cut off"
             )
-        if self._profile is not None and not self._hdr:
-            said = tags_of_profile(self._profile)
+        elif self._said.profile is not None:
+            said = tags_of_profile(self._said.profile)
             if said is None:
                 self._note(
                     f"the ICC profile of {self.path} is none that video can name: its colours "
@@ -297,6 +316,15 @@ class VideoReader:
         found = self._in_planes(first) if self.planes else None
         self.planes = found is not None
         self.colours = None if found is None else (found.matrix, found.full_range)
+
+    def _tags_of(self, frame: Any) -> Tags:
+        """A frame's primaries and curve; what it does not say the container may."""
+        return Tags(
+            *(
+                container if own == UNSPECIFIED else own
+                for own, container in zip(tags_of(frame), self._container_tags, strict=True)
+            )
+        )
 
     def _note(self, text: str) -> None:
         self._notes.append(text)
@@ -310,7 +338,8 @@ class VideoReader:
             if not self._moved
             else [f"{self._moved} frames of {self.path} had a time that does not grow: moved"]
         )
-        return [*self._notes, *self._source.notes(), *moved]
+        damaged = [f"{self.damaged} packets of {self.path} do not decode"] if self.damaged else []
+        return [*self._notes, *self._source.notes(), *moved, *damaged]
 
     @property
     def tracks(self) -> Tracks | None:
@@ -347,18 +376,25 @@ class VideoReader:
         nominal = max(1, round(1 / (self.rate * self.time_base)))
         last: int | None = None
         before: int | None = None  # the last frame's time before it was moved
+        step = nominal
         late: int | None = None
         for frame in self._decoded:
             told = frame.pts
-            if told is None and frame.dts is not None and self._begins is not None:
-                # AVI keeps no time of presentation, and a decoder hands out its first frame late.
-                late = frame.dts - self._begins if late is None and last is None else late
-                told = None if late is None else frame.dts - late
+            if last is None and told is None and frame.dts is not None:
+                # AVI keeps times of decoding alone, and the first frame comes out a little late.
+                late = frame.dts - max(0, self._begins or 0)
+            if late is not None:
+                told = None if frame.dts is None else frame.dts - late
+                if (
+                    told is None and last is not None
+                ):  # the decoder's last: as far as the one before
+                    told = last + step
             pts = self._last_end if told is None else told  # a raw stream keeps no time at all
             if last is not None and pts <= last:
                 # Where the clock stands still, frames follow one another.
                 pts = last + (nominal if told == before else 1)
                 self._moved += 1
+            step = pts - last if last is not None else nominal
             last, before = pts, told
             duration = int(frame.duration or nominal)
             self._last_end = pts + duration
@@ -372,7 +408,7 @@ class VideoReader:
     def _decode(self) -> Iterator[Any]:
         """Frames as the decoder gives them; skips what is damaged, ends where the file does."""
         flushed = False
-        self._profile: bytes | None = None
+        self._said = Said()
         looked = False
         while True:
             try:
@@ -390,11 +426,10 @@ class VideoReader:
             self._packets += not flushed
             if self._begins is None:
                 self._begins = packet.dts
-            for frame in self._frames_of(packet):
-                if not looked:
-                    looked = True
-                    self._profile = profile_of(frame, bytes(packet), codec_name(self._stream))
-                yield frame
+            if not looked:
+                looked = True
+                self._said = said_by_picture(bytes(packet), codec_name(self._stream))
+            yield from self._frames_of(packet)
         if not flushed:
             yield from self._frames_of(None)
         self._judge()
@@ -412,7 +447,8 @@ class VideoReader:
         """Decide at the end whether the file was whole, and say so if not."""
         if self.is_address:
             return
-        expected = self._stream.frames
+        # AVI counts fields and empty chunks too.
+        expected = 0 if self._source.container.format.name == "avi" else self._stream.frames
         if expected and self._packets < expected:
             self.truncated = True
         elif (
@@ -439,7 +475,7 @@ class VideoReader:
         """The frame's own planes, or None where they are not as ``YUV`` has them."""
         if (frame.height, frame.width) != self._shape or self._turn != _Turn():
             return None
-        if int(frame.color_trc) in HDR_TRANSFERS:
+        if self._tags_of(frame).transfer in HDR_TRANSFERS:
             return None
         matrix = MATRICES.get(_matrix_of(frame))
         if frame.format.name == gpu_decoder.KIND and matrix is not None:
@@ -463,9 +499,9 @@ class VideoReader:
         frame.colorspace = _matrix_of(frame)
         frame.color_range = 2 if _is_full(frame) else 1
         wanted: dict[str, Any] = {}
-        if int(frame.color_trc) in HDR_TRANSFERS:
-            if int(frame.color_primaries) == UNSPECIFIED:
-                frame.color_primaries = BT2020
+        tags = self._tags_of(frame)
+        if tags.transfer in HDR_TRANSFERS:
+            frame.color_primaries, frame.color_trc = tags.filled(BT2020).primaries, tags.transfer
             wanted = {"dst_color_primaries": BT709, "dst_color_trc": SRGB_CURVE}
         planar = self._colours.reformat(
             frame, width=width, height=height, format="gbrp",
@@ -532,6 +568,19 @@ class _Turn(NamedTuple):
         if self.mirror_x or self.mirror_y:
             return cv2.flip(image, 1 if self.mirror_x else 0)
         return image
+
+
+# Exif's eight, from 1 on.
+_EXIF = (
+    _Turn(),
+    _Turn(mirror_x=True),
+    _Turn(mirror_x=True, mirror_y=True),
+    _Turn(mirror_y=True),
+    _Turn(True),
+    _Turn(True, mirror_x=True),
+    _Turn(True, mirror_x=True, mirror_y=True),
+    _Turn(True, mirror_y=True),
+)
 
 
 def _orientation(frame: Any, stream: Any) -> _Turn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,6 +20,7 @@ from sdk import animation
 from sdk.errors import MatterError, VideoError
 
 BACKWARDS = Fraction(1, 10)  # s: less is jitter; more is the clock of another recording
+LEAP = 1  # s: what leaps further waits for the next packet to confirm it
 GAP = 10  # s that a broadcast's clock may leap within one recording
 GAP_ELSEWHERE = 3600  # s: files with an index keep long pauses, and no leap of hours
 NUMBER = re.compile(r"%0?(\d*)d")
@@ -118,29 +119,40 @@ def _numbered(file: Path) -> tuple[str, dict[str, str]]:
     numbers = sequence_numbers(file)
     if not numbers:
         raise VideoError(f"{file}: there is no such picture, {_REMEDY}; check the name's pattern")
-    folder = str(file.parent.absolute()).replace("%", "%%")
-    return f"{folder}/{file.name}", {"start_number": str(numbers[0])}
+    before, width, after = _parts(file.name)
+    folder = str(file.parent.absolute())
+    literal = [text.replace("%", "%%") for text in (f"{folder}/{before}", after)]
+    return f"{literal[0]}%0{width or 1}d{literal[1]}", {"start_number": str(numbers[0])}
+
+
+def _parts(name: str) -> tuple[str, str, str]:
+    """A pattern's text before its number, the number's width, and the text after it."""
+    *_, directive = NUMBER.finditer(name)
+    before, after = name[: directive.start()], name[directive.end() :]
+    return before.replace("%%", "%"), directive[1], after.replace("%%", "%")
 
 
 def sequence_numbers(file: Path) -> list[int]:
     """The numbers of the files that ``name%05d.png`` stands for, in order."""
-    directive = NUMBER.search(file.name)
-    if directive is None or not file.parent.is_dir():
+    if not NUMBER.search(file.name) or not file.parent.is_dir():
         return []
-    before, after = file.name[: directive.start()], file.name[directive.end() :]
+    before, digits, after = _parts(file.name)
     pattern = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
     numbers = (pattern.fullmatch(other.name) for other in file.parent.iterdir())
-    width = int(directive[1] or 1)
+    width = int(digits or 1)
     return sorted(
         int(found[1]) for found in numbers if found and str(int(found[1])).zfill(width) == found[1]
     )
 
 
-def start_of(container: Any) -> Fraction:
+def start_of(container: Any, video: Any = None) -> Fraction:
     """When a file's clock starts, in seconds: the time that counts as zero."""
     start = Fraction(container.start_time or 0, av.time_base)
+    if not -1 < start < 0:
+        return start
     # A little below zero is what an encoder of sound needs to begin; muxers know how to keep it.
-    return Fraction(0) if -1 < start < 0 else start
+    shown = None if video is None else video.start_time
+    return min(Fraction(0), Fraction(shown or 0) * (video.time_base if shown else 1))
 
 
 @dataclass
@@ -160,18 +172,43 @@ class Clock:
     since a demuxer hands out a track's last packet of a part late.
 
     ``jumps``: how often the clock was set; ``repeated``: packets of sound or text whose time did
-    not grow and was moved by a millisecond.
+    not grow and was moved by a millisecond; ``wrong``: packets whose time leapt to nowhere.
     """
 
     def __init__(self, start: Fraction, *, broadcast: bool) -> None:
         self.jumps = 0
         self.repeated = 0
+        self.wrong = 0
         self._offsets = [-start]
         self._gap = GAP if broadcast else GAP_ELSEWHERE
         self._tracks: dict[int, _Track] = {}
 
+    def leaps(self, packet: Any) -> bool:
+        """Whether a packet's time is so far ahead that the next of its track must confirm it."""
+        track = self._tracks.get(packet.stream_index)
+        if track is None or track.last is None or packet.dts is None:
+            return False
+        return bool(packet.dts * packet.time_base - track.last > LEAP)
+
+    def correct(self, packet: Any, following: Any) -> None:
+        """Put a packet that leaps behind the one before if the one that follows belongs there."""
+        track = self._tracks[packet.stream_index]
+        if following.dts is None or track.last is None:
+            return
+        raw = following.dts * following.time_base
+        if -BACKWARDS <= raw - track.last <= LEAP and raw < packet.dts * packet.time_base:
+            back = packet.dts - round((track.last + raw) / 2 / packet.time_base)
+            packet.dts -= back
+            packet.pts = None if packet.pts is None else packet.pts - back
+            self.wrong += 1
+
     def set(self, packet: Any) -> None:
         """Put a packet's times on the clock. One without any is left as it is."""
+        if packet.dts is not None and packet.pts is not None:
+            far = max(GAP, 20 * (packet.duration or 0) * packet.time_base)
+            if abs(packet.pts - packet.dts) * packet.time_base > far:
+                packet.pts = packet.dts if packet.stream.type != "video" else None
+                self.wrong += 1
         begin = packet.dts if packet.dts is not None else packet.pts
         if begin is None:
             return
@@ -194,7 +231,7 @@ class Clock:
             moved = track.written + max(1, round(Fraction(1, 1000) / base))
             self.repeated += 1
         track.written = moved
-        if packet.dts is not None:
+        if packet.dts is not None or kind != "video":
             packet.dts = moved
         if packet.pts is not None:
             # The time of presentation moves along; sound is heard as it is decoded.
@@ -244,11 +281,23 @@ class Tracks:
         self.streams = list(streams)
         self.chapters = list(chapters)
         self.left_out = list(left_out)
+        self._wanted = {stream.index for stream in streams}
         self._packets: deque[Any] = deque()
+
+    def only(self, wanted: Iterable[int]) -> None:
+        """Keep the packets of these tracks, by their index in the file, and drop all others."""
+        self._wanted = set(wanted)
+        kept = [packet for packet in self._packets if packet.stream_index in self._wanted]
+        self._packets.clear()
+        self._packets.extend(kept)
 
     def put(self, packet: Any) -> None:
         """Add a packet that has been put on the clock; one without a time says nothing."""
-        if packet.size and packet.dts is not None:
+        if not packet.size or packet.dts is None or packet.stream_index not in self._wanted:
+            return
+        # An edit list cuts it off. What ends near zero is what a decoder of sound needs to begin.
+        end = (packet.dts + (packet.duration or 0)) * packet.time_base
+        if not (packet.is_discard and end < -BACKWARDS):
             self._packets.append(packet)
 
     def __bool__(self) -> bool:
@@ -256,7 +305,7 @@ class Tracks:
 
     def take(self, until: float | None) -> Iterator[Any]:
         """Packets in the file's order up to ``until`` seconds; None: all that there are."""
-        while self._packets or (self.more is not None and self.more()):
+        while self._packets or (self._wanted and self.more is not None and self.more()):
             if not self._packets:
                 continue
             packet = self._packets[0]
@@ -297,15 +346,27 @@ class Source:
             pictures = [s for s in streams.video if not _is_cover(s)]
             known = [s for s in pictures if s.codec_context is not None]
             self.video = (known or pictures or [None])[0]
-            self.start = start_of(self.container)
+            self.start = start_of(self.container, self.video)
             flags = av.format.Flags(int(self.container.format.flags))
             self._broadcast = bool(flags & av.format.Flags.ts_discont)
             self.clock = Clock(self.start, broadcast=self._broadcast)
             kept = [s for s in streams if s.type in ("audio", "subtitle")]
             self._read = ([self.video] if self.video is not None else []) + kept
             others = [s for s in streams if s is not self.video and s not in kept]
-            self.tracks = Tracks(kept, _chapters(self.container, self.start), _names(others))
-            self._packets = self.container.demux(self._read) if self._read else iter(())
+            chapters = _chapters(self.container, self.start)
+            if chapters and "mov" in self.container.format.name:  # their titles are a data track
+                titles = next((s for s in others if s.type == "data"), None)
+                others = [s for s in others if s is not titles]
+            self.tracks = Tracks(kept, chapters, _names(others))
+            address = isinstance(self.path, str) and "://" in self.path
+            self._is_live = address and not self.container.duration
+            self._demux()
+
+    def _demux(self) -> None:
+        self._packets = self.container.demux(self._read) if self._read else iter(())
+        self._ready: deque[Any] = deque()
+        self._held: dict[int, Any] = {}
+        self._over: BaseException | None = None
 
     @property
     def has_audio(self) -> bool:
@@ -318,12 +379,39 @@ class Source:
         Raises StopIteration at the end, and FFmpegError where the file breaks off.
         """
         while True:
-            packet = next(self._packets)
-            self.clock.set(packet)
+            packet = self._next()
             if packet.stream is self.video:
                 return packet
             if self.keep:
                 self.tracks.put(packet)
+
+    def _next(self) -> Any:
+        """The next packet of any track; one that leaps waits for the next of its track."""
+        while not self._ready:
+            if self._over is not None:
+                raise self._over
+            try:
+                packet = next(self._packets)
+            except (StopIteration, av.error.FFmpegError) as error:
+                self._over = error
+                self._release(self._held)
+                continue
+            held = self._held.pop(packet.stream_index, None)
+            if held is not None:
+                self.clock.correct(held, packet)
+                self._release({packet.stream_index: held})
+            # A live picture must not wait.
+            if packet.size and not self._is_live and self.clock.leaps(packet):
+                self._held[packet.stream_index] = packet
+            else:
+                self._release({packet.stream_index: packet})
+        return self._ready.popleft()
+
+    def _release(self, packets: dict[int, Any]) -> None:
+        for packet in packets.values():
+            self.clock.set(packet)
+            self._ready.append(packet)
+        packets.clear()
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -335,7 +423,7 @@ class Source:
         except (av.error.FFmpegError, OverflowError):
             return False
         self.clock = Clock(self.start, broadcast=self._broadcast)
-        self._packets = self.container.demux(self._read)
+        self._demux()
         return True
 
     def pull(self) -> Tracks:
@@ -366,8 +454,13 @@ class Source:
             )
         if self.clock.jumps:
             notes.append(
-                f"the clock of {self.path} jumps {self.clock.jumps} times: the parts follow one "
+                f"the clock of {self.path} jumps {_times(self.clock.jumps)}: the parts follow one "
                 "another"
+            )
+        if self.clock.wrong:
+            notes.append(
+                f"{self.clock.wrong} packets of {self.path} had a time far from the others: put "
+                "in their place"
             )
         if self.clock.repeated:
             notes.append(
@@ -375,6 +468,10 @@ class Source:
                 "grow: moved by a millisecond"
             )
         return notes
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def codec_name(stream: Any) -> str:

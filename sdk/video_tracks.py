@@ -50,6 +50,7 @@ class TrackWriter:
             way = _way_of(stream, output, suffix, notes)
             if way is not None:
                 self._ways[stream.index] = way
+        tracks.only(self._ways)
         if tracks.left_out:
             notes.append(f"left out: {', '.join(tracks.left_out)}")
         if tracks.chapters:
@@ -60,11 +61,8 @@ class TrackWriter:
 
     def write(self, until: float | None) -> None:
         """Pass on what there is up to ``until`` seconds; None: all."""
-        if self._ways:
-            for packet in self._tracks.take(until):
-                way = self._ways.get(packet.stream_index)
-                if way is not None:
-                    way.write(packet)
+        for packet in self._tracks.take(until):
+            self._ways[packet.stream_index].write(packet)
 
     def finish(self) -> None:
         """Pass on what encoders still hold, and note what could not be written."""
@@ -72,6 +70,7 @@ class TrackWriter:
             way.finish()
             if way.lost:
                 self._notes.append(f"{way.lost} packets of {way.name} could not be kept")
+        self._tracks.only(())
         self._ways = {}
 
 
@@ -117,8 +116,13 @@ def _takes(container: str, stream: Any) -> bool:
     """Whether a container holds a track as it is: a trial into memory says so."""
     try:
         with av.open(io.BytesIO(), "w", format=container) as trial:
-            trial.add_stream_from_template(stream)
+            copy = trial.add_stream_from_template(stream)
             trial.start_encoding()
+            if codec_name(stream).startswith("pcm"):  # MP4 looks at the layout at its end only
+                silence = av.Packet(bytes(1152))
+                silence.pts = silence.dts = 0
+                silence.stream = copy
+                trial.mux(silence)
     except (ValueError, av.error.FFmpegError):
         return False
     return True
@@ -134,14 +138,14 @@ def _encoder_for(stream: Any, container: str) -> tuple[str, int, str, str] | Non
         rate = 48000
     own = source.layout.name
     count = source.layout.nb_channels
-    usual = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
-    layouts = [own, usual.get(count, "stereo"), "5.1" if count > 6 else "stereo", "mono"]
+    usual = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1"}
+    layouts = [own, usual.get(count, "7.1"), "5.1" if count > 6 else "stereo", "stereo", "mono"]
     for layout in dict.fromkeys(layouts):
         try:
             context: Any = av.CodecContext.create(codec, "w")
             context.sample_rate, context.layout = rate, layout
-            formats: Any = av.Codec(codec, "w").audio_formats
-            context.format = formats[0]
+            formats = av.Codec(codec, "w").audio_formats
+            context.format = formats[0] if formats else "s16"
             context.open()
         except (ValueError, av.error.FFmpegError):
             continue
@@ -203,6 +207,7 @@ class _Transcoded(_Way):
     def _pass(self, packet: Any) -> None:
         for frame in packet.decode():
             frame.time_base = packet.time_base
+            frame.pts = packet.pts if frame.pts is None else frame.pts
             kind = (frame.format.name, frame.layout.name, frame.sample_rate)
             if self._graph is None or kind != self._kind:
                 self._drain()

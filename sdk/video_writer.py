@@ -224,6 +224,8 @@ class VideoWriter:
         self._rate = Fraction(rate).limit_denominator(1001)
         self._time_base = time_base or 1 / self._rate
         self._end = 0.0
+        self._last: int | None = None  # the last frame's pts
+        self._moved = 0
         self._output: _Container | _Sequence
         try:
             if is_sequence(self.path):
@@ -253,14 +255,19 @@ class VideoWriter:
 
         Or one in planes, of the matrix and range in ``colours``, for H.264 and VP9 without alpha.
 
-        ``pts``, ``duration``: in ticks of ``time_base``; ``pts`` must grow. Without them frames
-        follow one another at ``rate``. The array is read before the call returns.
+        ``pts``, ``duration``: in ticks of ``time_base``; a ``pts`` that does not grow is moved by a
+        tick, and ``notes`` says so. Without them frames follow one another at ``rate``. The array
+        is read before the call returns.
         """
         self._check(image)
         if not self._open:
             raise VideoError(f"{self.path} is finished, expected an open writer; make a new one")
         tick = 1 / (self._rate * self._time_base)
         pts = round(self.frames * tick) if pts is None else pts
+        if self._last is not None and pts <= self._last:
+            pts = self._last + 1
+            self._moved += 1
+        self._last = pts
         duration = max(1, round(tick)) if duration is None else duration
         self._end = float((pts + duration) * self._time_base)
         try:
@@ -308,6 +315,8 @@ class VideoWriter:
             self.abort()
             raise self._failure(error) from error
         self._open = False
+        if self._moved:
+            self.notes.append(f"{self._moved} frames were given a time that does not grow: moved")
         return self.path
 
     def abort(self) -> None:
@@ -372,12 +381,15 @@ class _Container:
         halved = "420" in self._format.pixels
         self._pad = (height % 2, width % 2) if halved else (0, 0)
         self._colours = VideoReformatter()
+        own = colours
         if colours is None or self._format.pixels != "yuv420p":
             colours = ("bt709" if height >= HD_HEIGHT else "bt601", False)
         self._matrix = BT709 if colours[0] == "bt709" else BT601
         self._tags = tags.filled(self._matrix)
         self._range = ColorRange.JPEG if colours[1] else ColorRange.MPEG
         self.colours = colours if self._format.pixels == "yuv420p" else None
+        if own is None and self._tags.primaries == BT2020:  # which has a matrix of its own
+            self._matrix, self.colours = BT2020, None
         self._tracks: TrackWriter | None = None
         self._source: Source | None = None
 
@@ -436,6 +448,8 @@ class _Container:
                 dst_colorspace=_SWSCALE_MATRIX[self._matrix],
                 interpolation=EXACT, threads=1,
             )  # fmt: skip
+        frame.colorspace, frame.color_range = self._matrix, self._range
+        frame.color_primaries, frame.color_trc = self._tags
         frame.pts, frame.time_base, frame.duration = pts, self._time_base, duration
         if self._tracks is not None:
             self._tracks.write(float(pts * self._time_base))
@@ -457,8 +471,6 @@ class _Container:
         for plane, values in zip(frame.planes, (self._padded(y), u, v), strict=True):
             rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
             rows[:, : plane.width] = values
-        frame.colorspace = self._matrix
-        frame.color_range = self._range
         return frame
 
     def finish(self, audio_until: float | None) -> None:

@@ -53,6 +53,8 @@ def test_a_background_is_taken_as_it_is() -> None:
             r"'no/such.jpg' is no colour that is known and no such file; expected a col",
         ),
         ("", r"is an empty string; expected a colour"),
+        ("a\0b.jpg", r"cannot be looked for|no such file"),
+        ("a" * 300, r"cannot be looked for|no such file"),
         ("#12345", r"'#12345'; expected a colour as '#rrggbb'"),
         ("#gggggg", r"expected a colour as '#rrggbb'"),
         ("blur:", r"'blur:'; expected 'blur' or 'blur:N'"),

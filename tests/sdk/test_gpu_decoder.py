@@ -39,6 +39,8 @@ def frame_of(image: YUV, sw_format: str = "nv12") -> Any:
     return SimpleNamespace(
         planes=[Surface(plane) for plane in image.planes],
         format=SimpleNamespace(name="cuda"),
+        color_primaries=2,
+        color_trc=2,
         sw_format=SimpleNamespace(name=sw_format),
         height=height,
         width=width,
