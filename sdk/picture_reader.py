@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageCms, ImageOps
 
+from kernels._arrays import MAX_SIDE
 from sdk import colour_profiles
 from sdk.errors import FrameError
 
@@ -33,7 +34,6 @@ _FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF",
 _FORMATS += ("JPEG2000", "PPM", "TGA")
 _ANIMATED = frozenset(("GIF", "WEBP", "PNG", "AVIF"))
 _KNOWN = "JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, HEIC or JPEG 2000"
-_LONGEST = 32_766  # pixels of a side: OpenCV scales no longer ones
 _MOST_BYTES = 1 << 30  # of a file, and of a pipe that never ends
 
 Image = NDArray[np.uint8]
@@ -244,9 +244,9 @@ def _opened(content: bytes, said: str) -> Pillow.Image | None:
 
 def _check_size(width: int, height: int, said: str) -> None:
     """Raise FrameError for a size that shall not be decoded: the one place, before any pixel."""
-    if max(width, height) > _LONGEST:
+    if max(width, height) > MAX_SIDE:
         raise FrameError(
-            f"{said} is {height}×{width} (height×width); expected sides of at most {_LONGEST} "
+            f"{said} is {height}×{width} (height×width); expected sides of at most {MAX_SIDE} "
             f"pixels. Scale it down"
         )
 

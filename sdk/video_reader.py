@@ -20,6 +20,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from kernels import YUV
 from sdk import animation, gpu_decoder
 from sdk.errors import VideoError
+from sdk.files import as_path
 
 log = logging.getLogger("matter")
 
@@ -97,6 +98,8 @@ class VideoReader:
     ) -> None:
         self.path = path
         self.is_address = isinstance(path, str) and "://" in path
+        if not self.is_address:
+            as_path(path, "the video", VideoError)
         self.on_gpu = planes and gpu is not None and not self.is_address
         if self.on_gpu and not self._opened_on_gpu(threads, cast(int, gpu)):
             self.on_gpu = False

@@ -25,6 +25,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from kernels import YUV
 from sdk.cpu import usable_cores
 from sdk.errors import VideoError
+from sdk.files import as_path
 from sdk.video_reader import BT601, BT709, EXACT, HD_HEIGHT, start_of
 
 
@@ -67,7 +68,7 @@ def check_output(path: str | Path, *, alpha: bool = False, inputs: Iterable[Any]
 
     ``inputs`` are the files that are read meanwhile: none of them may be the output.
     """
-    out = Path(path)
+    out = as_path(path, "the output", VideoError)
     works = f"{ALPHA_OUTPUTS if alpha else OPAQUE_OUTPUTS}, {SEQUENCES}"
     if not is_sequence(out):
         suffix = out.suffix.lower()
