@@ -127,7 +127,7 @@ def read_grey(path: str | os.PathLike[str], *, what: str = "the picture") -> Ima
 
 
 def read_animation(path: str | os.PathLike[str], *, what: str = "the picture") -> Iterator[Shown]:
-    """Read the pictures of an animated GIF, WebP, PNG or AVIF with their times.
+    """Read the pictures of an animated GIF, WebP, PNG or AVIF with their times, or a still.
 
     Transparent pixels are black.
 
@@ -138,9 +138,10 @@ def read_animation(path: str | os.PathLike[str], *, what: str = "the picture") -
     content = _content(path, said)
     image = _opened(content, said)
     if image is None:
-        raise _unknown(content, said)
+        yield Shown(_second(content, said, upright=True), 0.0, 0.1)
+        return
     profile, time = _profile(image, content, said), 0.0
-    for number in range(_count(image)):
+    for number in range(_count(image) if image.format in _ANIMATED else 1):
         try:
             image.seek(number)
             image.load()

@@ -18,7 +18,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from kernels import YUV
-from sdk import animation, gpu_decoder
+from sdk import gpu_decoder, picture_video
 from sdk.errors import VideoError
 from sdk.files import as_path
 
@@ -341,8 +341,8 @@ def _open(path: str | Path, *, is_address: bool, timeout: float) -> Any:
             raise VideoError(f"{path} is a folder, {remedy}; for pictures give {path}/name%05d.png")
         if file.stat().st_size == 0:
             raise VideoError(f"{path} is empty (0 bytes), {remedy}")
-        if animation.needs_help(file):
-            return av.open(animation.as_video(file))
+        if picture_video.is_picture(file):
+            return av.open(picture_video.as_video(file))
     try:
         # An absolute path, so that a colon in a name is not taken for a protocol.
         return av.open(str(file.absolute()))
