@@ -18,6 +18,7 @@ from benchmarks import (
     gpu_networks,
     live,
     machine,
+    photographs,
     pictures,
     pipeline,
     report,
@@ -27,6 +28,7 @@ from benchmarks import (
 )
 from benchmarks.measure import VARIABLES, Row, chosen
 from sdk.cpu import usable_cores
+from training.datasets import DatasetError
 from training.flags import size
 
 RESULTS = Path("benchmarks/results")
@@ -187,6 +189,27 @@ def everything(args: argparse.Namespace) -> int:
     return aim_table(args)
 
 
+def real_pictures(args: argparse.Namespace) -> int:
+    """Measure mattes of photographs with masks."""
+    try:
+        mattes = dict(text.split("=", 1) for text in args.mattes)
+        paths = photographs.report(
+            args.sets,
+            args.engine,
+            {name: Path(folder) for name, folder in mattes.items()},
+            threads=args.threads,
+            every=args.every,
+            output=args.output,
+            command=photographs.command(args.engine, mattes, args.sets),
+            picture=args.sheet,
+        )
+    except (DatasetError, ValueError) as error:
+        print(f"benchmarks photographs: {error}", file=sys.stderr)
+        return 2
+    print(*paths, sep="\n")
+    return 0
+
+
 def draw(args: argparse.Namespace) -> int:
     """Draw what `composite` makes of hair; print the table beside it."""
     picture, text = pictures.draw(args.output)
@@ -277,6 +300,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     streams.add_argument("--busy", type=int, default=usable_cores(), metavar="N")
     streams.add_argument("--output", type=Path, default=RESULTS)
     streams.set_defaults(run=live_streams, given=given)
+    real = commands.add_parser("photographs", help="mattes of photographs with masks")
+    real.add_argument("--engine", type=Path, action="append", default=[], help="repeatable")
+    real.add_argument("--mattes", action="append", default=[], metavar="NAME=FOLDER")
+    real.add_argument("--every", type=int, default=1, metavar="N", help="only every n-th picture")
+    real.add_argument("--threads", type=int, default=usable_cores(), metavar="N")
+    real.add_argument("--output", type=Path, default=RESULTS)
+    real.add_argument("--sheet", type=Path, metavar="FILE.jpg", help="24 pictures, drawn")
+    real.add_argument("sets", type=Path, nargs="+", metavar="SET")
+    real.set_defaults(run=real_pictures)
     collected = commands.add_parser("aims", help="every aim beside the figure in the results")
     collected.add_argument("--output", type=Path, default=RESULTS)
     collected.set_defaults(run=aim_table, given=given)

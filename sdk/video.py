@@ -29,6 +29,7 @@ from sdk.stages import check_streamable, filtered, inferred, prepared
 from sdk.statistics import Meter
 from sdk.stream import Ahead
 from sdk.video_reader import TimedFrame, VideoReader
+from sdk.video_source import local_path
 from sdk.video_writer import VideoWriter, check_output, is_sequence
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ __all__ = [
     "matte_video",
 ]
 
+# Of a background: 5/25 s in floating point may fall just short of frame 5; and how far behind it
+# decodes on before it seeks.
+_SLACK = 1e-3
+_DECODED_ON = 1.0
 STAGES = ("decode", "preprocess", "network", "composite", "encode")
 
 
@@ -97,8 +102,9 @@ class VideoInterrupted(KeyboardInterrupt):
 class VideoBackground(Background):
     """A video behind the subject, looped, scaled to cover the frame and cropped at its centre.
 
-    It runs at the output's own time: ``at`` takes ``time`` in seconds, or reckons it from the
-    frame's ``index`` at ``rate`` frames a second (by default the background's own rate).
+    It runs at the output's own time, and where that leaps it seeks: ``at`` takes ``time`` in
+    seconds, or reckons it from the frame's ``index`` at ``rate`` frames a second (by default the
+    background's own rate).
     Raises BackgroundError where the video cannot be read. Safe to use from several threads.
     """
 
@@ -110,23 +116,44 @@ class VideoBackground(Background):
         self._frames: Ahead[TimedFrame] | None = None
         self._current: TimedFrame | None = None
         self._offset = 0.0  # the output's time at which this turn of the loop began
+        self._length: float | None = None  # of a turn, in seconds, where it is known
         self._fitted: tuple[Any, TimedFrame, Any] | None = None  # for what, from what, itself
-        self._restart(0.0)
-        self.rate = float(rate if rate is not None else self._rate)
-
-    def _restart(self, offset: float) -> None:
-        if self._frames is not None:
-            self._frames.close()
+        self._begin = 0.0  # the first frame's time in the file
         try:
-            reader = VideoReader(self.path, threads=1, planes=True)
+            self._restart(0.0)
         except VideoError as error:
             raise BackgroundError(f"background {error}") from error
+        self._begin = cast(TimedFrame, self._current).time
+        self.rate = float(rate if rate is not None else self._rate)
+
+    def _restart(self, offset: float, start: float = 0.0) -> None:
+        """Begin a turn of the loop at the output's time ``offset``, ``start`` seconds into it."""
+        if self._frames is not None:
+            self._frames.close()
+        first = 0.0 if start <= 0 else self._begin + start
+        reader = VideoReader(self.path, threads=1, planes=True, start=first)
         self._rate = reader.rate
         self._tick = float(reader.time_base)
+        if self._length is None and reader.duration:
+            self._length = reader.duration - self._begin
         self._frames = Ahead(_whole(reader), depth=2)
         self._current = next(self._frames)
-        self._begin = self._current.time
         self._offset = offset
+
+    def _seek(self, seconds: float) -> None:
+        """Go to the turn and the place of the output's time ``seconds``, by the file's index."""
+        if not self._length:
+            self._restart(0.0, start=seconds)
+            if self._end() + _SLACK >= seconds:
+                return
+            self._length = self._end()  # the last frame came: now the length is known
+        turn = int((seconds + _SLACK) / self._length)
+        self._restart(turn * self._length, start=seconds - turn * self._length)
+
+    def _end(self) -> float:
+        """When the frame of the moment ends, in seconds from the beginning of its turn."""
+        current = cast(TimedFrame, self._current)
+        return current.time + current.duration * self._tick - self._begin
 
     def at(
         self,
@@ -174,27 +201,30 @@ class VideoBackground(Background):
         """The frame of the moment as ``fit`` makes it, once for each ``kind`` in a row."""
         with self._lock:
             seconds = index / self.rate if time is None else max(0.0, time)
-            if seconds < self._offset:
-                self._restart(0.0)
-            self._advance(seconds)
-            current = self._current
-            if current is None:
+            if self._current is None:
                 raise BackgroundError(f"background {self.path} is closed, expected an open one")
+            try:
+                self._go_to(seconds)
+            except VideoError as error:
+                raise BackgroundError(f"background {error}") from error
+            current = self._current
             if self._fitted is None or self._fitted[0] != kind or self._fitted[1] is not current:
                 self._fitted = (kind, current, fit(current.image))
             return self._fitted[2]  # type: ignore[no-any-return]
 
-    def _advance(self, seconds: float) -> None:
-        while self._frames is not None and self._current is not None:
-            end = self._current.time + self._current.duration * self._tick - self._begin
-            # A thousandth of slack: 5/25 s in floating point may fall just short of frame 5.
-            if seconds - self._offset < end - 1e-3:
-                return
-            following = next(self._frames, None)
-            if following is None:
-                self._restart(self._offset + max(end, 1e-2))
-            else:
+    def _go_to(self, seconds: float) -> None:
+        """Make the frame of the moment the one that is shown at the output's time ``seconds``."""
+        current = cast(TimedFrame, self._current)
+        ahead = seconds - self._offset - (current.time - self._begin)
+        if ahead < -_SLACK or ahead > _DECODED_ON:
+            self._seek(seconds)
+        while seconds - self._offset >= self._end() - _SLACK:
+            following = next(cast("Ahead[TimedFrame]", self._frames), None)
+            if following is not None:
                 self._current = following
+                continue
+            self._length = max(self._end(), 1e-2)
+            self._restart(self._offset + self._length)
 
     def close(self) -> None:
         """Release the file. Safe to call twice."""
@@ -259,7 +289,7 @@ def matte_video(
     alpha
         Write the cut-out with its alpha channel instead of a composite.
     audio
-        Copy the audio tracks.
+        Take sound, subtitles and chapters along, as ``VideoWriter`` does with ``audio_from``.
     crf, preset
         As in ``VideoWriter``.
     hardware
@@ -274,18 +304,21 @@ def matte_video(
     the output is removed and the error raised: VideoError, BackgroundError, or the matter's.
     """
     check_streamable(matter)
-    check_output(output, alpha=alpha, inputs=[source, background])
+    check_output(
+        output, alpha=alpha, inputs=[local_path(source), background], crf=crf, preset=preset
+    )
     meter = Meter()
     # A sequence of pictures takes BGR alone, and so may what stands in for a Matter.
     planes = not alpha and getattr(matter, "takes_planes", False) and not is_sequence(output)
     gpu = _gpu_of(matter) if hardware else None
-    with VideoReader(source, planes=planes, gpu=gpu) as reader:
+    sound = audio and not is_sequence(output)
+    with VideoReader(source, planes=planes, gpu=gpu, tracks=sound) as reader:
         behind = None if alpha else Background.open(background)
         graph = None if behind is None else _graph(matter, reader.peek(), behind)
         writer = VideoWriter(
             output, reader.size, rate=reader.rate, time_base=reader.time_base, alpha=alpha,
             crf=crf, preset=preset, pixel_aspect=reader.pixel_aspect, colours=reader.colours,
-            audio_from=source if audio and reader.has_audio and not reader.is_address else None,
+            tags=reader.tags, audio_from=reader if audio else None,
         )  # fmt: skip
         decoded = Ahead(_decode(reader, meter), depth=3)
         stages: list[Ahead[Any]] = []  # between decoding and writing
@@ -314,7 +347,7 @@ def matte_video(
             spent = {stage: meter.total(stage) for stage in STAGES}
             return VideoReport(
                 Path(output), writer.frames, time.perf_counter() - begin, reader.size,
-                spent, reader.truncated, interrupted, tuple(writer.notes),
+                spent, reader.truncated, interrupted, (*reader.notes, *writer.notes),
             )  # fmt: skip
 
         begin = time.perf_counter()

@@ -7,6 +7,7 @@ import re
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, cast
@@ -18,19 +19,37 @@ import numpy as np
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from kernels import YUV
-from sdk import gpu_decoder, picture_video
+from sdk import gpu_decoder
 from sdk.errors import VideoError
-from sdk.files import as_path
+from sdk.video_colours import (
+    BT601,
+    BT709,
+    BT2020,
+    HDR_TRANSFERS,
+    KNOWN_MATRICES,
+    SRGB_CURVE,
+    UNSPECIFIED,
+    Tags,
+    check_matrix,
+    profile_of,
+    side_data,
+    tags_of,
+    tags_of_profile,
+)
+from sdk.video_source import (
+    Source,
+    Tracks,
+    as_video_error,
+    codec_name,
+    local_path,
+    reason,
+    sequence_numbers,
+)
 
 log = logging.getLogger("matter")
 
-# AVColorSpace numbers (ITU-T H.273, table 4): RGB, BT.709, FCC, BT.601 (625 and 525 lines), SMPTE
-# 240M, BT.2020. Any other (unspecified, reserved) is guessed from the height, as players do.
-_KNOWN_MATRICES = frozenset({0, 1, 4, 5, 6, 7, 9})
-BT709, BT601 = 1, 6
 MATRICES = {1: "bt709", 5: "bt601", 6: "bt601"}
 _PLANAR = ("yuv420p", "yuvj420p", "nv12")
-_HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 HD_HEIGHT = 720
 
 # Exact rounding: without ACCURATE_RND swscale's fast YUV -> RGB path darkens every pixel by 1 to
@@ -48,21 +67,46 @@ class TimedFrame(NamedTuple):
     time: float  # seconds
 
 
+class _Shown(NamedTuple):
+    """A decoded frame on the clock."""
+
+    frame: Any
+    pts: int
+    duration: int
+
+
 class VideoReader:
     """The frames of a video file or stream address, uint8 H×W×3 BGR; with ``planes`` as
     ``kernels.YUV``, the decoder's own memory, where the file allows it.
 
     Frames come upright (the display matrix or the old ``rotate`` tag is applied to the pixels) and
     in the colours that the stream declares: BT.601, BT.709 or BT.2020 matrix, limited or full
-    range; undeclared, BT.709 from 720 lines on and BT.601 below. HDR (PQ, HLG) is not tone-mapped.
+    range; undeclared, BT.709 from 720 lines on and BT.601 below. Primaries and curve stay the
+    file's own (``tags``), but HDR (PQ, HLG) is converted to BT.709: what is brighter than its
+    white, 203 nits, is cut off.
+
+    Times count from the first of the file and grow strictly, whatever its clock does (``Clock``);
+    ``notes`` says what had to be changed.
 
     With ``planes`` and ``gpu``, the number of an NVIDIA GPU, NVDEC decodes a file where it can and
     planes are CuPy arrays (NV12); where it cannot, the CPU decodes as without. This has not run on
     a GPU yet.
 
+    path
+        A file, numbered pictures (``name%05d.png``, from the lowest number that is there) or an
+        address. A ``file:`` address counts as its path.
+    threads, timeout
+        Threads of the decoder; seconds that an address may take for an answer.
+    tracks
+        Asked for, the packets of sound and subtitles are kept for a ``VideoWriter``; then its
+        ``audio_from`` takes the reader. None otherwise.
+    start
+        Second at which to begin: the first frame is the one that is shown then.
     planes
         Whether frames come in planes: they were asked for, and the first frame is upright, 8-bit
         4:2:0 and of the BT.601 or BT.709 matrix. A later frame of another kind still comes as BGR.
+    tags
+        Primaries and curve of the frames as numbers of ITU-T H.273; 2 where the file says nothing.
     colours
         Of frames in planes: matrix, and whether the range is full; else None.
     size
@@ -82,9 +126,11 @@ class VideoReader:
     truncated, damaged
         After the last frame: the file ended before its time; number of packets that would not
         decode. Neither raises: all frames that decode are delivered, and a warning is logged.
+    notes
+        What was changed or cannot be shown, in words; complete after the last frame.
 
     Iterate it (images) or ``timed()`` (images with timestamps), once. Raises VideoError if the file
-    is missing, is no video, has no video track or no frame.
+    is missing, is no video, has no video track or no frame, and for whatever fails later.
     """
 
     def __init__(
@@ -95,94 +141,181 @@ class VideoReader:
         timeout: float = 10.0,
         planes: bool = False,
         gpu: int | None = None,
+        tracks: bool = False,
+        start: float = 0.0,
     ) -> None:
         self.path = path
-        self.is_address = isinstance(path, str) and "://" in path
-        if not self.is_address:
-            as_path(path, "the video", VideoError)
+        local = local_path(path)
+        self.is_address = isinstance(local, str) and "://" in local
+        self._keep = tracks
+        self._from = start
         self.on_gpu = planes and gpu is not None and not self.is_address
         if self.on_gpu and not self._opened_on_gpu(threads, cast(int, gpu)):
             self.on_gpu = False
         if not self.on_gpu:
-            self._container = _open(path, is_address=self.is_address, timeout=timeout)
+            self._source = Source(path, timeout=timeout, keep=tracks)
             self._begin(threads, planes)
 
     def _opened_on_gpu(self, threads: int, number: int) -> bool:
         """Whether the file was opened for NVDEC and gives its frames in planes."""
         try:
-            self._container = av.open(
-                str(Path(self.path).absolute()), hwaccel=gpu_decoder.decoder(number)
-            )
+            self._source = Source(self.path, hwaccel=gpu_decoder.decoder(number), keep=self._keep)
             self._begin(threads, planes=True)
         # TypeError: of a PyAV that has no frames on the GPU.
         except (av.error.FFmpegError, OSError, VideoError, TypeError) as error:
             log.info("%s is decoded by the CPU: GPU %d cannot (%s)", self.path, number, error)
             return False
-        if self._first.format.name == gpu_decoder.KIND and self.planes:
+        if self._first.frame.format.name == gpu_decoder.KIND and self.planes:
             return True
         log.info("%s is decoded by the CPU: NVDEC does not give it in planes", self.path)
-        self._container.close()
+        self._source.close()
         return False
 
     def _begin(self, threads: int, planes: bool) -> None:
         self.planes = planes
         self.truncated = False
         self.damaged = 0
+        self._moved = 0
+        self._notes: list[str] = []
         try:
-            self._prepare(threads)
+            with as_video_error(f"{self.path} cannot be read"):
+                self._prepare(threads)
+                self._look_at_colours()
         except BaseException:
-            self._container.close()
+            self._source.close()
             raise
 
     def _prepare(self, threads: int) -> None:
-        streams = self._container.streams
-        # Cover art of a music file is a "video" of one picture.
-        pictures = [s for s in streams.video if not _is_cover(s)]
-        self.has_audio = bool(streams.audio)
-        if not pictures:
-            holds = ", ".join(f"{s.type} ({_codec_name(s)})" for s in streams) or "no track"
+        container = self._source.container
+        self.has_audio = self._source.has_audio
+        self._stream: Any = self._source.video
+        if self._stream is None:
+            streams = container.streams
+            holds = ", ".join(f"{s.type} ({codec_name(s)})" for s in streams) or "no track"
             raise VideoError(
                 f"{self.path} holds {holds}, expected a video track; take a video file"
             )
-        self._stream: Any = pictures[0]
+        if self._stream.codec_context is None:
+            raise VideoError(
+                f"{self.path} has a video track of a codec that this FFmpeg does not know, "
+                "expected one that it decodes (H.264, HEVC, VP9, AV1, ProRes, …); convert it"
+            )
         self._stream.thread_type = "AUTO"
         self._stream.codec_context.thread_count = threads
         self._colours = VideoReformatter()
         self.time_base: Fraction = self._stream.time_base or Fraction(1, 90000)
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.rate: Fraction = Fraction(rate) if rate else Fraction(25)
-        self.duration: float | None = self._duration()
+        self._declared = self._duration()
+        self.duration: float | None = self._declared
+        begin = float(self._source.start)
+        if (
+            self._declared is not None
+            and 0.5 <= begin < self._declared
+            and re.search("matroska|flv", container.format.name)
+        ):  # these count the length from zero, wherever the clock starts
+            self.duration = self._declared - begin
         # The container's length is that of its longest track, which may be the sound.
         self._says_its_length = bool(self._stream.duration or "DURATION" in self._stream.metadata)
         self.frames: int | None = self._stream.frames or None
         if self.frames is None and self.duration is not None:
             self.frames = max(1, round(self.duration * self.rate))
-
-        self._packets = 0
-        self._last_end = 0
-        self._decoded = self._decode()
-        first = next(self._decoded, None)
-        if first is None:
-            raise VideoError(
-                f"{self.path} has a {_codec_name(self._stream)} video track without a frame that "
-                "decodes, expected at least one; the file is empty or broken, write it again"
-            )
-        self._first: Any = first
+        self._find_gap()
+        self._first = self._first_frame()
+        first = self._first.frame
         self._shape = (first.height, first.width)
         self._turn = _orientation(first, self._stream)
         height, width = self._shape
         self.size: tuple[int, int] = (width, height) if self._turn.transpose else (height, width)
         self.rotation: int = self._turn.degrees
+        aspect = Fraction(self._stream.sample_aspect_ratio or 1)
+        self.pixel_aspect = 1 / aspect if self._turn.transpose else aspect
+
+    def _first_frame(self) -> _Shown:
+        """The frame to begin with; where ``start`` is far ahead, by seeking."""
+        self._decode_anew()
+        shown = next(self._shown, None)
+        if shown is None:
+            raise VideoError(
+                f"{self.path} has a {codec_name(self._stream)} video track without a frame that "
+                "decodes, expected at least one; the file is empty or broken, write it again"
+            )
+        begin = self._from / float(self.time_base)
+        if begin >= shown.pts + shown.duration and shown.frame.pts is not None:
+            for earlier in (0, 10, self._from):  # s: some formats seek a little too far
+                if self._source.seek(max(0.0, self._from - earlier), self._stream):
+                    self._decode_anew()
+                    found = next(self._shown, None)
+                    if found is not None and (found.pts <= begin or earlier == self._from):
+                        shown = found
+                        break
+        while begin >= shown.pts + shown.duration:
+            following = next(self._shown, None)
+            if following is None:
+                break
+            shown = following
+        return shown
+
+    def _decode_anew(self) -> None:
+        self._packets = 0
+        self._last_end = 0
+        self._begins: int | None = None  # the first packet's decoding time
+        self._decoded = self._decode()
+        self._shown = self._on_the_clock()
+
+    def _find_gap(self) -> None:
+        """Numbered pictures end where a number is missing: say so."""
+        local = local_path(self.path)
+        if self.is_address or Path(local).exists():
+            return
+        for number, following in pairwise(sequence_numbers(Path(local))):
+            if following != number + 1:
+                self.truncated = True
+                self._note(f"number {number + 1} of {self.path} is missing: it is read up to there")
+                return
+
+    def _look_at_colours(self) -> None:
+        first = self._first.frame
+        check_matrix(first, self.path)
+        self._hdr = int(first.color_trc) in HDR_TRANSFERS
+        self.tags = tags_of(first)
+        if self._hdr:
+            self.tags = Tags(BT709, SRGB_CURVE)
+            self._note(
+                f"{self.path} is HDR ({HDR_TRANSFERS[int(first.color_trc)]}): converted to BT.709, "
+                "what is brighter than white (203 nits) is cut off"
+            )
+        if self._profile is not None and not self._hdr:
+            said = tags_of_profile(self._profile)
+            if said is None:
+                self._note(
+                    f"the ICC profile of {self.path} is none that video can name: its colours "
+                    "count as sRGB; convert the pictures to sRGB or Display P3 to keep them"
+                )
+            else:
+                self.tags = said
         found = self._in_planes(first) if self.planes else None
         self.planes = found is not None
         self.colours = None if found is None else (found.matrix, found.full_range)
-        aspect = Fraction(self._stream.sample_aspect_ratio or 1)
-        self.pixel_aspect = 1 / aspect if self._turn.transpose else aspect
-        hdr = _HDR_TRANSFERS.get(int(first.color_trc))
-        if hdr:
-            log.warning(
-                "%s is HDR (%s); it is read as if it were not, and looks flat", self.path, hdr
-            )
+
+    def _note(self, text: str) -> None:
+        self._notes.append(text)
+        log.warning("%s", text)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was changed or cannot be shown, in words."""
+        moved = (
+            []
+            if not self._moved
+            else [f"{self._moved} frames of {self.path} had a time that does not grow: moved"]
+        )
+        return [*self._notes, *self._source.notes(), *moved]
+
+    @property
+    def tracks(self) -> Tracks | None:
+        """Sound, subtitles and chapters for a ``VideoWriter``, where they were asked for."""
+        return self._source.tracks if self._keep else None
 
     def _duration(self) -> float | None:
         if self._stream.duration:
@@ -191,8 +324,8 @@ class VideoReader:
         if re.fullmatch(r"\d+:\d+:\d+(\.\d+)?", tag):
             hours, minutes, seconds = tag.split(":")
             return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-        if self._container.duration:
-            return self._container.duration / av.time_base
+        if self._source.container.duration:
+            return float(Fraction(self._source.container.duration, av.time_base))
         return None
 
     def __iter__(self) -> Iterator[Any]:
@@ -201,45 +334,67 @@ class VideoReader:
 
     def timed(self) -> Iterator[TimedFrame]:
         """The frames with their timestamps, which grow strictly."""
+        shown: _Shown | None = self._first
+        while shown is not None:
+            with as_video_error(f"{self.path} cannot be read on"):
+                image = self._image(shown.frame)
+            yield TimedFrame(image, shown.pts, shown.duration, float(shown.pts * self.time_base))
+            with as_video_error(f"{self.path} cannot be read on"):
+                shown = next(self._shown, None)
+
+    def _on_the_clock(self) -> Iterator[_Shown]:
+        """The decoded frames, each with a time after the one before."""
         nominal = max(1, round(1 / (self.rate * self.time_base)))
-        shift = round(start_of(self._container) / self.time_base)
         last: int | None = None
-        frame = self._first
-        self._first = None
-        while frame is not None:
-            # A raw stream keeps no time: its frames follow one another.
-            pts = self._last_end if frame.pts is None else frame.pts - shift
+        before: int | None = None  # the last frame's time before it was moved
+        late: int | None = None
+        for frame in self._decoded:
+            told = frame.pts
+            if told is None and frame.dts is not None and self._begins is not None:
+                # AVI keeps no time of presentation, and a decoder hands out its first frame late.
+                late = frame.dts - self._begins if late is None and last is None else late
+                told = None if late is None else frame.dts - late
+            pts = self._last_end if told is None else told  # a raw stream keeps no time at all
             if last is not None and pts <= last:
-                pts = last + 1
-            last = pts
+                # Where the clock stands still, frames follow one another.
+                pts = last + (nominal if told == before else 1)
+                self._moved += 1
+            last, before = pts, told
             duration = int(frame.duration or nominal)
             self._last_end = pts + duration
-            yield TimedFrame(self._image(frame), pts, duration, float(pts * self.time_base))
-            frame = next(self._decoded, None)
+            yield _Shown(frame, pts, duration)
 
     def peek(self) -> Any:
         """The first frame, to know of what kind they are; before the iteration begins."""
-        return self._image(self._first)
+        with as_video_error(f"{self.path} cannot be read"):
+            return self._image(self._first.frame)
 
     def _decode(self) -> Iterator[Any]:
         """Frames as the decoder gives them; skips what is damaged, ends where the file does."""
-        packets = self._container.demux(self._stream)
         flushed = False
+        self._profile: bytes | None = None
+        looked = False
         while True:
             try:
-                packet = next(packets)
+                packet = next(self._source)
             except StopIteration:
                 break
             except av.error.FFmpegError as error:
                 if self.is_address:
                     raise VideoError(
-                        f"{self.path} broke off: {error.strerror}; is the sender still there?"
+                        f"{self.path} broke off: {reason(error)}; is the sender still there?"
                     ) from error
                 self.truncated = True
                 break
             flushed = packet.size == 0
             self._packets += not flushed
-            yield from self._frames_of(packet)
+            if self._begins is None:
+                self._begins = packet.dts
+            for frame in self._frames_of(packet):
+                if not looked:
+                    looked = True
+                    self._profile = profile_of(frame, bytes(packet), codec_name(self._stream))
+                yield frame
         if not flushed:
             yield from self._frames_of(None)
         self._judge()
@@ -260,9 +415,16 @@ class VideoReader:
         expected = self._stream.frames
         if expected and self._packets < expected:
             self.truncated = True
-        elif not expected and self.duration is not None and self._says_its_length:
-            start = (self._stream.start_time or 0) * self.time_base - start_of(self._container)
-            missing = self.duration - float(self._last_end * self.time_base - start)
+        elif (
+            not expected
+            and self._declared is not None
+            and self._says_its_length
+            and not self._source.clock.jumps
+        ):
+            # Some formats count their length from zero, others from their first frame.
+            end, start = float(self._last_end * self.time_base), float(self._source.start)
+            begin = (self._stream.start_time or 0) * float(self.time_base) - start
+            missing = self._declared - max(end - begin, end + start)
             self.truncated |= missing > max(0.2, 3 / float(self.rate))
         if self.truncated:
             of = f" of {expected}" if expected else ""
@@ -276,6 +438,8 @@ class VideoReader:
     def _in_planes(self, frame: Any) -> YUV | None:
         """The frame's own planes, or None where they are not as ``YUV`` has them."""
         if (frame.height, frame.width) != self._shape or self._turn != _Turn():
+            return None
+        if int(frame.color_trc) in HDR_TRANSFERS:
             return None
         matrix = MATRICES.get(_matrix_of(frame))
         if frame.format.name == gpu_decoder.KIND and matrix is not None:
@@ -298,16 +462,21 @@ class VideoReader:
         height, width = self._shape
         frame.colorspace = _matrix_of(frame)
         frame.color_range = 2 if _is_full(frame) else 1
+        wanted: dict[str, Any] = {}
+        if int(frame.color_trc) in HDR_TRANSFERS:
+            if int(frame.color_primaries) == UNSPECIFIED:
+                frame.color_primaries = BT2020
+            wanted = {"dst_color_primaries": BT709, "dst_color_trc": SRGB_CURVE}
         planar = self._colours.reformat(
             frame, width=width, height=height, format="gbrp",
-            dst_color_range=ColorRange.JPEG, interpolation=EXACT, threads=1,
+            dst_color_range=ColorRange.JPEG, interpolation=EXACT, threads=1, **wanted,
         )  # fmt: skip
         green, blue, red = (_plane(plane) for plane in planar.planes)
         return self._turn(cv2.merge((blue, green, red)))
 
     def close(self) -> None:
         """Release the file. Safe to call twice."""
-        self._container.close()
+        self._source.close()
 
     def __enter__(self) -> VideoReader:
         return self
@@ -321,61 +490,10 @@ class VideoReader:
         self.close()
 
 
-def _open(path: str | Path, *, is_address: bool, timeout: float) -> Any:
-    remedy = "expected a video that FFmpeg reads (mp4, mov, mkv, webm, avi, …)"
-    if is_address:
-        options = {"rtsp_transport": "tcp"} if str(path).startswith("rtsp") else {}
-        try:
-            return av.open(str(path), timeout=timeout, options=options)
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise VideoError(
-                f"{path} cannot be opened: {getattr(error, 'strerror', None) or error}; "
-                "check the address and that the sender runs"
-            ) from error
-    file = Path(path)
-    is_sequence = "%" in file.name  # name%05d.png
-    if not is_sequence:
-        if not file.exists():
-            raise VideoError(f"{path} does not exist, {remedy}; check the path")
-        if file.is_dir():
-            raise VideoError(f"{path} is a folder, {remedy}; for pictures give {path}/name%05d.png")
-        if file.stat().st_size == 0:
-            raise VideoError(f"{path} is empty (0 bytes), {remedy}")
-        if picture_video.is_picture(file):
-            return av.open(picture_video.as_video(file))
-    try:
-        # An absolute path, so that a colon in a name is not taken for a protocol.
-        return av.open(str(file.absolute()))
-    except av.error.EOFError as error:
-        raise VideoError(f"{path} holds no frame, expected at least one; write it again") from error
-    except (av.error.FFmpegError, OSError) as error:
-        raise VideoError(
-            f"{path} is not a video or is broken ({getattr(error, 'strerror', None) or error}), "
-            f"{remedy}; if its recording or download broke off, its index may be missing"
-        ) from error
-
-
-def start_of(container: Any) -> Fraction:
-    """The time that counts as zero, in seconds: broadcast formats start their clock anywhere."""
-    name = container.format.name
-    if container.start_time and ("mpegts" in name or name == "mpeg"):
-        return Fraction(container.start_time, av.time_base)
-    return Fraction(0)
-
-
-def _is_cover(stream: Any) -> bool:
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
-
-
-def _codec_name(stream: Any) -> str:
-    context = stream.codec_context
-    return context.name if context is not None else "unknown codec"
-
-
 def _matrix_of(frame: Any) -> int:
     """The declared matrix, or the one that players take where none is known."""
     declared = int(frame.colorspace)
-    if declared in _KNOWN_MATRICES:
+    if declared in KNOWN_MATRICES:
         return declared
     return BT709 if frame.height >= HD_HEIGHT else BT601
 
@@ -418,14 +536,16 @@ class _Turn(NamedTuple):
 
 def _orientation(frame: Any, stream: Any) -> _Turn:
     """From the display matrix a b u / c d v / x y w: x' = ax + cy, y' = bx + dy, y downwards."""
-    for data in frame.side_data:
+    data: Any
+    for data in side_data(frame, codec_name(stream)):
         if data.type.name == "DISPLAYMATRIX":
             a, b, _, c, d = struct.unpack_from("=5i", bytes(memoryview(data)))
             if abs(b) + abs(c) > abs(a) + abs(d):
                 return _Turn(True, mirror_x=c < 0, mirror_y=b < 0)
             return _Turn(False, mirror_x=a < 0, mirror_y=d < 0)
-    tag = stream.metadata.get("rotate", "0")
-    degrees = int(tag) % 360 if tag.lstrip("-").isdigit() else 0
+    tag = stream.metadata.get("rotate", "")
+    # Side data that PyAV cannot list still tell their angle.
+    degrees = int(tag) % 360 if re.fullmatch(r"-?\d{1,6}", tag) else -frame.rotation % 360
     return {
         90: _Turn(True, mirror_x=True),
         180: _Turn(False, mirror_x=True, mirror_y=True),

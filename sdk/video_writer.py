@@ -1,14 +1,13 @@
 """Write a video whole or not at all: H.264, ProRes 4444, VP9 or a sequence of PNG files.
 
-The file grows under a temporary name beside its final one (``.name.partial.mp4``) and is renamed
-once its trailer is written, so that a half-written file never stands under the final name.
+The file grows in a private folder beside its final name (``.name.….partial``) and is moved once its
+trailer is written, so that a half-written file never stands under the final name.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-import re
-import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from fractions import Fraction
@@ -24,9 +23,13 @@ from av.video.reformatter import ColorRange, VideoReformatter
 
 from kernels import YUV
 from sdk.cpu import usable_cores
-from sdk.errors import VideoError
+from sdk.errors import MatterError, VideoError
 from sdk.files import as_path
-from sdk.video_reader import BT601, BT709, EXACT, HD_HEIGHT, start_of
+from sdk.video_colours import BT601, BT709, BT2020, Tags, png_with_tags
+from sdk.video_files import Place, SequencePlace
+from sdk.video_reader import EXACT, HD_HEIGHT, VideoReader
+from sdk.video_source import NUMBER, Source, Tracks, reason, sequence_numbers
+from sdk.video_tracks import TrackWriter, of_the_disk
 
 
 class _Format(NamedTuple):
@@ -59,46 +62,75 @@ _FORMATS: dict[tuple[str, bool], _Format] = {
 OPAQUE_OUTPUTS = ".mp4, .m4v, .mov or .mkv (H.264), .webm (VP9)"
 ALPHA_OUTPUTS = ".mov (ProRes 4444), .webm (VP9)"
 SEQUENCES = "a folder or name%05d.png (PNG files)"
-_SWSCALE_MATRIX = {BT709: 1, BT601: 5}  # swscale counts otherwise than the streams' tags
-_NUMBER = re.compile(r"%0?\d*d")
+_SWSCALE_MATRIX = {BT709: 1, BT601: 5, BT2020: 9}  # swscale counts otherwise than streams' tags
+_CRF = {"libx264": 51, "libvpx-vp9": 63}  # the highest of each codec
+_PRESETS = (
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
+    "placebo",
+)  # fmt: skip
+_MOST_PIXELS = 16384  # of a side: what H.264 and VP9 can say, beside the memory of players
 
 
-def check_output(path: str | Path, *, alpha: bool = False, inputs: Iterable[Any] = ()) -> Path:
+def check_output(
+    path: str | Path,
+    *,
+    alpha: bool = False,
+    inputs: Iterable[Any] = (),
+    crf: int | None = None,
+    preset: str | None = None,
+) -> Path:
     """``path`` if a VideoWriter can write there, else VideoError; nothing is written.
 
-    ``inputs`` are the files that are read meanwhile: none of them may be the output.
+    ``inputs`` are the files that are read meanwhile: none of them may be the output. ``crf`` and
+    ``preset`` must be ones that the output's codec knows.
     """
     out = as_path(path, "the output", VideoError)
+    try:
+        return _checked(out, alpha, inputs, crf, preset)
+    except OSError as error:
+        raise VideoError(
+            f"output {path} cannot be written ({reason(error)}), expected a path; choose another"
+        ) from error
+
+
+def _checked(
+    out: Path, alpha: bool, inputs: Iterable[Any], crf: int | None, preset: str | None
+) -> Path:
     works = f"{ALPHA_OUTPUTS if alpha else OPAQUE_OUTPUTS}, {SEQUENCES}"
     if not is_sequence(out):
         suffix = out.suffix.lower()
         if (suffix, alpha) not in _FORMATS:
             carries = " with alpha" if alpha else ""
-            raise VideoError(f"output {path} ends in {suffix}, expected{carries} one of {works}")
+            raise VideoError(f"output {out} ends in {suffix}, expected{carries} one of {works}")
         if out.is_dir():
             raise VideoError(
-                f"output {path} is a folder, expected the name of a file; works: {works}"
+                f"output {out} is a folder, expected the name of a file; works: {works}"
             )
-    elif out.suffix and not _NUMBER.search(out.name):
+        most = _CRF.get(_FORMATS[suffix, alpha].codec)
+        if crf is not None and most is not None and not 0 <= crf <= most:
+            raise VideoError(f"crf is {crf}, expected 0 (best) to {most} for {suffix}")
+        if preset is not None and preset not in _PRESETS:
+            raise VideoError(f"preset is {preset!r}, expected one of {', '.join(_PRESETS)}")
+    elif out.suffix and len(NUMBER.findall(out.name)) != 1:
         raise VideoError(
-            f"output {path} names one picture, expected a sequence; write {out.stem}%05d.png"
+            f"output {out} names one picture, expected a sequence; write {out.stem}%05d.png"
         )
     elif _existing_frames(out):
         raise VideoError(
-            f"output {path} already holds frames, expected an empty place; remove them or "
+            f"output {out} already holds frames, expected an empty place; remove them or "
             "choose another name, so that old and new frames do not mix"
         )
     if not out.parent.is_dir():
         raise VideoError(
-            f"the folder of output {path} does not exist, expected a folder; mkdir -p {out.parent}"
+            f"the folder of output {out} does not exist, expected a folder; mkdir -p {out.parent}"
         )
     if not os.access(out.parent, os.W_OK) or (out.exists() and not os.access(out, os.W_OK)):
         raise VideoError(
-            f"output {path} may not be written, expected write permission; choose another"
+            f"output {out} may not be written, expected write permission; choose another"
         )
     for source in inputs:
         if isinstance(source, (str, Path)) and _same_file(out, source):
-            raise VideoError(f"output {path} is also an input, expected another name; choose one")
+            raise VideoError(f"output {out} is also an input, expected another name; choose one")
     return out
 
 
@@ -110,16 +142,13 @@ def is_sequence(path: str | Path) -> bool:
 def _existing_frames(path: Path) -> bool:
     if not path.suffix:
         return path.exists() and (not path.is_dir() or any(path.iterdir()))
-    start, end = _NUMBER.split(path.name, maxsplit=1)
-    return path.parent.is_dir() and any(
-        name.name.startswith(start) and name.name.endswith(end) for name in path.parent.iterdir()
-    )
+    return bool(sequence_numbers(path))
 
 
 def _same_file(output: Path, source: str | Path) -> bool:
     try:
         return output.exists() and output.samefile(source)
-    except OSError:  # the source is no file: an address, a colour, a name
+    except (OSError, ValueError):  # the source is no file: an address, a colour, a name
         return False
 
 
@@ -148,12 +177,19 @@ class VideoWriter:
         Matrix ("bt601" or "bt709") and whether the range is full, of H.264 and VP9 without alpha;
         by default the matrix that players take for this height, and limited range. Frames in
         planes must be of these.
+    tags
+        Primaries and curve of the colours, as numbers of ITU-T H.273 (``VideoReader.tags``); what
+        is 2 follows the matrix. A PNG file names its own where they are not BT.709's.
     crf, preset
-        Quality of H.264 and VP9 (lower is better, 18 looks lossless), and x264's speed from
-        ``ultrafast`` to ``veryslow``; by default what keeps up with live video on two cores.
+        Quality of H.264 (0 to 51) and VP9 (0 to 63; lower is better, 18 looks lossless), and x264's
+        speed from ``ultrafast`` to ``veryslow``; by default what keeps up with live video on two
+        cores. H.264 of crf 0 is lossless, which browsers do not play.
     audio_from
-        A file whose audio tracks are copied without re-encoding; a codec that the container
-        does not take is transcoded to AAC (WebM: Opus), which ``notes`` then says.
+        A file, or the VideoReader (with its tracks) of the frames, whose sound, subtitles and
+        chapters are copied; sound of a codec that the container does not take is transcoded to AAC
+        (.mov: PCM, .webm: Opus).
+    notes
+        What was changed or left out, in words; complete after ``finish``.
 
     Use it as a context manager: leaving the block finishes the file, and so does an interrupt
     (KeyboardInterrupt), since what was done up to there is playable; any other error removes it.
@@ -171,11 +207,16 @@ class VideoWriter:
         crf: int | None = None,
         preset: str | None = None,
         pixel_aspect: Fraction | int = 1,
-        audio_from: str | Path | None = None,
+        audio_from: str | Path | VideoReader | None = None,
         threads: int | None = None,
         colours: tuple[str, bool] | None = None,
+        tags: tuple[int, int] = (2, 2),
     ) -> None:
-        self.path = check_output(path, alpha=alpha, inputs=[audio_from])
+        self.path = check_output(path, alpha=alpha, inputs=[audio_from], crf=crf, preset=preset)
+        if not all(1 <= side <= _MOST_PIXELS for side in size):
+            raise VideoError(
+                f"frames of {path} are {size[1]}×{size[0]}, expected sides of 1 to {_MOST_PIXELS}"
+            )
         self.size = size
         self.frames = 0
         self.notes: list[str] = []
@@ -186,20 +227,22 @@ class VideoWriter:
         self._output: _Container | _Sequence
         try:
             if is_sequence(self.path):
-                self._output = _Sequence(self.path)
                 if audio_from is not None and _has_audio(audio_from):
                     self.notes.append("a PNG sequence has no audio: the track is left out")
+                self._output = _Sequence(self.path, Tags(*tags))
             else:
                 if threads is None:
                     # A second one costs a tenth more work, and gains nothing beside a network that
                     # keeps both cores of a small machine busy.
                     threads = 1 if usable_cores() <= 2 else 2
                 self._output = _Container(
-                    self, crf, preset, Fraction(pixel_aspect), threads, colours
+                    self, crf, preset, Fraction(pixel_aspect), threads, colours, Tags(*tags)
                 )
                 if audio_from is not None:
-                    self._output.add_audio(audio_from, self.notes)
-        except (OSError, av.error.FFmpegError) as error:
+                    self._output.add_tracks(audio_from, self.notes)
+        except MatterError:
+            raise
+        except Exception as error:
             raise self._failure(error) from error
         self._open = True
 
@@ -222,7 +265,9 @@ class VideoWriter:
         self._end = float((pts + duration) * self._time_base)
         try:
             self._output.write(image, pts, duration)
-        except (OSError, ValueError, av.error.FFmpegError) as error:
+        except MatterError:
+            raise
+        except Exception as error:
             raise self._failure(error) from error
         self.frames += 1
 
@@ -259,7 +304,7 @@ class VideoWriter:
         except VideoError:
             self.abort()
             raise
-        except (OSError, ValueError, av.error.FFmpegError) as error:
+        except Exception as error:
             self.abort()
             raise self._failure(error) from error
         self._open = False
@@ -272,10 +317,12 @@ class VideoWriter:
             self._output.abort()
 
     def _failure(self, error: Exception) -> VideoError:
-        reason = getattr(error, "strerror", None) or error
-        return VideoError(
-            f"{self.path} cannot be written: {reason}; is the disk full or the name taken?"
-        )
+        why = reason(error)
+        if of_the_disk(error):
+            why += "; free some space or choose another place"
+        elif getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EISDIR):
+            why += "; choose another name or place"
+        return VideoError(f"{self.path} cannot be written: {why}")
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -304,15 +351,21 @@ class _Container:
         pixel_aspect: Fraction,
         threads: int,
         colours: tuple[str, bool] | None,
+        tags: Tags,
     ) -> None:
-        self._final = writer.path
-        suffix = writer.path.suffix.lower()
-        self._partial = writer.path.with_name(f".{writer.path.stem}.partial{suffix}").absolute()
+        self._suffix = suffix = writer.path.suffix.lower()
         self._format = _FORMATS[suffix, writer._alpha]
         self._time_base = writer._time_base
         options = dict(self._format.options)
         if crf is not None and "crf" in options:
             options["crf"] = str(crf)
+            if crf == 0 and self._format.codec == "libx264":
+                writer.notes.append(
+                    "crf 0 is lossless H.264, which browsers and QuickTime do not play; they play "
+                    "crf 1"
+                )
+        elif crf is not None:
+            writer.notes.append(f"{self._format.codec} knows no crf: it is left out")
         if preset is not None and "preset" in options:  # as x264 means it, without our changes
             options = {"preset": preset, "crf": options["crf"]}
         height, width = writer.size
@@ -322,18 +375,18 @@ class _Container:
         if colours is None or self._format.pixels != "yuv420p":
             colours = ("bt709" if height >= HD_HEIGHT else "bt601", False)
         self._matrix = BT709 if colours[0] == "bt709" else BT601
+        self._tags = tags.filled(self._matrix)
         self._range = ColorRange.JPEG if colours[1] else ColorRange.MPEG
         self.colours = colours if self._format.pixels == "yuv420p" else None
-        self._audio: dict[int, _AudioTrack] = {}
-        self._waiting: Any = None
-        self._audio_source: Any = None
+        self._tracks: TrackWriter | None = None
+        self._source: Source | None = None
 
         self._file: Any = None
-        self._partial.touch()  # FFmpeg opens late; a place that cannot be written shows now
+        self._place = Place(writer.path)
         try:
             # The index in front, so that a player can start before it has the whole file.
             faststart = {"movflags": "+faststart"} if suffix in (".mp4", ".m4v", ".mov") else {}
-            self._file = av.open(str(self._partial), "w", container_options=faststart)
+            self._file = av.open(str(self._place.file()), "w", container_options=faststart)
             self._video = self._file.add_stream(
                 self._format.codec, rate=writer._rate, options=options
             )
@@ -342,7 +395,8 @@ class _Container:
             context.pix_fmt = self._format.pixels
             context.time_base = writer._time_base
             context.sample_aspect_ratio = pixel_aspect
-            context.colorspace = context.color_primaries = context.color_trc = self._matrix
+            context.colorspace = self._matrix
+            context.color_primaries, context.color_trc = self._tags
             context.color_range = self._range
             context.thread_count = threads
             # The encoder hands a frame's duration on to its packet: else the last frame has none.
@@ -351,21 +405,24 @@ class _Container:
             self.abort()
             raise
 
-    def add_audio(self, source: str | Path, notes: list[str]) -> None:
+    def add_tracks(self, source: str | Path | VideoReader, notes: list[str]) -> None:
+        """Take sound, subtitles and chapters along; before the first frame."""
         try:
-            self._audio_source = av.open(str(Path(source).absolute()))
-            start = start_of(self._audio_source)
-            for track in self._audio_source.streams.audio:
-                if track.codec_context is None:
-                    notes.append(f"audio track {track.index} is of an unknown codec: left out")
-                    continue
-                self._audio[track.index] = _AudioTrack(self._file, track, start, self._final, notes)
-            if self._audio:
-                tracks = [track.source for track in self._audio.values()]
-                self._packets = self._audio_source.demux(tracks)
+            self._tracks = TrackWriter(self._file, self._tracks_of(source), self._suffix, notes)
         except BaseException:
             self.abort()
             raise
+
+    def _tracks_of(self, source: str | Path | VideoReader) -> Tracks:
+        if isinstance(source, VideoReader):
+            if source.tracks is None:
+                raise VideoError(
+                    f"the reader of {source.path} keeps no sound, expected "
+                    "VideoReader(…, tracks=True)"
+                )
+            return source.tracks
+        self._source = Source(source)
+        return self._source.pull()
 
     def write(self, image: np.ndarray | YUV, pts: int, duration: int) -> None:
         if isinstance(image, YUV):
@@ -380,7 +437,8 @@ class _Container:
                 interpolation=EXACT, threads=1,
             )  # fmt: skip
         frame.pts, frame.time_base, frame.duration = pts, self._time_base, duration
-        self._pump(float(pts * self._time_base))
+        if self._tracks is not None:
+            self._tracks.write(float(pts * self._time_base))
         self._file.mux(self._video.encode(frame))
 
     def _padded(self, image: np.ndarray) -> np.ndarray:
@@ -403,135 +461,55 @@ class _Container:
         frame.color_range = self._range
         return frame
 
-    def _pump(self, until: float | None) -> None:
-        """Pass the audio on up to ``until`` seconds; None: all that there is."""
-        while self._audio:
-            if self._waiting is None:
-                try:
-                    self._waiting = next(self._packets)
-                except (
-                    StopIteration,
-                    av.error.FFmpegError,
-                ):  # the file's end, or where it broke off
-                    return self._end_audio()
-            packet = self._waiting
-            if packet.dts is not None:
-                track = self._audio[packet.stream_index]
-                if until is not None and track.time(packet) > until:
-                    return None
-                track.write(packet)
-            self._waiting = None
-        return None
-
-    def _end_audio(self) -> None:
-        for track in self._audio.values():
-            track.flush()
-        self._audio = {}
-
     def finish(self, audio_until: float | None) -> None:
-        self._pump(audio_until)
-        self._end_audio()
+        if self._tracks is not None:
+            self._tracks.write(audio_until)
+            self._tracks.finish()
         self._file.mux(self._video.encode(None))
         self._file.close()
-        self._close_audio()
-        self._partial.replace(self._final)
+        self._close_source()
+        self._place.publish()
 
     def abort(self) -> None:
         if self._file is not None:
             # It is thrown away: that its trailer cannot be written does not matter.
             with suppress(OSError, ValueError, av.error.FFmpegError):
                 self._file.close()
-        self._close_audio()
-        self._partial.unlink(missing_ok=True)
+        self._close_source()
+        self._place.remove()
 
-    def _close_audio(self) -> None:
-        self._audio = {}
-        if self._audio_source is not None:
-            self._audio_source.close()
-
-
-class _AudioTrack:
-    """One audio track on its way into another container: copied, or transcoded if it must be."""
-
-    def __init__(
-        self, output: Any, source: Any, start: Fraction, path: Path, notes: list[str]
-    ) -> None:
-        self.source = source
-        self._shift = round(start / source.time_base)
-        self._output = output
-        name = source.codec_context.name
-        self._copied = True
-        try:
-            self._stream = output.add_stream_from_template(source)
-        except ValueError:
-            self._copied = False
-            opus = path.suffix.lower() == ".webm"
-            rate = 48000 if opus else min(48000, source.codec_context.sample_rate)
-            self._stream = output.add_stream("libopus" if opus else "aac", rate=rate)
-            notes.append(
-                f"{path.suffix} does not take {name} audio: transcoded to "
-                f"{'Opus' if opus else 'AAC'}"
-            )
-        if "language" in source.metadata:
-            self._stream.metadata["language"] = source.metadata["language"]
-
-    def time(self, packet: Any) -> float:
-        """When the packet is heard, in seconds of the output."""
-        return float((packet.dts - self._shift) * packet.time_base)
-
-    def write(self, packet: Any) -> None:
-        if self._shift:
-            packet.dts -= self._shift
-            if packet.pts is not None:
-                packet.pts -= self._shift
-        if self._copied:
-            packet.stream = self._stream
-            self._output.mux(packet)
-            return
-        try:
-            frames = packet.decode()
-        except av.error.InvalidDataError:  # a damaged packet is a gap in the sound, no more
-            return
-        for frame in frames:
-            self._output.mux(self._stream.encode(frame))
-
-    def flush(self) -> None:
-        if not self._copied:
-            self._output.mux(self._stream.encode(None))
+    def _close_source(self) -> None:
+        self._tracks = None
+        if self._source is not None:
+            self._source.close()
 
 
 class _Sequence:
     """PNG files, numbered from 0; they appear under their names only once all are written."""
 
-    def __init__(self, path: Path) -> None:
-        self._final = path
-        if path.suffix:
-            self._folder, self._name = path.parent, path.name
-            self._partial = path.with_name(f".{_NUMBER.sub('', path.stem)}.partial")
-        else:
-            self._folder, self._name = path, "%05d.png"
-            self._partial = path.with_name(f".{path.name}.partial")
-        shutil.rmtree(self._partial, ignore_errors=True)
-        self._partial.mkdir()
+    def __init__(self, path: Path, tags: Tags) -> None:
+        self._place = SequencePlace(path)
+        self._tags = tags
         self._count = 0
 
     def write(self, image: Any, pts: int, duration: int) -> None:  # noqa: ARG002
         good, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 2])
         if not good:
             raise ValueError("PNG encoding failed")
-        (self._partial / (self._name % self._count)).write_bytes(data.tobytes())
+        file = self._place.numbered(self._count)
+        file.write_bytes(png_with_tags(data.tobytes(), self._tags))
         self._count += 1
 
     def finish(self, audio_until: float | None) -> None:  # noqa: ARG002
-        self._folder.mkdir(exist_ok=True)
-        for file in sorted(self._partial.iterdir()):
-            file.replace(self._folder / file.name)
-        self._partial.rmdir()
+        self._place.publish()
 
     def abort(self) -> None:
-        shutil.rmtree(self._partial, ignore_errors=True)
+        self._place.remove()
 
 
-def _has_audio(path: str | Path) -> bool:
-    with av.open(str(Path(path).absolute())) as source:
-        return bool(source.streams.audio)
+def _has_audio(source: str | Path | VideoReader) -> bool:
+    if isinstance(source, VideoReader):
+        return source.has_audio
+    opened = Source(source)
+    opened.close()
+    return opened.has_audio

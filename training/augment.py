@@ -22,7 +22,7 @@ def light(rng: np.random.Generator, image: Image, strength: float = 1.0) -> Imag
     gains = np.exp(strength * (rng.normal(0, 0.12) + rng.normal(0, 0.05, 3)))
     values = values * gains.astype(np.float32)
     contrast = np.exp(strength * rng.normal(0, 0.15))
-    values = (values - values.mean()) * np.float32(contrast) + values.mean()
+    values = (values - 0.45) * np.float32(contrast) + np.float32(0.45)
     grey = values.mean(2, keepdims=True)
     saturation = 0.0 if rng.random() < 0.04 * strength else np.exp(strength * rng.normal(0, 0.25))
     values = grey + (values - grey) * np.float32(saturation)
@@ -30,8 +30,7 @@ def light(rng: np.random.Generator, image: Image, strength: float = 1.0) -> Imag
 
 
 def camera(rng: np.random.Generator, image: Image) -> Image:
-    """Light, then at random: a loss of resolution, blur, noise and JPEG. uint8 H×W×3."""
-    image = light(rng, image)
+    """At random: a loss of resolution, blur, noise and JPEG. uint8 H×W×3."""
     height, width = image.shape[:2]
     chances = rng.random(4)
     if chances[0] < 0.15:

@@ -643,8 +643,9 @@ def _gfm_candidates(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str
     """The GFM networks that a released state dict, or one of ours without metadata, may be."""
     name = "gfm"
     if any(key.startswith("decoders.") for key in state):
-        backbone = "mobilenetv3"
-        stem = state.get("encoder.features.0.0.weight")
+        stem = state.get("encoder._conv_stem.weight")
+        backbone = "mobilenetv3" if stem is None else "efficientnet-lite0"
+        stem = state.get("encoder.features.0.0.weight", stem)
         if stem is not None and stem.shape[1] == 6:  # an image and a plate
             name = "gfm-plate"
     elif not any(key.startswith(("psp_module.", "glance.blocks.")) for key in state):

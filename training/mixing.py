@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training import augment, datasets
+from training import augment, datasets, plates
 from training.composition import Rssn, compose_rssn, estimate_layers, fit, resize
 from training.datasets import Dataset
 from training.layers import Image, Layers, Mask
@@ -41,14 +41,23 @@ class Mixed:
         recipe: with ``mix`` and ``backgrounds``.
         root: the folder that holds the sets, by their names in the recipe.
         cache: where mattes are kept.
+        with_plate: whether the layers have a plate. Nothing keeps its own background then.
         seed: of everything that is drawn.
 
     Raises:
         DatasetError: a set is missing, or not as its entry says.
     """
 
-    def __init__(self, recipe: Recipe, root: Path, cache: Cache, *, seed: int = 0) -> None:
-        self.cache, self.seed = cache, seed
+    def __init__(
+        self,
+        recipe: Recipe,
+        root: Path,
+        cache: Cache,
+        *,
+        with_plate: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.cache, self.with_plate, self.seed = cache, with_plate, seed
         self.entries = [
             _Entry(mix, [datasets.open(root / name, "masks") for name in mix.data])
             for mix in recipe.mix
@@ -79,40 +88,46 @@ class Mixed:
         """The layers of a number from 0 on; foreground and background are the image itself."""
         rng = generator(_DRAW, self.seed, index)
         entry = self.entries[rng.choice(len(self.entries), p=self._shares)]
-        if not entry.sets:
-            layers = Procedural(first=index).draw(0, size)
-        else:
+        if entry.sets:
             layers = self._photograph(rng, entry, size)
+        else:
+            layers = Procedural(self.with_plate, decoys=self.with_plate, first=index).draw(0, size)
+        shots = [layers.image] if layers.plate is None else [layers.image, layers.plate]
+        weather = int(rng.integers(2**31))  # of one place, so that it is the same in both shots
+        shots = [
+            augment.camera(rng, augment.light(np.random.default_rng(weather), shot))
+            for shot in shots
+        ]
         known = np.full(size, KNOWN, np.uint8) if layers.known is None else layers.known
-        image, alpha = augment.camera(rng, layers.image), layers.alpha
+        parts: list[NDArray[Any]] = [layers.alpha, known, *shots]
         if rng.random() < 0.5:
-            image, alpha, known = (
-                np.ascontiguousarray(image[:, ::-1]),
-                np.ascontiguousarray(alpha[:, ::-1]),
-                np.ascontiguousarray(known[:, ::-1]),
-            )
-        return Layers(image, alpha, image, image, known=known)
+            parts = [np.ascontiguousarray(part[:, ::-1]) for part in parts]
+        alpha, known, image = parts[:3]
+        plate = parts[3] if layers.plate is not None else None
+        return Layers(image, alpha, image, image, plate, known=known)
 
     def _photograph(self, rng: np.random.Generator, entry: _Entry, size: tuple[int, int]) -> Layers:
         if entry.mix.labels == "none":  # nobody is there
             dataset, item = entry.pictures[rng.integers(len(entry.pictures))]
             image = fit(dataset.read(item).image, size, rng, float(rng.uniform(0.5, 1)))
-            return Layers(image, np.zeros(size, np.float32), image, image)
-        composed = rng.random() < entry.mix.composed
-        subject = self._subject(rng, entry, size, alone=composed)
+            plate = plates.plate(rng, image) if self.with_plate else None
+            return Layers(image, np.zeros(size, np.float32), image, image, plate)
+        composed = self.with_plate or rng.random() < entry.mix.composed
+        image, alpha, known = self._subject(rng, entry, size, alone=composed)
         if not composed:
-            image, alpha, known = subject
             return Layers(image, alpha, image, image, known=known)
-        background = self._background(rng, size)
+        empty = background = self._background(rng, size)
         others = np.zeros(size, np.float32)
+        settings = replace(_RSSN, blur=0.0) if self.with_plate else _RSSN
         if rng.random() < _SECOND:
-            image, alpha, _ = self._subject(rng, entry, size, alone=True)
-            background = compose_rssn(rng, image, background, alpha, _RSSN).image
-            others = alpha
-        image, alpha, _ = subject
-        settings = replace(_RSSN, blur=0.0) if others.any() else _RSSN
+            second, others, _ = self._subject(rng, entry, size, alone=True)
+            background = compose_rssn(rng, second, background, others, settings).image
+            if self.with_plate and rng.random() < 0.5:  # it stands in the plate too
+                empty, others = background, np.zeros_like(others)
+            settings = replace(_RSSN, blur=0.0)
         composite = compose_rssn(rng, image, background, alpha, settings, scale=size[0] / 1080)
-        return replace(composite, alpha=np.float32(1) - (1 - alpha) * (1 - others))
+        plate = plates.plate(rng, empty) if self.with_plate else None
+        return replace(composite, alpha=1 - (1 - alpha) * (1 - others), plate=plate)
 
     def _background(self, rng: np.random.Generator, size: tuple[int, int]) -> Image:
         dataset = self.backgrounds[rng.integers(len(self.backgrounds))]
@@ -220,7 +235,7 @@ def _place(
     if crop == "torso":
         scale = h / ((bottom - top) * rng.uniform(0.22, 0.75))
     elif free:
-        share = rng.uniform(0.35, 1.1)
+        share = math.exp(rng.uniform(math.log(0.16), math.log(1.15)))
         scale = share * min(h / (bottom - top), 1.6 * w / ((right - left) * stretch))
     else:
         scale = max(h / height, w / (width * stretch)) * (1 + rng.exponential(0.15))

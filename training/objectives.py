@@ -138,7 +138,29 @@ class GFMObjective(Objective):
     With RIM "three groups of losses corresponding to the outputs of three RoSTa-specific layers
     and a CM loss on the final alpha matte" (section "RoSTa Integration"): ``glance_tt`` …
     ``collaborative_bt``, and ``collaborative``.
+
+    Args:
+        network: a GFM.
+        consistency: weight of the difference between the mattes of two views of a picture, so that
+            a video does not flicker. A third of each batch are then second views of another third:
+            shifted by up to 4 pixels, exposed otherwise, with noise. 0: none.
     """
+
+    def __init__(self, network: nn.Module, *, consistency: float = 0.0) -> None:
+        super().__init__(network)
+        self.consistency = consistency
+
+    def forward(self, batch: Tensors) -> Tensors:
+        """See :class:`Objective`."""
+        if not self.consistency:
+            return super().forward(batch)
+        batch, shift = second_views(batch)
+        outputs = self.network(*self.inputs(batch))
+        with _full_precision(batch):
+            outputs = _floats(outputs)
+            difference = views_difference(outputs["alpha"], shift)
+            losses = self.losses(outputs, _floats(batch))
+        return losses | {"consistency": self.consistency * difference}
 
     @staticmethod
     def targets(
@@ -167,6 +189,45 @@ class GFMObjective(Objective):
             group = gfm_loss(own, batch | wanted)
             losses |= {f"{name}_{part}": value for name, value in group.items()}
         return losses | {"collaborative": collaborative_loss(outputs["alpha"], batch)}
+
+
+_FARTHEST = 4  # pixels that a second view is shifted by
+
+
+def second_views(batch: Tensors) -> tuple[Tensors, tuple[int, int]]:
+    """A batch whose last third shows its first third again, and how far that was shifted.
+
+    All of it is shifted by the same rows and columns, wrapping around; the network's input alone
+    differs in exposure and noise. A plate, taken at another time, stays where it was.
+    """
+    image = batch["image"]
+    third = max(1, len(image) // 3)
+    down, right = (int(v) for v in torch.randint(-_FARTHEST, _FARTHEST + 1, (2,)))
+    seen = {}
+    for name, tensor in batch.items():
+        again = tensor[:third]
+        if name != "plate":
+            again = again.roll((down, right), (-2, -1))
+        seen[name] = torch.cat([tensor[: len(image) - third], again])
+    colours = seen["image"][-third:].float()
+    gain = 1 + 0.08 * torch.randn(third, 1, 1, 1, device=image.device)
+    noise = 4 * torch.rand(third, 1, 1, 1, device=image.device) * torch.randn_like(colours)
+    second = (colours * gain + noise).round().clamp(0, 255).to(image.dtype)
+    seen["image"] = torch.cat([seen["image"][:-third], second])
+    return seen, (down, right)
+
+
+def views_difference(alpha: Tensor, shift: tuple[int, int]) -> Tensor:
+    """Mean difference between the mattes of the first and the last third of a batch.
+
+    Args:
+        alpha: N×1×H×W, of a batch as :func:`second_views` gives it.
+        shift: what it gives beside.
+    """
+    third, edge = max(1, len(alpha) // 3), 2 * _FARTHEST
+    inside = (..., slice(edge, -edge), slice(edge, -edge))  # what came in by wrapping lies outside
+    moved = alpha[:third].roll(shift, (-2, -1))
+    return (alpha[-third:][inside] - moved[inside]).abs().mean()
 
 
 def _semantics(layers: Layers, rosta: str, kernel: int | None) -> Arrays:
@@ -425,8 +486,8 @@ def create(network: nn.Module, **settings: Any) -> Objective:
 
     Args:
         network: as :func:`training.networks.create` builds it.
-        settings: ``saliency`` (AIM), ``classifier`` and ``discriminator`` (SIM). Those of
-            :func:`targets` may stand among them.
+        settings: ``consistency`` (GFM), ``saliency`` (AIM), ``classifier`` and
+            ``discriminator`` (SIM). Those of :func:`targets` may stand among them.
 
     Raises:
         ObjectiveError: a network that has no objective, or an unknown or missing setting.

@@ -302,7 +302,9 @@ def _mixed(options: Options) -> Mixed:
             f"{options.recipe.name} takes one --data PATH, the folder of its sets, and no "
             "--background"
         )
-    return Mixed(options.recipe, options.data[0], Cache(options.cache), seed=options.seed)
+    plate = options.recipe.network == "gfm-plate"
+    cache = Cache(options.cache)
+    return Mixed(options.recipe, options.data[0], cache, with_plate=plate, seed=options.seed)
 
 
 def _validation(options: Options, multiple: int) -> tuple[Source, list[tuple[int, int, int]]]:

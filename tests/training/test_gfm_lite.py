@@ -108,3 +108,13 @@ def test_the_graph_s_first_convolution_is_that_of_the_halved_picture() -> None:
     x = torch.randn(1, 3, 64, 96)
     with torch.inference_mode():
         assert torch.allclose(stem.plain()(x), stem(x), atol=1e-5)
+
+
+def test_with_a_plate_a_picture_like_it_differs_from_another() -> None:
+    torch.manual_seed(0)
+    plated = networks.create("gfm-plate", backbone=BACKBONE, rosta="tt").eval()
+    image, other = torch.randn(2, 1, 3, 64, 96)
+    with torch.inference_mode():
+        empty, full = plated(image, image), plated(image, other)
+    assert empty["alpha"].shape == (1, 1, 64, 96)
+    assert (empty["focus"] - full["focus"]).abs().max() > 1e-4

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from training import augment, datasets, mixing, recipes
+from training import augment, datasets, mixing, networks, objectives, plates, recipes
 from training.datasets import DatasetError
 from training.losses import gfm_loss, glance_loss
 from training.mattes import CLASS_ONLY, KNOWN, UNLABELLED, Cache, matte
 from training.mixing import Mixed
+from training.objectives import second_views, views_difference
 from training.recipes import Mix, Recipe, RecipeError
+from training.scenes import layers as scene
 
 SIZE = (64, 96)
 NONE = ("nobody",)
@@ -145,6 +147,22 @@ def test_alpha_lies_where_the_subject_does(
     assert any((source.draw(index, size).alpha > 0.5).mean() > 0.05 for index in range(12))
 
 
+def test_a_plate_shows_the_same_place_without_the_subject(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plates, "plate", lambda _rng, empty: empty)
+    monkeypatch.setattr(augment, "camera", lambda _rng, image: image)
+    entry = recipe(Mix(weight=1.0, data=("discs",)))
+    source = Mixed(entry, root, Cache(tmp_path), with_plate=True)
+    for index in range(12):
+        layers = source.draw(index, SIZE)
+        assert layers.plate is not None
+        differs = np.abs(layers.image.astype(int) - layers.plate).max(2) > 2
+        assert not differs[layers.alpha == 0].any(), index
+        if (layers.alpha == 1).any():
+            assert differs[layers.alpha == 1].mean() > 0.9, index
+
+
 def test_pictures_with_nobody_in_them_have_no_alpha(root: Path, tmp_path: Path) -> None:
     layers = mixed(root, tmp_path, data=NONE, labels="none").draw(0, SIZE)
     assert layers.alpha.max() == 0
@@ -241,3 +259,43 @@ def test_an_entry_of_the_mix_that_is_wrong_is_named(tmp_path: Path, entry: str) 
     path.write_text(f"extends = 'gfm-light'\n[[mix]]\n{entry}\n")
     with pytest.raises(RecipeError, match=r"mine\.toml: mix is"):
         recipes.load(path)
+
+
+# --- two views of a picture ---
+
+
+def views() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    image = torch.randint(0, 256, (6, 3, 32, 48), dtype=torch.uint8)
+    return {"image": image, "alpha": torch.rand(6, 1, 32, 48), "classes": image[:, 0].long()}
+
+
+def test_the_last_third_of_a_batch_shows_the_first_shifted() -> None:
+    batch = views()
+    seen, shift = second_views(batch)
+    assert max(map(abs, shift)) <= 4
+    for name in ("alpha", "classes"):
+        assert torch.equal(seen[name][:4], batch[name][:4])
+        assert torch.equal(seen[name][4:], batch[name][:2].roll(shift, (-2, -1)))
+    assert torch.equal(seen["image"][:4], batch["image"][:4])
+    again = seen["image"][4:].float() - batch["image"][:2].roll(shift, (-2, -1)).float()
+    assert 0 < again.abs().mean() < 40
+
+
+def test_a_network_that_moves_with_the_picture_is_consistent() -> None:
+    seen, shift = second_views(views())
+    assert views_difference(seen["alpha"], shift) == 0
+    still = views()["alpha"]
+    still[4:] = still[:2]
+    assert (views_difference(still, shift) > 0.1) == (shift != (0, 0))
+
+
+def test_consistency_is_one_loss_more() -> None:
+    network = networks.create("gfm", backbone="efficientnet-lite0", rosta="tt")
+    layers = [scene(seed, (64, 64)) for seed in range(3)]
+    rng = np.random.default_rng(0)
+    samples = [objectives.targets(one, "gfm", "tt", rng, consistency=0.5) for one in layers]
+    batch = torch.utils.data.default_collate(samples)
+    losses = objectives.create(network, consistency=0.5)(batch)
+    assert set(losses) == {"glance", "focus", "collaborative", "consistency"}
+    assert losses["consistency"] > 0

@@ -39,7 +39,7 @@ _NETWORKS = {
         ("tt", "ft", "bt", "rim", "en-median"),
         ("pyramid", "bridge"),
     ),
-    "gfm-plate": _Options(("mobilenetv3",), ("tt", "ft", "bt")),
+    "gfm-plate": _Options(("mobilenetv3", "efficientnet-lite0"), ("tt", "ft", "bt")),
     "aim": _Options(("resnet34",), ("unified",), ("se", "attention")),
     "msia": _Options(("resnext101",), parts=("ini", "sed", "adaptive")),
     "sim": _Options(("resnet50",)),
@@ -106,8 +106,9 @@ def create(
     left_out = tuple(part for part in parts(name) if part in without)
     if name == "gfm-plate":
         from training.networks.gfm_light import GFMPlate
+        from training.networks.gfm_lite import GFMPlateLite
 
-        return GFMPlate(rosta)
+        return GFMPlate(rosta) if backbone == "mobilenetv3" else GFMPlateLite(rosta)
     if name == "aim":
         from training.networks.aim import AIM
 

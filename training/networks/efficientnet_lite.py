@@ -79,7 +79,7 @@ class _Block(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """N×3×H×W → five feature maps, at strides 2, 4, 8, 16, 32 with :data:`CHANNELS` channels.
+    """N×channels×H×W → five feature maps, at strides 2, 4, 8, 16, 32, of :data:`CHANNELS`.
 
     Sides that a stride does not divide are rounded up.
     """
@@ -92,9 +92,9 @@ class EfficientNetLite0(nn.Module):
         "_fc.",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 3) -> None:
         super().__init__()
-        self._conv_stem = self.first(3, 32, 3, 2, bias=False)
+        self._conv_stem = self.first(channels, 32, 3, 2, bias=False)
         self._bn0 = _norm(32)
         self._blocks = nn.ModuleDict()
         number, inside = 0, 32

@@ -301,17 +301,20 @@ class GFMPlate(nn.Module):
     name = "gfm-plate"
     backbone = "mobilenetv3"
     inputs: ClassVar = {"image": 3, "plate": 3}
+    encoder_type: ClassVar[Any] = MobileNetV3
+    decoder_type: ClassVar[Any] = _Collaborative
+    glance_stride = GLANCE_STRIDE
     size_multiple = 32
     input_spec = GFMLight.input_spec
 
     def __init__(self, rosta: str) -> None:
         super().__init__()
         self.rosta = rosta
-        self.encoder = MobileNetV3(channels=6)
-        self.decoders = nn.ModuleDict({rosta: _Collaborative(rosta, channels=6)})
+        self.encoder = self.encoder_type(channels=6)
+        self.decoders = nn.ModuleDict({rosta: self.decoder_type(rosta, channels=6)})
         self.heads = {"glance": 3 if rosta == "tt" else 2, "focus": 1}
         self.fusion = rosta
-        self.head_strides = {"glance": GLANCE_STRIDE}
+        self.head_strides = {"glance": self.glance_stride}
 
     def forward(self, x: Tensor, plate: Tensor) -> dict[str, Tensor]:
         """See the class."""

@@ -20,7 +20,7 @@ from torch.nn import functional
 from kernels.spec import InputSpec
 from training.networks.blocks import GLANCE_CHANNELS, collaborative_fusion, upsample
 from training.networks.efficientnet_lite import CHANNELS, EfficientNetLite0, SameConv2d
-from training.networks.gfm_light import Ending, GFMLight, Separable, resize_like
+from training.networks.gfm_light import Ending, GFMLight, GFMPlate, Separable, resize_like
 
 GLANCE_STRIDE = 8
 
@@ -77,9 +77,9 @@ class _GlanceDecoder(nn.Module):
 class _FocusDecoder(nn.Module):
     """The picture and the glance's features → the matte where it is fractional."""
 
-    def __init__(self, context: int) -> None:
+    def __init__(self, channels: int, context: int) -> None:
         super().__init__()
-        self.stem2 = _convolution(3, 16, 3, 2)
+        self.stem2 = _convolution(channels, 16, 3, 2)
         self.stem4 = Separable(16, 24, stride=2)
         self.up4 = _Up(context, 24, 24)
         self.up2 = _Up(24, 16, 16)
@@ -95,11 +95,11 @@ class _FocusDecoder(nn.Module):
 class _Collaborative(nn.Module):
     """One glance and one focus decoder over the shared encoder's features."""
 
-    def __init__(self, rosta: str, without: Collection[str] = ()) -> None:
+    def __init__(self, rosta: str, channels: int = 3, without: Collection[str] = ()) -> None:
         super().__init__()
         self.rosta = rosta
         self.glance = _GlanceDecoder(GLANCE_CHANNELS[rosta], context="pyramid" not in without)
-        self.focus = _FocusDecoder(_GlanceDecoder.channels)
+        self.focus = _FocusDecoder(channels, _GlanceDecoder.channels)
         self.ending = Ending()
 
     def forward(self, image: Tensor, features: list[Tensor]) -> dict[str, Tensor]:
@@ -149,3 +149,13 @@ class GFMLite(GFMLight):
     decoder_type = _Collaborative
     glance_stride = GLANCE_STRIDE
     input_spec = InputSpec("rgb", (127.0, 127.0, 127.0), (128.0, 128.0, 128.0))  # the encoder's
+
+
+class GFMPlateLite(GFMPlate):
+    """:class:`GFMLite` that also sees a plate; see :class:`GFMPlate`."""
+
+    backbone = GFMLite.backbone
+    encoder_type = _HalfResolution
+    decoder_type = _Collaborative
+    glance_stride = GLANCE_STRIDE
+    input_spec = GFMLite.input_spec

@@ -1,0 +1,198 @@
+"""How good mattes are on photographs with masks: engines beside other programs' mattes.
+
+    python -m benchmarks photographs --engine gfm.engine --mattes mediapipe=mattes/mediapipe SET...
+
+A SET is a folder of ``images`` and ``masks`` (layout ``masks`` of ``training.datasets``). Of a set
+that ``training/held_out.txt`` lists only the held-out pictures count. Other programs' mattes come
+from ``benchmarks/rivals/on_photographs.py``.
+
+IoU is that of alpha ≥ 0.5. SAD, MAD and Grad are ``training.metrics``'s, means over the pictures;
+where a mask says nothing (128), the truth is taken for the matte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import machine
+from training import datasets
+from training.datasets import Dataset, Sample
+from training.layers import Mask
+from training.metrics import gradient_error
+
+MEASURES = ("IoU", "SAD", "MAD", "Grad")
+
+Matting = Callable[[Dataset, Sample], Mask | None]
+"""The matte of a picture; None where there is none to compare."""
+
+
+def of_engine(path: Path, threads: int) -> Matting:
+    """Of an engine, as an application gets it."""
+    from sdk import Matter
+
+    matter = Matter(path, threads=threads)
+    return lambda _, sample: matter(np.ascontiguousarray(sample.image[..., ::-1])).alpha
+
+
+def of_folder(folder: Path) -> Matting:
+    """What another program wrote: ``FOLDER/SET/NAME.png``."""
+
+    def read(dataset: Dataset, sample: Sample) -> Mask | None:
+        stored = cv2.imread(str(folder / dataset.name / f"{sample.name}.png"), cv2.IMREAD_GRAYSCALE)
+        return None if stored is None else stored.astype(np.float32) / np.float32(255)
+
+    return read
+
+
+def measured(alpha: Mask, mask: Mask) -> dict[str, float]:
+    """The measures of a matte against a mask, both H×W in 0..1."""
+    known = np.ones(mask.shape, bool)
+    values = np.round(mask * 255)
+    if np.isin(values, (0, 128, 255)).all():
+        known = values != 128
+    alpha = np.where(known, alpha, mask)
+    mine, true = alpha >= 0.5, mask >= 0.5
+    either = (mine | true)[known].sum()
+    error = np.abs(alpha - mask)[known]
+    return {
+        "IoU": float((mine & true)[known].sum() / either) if either else 1.0,
+        "SAD": float(error.sum() / 1000),
+        "MAD": float(error.mean()),
+        "Grad": gradient_error(alpha.astype(np.float64), mask.astype(np.float64)),
+    }
+
+
+def table(
+    sets: Sequence[Path], contestants: dict[str, Matting], every: int = 1
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Set → contestant → mean of each measure, and the number of pictures.
+
+    Raises:
+        DatasetError: a folder is no set of photographs with masks.
+    """
+    result: dict[str, dict[str, dict[str, float]]] = {}
+    for folder in sets:
+        dataset = datasets.open(folder, "masks", "test")
+        dataset.require("image", "alpha")
+        rows: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
+        for index in range(0, len(dataset), every):
+            sample = dataset.read(index)
+            for name, matting in contestants.items():
+                alpha = matting(dataset, sample)
+                if alpha is not None:
+                    rows[name].append(measured(alpha, sample.matte))
+        result[dataset.name] = {
+            name: {
+                **{key: float(np.mean([row[key] for row in of])) for key in MEASURES},
+                "pictures": len(of),
+            }
+            for name, of in rows.items()
+            if of
+        }
+    return result
+
+
+def markdown(result: dict[str, dict[str, dict[str, float]]]) -> str:
+    """The table, a row for each set."""
+    names = list(dict.fromkeys(name for row in result.values() for name in row))
+    lines = ["| set | pictures | " + " | ".join(names) + " |", "|---|---|" + "---|" * len(names)]
+    for name, row in result.items():
+        cells = [_cell(row.get(contestant)) for contestant in names]
+        count = max(int(facts["pictures"]) for facts in row.values())
+        lines.append(f"| {name} | {count} | " + " | ".join(cells) + " |")
+    return "IoU / SAD / MAD / Grad\n\n" + "\n".join(lines)
+
+
+def _cell(row: dict[str, float] | None) -> str:
+    if row is None:
+        return "–"
+    return f"{row['IoU']:.3f} / {row['SAD']:.2f} / {row['MAD']:.3f} / {row['Grad']:.1f}"
+
+
+def sheet(sets: Sequence[Dataset], matting: Matting, count: int, height: int = 150) -> NDArray[Any]:
+    """Unchosen pictures, every n-th of each set, beside their subjects on green.
+
+    Args:
+        sets: to take pictures from, as many from each.
+        matting: of the subjects.
+        count: pictures in all.
+        height: of each picture, in pixels.
+
+    Returns:
+        uint8 H×W×3 RGB, at most 1200 wide.
+    """
+    rows: list[list[NDArray[Any]]] = [[]]
+    width, each = 0, max(1, count // len(sets))
+    chosen = [(one, index) for one in sets for index in _spread(len(one), each)]
+    for dataset, index in chosen:
+        sample = dataset.read(index)
+        alpha = matting(dataset, sample)
+        if alpha is None:
+            continue
+        shown = np.array([60, 170, 110]) * (1 - alpha[..., None]) + sample.image * alpha[..., None]
+        pair = np.hstack([sample.image, shown.astype(np.uint8)])
+        size = round(pair.shape[1] * height / pair.shape[0]), height
+        tile = cv2.resize(pair, size, interpolation=cv2.INTER_AREA)
+        if width + tile.shape[1] > 1200:
+            rows.append([])
+            width = 0
+        rows[-1].append(tile)
+        width += tile.shape[1]
+    lines = [np.hstack(row) for row in rows if row]
+    broad = max(line.shape[1] for line in lines)
+    return np.vstack([np.pad(line, ((0, 0), (0, broad - line.shape[1]), (0, 0))) for line in lines])
+
+
+def _spread(length: int, count: int) -> range:
+    """``count`` numbers below ``length`` at equal distances, fewer where there are fewer."""
+    step = max(1, length // count)
+    return range(step // 2, min(length, step * count), step)
+
+
+def report(
+    sets: Sequence[Path],
+    engines: Sequence[Path],
+    mattes: dict[str, Path],
+    *,
+    threads: int,
+    every: int,
+    output: Path,
+    command: str,
+    picture: Path | None = None,
+) -> list[Path]:
+    """Measure, write ``photographs.json`` and ``.md`` into ``output``, print the table.
+
+    ``picture``: a JPEG of 24 pictures, with the first contestant's mattes.
+    """
+    contestants = {path.stem: of_engine(path, threads) for path in engines}
+    contestants |= {name: of_folder(folder) for name, folder in mattes.items()}
+    result = table(sets, contestants, every)
+    text = markdown(result)
+    print(text)
+    output.mkdir(parents=True, exist_ok=True)
+    paths = [output / "photographs.json", output / "photographs.md"]
+    facts = {"command": command, "machine": machine.describe(), "sets": result}
+    paths[0].write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    head = f"# Mattes of photographs\n\n`{command}`\n\n"
+    paths[1].write_text(head + text + "\n", encoding="utf-8")
+    if picture is not None:
+        opened = [datasets.open(folder, "masks", "test") for folder in sets]
+        drawn = sheet(opened, next(iter(contestants.values())), 24)
+        quality = [cv2.IMWRITE_JPEG_QUALITY, 82]
+        picture.write_bytes(cv2.imencode(".jpg", drawn[..., ::-1], quality)[1].tobytes())
+        paths.append(picture)
+    return paths
+
+
+def command(engines: Sequence[Path], mattes: dict[str, str], sets: Sequence[Path]) -> str:
+    """The command without the places of files."""
+    words = [f"--engine {path.name}" for path in engines]
+    words += [f"--mattes {name}=FOLDER" for name in mattes]
+    return " ".join(["python -m benchmarks photographs", *words, *(path.name for path in sets)])
