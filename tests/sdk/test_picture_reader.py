@@ -110,12 +110,12 @@ def test_srgb_and_untagged_pictures_are_taken_as_they_are(tmp_path: Path) -> Non
     assert np.array_equal(read_picture(tmp_path / "broken")[..., ::-1], picture)
 
 
-def test_a_grey_profile(tmp_path: Path) -> None:
+def test_a_profile_of_linear_light(tmp_path: Path) -> None:
     """Gamma 1: 55 of 255 is linear light, and 128 in sRGB."""
-    linear_grey = colour_profiles.of_png(None, 1.0)
-    assert linear_grey is not None
+    linear_light = colour_profiles.of_png(None, 1.0)
+    assert linear_light is not None
     (tmp_path / "rgb.png").write_bytes(
-        png(np.full((4, 4, 3), 55, np.uint8), icc_profile=linear_grey)
+        png(np.full((4, 4, 3), 55, np.uint8), icc_profile=linear_light)
     )
     assert np.abs(read_picture(tmp_path / "rgb.png").astype(int) - 128).max() <= 1
 
