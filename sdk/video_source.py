@@ -88,7 +88,7 @@ def open_container(path: str | Path, *, timeout: float | None = 10.0, hwaccel: A
             ) from error
     # PyAV asks FFmpeg to guess missing times of presentation, which it does wrongly for B-frames
     # in AVI; the decoder knows better.
-    container.flags &= ~int(av.container.Flags.gen_pts.value)
+    container.flags &= ~av.container.Flags.gen_pts.value
     return container
 
 

@@ -140,7 +140,8 @@ def _encoder_for(stream: Any, container: str) -> tuple[str, int, str, str] | Non
         try:
             context: Any = av.CodecContext.create(codec, "w")
             context.sample_rate, context.layout = rate, layout
-            context.format = av.Codec(codec, "w").audio_formats[0]
+            formats: Any = av.Codec(codec, "w").audio_formats
+            context.format = formats[0]
             context.open()
         except (ValueError, av.error.FFmpegError):
             continue
