@@ -21,7 +21,7 @@ from training import networks
 PRECISIONS = ("fp32", "fp16", "bf16")
 TARGETS = ("auto", "tensorrt", "tensorrt-rtx", "onnx")
 UNPOOLS = ("graph", "plugin")
-SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")  # of sim: .pth.tar
 
 DEFAULT_SIZE = (288, 512)  # height and width
 # What both sides are a multiple of: the networks' own ``size_multiple``, known before torch is.

@@ -29,7 +29,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from sdk.errors import ClosedError, EngineError
-from sdk.files import replacing
+from sdk.files import as_path, replacing
 from sdk.manifest import (
     CREATED_FORMAT,
     GENERAL_COMMAND,
@@ -68,7 +68,7 @@ class EngineFile:
         Raises:
             EngineError: says what is wrong, what was expected and the command that builds it.
         """
-        path = Path(path)
+        path = as_path(path, "the engine", EngineError)
         with _open_file(path) as file:
             try:
                 view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from kernels import YUV, InputSpec, KernelError, preprocess
+from kernels._arrays import MAX_SIDE
 from sdk.errors import FrameError
 
 _ORDERS = {3: "bgr", 4: "bgra"}
@@ -48,6 +49,7 @@ def as_frame(value: Any, what: str = "the frame", *, on_gpu: bool = False) -> An
         )
     if 0 in shape:
         raise FrameError(f"{what} has no pixels, shape {shape}; expected {_WANTED}")
+    _check_sides(shape, what)
     return image
 
 
@@ -183,7 +185,16 @@ def _checked_planes(value: YUV, what: str, *, on_gpu: bool) -> YUV:
         value.check()
     except KernelError as error:
         raise FrameError(f"{what} is no frame in planes: {error}") from error
+    _check_sides(value.shape, what)
     return value
+
+
+def _check_sides(shape: Sequence[int], what: str) -> None:
+    if max(shape[:2]) > MAX_SIDE:
+        raise FrameError(
+            f"{what} is {shape[0]}×{shape[1]} (height×width); expected sides of at most {MAX_SIDE} "
+            f"pixels. Cut it, or scale it down"
+        )
 
 
 def _order(image: Any) -> str | None:

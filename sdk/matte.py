@@ -123,7 +123,7 @@ class Matte:
         """The subject alone: uint8 H×W×4 BGRA, straight (not premultiplied) alpha.
 
         The colours are the estimated foreground's, so that no rim of the old background shows on a
-        new one. Write it with ``cv2.imwrite("cutout.png", matte.cutout())``.
+        new one. Write it with ``sdk.picture_writer.write_picture``.
         """
         result = np.empty((*self.alpha.shape, 4), np.uint8)
         result[..., :3] = self.foreground()

@@ -8,7 +8,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
@@ -19,7 +18,8 @@ from kernels import YUV
 from kernels.trimap import Trimap
 from sdk import description, guidance, plates, sizes
 from sdk.engine import EngineFile
-from sdk.errors import EngineError, MatterError
+from sdk.errors import EngineError, FrameError, MatterError
+from sdk.files import as_path
 from sdk.frames import as_batch, as_frame, on_gpu, settled
 from sdk.manifest import Manifest
 from sdk.matte import Matte, open_background
@@ -97,7 +97,7 @@ class Matter:
         lanes: int = 1,
         transparency: bool = True,
     ) -> None:
-        self._path = Path(path)
+        self._path = as_path(path, "the engine", EngineError)
         self.transparency = transparency
         self.quality = settle(
             quality,
@@ -208,8 +208,17 @@ class Matter:
         """Third stage: the matte of an alpha of the network's size. Pure, any thread.
 
         ``trimap`` is the one that ``prepare`` was given, if any.
+
+        Raises:
+            FrameError: a frame or trimap as in a call, or an alpha other than float32 h×w.
         """
         image = self._frame(frame)
+        shape = getattr(alpha, "shape", ())
+        if getattr(alpha, "dtype", None) != np.float32 or len(shape) != 2 or 0 in shape:
+            raise FrameError(
+                f"the alpha is a {type(alpha).__name__} of type {getattr(alpha, 'dtype', None)} "
+                f"and shape {tuple(shape)}; expected float32 h×w. Give what infer returned"
+            )
         given = None if trimap is None else self._pass.trimaps(trimap, [image], batch=False)
         return self._finished(image, alpha, given[0] if given else None)
 

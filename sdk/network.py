@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from sdk.backends import Backend, open_backend
 from sdk.engine import EngineFile
-from sdk.errors import ClosedError, FrameError
+from sdk.errors import BackendError, ClosedError, FrameError, MatterError
 from sdk.frames import host, library, settled
 from sdk.manifest import Manifest, ModelEntry
 
@@ -91,6 +91,8 @@ class Network:
 
         Raises:
             FrameError: for a size that is not among ``models``.
+            BackendError: the runtime failed, or gave heads of another type or shape than the
+                manifest says.
             ClosedError: after ``close``.
         """
         count, batch = len(inputs[0]), self.manifest.batch
@@ -104,10 +106,36 @@ class Network:
             with loaded.lane() as lane:
                 self.check_open()
                 # Settled before another frame takes the lane, and with it the heads.
-                results.append(settled(read(backend.run(*turn, lane=lane))[: count - start]))
+                heads = self._heads(backend, turn, lane)
+                results.append(settled(read(heads)[: count - start]))
         if len(results) == 1:
             return results[0]
         return settled(library(results[0]).concatenate(results))
+
+    def _heads(self, backend: Backend, inputs: Iterable[Any], lane: int) -> Mapping[str, Any]:
+        """One batch's heads, as the manifest has them."""
+        try:
+            image, *others = inputs
+            heads = backend.run(image, *others, lane=lane)
+        except MatterError:
+            raise
+        except Exception as error:
+            reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+            raise BackendError(
+                f"{backend.name} failed on a frame of {self.path} ({reason}); expected a matte. "
+                f"Try another backend, or build the engine anew"
+            ) from error
+        for head in self.manifest.heads:
+            found = heads[head.name]
+            sides = (-(-side // head.stride) for side in image.shape[2:])
+            expected = (self.manifest.batch, head.channels, *sides)
+            if found.dtype != np.float32 or tuple(found.shape) != expected:
+                raise BackendError(
+                    f"{self.path}: its network gave {head.name!r} as {found.dtype} of shape "
+                    f"{tuple(found.shape)}; expected float32 of shape {expected}. Build the engine "
+                    f"anew"
+                )
+        return heads
 
     def check_open(self) -> None:
         """Raise ClosedError after ``close``."""

@@ -24,6 +24,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from kernels import YUV
 from sdk.cpu import usable_cores
 from sdk.errors import MatterError, VideoError
+from sdk.files import as_path
 from sdk.video_colours import BT601, BT709, BT2020, Tags, png_with_tags
 from sdk.video_files import Place, SequencePlace
 from sdk.video_reader import EXACT, HD_HEIGHT, VideoReader
@@ -83,10 +84,9 @@ def check_output(
     ``inputs`` are the files that are read meanwhile: none of them may be the output. ``crf`` and
     ``preset`` must be ones that the output's codec knows.
     """
-    if "\0" in str(path):
-        raise VideoError(f"output {str(path)!r} holds a NUL character, expected a path")
+    out = as_path(path, "the output", VideoError)
     try:
-        return _checked(Path(path), alpha, inputs, crf, preset)
+        return _checked(out, alpha, inputs, crf, preset)
     except OSError as error:
         raise VideoError(
             f"output {path} cannot be written ({reason(error)}), expected a path; choose another"
