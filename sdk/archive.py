@@ -8,11 +8,13 @@ byte of a member is read, and nothing is ever inflated.
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 import struct
 import threading
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,7 +56,7 @@ class OpenedFile:
                 os.close(self._handle)
         if not stat.S_ISREG(kind):
             what = "a folder" if stat.S_ISDIR(kind) else "no plain file"
-            raise EngineError(f"{path}: {what}; expected an engine file")
+            raise EngineError(f"{path}: cannot be opened ({what}); expected an engine file")
         self._lock = threading.Lock()
         self.closed = False
 
@@ -118,16 +120,17 @@ class _Listed(NamedTuple):
     at: int
 
 
-def entries(file: OpenedFile) -> list[Entry]:
+def entries(file: OpenedFile, check_names: Callable[[list[str]], None]) -> list[Entry]:
     """Return the members of an archive, in the directory's order.
 
-    Names are not judged here, but for being there once.
+    ``check_names`` gets all names and raises EngineError where they are not an engine's.
 
     Raises:
         EngineError: it is no such archive; says why.
         OSError: the file cannot be read.
     """
     listed, end = _directory(file)
+    check_names([one.name for one in listed])
     found: list[Entry] = []
     spans: list[tuple[int, int, str]] = []
     seen: set[str] = set()
@@ -143,7 +146,7 @@ def entries(file: OpenedFile) -> list[Entry]:
         spans.append((one.at, start + one.length, one.name))
         found.append(Entry(one.name, start, one.length, one.crc))
     spans.sort()
-    for (_, stop, name), (begin, _, other) in zip(spans, spans[1:], strict=False):
+    for (_, stop, name), (begin, _, other) in itertools.pairwise(spans):
         if begin < stop:
             raise EngineError(
                 f"members {name!r} and {other!r} overlap; expected each on bytes of its own"

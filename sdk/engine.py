@@ -8,8 +8,9 @@ the name, length and SHA-256; nothing outside the file is ever read on an engine
 read later is copied into memory and verified again, so that what was checked is what runs: an
 engine that is written into while it is open gives an error, never another network. Checksums find
 damage, not malice: an engine is not signed. What an engine from a stranger can and cannot do is
-said in ``SECURITY.md``: its graphs are checked (``sdk.backends.graphs``), and a TensorRT plan, which
-is native code, is used only if this user built it on this machine, or ``trust_plans`` says so.
+said in ``SECURITY.md``: its graphs are checked (``sdk.backends.graphs``), and a TensorRT plan,
+which is native code, is used only if this user built it on this machine, or ``trust_plans`` says
+so.
 """
 
 from __future__ import annotations
@@ -269,9 +270,8 @@ def _check(path: Path, file: OpenedFile) -> tuple[Manifest, dict[str, Entry]]:
     manifest: Manifest | None = None
     try:
         try:
-            spans = {entry.name: entry for entry in _named(file)}
-            about = spans.pop(MANIFEST, None)
-            manifest = Manifest.from_json(_read_manifest(file, about, list(spans)))
+            spans = {entry.name: entry for entry in _entries(file)}
+            manifest = Manifest.from_json(_read_manifest(file, spans.pop(MANIFEST)))
             _check_digests(manifest, spans, file)
         except OSError as error:
             raise EngineError(f"cannot be read ({error}); expected a readable file") from error
@@ -282,16 +282,20 @@ def _check(path: Path, file: OpenedFile) -> tuple[Manifest, dict[str, Entry]]:
     return manifest, spans
 
 
-def _named(file: OpenedFile) -> Iterator[Entry]:
+def _entries(file: OpenedFile) -> list[Entry]:
     """The archive's members, each with a name that an engine may hold."""
     try:
-        found = archive.entries(file)
+        return archive.entries(file, _check_names)
     except EngineError as error:
         kind = _kind_of_file(file)
         if kind is None:
             raise
-        raise EngineError(f"{kind} ({error}); expected an engine (a ZIP with {MANIFEST})") from error
-    names = [entry.name for entry in found]
+        raise EngineError(
+            f"{kind} ({error}); expected an engine (a ZIP with {MANIFEST})"
+        ) from error
+
+
+def _check_names(names: list[str]) -> None:
     if MANIFEST not in names:
         foreign = "a PyTorch checkpoint" if any(n.endswith("data.pkl") for n in names) else "a ZIP"
         raise EngineError(
@@ -299,14 +303,11 @@ def _named(file: OpenedFile) -> Iterator[Entry]:
             f"({', '.join(name[:80] for name in names[:4])}{', …' if names[4:] else ''}); expected "
             f"an engine"
         )
-    for entry in found:
-        check_member_name(entry.name)
-        yield entry
+    for name in names:
+        check_member_name(name)
 
 
-def _read_manifest(file: OpenedFile, about: Entry | None, others: list[str]) -> bytes:
-    if about is None:
-        raise EngineError(f"no {MANIFEST} beside {others[:4]}; expected an engine")
+def _read_manifest(file: OpenedFile, about: Entry) -> bytes:
     if about.length > MAX_MANIFEST:
         raise EngineError(
             f"{MANIFEST} has {about.length:,} bytes; expected at most {MAX_MANIFEST:,}"

@@ -378,9 +378,9 @@ def check_member_name(name: str) -> None:
     Raises:
         EngineError: for any other name.
     """
-    if not _MEMBER.fullmatch(name):
+    if len(name) > 255 or not _MEMBER.fullmatch(name):
         raise EngineError(
-            f"member {name!r} is not a plain path inside the archive; expected a name such "
+            f"member {name[:300]!r} is not a plain path inside the archive; expected a name such "
             f"as 'model.onnx' or 'plans/tensorrt-rtx-1.7.plan'"
         )
 
@@ -415,9 +415,7 @@ def _parse(text: str | bytes) -> Any:
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
-        value = json.loads(
-            text, object_pairs_hook=unique, parse_constant=constant, parse_int=whole
-        )
+        value = json.loads(text, object_pairs_hook=unique, parse_constant=constant, parse_int=whole)
     except (ValueError, RecursionError) as error:  # JSON and UTF-8 errors are ValueErrors
         raise EngineError(
             f"the manifest is not valid JSON ({error}); expected an object"

@@ -63,7 +63,13 @@ WORK_FREE = 1 << 30
 
 _IR_VERSIONS = range(7, 14)
 _SMALL = 4096  # elements of a constant whose numbers are looked at
-_ATTRIBUTES = {1: ("f", float), 2: ("i", int), 3: ("s", bytes), 6: ("floats", list), 7: ("ints", list)}
+_ATTRIBUTES = {
+    1: ("f", float),
+    2: ("i", int),
+    3: ("s", bytes),
+    6: ("floats", list),
+    7: ("ints", list),
+}
 _NUMPY: dict[int, Any] = {
     FLOAT: np.float32,
     UINT8: np.uint8,
@@ -112,8 +118,8 @@ def check(
     graph = message["graph"]
     if len(graph["node"]) > MAX_NODES:
         raise EngineError(f"{len(graph['node']):,} nodes; expected {MAX_NODES:,} at most")
-    inputs = {name: value for name, value in map(_declared, graph["input"])}
-    outputs = {name: value for name, value in map(_declared, graph["output"])}
+    inputs = dict(map(_declared, graph["input"]))
+    outputs = dict(map(_declared, graph["output"]))
     if len(inputs) != len(graph["input"]) or len(outputs) != len(graph["output"]):
         raise EngineError("an input or output stands twice; expected each once")
     check_graph(
@@ -147,8 +153,9 @@ def check(
                 f"expected {list(value.shape)}"
             )
         if known[name].dtype != FLOAT:
-            raise EngineError(f"the output {name!r} is {TYPE_NAMES[known[name].dtype]}; expected "
-                              f"float32")
+            raise EngineError(
+                f"the output {name!r} is {TYPE_NAMES[known[name].dtype]}; expected float32"
+            )
     for name, value in map(_declared, graph["value_info"]):
         found = known.get(name)
         if found is None or (found.dtype, found.shape) != (value.dtype, value.shape):
@@ -187,10 +194,12 @@ def _name(name: str) -> str:
 
 def _shape(sides: Iterable[int], name: str) -> tuple[int, ...]:
     shape = tuple(sides)
-    if len(shape) > MAX_RANK or not all(0 < side for side in shape):
+    if len(shape) > MAX_RANK or not all(side > 0 for side in shape):
         raise EngineError(f"{name!r} has the shape {list(shape[:9])}; expected sides of 1 and more")
     if math.prod(shape) > MAX_ELEMENTS:
-        raise EngineError(f"{name!r} has the shape {list(shape)}; expected {MAX_ELEMENTS:,} at most")
+        raise EngineError(
+            f"{name!r} has the shape {list(shape)}; expected {MAX_ELEMENTS:,} numbers at most"
+        )
     return shape
 
 
@@ -212,7 +221,7 @@ def _declared(value: Message) -> tuple[str, Tensor]:
     return name, Tensor(_dtype(about.get("elem_type", 0), name), shape)
 
 
-# ------------------------------------------------------------------------------------- initialisers
+# ------------------------------------------------------------------------------------ initialisers
 
 
 def _initializer(name: str, tensor: Message, place: str | None, data_bytes: int) -> Tensor:
@@ -236,10 +245,11 @@ def _initializer(name: str, tensor: Message, place: str | None, data_bytes: int)
         return known._replace(values=_listed(known, name, key, data))
     if len(data) != known.bytes or (key == "float_data" and dtype != FLOAT):
         raise EngineError(
-            f"{name!r} has {len(data):,} bytes of {key}; expected {known.bytes:,} for {_text(known)}"
+            f"{name!r} has {len(data):,} bytes of {key}; expected {known.bytes:,} for "
+            f"{_text(known)}"
         )
     if dtype == BOOL and known.elements and max(data) > 1:
-        raise EngineError(f"{name!r} has truth values other than 0 and 1")
+        raise EngineError(f"{name!r} has truth values of {max(data)}; expected 0 and 1")
     if known.elements > _SMALL:
         return known
     values = np.frombuffer(data, np.dtype(_NUMPY[dtype]).newbyteorder("<"))
@@ -254,7 +264,9 @@ def _listed(known: Tensor, name: str, key: str, data: memoryview) -> Any:
     if wide != (known.dtype == INT64) or len(numbers) != known.elements:
         raise EngineError(f"{name!r} has {len(numbers)} numbers in {key}; expected {_text(known)}")
     if not all(low <= number <= high for number in numbers):
-        raise EngineError(f"{name!r} has numbers out of the range of {TYPE_NAMES[known.dtype]}")
+        raise EngineError(
+            f"{name!r} has numbers beyond {TYPE_NAMES[known.dtype]}; expected {low} to {high}"
+        )
     return np.array(numbers, _NUMPY[known.dtype]).reshape(known.shape)
 
 
@@ -287,7 +299,7 @@ def _digits(name: str, text: str) -> int:
     return int(text)
 
 
-# --------------------------------------------------------------------------------------------- nodes
+# -------------------------------------------------------------------------------------------- nodes
 
 
 class _Budget:
@@ -331,9 +343,7 @@ def _last_uses(nodes: list[Message], outputs: Iterable[str]) -> dict[str, int]:
     return uses | dict.fromkeys(outputs, len(nodes))
 
 
-def _node(
-    at: int, node: Message, known: dict[str, Tensor], opset: int, budget: _Budget
-) -> None:
+def _node(at: int, node: Message, known: dict[str, Tensor], opset: int, budget: _Budget) -> None:
     """Check one node and add its result to the ``known`` values."""
     op = node.get("op_type", "")
     try:
@@ -344,13 +354,13 @@ def _node(
         inputs: list[Tensor | None] = []
         for name in node["input"]:
             if name and name not in known:
-                raise Refused(f"the input {name!r}, which no node before it makes")
+                raise Refused(f"the input {name!r}, which no node before it makes; expected one")
             inputs.append(known[name] if name else None)
         if len(node["output"]) != 1:
             raise Refused(f"{len(node['output'])} outputs; expected one")
         output = _name(node["output"][0])
         if output in known:
-            raise Refused(f"the output {output!r}, which is made twice")
+            raise Refused(f"the output {output!r}, which is made twice; expected once")
         result = infer(op, inputs, _attributes(node), opset)
         known[output] = result
         budget.add(at, output, result, work(op, inputs, result))
@@ -376,5 +386,3 @@ def _attributes(node: Message) -> dict[str, Any]:
             raise Refused(f"the attribute {name[:40]!r} of several floats; expected none such")
         result[name] = attribute[field] if held else []
     return result
-
-

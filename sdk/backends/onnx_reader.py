@@ -150,7 +150,9 @@ class _Reader:
             if wire != _WIRE.get(field.kind, 2):
                 raise _refused(begin, f"{kind}.{field.name} has wire type {wire}", "its own")
             if number < last or (number == last and not field.many):
-                raise _refused(begin, f"{kind}.{field.name} is out of order or stands twice", "order")
+                raise _refused(
+                    begin, f"{kind}.{field.name} is out of order or stands twice", "order"
+                )
             last = number
             self.fields += 1
             if self.fields > MAX_FIELDS:

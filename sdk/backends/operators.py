@@ -36,7 +36,7 @@ MAX_STEP = 1024
 """Largest padding, stride or dilation."""
 
 
-class Refused(ValueError):  # noqa: N818 - a verdict, turned into an EngineError by the caller
+class Refused(ValueError):
     """What a graph may not hold, in a few words: what was found; expected what."""
 
 
@@ -141,7 +141,9 @@ def infer(op: str, inputs: Inputs, attributes: Attributes, opset: int) -> Tensor
     if len(result.shape) > MAX_RANK or min(result.shape, default=1) < 1:
         raise Refused(f"a result of shape {list(result.shape)}; expected sides of 1 and more")
     if result.elements > MAX_ELEMENTS:
-        raise Refused(f"a result of {result.elements:,} elements; expected {MAX_ELEMENTS:,} at most")
+        raise Refused(
+            f"a result of {result.elements:,} elements; expected {MAX_ELEMENTS:,} at most"
+        )
     return result._replace(constant=all(x is None or x.constant for x in inputs))
 
 
@@ -201,7 +203,10 @@ def _numbers(x: Tensor | None, what: str, dtype: int = INT64) -> list[Any]:
     if x is None or x.values is None:
         raise Refused(f"{what} that are no constants; expected an initialiser of few numbers")
     if x.dtype != dtype or len(x.shape) != 1:
-        raise Refused(f"{what} of type {TYPE_NAMES[x.dtype]} and shape {list(x.shape)}")
+        raise Refused(
+            f"{what} of type {TYPE_NAMES[x.dtype]} and shape {list(x.shape)}; expected a vector of "
+            f"{TYPE_NAMES[dtype]}"
+        )
     return list(x.values.tolist())
 
 
@@ -252,7 +257,12 @@ def _binary(inputs: list[Any], given: _Given) -> Tensor:
     return Tensor(_floats(*inputs), _broadcast(*(x.shape for x in inputs)))
 
 
-def _equal(inputs: list[Any], given: _Given) -> Tensor:
+def _logical(inputs: list[Any], given: _Given) -> Tensor:
+    del given
+    return Tensor(BOOL, _broadcast(*(_typed(x, BOOL).shape for x in inputs)))
+
+
+def _comparison(inputs: list[Any], given: _Given) -> Tensor:
     del given
     first, second = inputs
     _typed(first, FLOAT, HALF, INT32, INT64)
@@ -277,7 +287,7 @@ def _softmax(inputs: list[Any], given: _Given) -> Tensor:
 def _cast(inputs: list[Any], given: _Given) -> Tensor:
     (x,) = inputs
     to = given.values["to"]
-    _floats(x)
+    _typed(x, FLOAT, HALF, BOOL)
     if to not in (FLOAT, HALF):
         raise Refused(f"a cast to type {to}; expected float32 or float16")
     return Tensor(to, x.shape)
@@ -294,7 +304,10 @@ def _concat(inputs: list[Any], given: _Given) -> Tensor:
             side != other and at != axis
             for at, (side, other) in enumerate(zip(x.shape, first.shape, strict=True))
         ):
-            raise Refused(f"shapes {list(first.shape)} and {list(x.shape)} on axis {axis}")
+            raise Refused(
+                f"shapes {list(first.shape)} and {list(x.shape)} on axis {axis}; expected equal "
+                f"sides on the others"
+            )
         total += x.shape[axis]
     return Tensor(first.dtype, (*first.shape[:axis], total, *first.shape[axis + 1 :]))
 
@@ -330,7 +343,7 @@ def _conv(inputs: list[Any], given: _Given) -> Tensor:
     kernel = given.integers("kernel_shape", weight.shape[2:], 1)
     group = given.integer("group", 1, 1, MAX_ELEMENTS)
     if kernel != weight.shape[2:]:
-        raise Refused(f"kernel_shape {list(kernel)} of weights {list(weight.shape)}")
+        raise Refused(f"kernel_shape {list(kernel)}; expected {list(weight.shape[2:])}")
     if x.shape[1] != weight.shape[1] * group or weight.shape[0] % group:
         raise Refused(
             f"weights of shape {list(weight.shape)} in {group} groups; expected {x.shape[1]} "
@@ -352,12 +365,6 @@ def _pool(inputs: list[Any], given: _Given) -> Tensor:
 
 def _floats_or_bytes(x: Tensor) -> Tensor:
     return _typed(x, FLOAT, HALF, UINT8, INT8)
-
-
-def _global_pool(inputs: list[Any], given: _Given) -> Tensor:
-    del given
-    x = _ranked(inputs[0], 4)
-    return Tensor(_floats(x), (*x.shape[:2], 1, 1))
 
 
 def _matmul(inputs: list[Any], given: _Given) -> Tensor:
@@ -392,7 +399,7 @@ def _pad(inputs: list[Any], given: _Given) -> Tensor:
     if value is not None:
         _typed(value, x.dtype)
         if value.elements != 1 or not value.constant:
-            raise Refused("a padding value that is no constant number")
+            raise Refused("a padding value that is no constant number; expected one")
     sides = zip(numbers[:rank], x.shape, numbers[rank:], strict=True)
     return Tensor(x.dtype, tuple(map(sum, sides)))
 
@@ -426,7 +433,9 @@ def _reshape(inputs: list[Any], given: _Given) -> Tensor:
         rest = math.prod(side for side in wanted if side != -1)
         wanted[wanted.index(-1)] = x.elements // rest if rest > 0 else 0
     if min(wanted, default=1) < 1 or math.prod(wanted) != x.elements:
-        raise Refused(f"a reshape of {list(x.shape)} to {_short(wanted)}; expected as many elements")
+        raise Refused(
+            f"a reshape of {list(x.shape)} to {_short(wanted)}; expected as many elements"
+        )
     return Tensor(x.dtype, tuple(wanted))
 
 
@@ -448,15 +457,6 @@ def _unsqueeze(inputs: list[Any], given: _Given) -> Tensor:
     added = _axes(numbers, rank)
     rest = iter(x.shape)
     return Tensor(x.dtype, tuple(1 if at in added else next(rest) for at in range(rank)))
-
-
-def _squeeze(inputs: list[Any], given: _Given) -> Tensor:
-    del given
-    x, axes = inputs
-    gone = _axes(_numbers(axes, "axes"), len(x.shape))
-    if any(x.shape[axis] != 1 for axis in gone):
-        raise Refused(f"axes {gone} of shape {list(x.shape)}; expected sides of 1")
-    return Tensor(x.dtype, tuple(side for at, side in enumerate(x.shape) if at not in gone))
 
 
 def _expand(inputs: list[Any], given: _Given) -> Tensor:
@@ -578,7 +578,7 @@ _ANY = 256  # inputs of a Concat
 _RULES: dict[str, _Rule] = {
     **{
         op: _Rule(_unary, 1, 1, {})
-        for op in ("Abs", "Erf", "Exp", "HardSwish", "Neg", "Relu", "Sigmoid", "Sqrt", "Tanh")
+        for op in ("Abs", "Exp", "HardSwish", "Neg", "Relu", "Sigmoid", "Sqrt", "Tanh")
     },
     "HardSigmoid": _Rule(_unary, 1, 1, {"alpha": float, "beta": float}),
     "LeakyRelu": _Rule(_unary, 1, 1, {"alpha": float}),
@@ -586,7 +586,11 @@ _RULES: dict[str, _Rule] = {
     "Clip": _Rule(_clip, 1, 3, {}),
     **{op: _Rule(_binary, 2, 2, {}) for op in ("Add", "Div", "Mul", "Sub")},
     **{op: _Rule(_binary, 1, 16, {}) for op in ("Max", "Min")},
-    "Equal": _Rule(_equal, 2, 2, {}),
+    **{
+        op: _Rule(_comparison, 2, 2, {})
+        for op in ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
+    },
+    **{op: _Rule(_logical, 2, 2, {}) for op in ("And", "Or")},
     "Where": _Rule(_where, 3, 3, {}),
     "Softmax": _Rule(_softmax, 1, 1, {"axis": int}),
     "Cast": _Rule(_cast, 1, 1, {"to": int}, ("to",)),
@@ -598,21 +602,17 @@ _RULES: dict[str, _Rule] = {
     "AveragePool": _Rule(
         _pool, 1, 1, {**_WINDOW, "ceil_mode": int, "count_include_pad": int}, ("kernel_shape",)
     ),
-    "GlobalAveragePool": _Rule(_global_pool, 1, 1, {}),
     "MatMul": _Rule(_matmul, 2, 2, {}),
-    "Gemm": _Rule(
-        _gemm, 2, 3, {"alpha": float, "beta": float, "transA": int, "transB": int}
-    ),
+    "Gemm": _Rule(_gemm, 2, 3, {"alpha": float, "beta": float, "transA": int, "transB": int}),
     "Pad": _Rule(_pad, 2, 3, {"mode": bytes}),
     "Slice": _Rule(_slice, 3, 5, {}),
     "Reshape": _Rule(_reshape, 2, 2, {"allowzero": int}),
     "Transpose": _Rule(_transpose, 1, 1, {"perm": list}),
     "Unsqueeze": _Rule(_unsqueeze, 2, 2, {}),
-    "Squeeze": _Rule(_squeeze, 2, 2, {}),
     "Expand": _Rule(_expand, 2, 2, {}),
     "DepthToSpace": _Rule(_depth_to_space, 1, 1, {"blocksize": int, "mode": bytes}, ("blocksize",)),
     "Resize": _Rule(_resize, 1, 4, _RESIZED),
-    **{op: _Rule(_reduce, 1, 2, _REDUCED) for op in ("ReduceMax", "ReduceMean", "ReduceSum")},
+    **{op: _Rule(_reduce, 1, 2, _REDUCED) for op in ("ReduceMax", "ReduceMean")},
     "QuantizeLinear": _Rule(_quantize, 3, 3, _SCALES),
     "DequantizeLinear": _Rule(_dequantize, 2, 3, _SCALES),
 }
