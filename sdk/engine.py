@@ -118,6 +118,16 @@ class EngineFile:
         self._verify(member, hashlib.sha256(content).hexdigest())
         return memoryview(content)
 
+    def sha256(self, member: str) -> str:
+        """Return the SHA-256 of a member as 64 hexadecimal digits.
+
+        Raises:
+            EngineError: the engine holds no such member.
+            ClosedError: after ``close``.
+        """
+        self._span(member)
+        return self._members[member].sha256
+
     def _span(self, member: str) -> Entry:
         if self._file.closed:
             raise ClosedError(

@@ -60,6 +60,10 @@ class Matter:
     ``plate``: for a network that compares each frame with the empty place (gfm-plate), a photograph
     of it: the path of a picture, or an array as a frame. See the attribute ``plate``.
 
+    ``trust_plans``: TensorRT plans are native code. Only those that this user built on this machine
+    are used, and the graph in the same file otherwise; True uses the plans of this file (and of
+    ``trimap_from``) too, for engines from a source that is trusted like that of a program.
+
     Safe to call from several threads: the network runs one batch in each lane at a time, everything
     else side by side. A context manager; ``close`` releases the network and the file. Trimaps,
     plates, the hybrid test and parts of an engine have not run on a GPU yet.
@@ -91,6 +95,7 @@ class Matter:
         temporal: bool | None = None,
         lookahead: int | None = None,
         lanes: int = 1,
+        trust_plans: bool = False,
     ) -> None:
         self._path = Path(path)
         self.quality = settle(
@@ -108,12 +113,13 @@ class Matter:
             "arithmetic": self.quality.arithmetic,
             "lanes": lanes,
         }
+        self._trust_plans = trust_plans
         self._lock = threading.Lock()
         self._source: Matter | None = None
         self._stats: Callable[[], Stats] | None = None
         self._scales: sizes.Scales | None = None
         with contextlib.ExitStack() as opened:
-            file = EngineFile.open(self._path)
+            file = EngineFile.open(self._path, trust_plans=trust_plans)
             opened.callback(file.close)
             self.manifest: Manifest = file.manifest
             self._network = Network(
@@ -419,7 +425,9 @@ class Matter:
             self._source = trimap_from
             self._source._check_open()
         elif isinstance(trimap_from, (str, os.PathLike)):
-            self._source = opened.enter_context(Matter(trimap_from, **self._options))
+            self._source = opened.enter_context(
+                Matter(trimap_from, trust_plans=self._trust_plans, **self._options)
+            )
         else:
             raise EngineError(
                 f"trimap_from is a {type(trimap_from).__name__}; expected the path of an engine "
