@@ -28,6 +28,8 @@ import numpy as np
 from samples import add_engine, add_ways, engine, run, ways
 from sdk import FrameError, Matter, VideoError
 from sdk.background import Background
+from sdk.frames import read_image
+from sdk.limits import read_picture
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,7 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed = 0
     with Matter(engine(args), plate=args.plate, **ways(args)) as matter:
         for path, trimap in zip(args.images, trimaps, strict=True):
-            image = cv2.imread(str(path))
+            try:
+                image = read_image(path)
+            except (FrameError, OSError) as error:
+                print(f"error: {error}", file=sys.stderr)
+                failed += 1
+                continue
             if image is None:
                 print(f"error: {path} is not a picture that OpenCV reads", file=sys.stderr)
                 failed += 1
@@ -90,7 +97,10 @@ def read_trimap(path: str) -> np.ndarray:
 
     Programs differ in the one grey that stands for unknown: it becomes the 128 of ``Matter``.
     """
-    trimap = cv2.imread(path, cv2.IMREAD_GRAYSCALE)
+    try:
+        trimap = cv2.imdecode(read_picture(Path(path)), cv2.IMREAD_GRAYSCALE)
+    except (OSError, cv2.error):  # such as no file, or an empty one
+        trimap = None
     if trimap is None:
         raise FrameError(f"{path} is not a picture that OpenCV reads; expected a trimap")
     between = np.setdiff1d(trimap, (0, 255))

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import YUV, alpha_blend
-from sdk.errors import BackgroundError
+from sdk.errors import BackgroundError, FrameError
 from sdk.frames import picture, read_image
 from sdk.manifest import near
 
@@ -323,6 +323,8 @@ def _from_file(path: Path) -> Background:
             f"the background {str(path)!r} cannot be read ({error.strerror}); expected a readable "
             f"image"
         ) from error
+    except FrameError as error:
+        raise BackgroundError(f"the background cannot be used: {error}") from error
     if image is None:
         raise BackgroundError(
             f"the background {str(path)!r} is no image that can be decoded; expected JPEG, PNG, "

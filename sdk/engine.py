@@ -118,15 +118,15 @@ class EngineFile:
         self._verify(member, hashlib.sha256(content).hexdigest())
         return memoryview(content)
 
-    def sha256(self, member: str) -> str:
-        """Return the SHA-256 of a member as 64 hexadecimal digits.
+    def member(self, member: str) -> Member:
+        """Return a member's SHA-256 and length in bytes.
 
         Raises:
             EngineError: the engine holds no such member.
             ClosedError: after ``close``.
         """
         self._span(member)
-        return self._members[member].sha256
+        return self._members[member]
 
     def _span(self, member: str) -> Entry:
         if self._file.closed:
@@ -300,9 +300,7 @@ def _entries(file: OpenedFile) -> list[Entry]:
         kind = _kind_of_file(file)
         if kind is None:
             raise
-        raise EngineError(
-            f"{kind} ({error}); expected an engine (a ZIP with {MANIFEST})"
-        ) from error
+        raise EngineError(f"{kind}; expected an engine (a ZIP with {MANIFEST})") from error
 
 
 def _check_names(names: list[str]) -> None:

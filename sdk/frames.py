@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from kernels import YUV, InputSpec, KernelError, preprocess
 from sdk.errors import FrameError
+from sdk.limits import read_picture
 
 _ORDERS = {3: "bgr", 4: "bgra"}
 _WANTED = "uint8 H×W×3 (BGR), H×W×4 (BGRA) or H×W (grey), or a batch of such"
@@ -118,9 +119,10 @@ def read_image(path: Path) -> NDArray[np.uint8] | None:
     """A picture from a file, uint8 H×W×3 BGR and upright; None for what cannot be decoded.
 
     Raises:
+        FrameError: for one beyond ``sdk.limits``, or that claims more than it holds.
         OSError: for a file that cannot be read.
     """
-    content = np.fromfile(path, np.uint8)  # not cv2.imread: it fails on some non-ASCII paths
+    content = read_picture(path)  # not cv2.imread: it fails on some non-ASCII paths
     try:
         image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
     except cv2.error:  # such as more pixels than OpenCV's limit

@@ -18,7 +18,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from kernels import YUV
-from sdk import gpu_decoder
+from sdk import gpu_decoder, limits
 from sdk.errors import VideoError
 
 log = logging.getLogger("matter")
@@ -144,10 +144,14 @@ class VideoReader:
         self._stream: Any = pictures[0]
         self._stream.thread_type = "AUTO"
         self._stream.codec_context.thread_count = threads
+        # Also for frames that turn out larger than the track says.
+        self._stream.codec_context.options = {"max_pixels": str(limits.MAX_PIXELS)}
         self._colours = VideoReformatter()
         self.time_base: Fraction = self._stream.time_base or Fraction(1, 90000)
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.rate: Fraction = Fraction(rate) if rate else Fraction(25)
+        about = self._stream.codec_context
+        limits.check_video(about.width, about.height, str(self.path), self.rate)
         self.duration: float | None = self._duration()
         # The container's length is that of its longest track, which may be the sound.
         self._says_its_length = bool(self._stream.duration or "DURATION" in self._stream.metadata)

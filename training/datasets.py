@@ -74,6 +74,8 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from kernels.trimap import CLASSES
+from sdk.errors import FrameError
+from sdk.limits import read_picture
 from training.layers import KINDS, Image, Mask
 
 log = logging.getLogger("matter")
@@ -582,9 +584,11 @@ _MARKS = {
 
 def _decode(path: Path, flags: int) -> NDArray[Any]:
     try:
-        content = np.fromfile(path, np.uint8)  # not cv2.imread: it fails on some non-ASCII paths
+        content = read_picture(path)  # not cv2.imread: it fails on some non-ASCII paths
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
+    except FrameError as error:
+        raise DatasetError(str(error)) from error
     picture = cv2.imdecode(content, flags) if content.size else None
     if picture is None:
         raise DatasetError(f"{path} is not a picture that can be decoded; is it whole?")

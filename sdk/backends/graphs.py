@@ -91,7 +91,7 @@ def read_graph(engine: EngineFile, model: ModelEntry) -> bytes:
     graph = engine.read(model.onnx)
     if model.onnx not in engine.vetted:
         try:
-            data_bytes = engine.manifest.members[model.data].bytes if model.data else 0
+            data_bytes = engine.member(model.data).bytes if model.data else 0
             check(graph, engine.manifest, model, data_bytes)
         except (EngineError, BackendError) as error:
             raise EngineError(

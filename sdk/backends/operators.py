@@ -149,12 +149,14 @@ def infer(op: str, inputs: Inputs, attributes: Attributes, opset: int) -> Tensor
 
 def work(op: str, inputs: Inputs, result: Tensor) -> int:
     """Return about how many multiply-accumulates (or visits of an element) a node costs."""
-    if op in ("Conv", "MatMul", "Gemm"):
+    if op in ("Conv", "ConvTranspose", "MatMul", "Gemm"):
         first, second = inputs[0], inputs[1]
         if first is None or second is None:
             return 0
         if op == "Conv":
             return result.elements * math.prod(second.shape[1:])
+        if op == "ConvTranspose":
+            return first.elements * math.prod(second.shape[1:])
         return result.elements * max(first.shape[-2:])
     return result.elements + sum(x.elements for x in inputs if x is not None)
 
@@ -352,6 +354,38 @@ def _conv(inputs: list[Any], given: _Given) -> Tensor:
     if bias is not None and _weights(bias, 1).shape[0] != weight.shape[0]:
         raise Refused(f"a bias of {bias.shape[0]} numbers; expected {weight.shape[0]}")
     return Tensor(dtype, (x.shape[0], weight.shape[0], *_swept(given, x.shape, kernel)))
+
+
+def _conv_transpose(inputs: list[Any], given: _Given) -> Tensor:
+    x, weight, bias = inputs
+    dtype = _floats(*inputs)
+    _ranked(x, 4)
+    _weights(weight, 4)
+    kernel = given.integers("kernel_shape", weight.shape[2:], 1)
+    group = given.integer("group", 1, 1, MAX_ELEMENTS)
+    channels = weight.shape[1] * group
+    if kernel != weight.shape[2:]:
+        raise Refused(f"kernel_shape {list(kernel)}; expected {list(weight.shape[2:])}")
+    if x.shape[1] != weight.shape[0] or weight.shape[0] % group:
+        raise Refused(
+            f"weights of shape {list(weight.shape)} in {group} groups; expected {x.shape[1]} "
+            f"channels"
+        )
+    if bias is not None and _weights(bias, 1).shape[0] != channels:
+        raise Refused(f"a bias of {bias.shape[0]} numbers; expected {channels}")
+    given.word("auto_pad", "NOTSET", ("NOTSET",))
+    strides = given.integers("strides", (1, 1), 1)
+    dilations = given.integers("dilations", (1, 1), 1)
+    pads = given.integers("pads", (0, 0, 0, 0), 0)
+    more = given.integers("output_padding", (0, 0), 0)
+    sides = []
+    for at in (0, 1):
+        span = dilations[at] * (kernel[at] - 1) + 1
+        if more[at] >= max(strides[at], dilations[at]) or max(pads[at], pads[at + 2]) >= span:
+            raise Refused(f"pads {list(pads)} and {list(more)}; expected less than the window")
+        full = strides[at] * (x.shape[at + 2] - 1) + span + more[at]
+        sides.append(full - pads[at] - pads[at + 2])
+    return Tensor(dtype, (x.shape[0], channels, *sides))
 
 
 def _pool(inputs: list[Any], given: _Given) -> Tensor:
@@ -596,6 +630,9 @@ _RULES: dict[str, _Rule] = {
     "Cast": _Rule(_cast, 1, 1, {"to": int}, ("to",)),
     "Concat": _Rule(_concat, 1, _ANY, {"axis": int}, ("axis",)),
     "Conv": _Rule(_conv, 2, 3, {**_WINDOW, "group": int}),
+    "ConvTranspose": _Rule(
+        _conv_transpose, 2, 3, {**_WINDOW, "group": int, "output_padding": list}
+    ),
     "MaxPool": _Rule(
         _pool, 1, 1, {**_WINDOW, "ceil_mode": int, "storage_order": int}, ("kernel_shape",)
     ),

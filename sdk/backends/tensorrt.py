@@ -64,7 +64,7 @@ def unavailable(option: str, engine: EngineFile, model: ModelEntry, number: int)
     plan = choose_plan(engine.manifest.plans, option, version, capability, model.size)
     if plan is None:
         return no_plan(engine.manifest.plans, option, version, capability, model.size)
-    if not (engine.trust_plans or own_plans.known(engine.sha256(plan.file))):
+    if not (engine.trust_plans or own_plans.known(engine.member(plan.file).sha256)):
         return (
             f"{plan.file!r} is native code that this user did not build on this machine; expected "
             f"one that was. Build the engine here, or say trust_plans=True if you trust its source "
