@@ -41,9 +41,9 @@ types: $(VENV)/stamp
 # The interpreter and the compiler are looked at first, so that what is missing is said in one line.
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { \
-	  echo "$(PYTHON) not found, expected Python 3.10 or newer: install it, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-	  echo "$$($(PYTHON) --version 2>&1) found, expected Python 3.10 or newer: name one, for example make PYTHON=python3.12" >&2; exit 1; }
+	  echo "$(PYTHON) not found, expected Python 3.11 or newer: install it, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$$($(PYTHON) --version 2>&1) found, expected Python 3.11 or newer: name one, for example make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
 	  echo "$(PYTHON) has no venv module: install it (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
 	@command -v "$${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { \

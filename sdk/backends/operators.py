@@ -251,6 +251,8 @@ def _clip(inputs: list[Any], given: _Given) -> Tensor:
     for bound in inputs[1:]:
         if bound is not None and (bound.shape or not bound.constant):
             raise Refused("bounds that are no constant numbers; expected such")
+        if bound is not None and bound.values is not None and np.isnan(bound.values):
+            raise Refused("a bound that is no number; expected one")
     return Tensor(_floats(*inputs), inputs[0].shape)
 
 

@@ -40,7 +40,8 @@ def written(suffix: str, width: int, height: int) -> bytes:
 def tiff(order: str, large: bool, **tags: int) -> bytes:
     numbers = {"width": 256, "height": 257, "tile_width": 322, "tile_height": 323}
     form = f"{order}2HQ{'Q' if large else 'I'}" if large else f"{order}2H2I"
-    entries = b"".join(struct.pack(form, numbers[tag], 16 if large else 4, 1, side) for tag, side in tags.items())
+    kind = 16 if large else 4
+    entries = b"".join(struct.pack(form, numbers[tag], kind, 1, side) for tag, side in tags.items())
     mark = b"II" if order == "<" else b"MM"
     if large:
         head = mark + struct.pack(f"{order}3HQ", 43, 8, 0, 16)
