@@ -63,6 +63,9 @@ class Matter:
 
     ``transparency``: whether the alpha channel of a BGRA frame multiplies its matte, so that what
     was transparent stays so. False leaves that channel out, as for one that is only padding.
+    ``trust_plans``: TensorRT plans are native code. Only those that this user built on this machine
+    are used, and the graph in the same file otherwise; True uses the plans of this file (and of
+    ``trimap_from``) too, for engines from a source that is trusted like that of a program.
 
     Safe to call from several threads: the network runs one batch in each lane at a time, everything
     else side by side. A context manager; ``close`` releases the network and the file. Trimaps,
@@ -96,6 +99,7 @@ class Matter:
         lookahead: int | None = None,
         lanes: int = 1,
         transparency: bool = True,
+        trust_plans: bool = False,
     ) -> None:
         self._path = as_path(path, "the engine", EngineError)
         self.transparency = transparency
@@ -114,12 +118,13 @@ class Matter:
             "arithmetic": self.quality.arithmetic,
             "lanes": lanes,
         }
+        self._trust_plans = trust_plans
         self._lock = threading.Lock()
         self._source: Matter | None = None
         self._stats: Callable[[], Stats] | None = None
         self._scales: sizes.Scales | None = None
         with contextlib.ExitStack() as opened:
-            file = EngineFile.open(self._path)
+            file = EngineFile.open(self._path, trust_plans=trust_plans)
             opened.callback(file.close)
             self.manifest: Manifest = file.manifest
             self._network = Network(
@@ -437,7 +442,9 @@ class Matter:
             self._source = trimap_from
             self._source._check_open()
         elif isinstance(trimap_from, (str, os.PathLike)):
-            self._source = opened.enter_context(Matter(trimap_from, **self._options))
+            self._source = opened.enter_context(
+                Matter(trimap_from, trust_plans=self._trust_plans, **self._options)
+            )
         else:
             raise EngineError(
                 f"trimap_from is a {type(trimap_from).__name__}; expected the path of an engine "

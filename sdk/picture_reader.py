@@ -26,6 +26,7 @@ from PIL import ImageCms, ImageOps
 from kernels._arrays import MAX_SIDE
 from sdk import colour_profiles
 from sdk.errors import FrameError
+from sdk.limits import check_picture
 
 log = logging.getLogger("matter")
 
@@ -217,6 +218,7 @@ def _content(path: str | os.PathLike[str], said: str) -> bytes:
         raise FrameError(f"{said} is longer than {_MOST_BYTES:,} bytes; expected a picture")
     if not content:
         raise FrameError(f"{said} is empty; expected {_KNOWN}")
+    check_picture(content, said)
     return content
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from kernels import YUV
-from sdk import gpu_decoder
+from sdk import gpu_decoder, limits
 from sdk.errors import VideoError
 from sdk.video_colours import (
     BT601,
@@ -210,10 +210,13 @@ class VideoReader:
         self._stream.codec_context.thread_count = threads
         context = self._stream.codec_context
         self._container_tags = Tags(int(context.color_primaries), int(context.color_trc))
+        # Also for frames that turn out larger than the track says.
+        context.options = {"max_pixels": str(limits.MAX_PIXELS)}
         self._colours = VideoReformatter()
         self.time_base: Fraction = self._stream.time_base or Fraction(1, 90000)
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.rate: Fraction = Fraction(rate) if rate else Fraction(25)
+        limits.check_video(context.width, context.height, str(self.path), self.rate)
         self._declared = self._duration()
         self.duration: float | None = self._declared
         begin = float(self._source.start)

@@ -12,10 +12,12 @@ import functools
 import importlib.util
 import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdk.backends import Backend, Share, check_graph
 from sdk.backends.graphs import read_graph
+from sdk.errors import BackendError, EngineError
 
 if TYPE_CHECKING:
     from sdk.engine import EngineFile
@@ -64,8 +66,7 @@ class OpenVino(Backend):
             compiled = core.compile_model(core.read_model(graph), "CPU", settings)
         else:
             with tempfile.TemporaryDirectory(prefix="matter-") as folder:
-                engine.unpack(model.data, folder)
-                network = core.read_model(engine.unpack(model.onnx, folder))
+                network = core.read_model(_unpacked(engine, graph, model, Path(folder)))
                 compiled = core.compile_model(network, "CPU", settings)
                 del network  # it maps the files, which some systems then refuse to delete
         check_graph(
@@ -98,6 +99,19 @@ class OpenVino(Backend):
         self._requests = []
         self._inputs = []
         self._heads = {}
+
+
+def _unpacked(engine: EngineFile, graph: bytes, model: ModelEntry, folder: Path) -> Path:
+    """The checked graph as a file, beside its external weights."""
+    path = folder / model.onnx
+    try:
+        if model.data is not None:
+            engine.unpack(model.data, folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(graph)
+    except (OSError, EngineError) as error:  # no room: another backend takes them from memory
+        raise BackendError(str(error)) from error
+    return path
 
 
 def has_bfloat16() -> bool:
