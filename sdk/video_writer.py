@@ -24,6 +24,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 
 from kernels import YUV
 from sdk.cpu import usable_cores
+from sdk.cutout import hide_removed
 from sdk.errors import VideoError
 from sdk.video_reader import BT601, BT709, EXACT, HD_HEIGHT, start_of
 
@@ -134,7 +135,8 @@ class VideoWriter:
     folder, name%05d.png    PNG, BGR                   PNG, BGRA
     ======================  =========================  ==============================
 
-    Alpha is straight (not premultiplied). From 720 lines on the colours are BT.709, below BT.601,
+    Alpha is straight (not premultiplied). Where it is 0 nothing of a frame's colours is written
+    (``sdk.cutout``), whatever they were: whoever ignores alpha sees none of it. From 720 lines on the colours are BT.709, below BT.601,
     limited range, converted and tagged alike. H.264 and VP9 share one chroma sample among 2×2
     pixels, so an odd width or height is made even by repeating the last column or row.
 
@@ -219,6 +221,9 @@ class VideoWriter:
         pts = round(self.frames * tick) if pts is None else pts
         duration = max(1, round(tick)) if duration is None else duration
         self._end = float((pts + duration) * self._time_base)
+        if self._alpha and not isinstance(image, YUV):
+            colours = hide_removed(image[..., :3], np.ascontiguousarray(image[..., 3]))
+            image = np.dstack((colours, image[..., 3]))
         try:
             self._output.write(image, pts, duration)
         except (OSError, ValueError, av.error.FFmpegError) as error:
