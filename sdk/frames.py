@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import YUV, InputSpec, KernelError, preprocess
-from sdk.errors import FrameError
+from sdk.errors import FrameError, NoMatteError
 
 _ORDERS = {3: "bgr", 4: "bgra"}
 _WANTED = "uint8 H×W×3 (BGR), H×W×4 (BGRA) or H×W (grey), or a batch of such"
@@ -176,6 +176,26 @@ def settled(array: Any) -> Any:
         with array.device:
             library(array).cuda.get_current_stream().synchronize()
     return array
+
+
+def check_finite(array: Any, what: str) -> None:
+    """Refuse what a network answered if any of it is NaN or infinite.
+
+    What is finite elsewhere cannot be trusted either, and a matte that is wrong may show the room.
+
+    Raises:
+        NoMatteError: names ``what``.
+    """
+    if not bool(library(array).isfinite(array).all()):
+        raise NoMatteError(not_finite(what))
+
+
+def not_finite(what: str) -> str:
+    """What is said of a network's answer that holds NaN or infinity."""
+    return (
+        f"{what} holds NaN or infinity, expected finite numbers; build the engine again without "
+        f"--fp16, or take another backend"
+    )
 
 
 def beside(array: Any, other: Any) -> Any:

@@ -56,7 +56,10 @@ class Matte:
 
     @functools.cached_property
     def _small(self) -> NDArray[np.float32]:
-        return cast("NDArray[np.float32]", host(self._came[1]))
+        alpha = cast("NDArray[np.float32]", host(self._came[1]))
+        # Where it is not known, nothing of the frame is shown.
+        known = np.isfinite(alpha)
+        return alpha if known.all() else np.where(known, alpha, np.float32(0))
 
     @property
     def planes(self) -> YUV | None:
@@ -179,6 +182,21 @@ class Matte:
     @functools.cached_property
     def _shown(self) -> Image:
         return hide_removed(self._foreground, eight_bits(self.alpha))
+
+
+def nothing(frame: Any) -> Matte:
+    """The matte of a frame that has none: black, with alpha 0.
+
+    Nothing that is done with it shows anything of the frame, a blur of it neither.
+    """
+    if isinstance(frame, YUV):
+        black = np.zeros((*frame.shape, 3), np.uint8)
+        hidden: Any = YUV.from_bgr(
+            black, layout=frame.layout, matrix=frame.matrix, full_range=frame.full_range
+        )
+    else:
+        hidden = np.zeros(tuple(frame.shape), np.uint8)
+    return Matte(hidden, np.zeros((1, 1), np.float32))
 
 
 def composed(

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from kernels.trimap import Trimap
 from sdk import description, guidance, plates, sizes
 from sdk.engine import EngineFile
-from sdk.errors import EngineError, MatterError
+from sdk.errors import EngineError, MatterError, PlateError
 from sdk.frames import as_batch, as_frame
 from sdk.manifest import Manifest
-from sdk.matte import Matte, open_background
+from sdk.matte import Matte, nothing, open_background
 from sdk.network import Network
 from sdk.passes import Choice, GlancePass, HybridPass, Pass, SinglePass
 from sdk.quality import QUALITIES, Quality, settle
@@ -109,6 +109,7 @@ class Matter:
             "lanes": lanes,
         }
         self._lock = threading.Lock()
+        self._said: set[str] = set()
         self._source: Matter | None = None
         self._stats: Callable[[], Stats] | None = None
         self._scales: sizes.Scales | None = None
@@ -159,6 +160,7 @@ class Matter:
         Raises:
             FrameError: for any other type, dtype, rank, channels, size or value, a trimap or plate
                 that is missing or does not fit, or a trimap for a network that takes none.
+            NoMatteError: the network answered NaN or infinity.
             ClosedError: after ``close``.
         """
         self._check_open()
@@ -182,6 +184,10 @@ class Matter:
 
         It lies where the frame lay, in the CPU's memory or (a CuPy array) in a GPU's.
         ``prepared`` is what ``prepare`` gave. It waits for a lane of the network.
+
+        Raises:
+            NoMatteError: the network answered NaN or infinity.
+            ClosedError: after ``close``.
         """
         self._check_open()
         self._pass.check(prepared)
@@ -300,6 +306,17 @@ class Matter:
     @plate.setter
     def plate(self, value: Any) -> None:
         self._pass.plate = value
+        self._said.clear()
+
+    @property
+    def plate_fits(self) -> bool | None:
+        """Whether the plate showed the place of the last frame: False asks for a new plate.
+
+        None before the first frame, and without a plate. A frame that the plate does not fit has no
+        matte: its call gives a black one with alpha 0, and streams and videos go on so.
+        ``sdk.plate_fit`` says how it is told.
+        """
+        return self._pass.plate_fits
 
     @property
     def lanes(self) -> int:
@@ -358,6 +375,11 @@ class Matter:
     def _check_open(self) -> None:
         self._network.check_open()
 
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            log.warning("%s", text)
+
     def _frame(self, value: Any) -> Any:
         return as_frame(value, on_gpu=self._primary.on_gpu)
 
@@ -366,7 +388,18 @@ class Matter:
         for start in range(0, len(frames), batch):
             chunk = slice(start, start + batch)
             given = None if trimaps is None else trimaps[chunk]
-            alphas = self._pass.alphas(self._pass.prepare(frames[chunk], given))
+            try:
+                alphas = self._pass.alphas(self._pass.prepare(frames[chunk], given))
+            except PlateError as error:
+                if self.plate is None:
+                    raise
+                if len(frames[chunk]) == 1:
+                    self._say_once(f"the background alone is shown: {error}")
+                    yield nothing(frames[start])
+                else:
+                    for image in frames[chunk]:
+                        yield from self._mattes([image], None)
+                continue
             for at, (image, alpha) in enumerate(zip(frames[chunk], alphas, strict=True)):
                 trimap = None if given is None else given[at]
                 yield finished(image, alpha, trimap, self.quality)

@@ -13,7 +13,7 @@ import numpy as np
 from sdk.backends import Backend, open_backend
 from sdk.engine import EngineFile
 from sdk.errors import ClosedError, FrameError
-from sdk.frames import host, library, settled
+from sdk.frames import check_finite, host, library, settled
 from sdk.manifest import Manifest, ModelEntry
 
 
@@ -91,6 +91,8 @@ class Network:
 
         Raises:
             FrameError: for a size that is not among ``models``.
+            NoMatteError: a head of a frame holds NaN or infinity. This is the one place where a
+                network's answer is looked at before anything is made of it.
             ClosedError: after ``close``.
         """
         count, batch = len(inputs[0]), self.manifest.batch
@@ -103,8 +105,11 @@ class Network:
             turn = (_filled(tensor[start : start + batch], batch) for tensor in inputs)
             with loaded.lane() as lane:
                 self.check_open()
+                heads = backend.run(*turn, lane=lane)
+                for name, head in heads.items():
+                    check_finite(head[: count - start], f"the network's head {name!r}")
                 # Settled before another frame takes the lane, and with it the heads.
-                results.append(settled(read(backend.run(*turn, lane=lane))[: count - start]))
+                results.append(settled(read(heads)[: count - start]))
         if len(results) == 1:
             return results[0]
         return settled(library(results[0]).concatenate(results))

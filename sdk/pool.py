@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.errors import ClosedError
+from sdk.errors import ClosedError, NoMatteError
 from sdk.matte import Matte
 from sdk.matter import Matter
 from sdk.stream import Stream, stream
@@ -105,15 +105,23 @@ class MatterPool:
                     break
                 turn = self._next()
             try:
-                alphas = self.matter.infer_batch([prepared for prepared, _ in turn])
+                self._answer(turn)
+            except NoMatteError:  # of one of them: the others' streams must not suffer for it
+                for one in turn:
+                    try:
+                        self._answer([one])
+                    except BaseException as error:  # noqa: BLE001 - as below
+                        one[1].set_exception(error)
             except BaseException as error:  # noqa: BLE001 - it is raised where it was asked for
                 for _, answer in turn:
                     answer.set_exception(error)
-            else:
-                for (_, answer), alpha in zip(turn, alphas, strict=True):
-                    answer.set_result(alpha)
         for _, answer in waiting:
             answer.set_exception(ClosedError("this MatterPool was closed while a frame waited"))
+
+    def _answer(self, turn: list[tuple[Any, Future[Alpha]]]) -> None:
+        alphas = self.matter.infer_batch([prepared for prepared, _ in turn])
+        for (_, answer), alpha in zip(turn, alphas, strict=True):
+            answer.set_result(alpha)
 
     def _next(self) -> list[tuple[Any, Future[Alpha]]]:
         """Those that wait longest, as many as the engine's batch. As no stream waits with more than

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 import numpy as np
 
 from sdk.errors import FrameError, VideoError
-from sdk.stages import check_streamable, filtered, inferred, prepared
+from sdk.stages import check_streamable, filtered, finished, inferred, prepared
 from sdk.statistics import Meter, Stats
 
 if TYPE_CHECKING:
@@ -234,9 +234,9 @@ class Stream(Iterator["Matte"]):
         self._first = False
         self._stamp = item.stamp
         with self._meter("finish"):
-            matte = self._matter.finish(item.image, alpha)
+            matte = finished(self._matter, item.image, alpha)
         self._meter.handed_out(self.latency)
-        return cast("Matte", matte)
+        return matte
 
     def close(self) -> None:
         """Stop the threads and release the source. Safe to call twice.

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sdk.errors import BackendError, FrameError, VideoError
+from sdk.errors import FrameError, VideoError
 from sdk.stream import Ahead, fail_safe, stream
 from tests.sdk.clips import FakeMatter, number_of, numbered, tones, write_clip
 
@@ -188,9 +188,30 @@ def test_an_error_of_the_network_stops_the_source() -> None:
     assert no_threads_left()
 
 
-def test_nan_is_an_error_and_no_matte() -> None:
-    with pytest.raises(BackendError, match="NaN or infinity"):
-        next(stream(FakeMatter(alpha=float("nan")), tones(2)))
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_is_no_matte(value: float, caplog: pytest.LogCaptureFixture) -> None:
+    """Such frames come out black with alpha 0, and the log says it once."""
+    streamed = stream(FakeMatter(alpha=value), tones(3))
+    for matte in streamed:
+        assert not matte.alpha.any()
+        assert not matte.frame.any()
+        assert is_background(matte.over(GREEN))
+    assert streamed.stats().withheld == 3
+    assert caplog.text.count("NaN or infinity") == 1
+
+
+@pytest.mark.parametrize("lookahead", [0, 2])
+def test_nothing_lingers_in_a_frame_without_a_matte(lookahead: int) -> None:
+    """The filter over time keeps what stands still, but not beyond a frame that has no matte."""
+
+    class Once(FakeMatter):
+        def infer(self, tensor: np.ndarray) -> np.ndarray:
+            alpha = super().infer(tensor)
+            return alpha * np.float32(np.inf) if len(self.seen) == 3 else alpha
+
+    frames = [numbered(7)] * 6
+    mattes = list(stream(Once(), frames, temporal=True, lookahead=lookahead))
+    assert [bool(matte.alpha.any()) for matte in mattes] == [True, True, False, True, True, True]
 
 
 def test_leaving_early_stops_the_threads() -> None:
