@@ -25,6 +25,7 @@ from sdk.matte import Matte, nothing, open_background
 from sdk.network import Network
 from sdk.passes import Choice, GlancePass, HybridPass, Pass, SinglePass
 from sdk.quality import QUALITIES, Quality, settle
+from sdk.shielded import shielded
 
 if TYPE_CHECKING:
     from sdk.gpu_graph import FrameGraph
@@ -341,6 +342,9 @@ class Matter:
 
     def close(self) -> None:
         """Release the network and the engine file; may be called more than once."""
+        shielded(self._close)
+
+    def _close(self) -> None:
         with self._lock:
             self._closing.close()
 

@@ -15,6 +15,7 @@ from sdk.engine import EngineFile
 from sdk.errors import ClosedError, FrameError
 from sdk.frames import check_finite, host, library, settled
 from sdk.manifest import Manifest, ModelEntry
+from sdk.shielded import shielded
 
 
 class Network:
@@ -95,6 +96,11 @@ class Network:
                 network's answer is looked at before anything is made of it.
             ClosedError: after ``close``.
         """
+        # What lies on a GPU was written on a stream of this thread.
+        inputs = tuple(map(settled, inputs))
+        return shielded(lambda: self._run(inputs, read))
+
+    def _run(self, inputs: tuple[Any, ...], read: Callable[[Mapping[str, Any]], Any]) -> Any:
         count, batch = len(inputs[0]), self.manifest.batch
         loaded = self._lanes(tuple(inputs[0].shape[2:]))
         backend = loaded.backend
@@ -124,6 +130,9 @@ class Network:
 
     def close(self) -> None:
         """Release every backend; may be called more than once."""
+        shielded(self._close)
+
+    def _close(self) -> None:
         with self._lock:
             self.closed = True  # whoever gets a lane from now on finds it closed
             for loaded in self._loaded.values():

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from sdk.errors import ClosedError, NoMatteError
 from sdk.matte import Matte
 from sdk.matter import Matter
+from sdk.shielded import shielded
 from sdk.stream import Stream, stream
 
 Alpha = NDArray[np.float32]
@@ -68,6 +69,9 @@ class MatterPool:
         Raises:
             ClosedError: after ``close``, also for a frame that waited meanwhile.
         """
+        return shielded(lambda: self._infer(prepared))
+
+    def _infer(self, prepared: Any) -> Alpha:
         answer: Future[Alpha] = Future()
         with self._changed:
             self._check_open()
@@ -77,6 +81,9 @@ class MatterPool:
 
     def close(self) -> None:
         """End the streams, and close the engine if it was opened here. Safe to call twice."""
+        shielded(self._close)
+
+    def _close(self) -> None:
         with self._changed:
             self._closed = True
             self._changed.notify_all()

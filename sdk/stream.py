@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 import numpy as np
 
 from sdk.errors import FrameError, VideoError
+from sdk.shielded import shielded
 from sdk.stages import check_streamable, filtered, finished, inferred, prepared
 from sdk.statistics import Meter, Stats
 
@@ -54,7 +55,11 @@ class Ahead(Generic[T]):
         self._finished = False
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="matter-ahead", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:  # an interrupt: it may run, and nobody will ever read from it
+            self._closed = True
+            raise
 
     def _work(self) -> None:
         error: BaseException | None = None
@@ -90,17 +95,37 @@ class Ahead(Generic[T]):
             return True
 
     def get(self, timeout: float | None = None) -> T:
-        """The next item; TimeoutError after ``timeout`` seconds, StopIteration at the end."""
+        """The next item; TimeoutError after ``timeout`` seconds, StopIteration at the end.
+
+        Interrupted (KeyboardInterrupt), it loses no item.
+        """
+        turn: _Turn[T] = _Turn()
+        try:
+            return shielded(lambda: self._get(timeout, turn), lambda: self._give_up(turn))
+        except BaseException:
+            if turn.taken:  # the interrupt came after it
+                with self._changed:
+                    self._items.appendleft(turn.taken.pop())
+            raise
+
+    def _give_up(self, turn: _Turn[T]) -> None:
+        with self._changed:
+            turn.given_up = True
+            self._changed.notify_all()
+
+    def _get(self, timeout: float | None, turn: _Turn[T]) -> T:
         with self._changed:
             ready = self._changed.wait_for(
-                lambda: self._items or self._finished or self._closed, timeout
+                lambda: self._items or self._finished or self._closed or turn.given_up, timeout
             )
             if not ready:
                 raise TimeoutError(f"nothing came for {timeout} s")
+            if turn.given_up:
+                raise InterruptedError
             if self._items:
-                item = self._items.popleft()
+                turn.taken.append(self._items.popleft())
                 self._changed.notify_all()
-                return item
+                return turn.taken[0]
             error, self._error = self._error, None
         if error is not None:
             raise error
@@ -114,6 +139,9 @@ class Ahead(Generic[T]):
 
     def close(self, timeout: float | None = 5.0) -> None:
         """Stop. A source that hangs for ``timeout`` seconds is left behind in its daemon thread."""
+        shielded(lambda: self._close(timeout))
+
+    def _close(self, timeout: float | None) -> None:
         with self._changed:
             self._closed = True
             self._items.clear()
@@ -126,6 +154,14 @@ class Ahead(Generic[T]):
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+class _Turn(Generic[T]):
+    """One call of ``Ahead.get``."""
+
+    def __init__(self) -> None:
+        self.given_up = False
+        self.taken: list[T] = []
 
 
 class _Arrived(NamedTuple):
@@ -161,7 +197,18 @@ class Stream(Iterator["Matte"]):
         self._stamp = time.perf_counter()
         self._meter = Meter()
         self._again = threading.Event()
-        self._frames: Ahead[_Arrived] = Ahead(
+        self._stages: list[Ahead[Any]] = []
+        try:
+            self._begin(source, live, temporal, lookahead)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(
+        self, source: Any, live: bool, temporal: bool | None, lookahead: int | None
+    ) -> None:
+        matter = self._matter
+        self._frames: Ahead[_Arrived] = self._stage(
             _arriving(
                 _frames(source, live=live, planes=getattr(matter, "takes_planes", False)),
                 self._meter,
@@ -172,22 +219,26 @@ class Stream(Iterator["Matte"]):
         # Between a frame and its matte there is always a turn of the network. A file's next frame
         # is prepared during it; a live one is not, since a newer one may come.
         frames = prepared(matter, self._frames, self._meter)
-        self._tensors = None if live else Ahead(frames, depth=1)
+        tensors = frames if live else self._stage(frames)
         # A live matte must not wait for the ones before it: one at a time.
         lanes = 1 if live else getattr(matter, "lanes", 1)
-        alphas = inferred(matter, self._tensors or frames, self._meter, lanes)
+        alphas = inferred(matter, tensors, self._meter, lanes)
         # A file's next frame is in the network while the last one is filtered.
-        self._alphas = None if live else Ahead(alphas, depth=1)
         alphas = filtered(
             matter,
-            self._alphas or alphas,
+            alphas if live else self._stage(alphas),
             temporal=temporal,
             lookahead=lookahead,
             again=self._again,
         )
         # One matte ahead: the network works while the caller shows the last one, yet what is
         # shown is never older than one turn of the caller's loop.
-        self._mattes = Ahead(alphas, depth=1)
+        self._mattes = self._stage(alphas)
+
+    def _stage(self, items: Iterable[T], *, depth: int = 1, newest: bool = False) -> Ahead[T]:
+        stage = Ahead(items, depth=depth, newest=newest)
+        self._stages.append(stage)
+        return stage
 
     @property
     def latency(self) -> float:
@@ -243,16 +294,18 @@ class Stream(Iterator["Matte"]):
 
         A source that hangs is left behind in its daemon thread.
         """
+        shielded(self._close)
+
+    def _close(self) -> None:
         timeout = 0.05 if self._hung else 5.0
         # Upstream first: it wakes the network's thread if that waits for a frame.
-        for stage in (self._frames, self._tensors, self._alphas, self._mattes):
-            if stage is not None:
-                stage.close(timeout)
+        for stage in self._stages:
+            stage.close(timeout)
 
     def __del__(self) -> None:
         # `for matte in stream(0): break` must not keep the camera: the threads hold no reference
         # to the stream, so it goes with the loop. At the interpreter's end they are gone already.
-        if not sys.is_finalizing() and hasattr(self, "_mattes"):
+        if not sys.is_finalizing() and hasattr(self, "_stages"):
             self.close()
 
     def __enter__(self) -> Stream:
