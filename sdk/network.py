@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
 import queue
+import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +16,7 @@ import numpy as np
 
 from sdk.backends import Backend, open_backend
 from sdk.engine import EngineFile
-from sdk.errors import ClosedError, FrameError
+from sdk.errors import BackendError, ClosedError, FrameError
 from sdk.frames import check_finite, host, library, settled
 from sdk.manifest import Manifest, ModelEntry
 from sdk.shielded import shielded
@@ -22,7 +26,8 @@ class Network:
     """The engine's own network, or that of one of its parts.
 
     Safe to call from several threads: each size runs as many batches at once as it has lanes.
-    ``options`` are those of ``open_backend``.
+    ``options`` are those of ``open_backend``. In a child of ``os.fork`` it loads itself anew at its
+    first run, since a runtime's threads do not come along; on a GPU it cannot.
 
     Attributes:
         path: of the engine file.
@@ -45,13 +50,15 @@ class Network:
         self._lock = threading.RLock()
         self.closed = False
         self._loaded: dict[tuple[int, ...], _Loaded] = {}
+        self._lost_gpu = False  # by a fork
+        _all.add(self)
 
     def load(self, size: tuple[int, ...]) -> Backend:
         """The backend of one network size.
 
         Raises:
             FrameError: for a size that is not among ``models``.
-            BackendError: if no backend can run it.
+            BackendError: if no backend can run it, or it ran on a GPU before a fork.
             ClosedError: after ``close``.
         """
         return self._lanes(size).backend
@@ -59,6 +66,12 @@ class Network:
     def _lanes(self, size: tuple[int, ...]) -> _Loaded:
         with self._lock:
             self.check_open()
+            if self._lost_gpu:
+                raise BackendError(
+                    f"this Matter of {self.path} was opened on a GPU before a fork, which CUDA does "
+                    f"not survive; expected one of this process. Open it in the child, or start "
+                    f"children with multiprocessing.get_context('spawn')"
+                )
             if size not in self._loaded:
                 backend = self.open(size)
                 self._loaded[size] = _Loaded(backend)
@@ -120,6 +133,15 @@ class Network:
             return results[0]
         return settled(library(results[0]).concatenate(results))
 
+    def forked(self) -> None:
+        """Begin anew in the child of a fork: what is loaded there has no threads, and may hang even
+        when it is released, so it is never released."""
+        self._lock = threading.RLock()  # another thread may have held it
+        for loaded in self._loaded.values():
+            self._lost_gpu |= loaded.backend.on_gpu
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(loaded.backend))
+        self._loaded = {}
+
     def check_open(self) -> None:
         """Raise ClosedError after ``close``."""
         if self.closed:
@@ -138,6 +160,21 @@ class Network:
             for loaded in self._loaded.values():
                 loaded.close()
             self._loaded.clear()
+
+
+_all: weakref.WeakSet[Network] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for network in list(_all):
+        network.forked()
+    openvino = sys.modules.get("sdk.backends.openvino")
+    if openvino is not None:
+        openvino.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 class _Loaded:

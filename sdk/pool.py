@@ -47,6 +47,7 @@ class MatterPool:
         self._changed = threading.Condition()
         self._waiting: deque[tuple[Any, Future[Alpha]]] = deque()
         self._closed = False
+        self._process = os.getpid()
         self._threads = [
             threading.Thread(target=self._serve, name="matter-pool", daemon=True)
             for _ in range(self.matter.lanes)
@@ -99,6 +100,11 @@ class MatterPool:
         self.close()
 
     def _check_open(self) -> None:
+        if os.getpid() != self._process:
+            raise ClosedError(
+                "this MatterPool was opened before a fork, and its threads did not come along; "
+                "expected one of this process. Open it in the child"
+            )
         if self._closed:
             raise ClosedError("this MatterPool is closed; expected an open one. Make a new one")
 
