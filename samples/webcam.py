@@ -35,6 +35,7 @@ import numpy as np
 from samples import add_engine, add_ways, engine, run, ways
 from sdk import Matte, Matter, VideoError
 from sdk.background import Background
+from sdk.frames import letterboxed
 from sdk.stages import WITHHELD, finished
 from sdk.statistics import Stats
 from sdk.stream import fail_safe
@@ -155,7 +156,7 @@ class Recorder:
     def add(self, picture: np.ndarray) -> None:
         """Write one picture, shown now."""
         if picture.shape[:2] != self.writer.size:
-            picture = cv2.resize(picture, self.writer.size[::-1])
+            picture = letterboxed(picture, self.writer.size)
         self.last = max(self.last + 1, round(1000 * (time.monotonic() - self.begin)))
         self.writer.write(picture, self.last)
 

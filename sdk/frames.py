@@ -155,6 +155,23 @@ def picture(frame: Any, size: tuple[int, int] | None = None) -> Any:
     return library(channels).ascontiguousarray(channels.transpose(1, 2, 0))
 
 
+def letterboxed(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A picture, uint8 H×W×3, scaled to fit within ``size`` (height, width), its shape kept, with
+    black beside it."""
+    height, width = image.shape[:2]
+    if (height, width) == size:
+        return image
+    scale = min(size[0] / height, size[1] / width)
+    high, wide = max(1, round(height * scale)), max(1, round(width * scale))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    top, left = (size[0] - high) // 2, (size[1] - wide) // 2
+    result = np.zeros((*size, image.shape[2]), np.uint8)
+    result[top : top + high, left : left + wide] = cv2.resize(
+        image, (wide, high), interpolation=how
+    )
+    return result
+
+
 def on_gpu(frame: Any) -> bool:
     """Whether a checked frame, or an array, lies in a GPU's memory."""
     return not isinstance(frame.planes[0] if isinstance(frame, YUV) else frame, np.ndarray)

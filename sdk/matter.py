@@ -111,6 +111,8 @@ class Matter:
         }
         self._lock = threading.Lock()
         self._said: set[str] = set()
+        self._shape: tuple[int, int] | None = None  # of the last frame
+        self._squeezed = False  # whether that was said
         self._source: Matter | None = None
         self._stats: Callable[[], Stats] | None = None
         self._scales: sizes.Scales | None = None
@@ -167,6 +169,7 @@ class Matter:
         self._check_open()
         frames = as_batch(frame, on_gpu=self._primary.on_gpu)
         if frames is not None:
+            self._note_shape(frames[0])
             return list(self._mattes(frames, self._pass.trimaps(trimap, frames, batch=True)))
         image = self._frame(frame)
         return next(self._mattes([image], self._pass.trimaps(trimap, [image], batch=False)))
@@ -385,7 +388,20 @@ class Matter:
             log.warning("%s", text)
 
     def _frame(self, value: Any) -> Any:
-        return as_frame(value, on_gpu=self._primary.on_gpu)
+        image = as_frame(value, on_gpu=self._primary.on_gpu)
+        self._note_shape(image)
+        return image
+
+    def _note_shape(self, image: Any) -> None:
+        """Say so, once, if frames are of another shape than any size that they could run at."""
+        shape = (int(image.shape[0]), int(image.shape[1]))
+        if shape == self._shape or self._squeezed:
+            return
+        self._shape = shape
+        text = sizes.squeezed(sizes.nearest_aspect(self._network.models, shape), shape)
+        if text is not None:
+            self._squeezed = True
+            log.warning("%s", text)
 
     def _mattes(self, frames: list[Any], trimaps: list[Trimap] | None) -> Iterator[Matte]:
         batch = self.manifest.batch

@@ -102,7 +102,7 @@ _current: _Worker | None = None
 
 def _worker() -> _Worker:
     """One that is free. Of who is left with work that hangs, the thread ends after it."""
-    global _current  # noqa: PLW0603 - of the main thread alone
+    global _current
     if _current is not None and _current.at_work:
         _current.jobs.put(None)
         _current = None
@@ -115,7 +115,7 @@ def _worker() -> _Worker:
 
 
 def _forget() -> None:
-    global _current  # noqa: PLW0603
+    global _current
     _current = None  # its thread did not come along
 
 

@@ -20,6 +20,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from kernels import YUV
 from sdk import gpu_decoder
 from sdk.errors import VideoError
+from sdk.frames import letterboxed
 
 log = logging.getLogger("matter")
 
@@ -78,6 +79,9 @@ class VideoReader:
         Whether frames in planes lie in a GPU's memory.
     has_audio
         Whether there is an audio track.
+    notes
+        What was changed: frames of another size than the first are scaled to fit into that, their
+        shape kept, with black beside them. A warning is logged too.
     truncated, damaged
         After the last frame: the file ended before its time; number of packets that would not
         decode. Neither raises: all frames that decode are delivered, and a warning is logged.
@@ -125,6 +129,7 @@ class VideoReader:
         self.planes = planes
         self.truncated = False
         self.damaged = 0
+        self.notes: list[str] = []
         try:
             self._prepare(threads)
         except BaseException:
@@ -292,15 +297,27 @@ class VideoReader:
         planes = self._in_planes(frame) if self.planes else None
         if planes is not None:
             return planes
-        height, width = self._shape
         frame.colorspace = _matrix_of(frame)
         frame.color_range = 2 if _is_full(frame) else 1
         planar = self._colours.reformat(
-            frame, width=width, height=height, format="gbrp",
+            frame, width=frame.width, height=frame.height, format="gbrp",
             dst_color_range=ColorRange.JPEG, interpolation=EXACT, threads=1,
         )  # fmt: skip
         green, blue, red = (_plane(plane) for plane in planar.planes)
-        return self._turn(cv2.merge((blue, green, red)))
+        image = self._turn(cv2.merge((blue, green, red)))
+        if image.shape[:2] != self.size:
+            image = letterboxed(image, self.size)
+            self._note_size(frame)
+        return image
+
+    def _note_size(self, frame: Any) -> None:
+        if not self.notes:
+            self.notes.append(
+                f"{self.path} changes its frames' size, from {self._shape[1]}×{self._shape[0]} to "
+                f"{frame.width}×{frame.height}: those are fitted into the first, with black beside "
+                f"them"
+            )
+            log.warning("%s", self.notes[0])
 
     def close(self) -> None:
         """Release the file. Safe to call twice."""

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from sdk.errors import ClosedError, FrameError, VideoError
 from sdk import stream as sdk_stream
+from sdk.errors import ClosedError, FrameError, VideoError
 from sdk.stream import Ahead, fail_safe, stream
 from tests.sdk.clips import FakeMatter, number_of, numbered, tones, write_clip
 
