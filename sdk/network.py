@@ -68,8 +68,8 @@ class Network:
             self.check_open()
             if self._lost_gpu:
                 raise BackendError(
-                    f"this Matter of {self.path} was opened on a GPU before a fork, which CUDA does "
-                    f"not survive; expected one of this process. Open it in the child, or start "
+                    f"this Matter of {self.path} was opened on a GPU before a fork, which CUDA "
+                    f"does not survive; expected one of this process. Open it in the child, or start "
                     f"children with multiprocessing.get_context('spawn')"
                 )
             if size not in self._loaded:

@@ -35,11 +35,12 @@ _FEW = 0.08  # of the tiles that agree: less than any subject leaves
 _SHAKE = 1.6  # small pixels, 13 of 1280
 _BETTER = 0.1  # of the tiles more that agree, for a shift to be one of the camera's
 _FARTHEST = 0.4  # of the longer side: of a greater shift nothing can be told
+_FEW_FLAT = 0.2  # likewise of a plate without texture, where chance has more to say
 _FLAT_ALIKE = 12.0  # grey levels
 
 MOVED = (
-    "the plate no longer fits, the camera has moved; expected the view of the plate. Take it again: "
-    "matter.plate = image"
+    "the plate no longer fits, the camera has moved; expected the view of the plate. Take it "
+    "again: matter.plate = image"
 )
 ANOTHER = (
     "the plate does not fit, nearly all of the picture differs from it; expected the place that it "
@@ -71,7 +72,7 @@ def misfit(plate: Grey, frame: Grey) -> str | None:
     plates, frames = _Tiles(plate), _Tiles(frame)
     textured = plates.variance > _TEXTURE
     if np.count_nonzero(textured) < _LEAST_TILES:
-        return None if _flat_alike(plates, frames) > _FEW else ANOTHER
+        return None if _flat_alike(plates, frames) > _FEW_FLAT else ANOTHER
     share = _alike(plates, frames, textured)
     if share <= _FEW:
         return ANOTHER

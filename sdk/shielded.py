@@ -21,9 +21,10 @@ T = TypeVar("T")
 def shielded(work: Callable[[], T], cancel: Callable[[], None] = lambda: None) -> T:
     """What ``work`` returns or raises; an interrupt comes before it begins or after it is done.
 
-    In the main thread it costs a turn to another thread, some 20 µs; elsewhere nothing. Interrupted,
-    it calls ``cancel``, which may cut short what the work waits for, and waits for its end. A second
-    interrupt, of who waits for work that hangs, is raised at once, and the work left behind.
+    In the main thread it costs a turn to another thread, some 20 µs; elsewhere nothing.
+    Interrupted, it calls ``cancel``, which may cut short what the work waits for, and waits for its
+    end. A second interrupt, of who waits for work that hangs, is raised at once, and the work left
+    behind.
     """
     if threading.current_thread() is not threading.main_thread():
         return work()
@@ -62,7 +63,7 @@ class _Job(Generic[T]):
         self._done.release()
 
     def wait(self) -> None:
-        """Wait until it is done; also a second time, of who was interrupted just after the first."""
+        """Wait until it is done; also again, of who was interrupted just after the first time."""
         if not self._finished:
             self._done.acquire()
 

@@ -101,7 +101,7 @@ class Meter:
             return self._totals.get(stage, 0.0)
 
     def withhold(self, reason: Exception) -> None:
-        """Count a frame that has no matte, and say so in the log if it is the first for a reason."""
+        """Count a frame that has no matte; the first for a reason is said in the log."""
         text = str(reason)
         with self._lock:
             count = self._withheld[text] = self._withheld.get(text, 0) + 1
@@ -112,7 +112,8 @@ class Meter:
         """How many frames had no matte, and why; for a report."""
         with self._lock:
             return [
-                f"{count} frame{'s' * (count > 1)} without a matte show the background alone: {text}"
+                f"{count} frame{'s' * (count > 1)} without a matte, the background alone is shown: "
+                f"{text}"
                 for text, count in self._withheld.items()
             ]
 

@@ -105,8 +105,8 @@ class Ahead(Generic[T]):
         """
         if os.getpid() != self._process:
             raise ClosedError(
-                "this stream was opened before a fork, and its threads did not come along; expected "
-                "one of this process. Open it in the child"
+                "this stream was opened before a fork, and its threads did not come along; "
+                "expected one of this process. Open it in the child"
             )
         turn: _Turn[T] = _Turn()
         try:
@@ -415,9 +415,9 @@ def fail_safe(
     * before the first matte, while the source opens and the network compiles;
     * on any failure, of the source, of the network or of ``draw``, which is logged; ``source`` is
       opened anew ``retry`` seconds later;
-    * while the source gives nothing for more than ``timeout`` seconds, which is logged too. One that
-      hangs is waited for and not opened a second time beside the first, so that it never holds more
-      than one camera and the threads of one stream.
+    * while the source gives nothing for more than ``timeout`` seconds, which is logged too. One
+      that hangs is waited for and not opened a second time beside the first, so that it never holds
+      more than one camera and the threads of one stream.
 
     A source that ends, ends this. ``alone`` must not fail: what it raises is raised here. Takes
     ``source`` as ``stream`` does. A ``matter`` that can never work on a video is refused at once:

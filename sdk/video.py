@@ -318,7 +318,8 @@ def matte_video(
             spent = {stage: meter.total(stage) for stage in STAGES}
             return VideoReport(
                 Path(output), writer.frames, time.perf_counter() - begin, reader.size,
-                spent, reader.truncated, interrupted, (*reader.notes, *writer.notes, *meter.notes()),
+                spent, reader.truncated, interrupted,
+                (*reader.notes, *writer.notes, *meter.notes()),
             )  # fmt: skip
 
         begin = time.perf_counter()
