@@ -46,6 +46,18 @@ class BackendError(MatterError):
     """A backend or device that was asked for and is not there, or that failed."""
 
 
+class NoMatteError(BackendError):
+    """There is no matte of a frame, and nothing of it may be shown.
+
+    The network answered NaN or infinity, or (``PlateError``) there is nothing to compare it with.
+    Streams and videos go on, with the background alone for that frame.
+    """
+
+
+class PlateError(FrameError, NoMatteError):
+    """The plate is missing, or shows another place than the frame: take it again."""
+
+
 class VideoError(MatterError):
     """A video or stream that cannot be read or written."""
 

@@ -18,14 +18,15 @@ from kernels import YUV
 from kernels.trimap import Trimap
 from sdk import description, guidance, plates, sizes
 from sdk.engine import EngineFile
-from sdk.errors import EngineError, FrameError, MatterError
+from sdk.errors import EngineError, FrameError, MatterError, PlateError
 from sdk.files import as_path
 from sdk.frames import as_batch, as_frame, on_gpu, settled
 from sdk.manifest import Manifest
-from sdk.matte import Matte, open_background
+from sdk.matte import Matte, nothing, open_background
 from sdk.network import Network
 from sdk.passes import Choice, GlancePass, HybridPass, Pass, SinglePass
 from sdk.quality import QUALITIES, Quality, settle
+from sdk.shielded import shielded
 
 if TYPE_CHECKING:
     from sdk.gpu_graph import FrameGraph
@@ -120,6 +121,9 @@ class Matter:
         }
         self._trust_plans = trust_plans
         self._lock = threading.Lock()
+        self._said: set[str] = set()
+        self._shape: tuple[int, int] | None = None  # of the last frame
+        self._squeezed = False  # whether that was said
         self._source: Matter | None = None
         self._stats: Callable[[], Stats] | None = None
         self._scales: sizes.Scales | None = None
@@ -170,11 +174,13 @@ class Matter:
         Raises:
             FrameError: for any other type, dtype, rank, channels, size or value, a trimap or plate
                 that is missing or does not fit, or a trimap for a network that takes none.
+            NoMatteError: the network answered NaN or infinity.
             ClosedError: after ``close``.
         """
         self._check_open()
         frames = as_batch(frame, on_gpu=self._primary.on_gpu)
         if frames is not None:
+            self._note_shape(frames[0])
             return list(self._mattes(frames, self._pass.trimaps(trimap, frames, batch=True)))
         image = self._frame(frame)
         return next(self._mattes([image], self._pass.trimaps(trimap, [image], batch=False)))
@@ -193,6 +199,10 @@ class Matter:
 
         It lies where the frame lay, in the CPU's memory or (a CuPy array) in a GPU's.
         ``prepared`` is what ``prepare`` gave. It waits for a lane of the network.
+
+        Raises:
+            NoMatteError: the network answered NaN or infinity.
+            ClosedError: after ``close``.
         """
         self._check_open()
         self._pass.check(prepared)
@@ -320,6 +330,17 @@ class Matter:
     @plate.setter
     def plate(self, value: Any) -> None:
         self._pass.plate = value
+        self._said.clear()
+
+    @property
+    def plate_fits(self) -> bool | None:
+        """Whether the plate showed the place of the last frame: False asks for a new plate.
+
+        None before the first frame, and without a plate. A frame that the plate does not fit has no
+        matte: its call gives a black one with alpha 0, and streams and videos go on so.
+        ``sdk.plate_fit`` says how it is told.
+        """
+        return self._pass.plate_fits
 
     @property
     def lanes(self) -> int:
@@ -344,6 +365,9 @@ class Matter:
 
     def close(self) -> None:
         """Release the network and the engine file; may be called more than once."""
+        shielded(self._close)
+
+    def _close(self) -> None:
         with self._lock:
             self._closing.close()
 
@@ -378,15 +402,44 @@ class Matter:
     def _check_open(self) -> None:
         self._network.check_open()
 
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            log.warning("%s", text)
+
     def _frame(self, value: Any) -> Any:
-        return as_frame(value, on_gpu=self._primary.on_gpu)
+        image = as_frame(value, on_gpu=self._primary.on_gpu)
+        self._note_shape(image)
+        return image
+
+    def _note_shape(self, image: Any) -> None:
+        """Say so, once, if frames are of another shape than any size that they could run at."""
+        shape = (int(image.shape[0]), int(image.shape[1]))
+        if shape == self._shape or self._squeezed:
+            return
+        self._shape = shape
+        text = sizes.squeezed(sizes.nearest_aspect(self._network.models, shape), shape)
+        if text is not None:
+            self._squeezed = True
+            log.warning("%s", text)
 
     def _mattes(self, frames: list[Any], trimaps: list[Trimap] | None) -> Iterator[Matte]:
         batch = self.manifest.batch
         for start in range(0, len(frames), batch):
             chunk = slice(start, start + batch)
             given = None if trimaps is None else trimaps[chunk]
-            alphas = self._pass.alphas(self._pass.prepare(frames[chunk], given))
+            try:
+                alphas = self._pass.alphas(self._pass.prepare(frames[chunk], given))
+            except PlateError as error:
+                if self.plate is None:
+                    raise
+                if len(frames[chunk]) == 1:
+                    self._say_once(f"the background alone is shown: {error}")
+                    yield nothing(frames[start])
+                else:
+                    for image in frames[chunk]:
+                        yield from self._mattes([image], None)
+                continue
             for at, (image, alpha) in enumerate(zip(frames[chunk], alphas, strict=True)):
                 trimap = None if given is None else given[at]
                 yield self._finished(image, alpha, trimap)

@@ -22,6 +22,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from kernels import YUV
 from sdk import gpu_decoder, limits
 from sdk.errors import VideoError
+from sdk.frames import letterboxed
 from sdk.video_colours import (
     BT601,
     BT709,
@@ -126,6 +127,9 @@ class VideoReader:
         Whether frames in planes lie in a GPU's memory.
     has_audio
         Whether there is an audio track.
+    notes
+        What was changed: frames of another size than the first are scaled to fit into that, their
+        shape kept, with black beside them. A warning is logged too.
     truncated, damaged
         After the last frame: the file ended before its time; number of packets that would not
         decode. Neither raises: all frames that decode are delivered, and a warning is logged.
@@ -183,6 +187,7 @@ class VideoReader:
         self.damaged = 0
         self._moved = 0
         self._notes: list[str] = []
+        self._refitted = False
         try:
             with as_video_error(f"{self.path} cannot be read"):
                 self._prepare(threads)
@@ -498,7 +503,6 @@ class VideoReader:
         planes = self._in_planes(frame) if self.planes else None
         if planes is not None:
             return planes
-        height, width = self._shape
         frame.colorspace = _matrix_of(frame)
         frame.color_range = 2 if _is_full(frame) else 1
         wanted: dict[str, Any] = {}
@@ -507,11 +511,24 @@ class VideoReader:
             frame.color_primaries, frame.color_trc = tags.filled(BT2020).primaries, tags.transfer
             wanted = {"dst_color_primaries": BT709, "dst_color_trc": SRGB_CURVE}
         planar = self._colours.reformat(
-            frame, width=width, height=height, format="gbrp",
+            frame, width=frame.width, height=frame.height, format="gbrp",
             dst_color_range=ColorRange.JPEG, interpolation=EXACT, threads=1, **wanted,
         )  # fmt: skip
         green, blue, red = (_plane(plane) for plane in planar.planes)
-        return self._turn(cv2.merge((blue, green, red)))
+        image = self._turn(cv2.merge((blue, green, red)))
+        if image.shape[:2] != self.size:
+            image = letterboxed(image, self.size)
+            self._note_size(frame)
+        return image
+
+    def _note_size(self, frame: Any) -> None:
+        if not self._refitted:
+            self._refitted = True
+            self._note(
+                f"{self.path} changes its frames' size, from {self._shape[1]}×{self._shape[0]} to "
+                f"{frame.width}×{frame.height}: those are fitted into the first, with black beside "
+                f"them"
+            )
 
     def close(self) -> None:
         """Release the file. Safe to call twice."""

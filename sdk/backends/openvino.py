@@ -8,6 +8,7 @@ such weights from files only, and the folder is deleted as soon as the network i
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib.util
 import tempfile
@@ -131,6 +132,14 @@ def process_core() -> Any:
     import openvino
 
     return openvino.Core()
+
+
+def forked() -> None:
+    """Let the child of a fork make a core of its own. The parent's, whose threads did not come
+    along, is never released: that would wait for them."""
+    if process_core.cache_info().currsize:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(process_core()))
+        process_core.cache_clear()
 
 
 def _shape(port: Any) -> list[int | str]:
