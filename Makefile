@@ -3,6 +3,7 @@
 #   make demo     build gfm.engine, matte pictures and a clip, write them to out/
 #   make test     lint, types and tests
 #   make lint     lint and formatting alone
+#   make fuzz     10,000 engines mutated at random (the tests try 300)
 #   make clean    remove what the targets made, the virtual environment included
 #
 # PYTHON=python3.12 make test takes another interpreter for the environment (then `make clean` first).
@@ -19,7 +20,7 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt \
 	$(wildcard kernels/include/*.h kernels/host/*.h kernels/host/*.cpp kernels/cuda/*.cu)
 PACKAGES := $(wildcard sdk kernels export training samples benchmarks)
 
-.PHONY: help demo test lint types clean
+.PHONY: help demo test lint types fuzz clean
 .DELETE_ON_ERROR:
 
 help:
@@ -38,12 +39,15 @@ lint: $(VENV)/stamp
 types: $(VENV)/stamp
 	$(BIN)/mypy $(PACKAGES)
 
+fuzz: $(VENV)/stamp
+	$(BIN)/python -m tests.sdk.fuzz_engine --count 10000
+
 # The interpreter and the compiler are looked at first, so that what is missing is said in one line.
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { \
-	  echo "$(PYTHON) not found, expected Python 3.10 or newer: install it, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-	  echo "$$($(PYTHON) --version 2>&1) found, expected Python 3.10 or newer: name one, for example make PYTHON=python3.12" >&2; exit 1; }
+	  echo "$(PYTHON) not found, expected Python 3.11 or newer: install it, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$$($(PYTHON) --version 2>&1) found, expected Python 3.11 or newer: name one, for example make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
 	  echo "$(PYTHON) has no venv module: install it (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
 	@command -v "$${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { \

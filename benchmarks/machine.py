@@ -73,5 +73,5 @@ def describe() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "versions": versions(PACKAGES),
         "commit": commit(),
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from export.errors import BuildError, UsageError
 from export.options import (
-    DEFAULT_SIZE,
+    DEFAULT_SIZES,
     ENSEMBLE,
     ENSEMBLED,
     OPSETS,
@@ -92,7 +92,7 @@ def _parse(arguments: Sequence[str] | None) -> BuildOptions:
         for name in networks.names()
         if networks.parts(name)
     )
-    height, width = DEFAULT_SIZE
+    sizes = ", ".join(f"{height}x{width}" for height, width in DEFAULT_SIZES)
     what = parser.add_argument_group("network")
     what.add_argument("--model", metavar="NAME", help=f"one of: {', '.join(networks.names())}")
     what.add_argument("--backbone", metavar="NAME", help=f"default: the demo checkpoint's. {known}")
@@ -130,8 +130,7 @@ def _parse(arguments: Sequence[str] | None) -> BuildOptions:
         "--size",
         metavar="HxW",
         action="append",
-        help=f"network height and width; repeatable, the first is the main one (default: "
-        f"{height}x{width})",
+        help=f"network height and width; repeatable, the first is the main one (default: {sizes})",
     )
     form.add_argument("--batch", metavar="N", default="1", help="images in one run (default: 1)")
     form.add_argument("--fp16", action="store_true", help="float16 GPU plans and stored weights")

@@ -21,9 +21,12 @@ from training import networks
 PRECISIONS = ("fp32", "fp16", "bf16")
 TARGETS = ("auto", "tensorrt", "tensorrt-rtx", "onnx")
 UNPOOLS = ("graph", "plugin")
-SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")  # of sim: .pth.tar
 
 DEFAULT_SIZE = (288, 512)  # height and width
+# Of a build that names none: a landscape, a portrait and a square size, so that no picture is
+# squeezed by much. ``Matter`` takes the one nearest to each frame's aspect ratio.
+DEFAULT_SIZES = (DEFAULT_SIZE, (512, 288), (384, 384))
 # What both sides are a multiple of: the networks' own ``size_multiple``, known before torch is.
 SIZE_MULTIPLE = {"gfm": 32, "gfm-plate": 32, "aim": 32, "msia": 16, "sim": 8}
 # The RoSTa of the ensemble that takes a checkpoint for each of its networks, and theirs in order.
@@ -373,7 +376,7 @@ def _metadata(path: Path) -> dict[str, str]:
 
 
 def _sizes(model: str, given: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    sizes = tuple(given) or (DEFAULT_SIZE,)
+    sizes = tuple(given) or DEFAULT_SIZES
     multiple = SIZE_MULTIPLE[model]
     for size in sizes:
         if len(size) != 2 or not all(type(side) is int for side in size):

@@ -9,6 +9,7 @@ GPU yet.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -131,8 +132,13 @@ def build(
     serialised = builder.build_serialized_network(network, builder.create_builder_config())
     if serialised is None:
         raise BuildError(_listed(f"{runtime} {trt.__version__} could not build the plan", errors))
-    with plan.open("wb") as file:
-        file.write(serialised)
+    digest = hashlib.sha256()
+    with memoryview(serialised) as content, plan.open("wb") as file:
+        digest.update(content)
+        file.write(content)
+    from sdk.backends import own_plans  # flags are checked without NumPy
+
+    own_plans.remember(digest.hexdigest())
     version = ".".join(trt.__version__.split(".")[:2])
     return Plan(runtime, version, gpu() if runtime == "tensorrt" else None, plan)
 

@@ -47,6 +47,11 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine", help="engine file (default: gfm.engine; with --plate gfm-plate.engine)"
     )
+    parser.add_argument(
+        "--trust-plans",
+        action="store_true",
+        help="run TensorRT plans, which are native code, that this machine did not build",
+    )
 
 
 def engine(args: argparse.Namespace) -> str:
@@ -78,4 +83,6 @@ def add_ways(parser: argparse.ArgumentParser, quality: str = "balanced") -> None
 
 def ways(args: argparse.Namespace) -> dict[str, Any]:
     """The options of ``add_ways``, as ``Matter`` takes them."""
-    return {name: getattr(args, name) for name in ("quality", "trimap_from", "hybrid")}
+    return {
+        name: getattr(args, name) for name in ("quality", "trimap_from", "hybrid", "trust_plans")
+    }

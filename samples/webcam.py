@@ -9,8 +9,9 @@ the background alone is shown, and it is tried again.
 
 With --plate the subject is whatever differs from the empty room (plate mode): press p, step out of
 the picture until the countdown is over and the room was taken, and step back in. Until then the
-background alone is shown, and again after any failure, since the camera may have moved. Press p
-again whenever camera or light have changed.
+background alone is shown, and again after any failure, since the camera may have moved. It is
+shown, too, where the plate is seen to fit no longer. Press p again whenever camera or light have
+changed.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ import numpy as np
 from samples import add_engine, add_ways, engine, run, ways
 from sdk import Matte, Matter, VideoError
 from sdk.background import Background
+from sdk.frames import letterboxed
+from sdk.stages import WITHHELD, finished
 from sdk.statistics import Stats
 from sdk.stream import fail_safe
 from sdk.video import (
@@ -78,8 +81,8 @@ class Look:
 class PlateMode:
     """A ``Matter`` in plate mode that takes its plate from the camera; for ``fail_safe``.
 
-    Without a plate there is no matte: what comes then is a black frame with alpha 0, so that
-    nothing of the room can be shown by anything that is done with it.
+    Without a plate, or with one that no longer fits, there is no matte: the stream then shows the
+    background alone.
     """
 
     COUNTDOWN = 5.0  # seconds to step out of the picture
@@ -108,6 +111,8 @@ class PlateMode:
     def hint(self) -> str:
         """What the person is to do; empty once there is a plate."""
         if self.matter.plate is not None:
+            if self.matter.plate_fits is False:
+                return "camera or room have changed. p: take the empty room again"
             return ""
         if self._due is None:
             return "p: take the empty room"
@@ -115,12 +120,12 @@ class PlateMode:
         return f"step out of the picture: {left}" if left > 0 else "stay out: taking the room"
 
     def prepare(self, frame: np.ndarray) -> Any:
-        """See ``Matter.prepare``; None without a plate, for which the frame may be one."""
+        """See ``Matter.prepare``; ``WITHHELD`` without a plate, for which the frame may be one."""
         with self._lock:
             if self.matter.plate is not None:
                 return self.matter.prepare(frame)
             if self._due is None or time.monotonic() < self._due:
-                return None
+                return WITHHELD
             scale = min(1, self.LARGEST / max(frame.shape[:2]))
             self._taken.append(
                 cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -129,20 +134,15 @@ class PlateMode:
                 middle = self.FRAMES // 2
                 self.matter.plate = np.partition(np.stack(self._taken), middle, axis=0)[middle]
                 self._taken = []
-            return None
+            return WITHHELD
 
     def infer(self, prepared: Any) -> np.ndarray:
         """See ``Matter.infer``."""
-        return _NOTHING if prepared is None else self.matter.infer(prepared)
+        return prepared if prepared is WITHHELD else self.matter.infer(prepared)
 
     def finish(self, frame: np.ndarray, alpha: np.ndarray) -> Matte:
         """See ``Matter.finish``."""
-        if alpha.shape == _NOTHING.shape:  # the filter over time may have made it anew
-            return Matte(np.zeros_like(frame), np.zeros(frame.shape[:2], np.float32))
-        return self.matter.finish(frame, alpha)
-
-
-_NOTHING = np.zeros((1, 1), np.float32)  # the alpha of a frame that was not matted
+        return finished(self.matter, frame, alpha)
 
 
 class Recorder:
@@ -156,7 +156,7 @@ class Recorder:
     def add(self, picture: np.ndarray) -> None:
         """Write one picture, shown now."""
         if picture.shape[:2] != self.writer.size:
-            picture = cv2.resize(picture, self.writer.size[::-1])
+            picture = letterboxed(picture, self.writer.size)
         self.last = max(self.last + 1, round(1000 * (time.monotonic() - self.begin)))
         self.writer.write(picture, self.last)
 
@@ -196,10 +196,11 @@ def overlay(stats: Stats | None) -> str:
     it, and frames that were passed over."""
     if stats is None or stats.latency is None:
         return "background alone"
-    latency, network = stats.latency, stats.stages["network"]
+    latency, network = stats.latency, stats.stages.get("network")
+    share = "" if network is None else f"network {network.p50:.0f} ms, "
     return (
         f"{stats.fps:.0f} frames/s, {latency.p50:.0f} ms (95 %: {latency.p95:.0f}), "
-        f"network {network.p50:.0f} ms, {stats.dropped} dropped"
+        f"{share}{stats.dropped} dropped"
     )
 
 

@@ -33,6 +33,8 @@ from sdk.errors import (
     EngineError,
     FrameError,
     MatterError,
+    NoMatteError,
+    PlateError,
     VideoError,
 )
 
@@ -53,6 +55,8 @@ __all__ = [
     "Matter",
     "MatterError",
     "MatterPool",
+    "NoMatteError",
+    "PlateError",
     "VideoError",
     "__version__",
 ]

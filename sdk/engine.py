@@ -1,22 +1,21 @@
-"""The engine file: a ZIP of plain, stored members that is memory-mapped and checked on opening.
+"""The engine file: a ZIP of plain, stored members that is checked on opening.
 
 Any unzip tool opens an engine; its members (``manifest.json``, ``model.onnx``, ``plans/…``) are
-untouched files. Members start at multiples of 4096 bytes, so that each is page-aligned in the map.
+untouched files. Members start at multiples of 4096 bytes, so that each can be mapped by itself.
 
-Security. Opening verifies the manifest's ZIP checksum, and of every other member the name, length
-and SHA-256; nothing outside the file is ever read on an engine's behalf. These checksums find
-damage, not malice: an engine is not signed, and whoever can write it can write matching checksums.
-An ONNX graph is data for a runtime, but **a TensorRT plan is code for the GPU and its deserialiser
-trusts it**: load only engines from a source that you trust as you would a program. The bytes are
-read from the file as they are needed, so replace an engine in use as ``write`` does (a new file
-renamed over the old), never by writing into it.
+Security. Opening verifies the archive (``sdk.archive``), the manifest, and of every other member
+the name, length and SHA-256; nothing outside the file is ever read on an engine's behalf. What is
+read later is copied into memory and verified again, so that what was checked is what runs: an
+engine that is written into while it is open gives an error, never another network. Checksums find
+damage, not malice: an engine is not signed. What an engine from a stranger can and cannot do is
+said in ``SECURITY.md``: its graphs are checked (``sdk.backends.graphs``), and a TensorRT plan,
+which is native code, is used only if this user built it on this machine, or ``trust_plans`` says
+so.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import mmap
 import os
 import stat
 import struct
@@ -28,12 +27,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+from sdk import archive
+from sdk.archive import Entry, OpenedFile
 from sdk.errors import ClosedError, EngineError
-from sdk.files import replacing
+from sdk.files import as_path, replacing
 from sdk.manifest import (
     CREATED_FORMAT,
     GENERAL_COMMAND,
     MANIFEST,
+    MAX_MANIFEST,
     Manifest,
     Member,
     check_member_name,
@@ -48,50 +50,86 @@ _ZIP64_EXTRA = 20  # what zipfile appends to the local header of a member beyond
 
 
 class EngineFile:
-    """An opened engine: its manifest, and its members as views of the memory-mapped file.
+    """An opened engine: its manifest, and its members on request.
 
-    Use ``EngineFile.open``; close it (or use ``with``) when no view is needed any more.
+    Use ``EngineFile.open``; close it (or use ``with``) when nothing is to be read any more. Safe in
+    several threads, and in a forked child.
+
+    Attributes:
+        path: the engine's.
+        manifest: what it says about itself.
+        trust_plans: whether TensorRT plans are used that this machine did not build.
+        vetted: the graphs that were checked already.
     """
 
     def __init__(
-        self, path: Path, manifest: Manifest, view: mmap.mmap, spans: Mapping[str, tuple[int, int]]
+        self,
+        path: Path,
+        manifest: Manifest,
+        file: OpenedFile,
+        spans: Mapping[str, Entry],
+        *,
+        trust_plans: bool = False,
     ) -> None:
         self.path = path
         self.manifest = manifest
-        self._map: mmap.mmap | None = view
+        self.trust_plans = trust_plans
+        self.vetted: set[str] = set()
+        self._file = file
         self._spans = dict(spans)
+        # Of the whole engine: a part's own manifest names no members.
+        self._members = dict(manifest.members)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> EngineFile:
-        """Open, and check everything: ZIP, schema, manifest, member paths, presence, SHA-256.
+    def open(cls, path: str | os.PathLike[str], *, trust_plans: bool = False) -> EngineFile:
+        """Open, and check everything: archive, schema, manifest, members' paths and SHA-256.
+
+        ``trust_plans``: TensorRT plans are native code, which is run with the rights of this
+        process. By default only plans that this user built on this machine are used; True takes
+        those of this file too: for engines from a source that is trusted like a program.
 
         Raises:
             EngineError: says what is wrong, what was expected and the command that builds it.
         """
-        path = Path(path)
-        with _open_file(path) as file:
-            try:
-                view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            except (OSError, ValueError) as error:  # ValueError: an empty file
-                raise EngineError(
-                    f"{path}: {_kind_of_file(path)}; expected an engine (a ZIP with {MANIFEST}). "
-                    f"{_rebuild(None, path)}"
-                ) from error
-            try:
-                manifest, spans = _check(path, file, view)
-            except BaseException:
-                view.close()
-                raise
-        return cls(path, manifest, view, spans)
+        path = as_path(path, "the engine", EngineError)
+        file = _open_file(path)
+        try:
+            manifest, spans = _check(path, file)
+        except BaseException:
+            file.close()
+            raise
+        return cls(path, manifest, file, spans, trust_plans=trust_plans)
 
     def read(self, member: str) -> memoryview:
-        """One member's bytes, read-only and without a copy: a view of the mapped file.
+        """Return one member's bytes, read-only, in memory of their own and verified once more.
 
         Raises:
-            EngineError: if the engine holds no such member.
+            EngineError: the engine holds no such member, or the file was changed while open.
             ClosedError: after ``close``.
         """
-        if self._map is None:
+        span = self._span(member)
+        try:
+            content = self._file.read(span.start, span.length)
+        except (OSError, MemoryError) as error:
+            raise EngineError(
+                f"{self.path}: member {member!r} cannot be read ({error}); expected "
+                f"{span.length:,} bytes"
+            ) from error
+        self._verify(member, hashlib.sha256(content).hexdigest())
+        return memoryview(content)
+
+    def member(self, member: str) -> Member:
+        """Return a member's SHA-256 and length in bytes.
+
+        Raises:
+            EngineError: the engine holds no such member.
+            ClosedError: after ``close``.
+        """
+        self._span(member)
+        return self._members[member]
+
+    def _span(self, member: str) -> Entry:
+        if self._file.closed:
             raise ClosedError(
                 f"{self.path}: the engine file is closed; open it again to read from it"
             )
@@ -100,8 +138,14 @@ class EngineFile:
                 f"{self.path}: no member {member!r}; the engine holds: "
                 f"{', '.join(sorted(self._spans))}"
             )
-        start, length = self._spans[member]
-        return memoryview(self._map)[start : start + length]
+        return self._spans[member]
+
+    def _verify(self, member: str, digest: str) -> None:
+        if digest != self._members[member].sha256:
+            raise EngineError(
+                f"{self.path}: the file was written into while it was open: {member!r} is another; "
+                f"expected a new file renamed over the old. Open it again"
+            )
 
     def part(self, name: str) -> EngineFile:
         """A further network of this engine: the same file, seen through the part's manifest.
@@ -112,7 +156,7 @@ class EngineFile:
             EngineError: if the engine holds no such part.
             ClosedError: after ``close``.
         """
-        if self._map is None:
+        if self._file.closed:
             raise ClosedError(
                 f"{self.path}: the engine file is closed; open it again to read from it"
             )
@@ -121,29 +165,46 @@ class EngineFile:
                 f"{self.path}: no part {name!r}; the engine holds: "
                 f"{', '.join(sorted(self.manifest.parts)) or 'none'}"
             )
-        return EngineFile(self.path, self.manifest.parts[name], self._map, self._spans)
+        part = EngineFile(
+            self.path,
+            self.manifest.parts[name],
+            self._file,
+            self._spans,
+            trust_plans=self.trust_plans,
+        )
+        part._members = self._members
+        return part
 
     def unpack(self, member: str, folder: str | os.PathLike[str]) -> Path:
-        """Write one member under a folder (with its own sub-folders) and return where it is."""
+        """Write one member under a folder (with its own sub-folders) and return where it is.
+
+        Raises:
+            EngineError: it cannot be written, or as for ``read``; no file is left then.
+            ClosedError: after ``close``.
+        """
+        span = self._span(member)
         target = Path(folder) / member
-        with self.read(member) as content:
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content)
-            except OSError as error:
-                raise EngineError(
-                    f"{self.path}: member {member!r} could not be unpacked to {target} ({error}); "
-                    f"expected a writable folder with {len(content):,} bytes free"
-                ) from error
+        digest = hashlib.sha256()
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as file:
+                for piece in _stream(self._file, span):
+                    digest.update(piece)
+                    file.write(piece)
+            self._verify(member, digest.hexdigest())
+        except OSError as error:
+            raise EngineError(
+                f"{self.path}: member {member!r} could not be unpacked to {target} ({error}); "
+                f"expected a writable folder with {span.length:,} bytes free"
+            ) from error
+        except EngineError:
+            target.unlink(missing_ok=True)
+            raise
         return target
 
     def close(self) -> None:
-        """Release the file. Views handed out by ``read`` stay valid until they are dropped."""
-        view, self._map = self._map, None
-        if view is not None:
-            # With a view still alive the map cannot close; it is unmapped when the last is dropped.
-            with contextlib.suppress(BufferError):
-                view.close()
+        """Release the file; may be called more than once. What ``read`` gave stays valid."""
+        self._file.close()
 
     def __enter__(self) -> EngineFile:
         return self
@@ -186,33 +247,30 @@ def write(
 # ---------------------------------------------------------------------------------------- reading
 
 
-def _open_file(path: Path) -> BinaryIO:
+def _open_file(path: Path) -> OpenedFile:
     try:
-        return path.open("rb")
+        return OpenedFile(path)
     except FileNotFoundError as error:
         raise EngineError(
             f"{path}: no such file; expected an engine file. {_rebuild(None, path)}"
         ) from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
-        reason = getattr(error, "strerror", None) or error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise EngineError(
-            f"{path}: cannot be opened ({reason}); expected a readable engine file"
+            f"{path}: cannot be opened ({getattr(error, 'strerror', None) or error}); expected a "
+            f"readable engine file"
         ) from error
 
 
-def _check(
-    path: Path, file: BinaryIO, view: mmap.mmap
-) -> tuple[Manifest, dict[str, tuple[int, int]]]:
-    """Every check of ``EngineFile.open``: the manifest and each member's (start, length)."""
+def _check(path: Path, file: OpenedFile) -> tuple[Manifest, dict[str, Entry]]:
+    """Every check of ``EngineFile.open``: the manifest and where each member is."""
     manifest: Manifest | None = None
     try:
-        with _archive(path, file) as archive:
-            try:
-                manifest = Manifest.from_json(_read_manifest(archive))
-            except RecursionError:  # while what is wrong was put into words
-                raise EngineError("the manifest is nested too deeply") from None
-            spans = dict(_spans(archive, view))
-        _check_digests(manifest, spans, view)
+        try:
+            spans = {entry.name: entry for entry in _entries(file)}
+            manifest = Manifest.from_json(_read_manifest(file, spans.pop(MANIFEST)))
+            _check_digests(manifest, spans, file)
+        except OSError as error:
+            raise EngineError(f"cannot be read ({error}); expected a readable file") from error
     except EngineError as error:
         if "upgrade the package" in str(error):
             raise EngineError(f"{path}: {error}") from error
@@ -220,91 +278,45 @@ def _check(
     return manifest, spans
 
 
-def _archive(path: Path, file: BinaryIO) -> zipfile.ZipFile:
+def _entries(file: OpenedFile) -> list[Entry]:
+    """The archive's members, each with a name that an engine may hold."""
     try:
-        return zipfile.ZipFile(file)
-    except _DAMAGED as error:
-        raise EngineError(
-            f"{_kind_of_file(path)} ({error}); expected an engine (a ZIP with {MANIFEST})"
-        ) from error
+        return archive.entries(file, _check_names)
+    except EngineError as error:
+        kind = _kind_of_file(file)
+        if kind is None:
+            raise
+        raise EngineError(f"{kind}; expected an engine (a ZIP with {MANIFEST})") from error
 
 
-# What zipfile raises for damaged archives, beyond BadZipFile: broken fields reach struct, text
-# decoding, seeks and unsupported versions before its own checks do.
-_DAMAGED = (
-    zipfile.BadZipFile,
-    NotImplementedError,
-    ValueError,
-    RuntimeError,
-    OverflowError,
-    struct.error,
-    EOFError,
-    OSError,
-)
-
-
-def _read_manifest(archive: zipfile.ZipFile) -> bytes:
-    try:
-        return archive.read(MANIFEST)  # compares the ZIP's own CRC-32
-    except KeyError as error:
-        names = [info.filename for info in archive.infolist()]
+def _check_names(names: list[str]) -> None:
+    if MANIFEST not in names:
         foreign = "a PyTorch checkpoint" if any(n.endswith("data.pkl") for n in names) else "a ZIP"
         raise EngineError(
             f"{foreign} without {MANIFEST}; it holds {len(names)} members "
-            f"({', '.join(names[:4])}{', …' if names[4:] else ''}); expected an engine"
-        ) from error
-    except _DAMAGED as error:
-        raise EngineError(f"{MANIFEST} is damaged ({error}); expected an intact member") from error
-
-
-def _spans(archive: zipfile.ZipFile, view: mmap.mmap) -> Iterator[tuple[str, tuple[int, int]]]:
-    seen: dict[str, str] = {}
-    for info in archive.infolist():
-        # zipfile cuts `filename` at a NUL and turns separators; the name in the file is judged.
-        name = info.orig_filename
+            f"({', '.join(name[:80] for name in names[:4])}{', …' if names[4:] else ''}); expected "
+            f"an engine"
+        )
+    for name in names:
         check_member_name(name)
-        # Two names that differ in case are one file on many systems.
-        if name.lower() in seen:
-            raise EngineError(
-                f"member {name!r} stands twice in the archive; expected each name once"
-            )
-        seen[name.lower()] = name
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG):
-            what = "a symbolic link" if kind == stat.S_IFLNK else "not a plain file"
-            raise EngineError(f"member {name!r} is {what}; expected a plain file")
-        if info.flag_bits & 0x1:
-            raise EngineError(f"member {name!r} is encrypted; expected a plain, stored member")
-        if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
-            raise EngineError(
-                f"member {name!r} is compressed; expected a stored one, since engines are "
-                f"memory-mapped (if the archive was packed again by hand, use `zip -0`)"
-            )
-        if name != MANIFEST:
-            yield name, (_data_start(info, view), info.file_size)
 
 
-def _data_start(info: zipfile.ZipInfo, view: mmap.mmap) -> int:
-    """Where a stored member's bytes begin: after its local header and that header's extra field."""
-    at = info.header_offset
-    damaged = f"member {info.orig_filename!r} lies outside the file or its header is damaged"
-    if not 0 <= at <= len(view) - _LOCAL_HEADER.size:
-        raise EngineError(f"{damaged}; expected a whole archive")
-    header = _LOCAL_HEADER.unpack_from(view, at)
-    start: int = at + _LOCAL_HEADER.size + header[-2] + header[-1]
-    name = view[at + _LOCAL_HEADER.size : at + _LOCAL_HEADER.size + header[-2]]
-    if (
-        header[0] != b"PK\x03\x04"
-        or name != info.orig_filename.encode("utf-8")
-        or start + info.file_size > len(view)
-    ):
-        raise EngineError(f"{damaged}; expected a whole archive")
-    return start
+def _read_manifest(file: OpenedFile, about: Entry) -> bytes:
+    if about.length > MAX_MANIFEST:
+        raise EngineError(
+            f"{MANIFEST} has {about.length:,} bytes; expected at most {MAX_MANIFEST:,}"
+        )
+    content = file.read(about.start, about.length)
+    about.check_crc(content)
+    return content
 
 
-def _check_digests(
-    manifest: Manifest, spans: Mapping[str, tuple[int, int]], view: mmap.mmap
-) -> None:
+def _stream(file: OpenedFile, span: Entry) -> Iterator[bytes]:
+    for at in range(span.start, span.start + span.length, _CHUNK):
+        yield file.read(at, min(_CHUNK, span.start + span.length - at))
+
+
+def _check_digests(manifest: Manifest, spans: Mapping[str, Entry], file: OpenedFile) -> None:
     for name in manifest.files():
         if name not in manifest.members:
             raise EngineError(f"member {name!r} has no checksum in the manifest; expected one")
@@ -314,20 +326,20 @@ def _check_digests(
                 f"member {name!r} is absent; the archive holds "
                 f"{', '.join(sorted(spans)) or 'nothing'}; expected all that the manifest names"
             )
-    for name, (start, length) in spans.items():
+    for name, span in spans.items():
         expected = manifest.members.get(name)
         if expected is None:
             raise EngineError(
                 f"member {name!r} is not in the manifest; expected only members that are"
             )
-        if length != expected.bytes:
+        if span.length != expected.bytes:
             raise EngineError(
-                f"member {name!r} has {length:,} bytes; expected the manifest's {expected.bytes:,}"
+                f"member {name!r} has {span.length:,} bytes; expected the manifest's "
+                f"{expected.bytes:,}"
             )
         digest = hashlib.sha256()
-        with memoryview(view) as whole:
-            for at in range(start, start + length, _CHUNK):
-                digest.update(whole[at : min(at + _CHUNK, start + length)])
+        for piece in _stream(file, span):
+            digest.update(piece)
         if digest.hexdigest() != expected.sha256:
             raise EngineError(
                 f"member {name!r} is damaged: its SHA-256 is {digest.hexdigest()}; expected "
@@ -335,16 +347,15 @@ def _check_digests(
             )
 
 
-def _kind_of_file(path: Path) -> str:
-    """In words, what a file that is no readable ZIP looks like."""
-    size = path.stat().st_size
-    if path.is_dir():
-        return "a folder"
+def _kind_of_file(file: OpenedFile) -> str | None:
+    """In words, what a file that is no whole ZIP looks like; None where it may be one."""
+    size = file.size
     if size == 0:
         return "an empty file"
-    with path.open("rb") as file:
-        head = file.read(64)
+    head, tail = file.read(0, 64), file.read(max(size - 22, 0), 22)
     if head.startswith(b"PK\x03\x04"):
+        if tail.startswith(b"PK\x05\x06"):
+            return None
         return f"truncated or damaged: the ZIP's directory is not at the end of its {size:,} bytes"
     if head[:4] in (b"ftrt", b"ptrt"):
         return "a bare TensorRT plan, not an engine"
@@ -391,13 +402,13 @@ def _write_archive(
     # Members first and the manifest last: each is streamed once, hashed on its way.
     checksums: dict[str, Member] = {}
     when = datetime.strptime(manifest.created, CREATED_FORMAT)
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as packed:
         for name, content in members.items():
             size = content.stat().st_size if isinstance(content, Path) else len(content)
             info, large = _entry(name, size, file.tell(), when)
             digest = hashlib.sha256()
             length = 0
-            with archive.open(info, "w", force_zip64=large) as target:
+            with packed.open(info, "w", force_zip64=large) as target:
                 for piece in _pieces(content):
                     digest.update(piece)
                     length += len(piece)
@@ -412,7 +423,7 @@ def _write_archive(
         text = complete.to_json().encode("utf-8")
         Manifest.from_json(text)  # what could not be opened again is not written
         info, large = _entry(MANIFEST, len(text), file.tell(), when)
-        with archive.open(info, "w", force_zip64=large) as target:
+        with packed.open(info, "w", force_zip64=large) as target:
             target.write(text)
     return complete
 

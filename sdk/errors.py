@@ -5,9 +5,33 @@ Every message says what was received, then what was expected, and last how to re
 
 from __future__ import annotations
 
+import unicodedata
+
+
+def printable(text: str) -> str:
+    r"""Return ``text`` with everything that could steer a terminal as ``\x1b`` and the like.
+
+    Control characters (but for line feeds and tabs), marks that turn the writing direction, and
+    halves of surrogate pairs, which names of files may hold, are written as Python escapes.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        char
+        if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
+        else ascii(char)[1:-1]
+        for char in text
+    )
+
 
 class MatterError(Exception):
-    """Whatever the SDK refuses or fails to do; the parent of every error below."""
+    """Whatever the SDK refuses or fails to do; the parent of every error below.
+
+    Its text may quote names from files of others: it is always printable.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class EngineError(MatterError):
@@ -20,6 +44,18 @@ class FrameError(MatterError, ValueError):
 
 class BackendError(MatterError):
     """A backend or device that was asked for and is not there, or that failed."""
+
+
+class NoMatteError(BackendError):
+    """There is no matte of a frame, and nothing of it may be shown.
+
+    The network answered NaN or infinity, or (``PlateError``) there is nothing to compare it with.
+    Streams and videos go on, with the background alone for that frame.
+    """
+
+
+class PlateError(FrameError, NoMatteError):
+    """The plate is missing, or shows another place than the frame: take it again."""
 
 
 class VideoError(MatterError):

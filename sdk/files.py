@@ -11,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 PICTURE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
@@ -53,6 +53,25 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def as_path(value: Any, what: str, error: type[Exception]) -> Path:
+    """Check that ``value`` can be a path, of something that need not be there.
+
+    Raises:
+        error: it is no text or path, or the system takes no such name. ``what`` is what the message
+            calls it.
+    """
+    try:
+        path = Path(value)
+        path.exists()  # fails for names that are too long
+        if "\0" in str(path):
+            raise ValueError("it holds a NUL byte")
+    except (TypeError, ValueError, OSError) as reason:
+        shown = repr(value) if len(repr(value)) < 200 else f"{repr(value)[:100]}…"
+        said = getattr(reason, "strerror", None) or reason
+        raise error(f"{what} is {shown} ({said}); expected a path") from reason
+    return path
 
 
 def replace(path: Path, write: Callable[[BinaryIO], object]) -> None:

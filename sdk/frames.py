@@ -10,9 +10,11 @@ from typing import Any, cast
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from kernels import YUV, InputSpec, KernelError, preprocess
-from sdk.errors import FrameError
+from kernels._arrays import MAX_SIDE
+from sdk.errors import FrameError, NoMatteError
 
 _ORDERS = {3: "bgr", 4: "bgra"}
 _WANTED = "uint8 H×W×3 (BGR), H×W×4 (BGRA) or H×W (grey), or a batch of such"
@@ -48,6 +50,7 @@ def as_frame(value: Any, what: str = "the frame", *, on_gpu: bool = False) -> An
         )
     if 0 in shape:
         raise FrameError(f"{what} has no pixels, shape {shape}; expected {_WANTED}")
+    _check_sides(shape, what)
     return image
 
 
@@ -139,6 +142,23 @@ def picture(frame: Any, size: tuple[int, int] | None = None) -> Any:
     return library(channels).ascontiguousarray(channels.transpose(1, 2, 0))
 
 
+def letterboxed(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A picture, uint8 H×W×3, scaled to fit within ``size`` (height, width), its shape kept, with
+    black beside it."""
+    height, width = image.shape[:2]
+    if (height, width) == size:
+        return image
+    scale = min(size[0] / height, size[1] / width)
+    high, wide = max(1, round(height * scale)), max(1, round(width * scale))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    top, left = (size[0] - high) // 2, (size[1] - wide) // 2
+    result = np.zeros((*size, image.shape[2]), np.uint8)
+    result[top : top + high, left : left + wide] = cv2.resize(
+        image, (wide, high), interpolation=how
+    )
+    return result
+
+
 def on_gpu(frame: Any) -> bool:
     """Whether a checked frame, or an array, lies in a GPU's memory."""
     return not isinstance(frame.planes[0] if isinstance(frame, YUV) else frame, np.ndarray)
@@ -162,6 +182,26 @@ def settled(array: Any) -> Any:
     return array
 
 
+def check_finite(array: Any, what: str) -> None:
+    """Refuse what a network answered if any of it is NaN or infinite.
+
+    What is finite elsewhere cannot be trusted either, and a matte that is wrong may show the room.
+
+    Raises:
+        NoMatteError: names ``what``.
+    """
+    if not bool(library(array).isfinite(array).all()):
+        raise NoMatteError(not_finite(what))
+
+
+def not_finite(what: str) -> str:
+    """What is said of a network's answer that holds NaN or infinity."""
+    return (
+        f"{what} holds NaN or infinity, expected finite numbers; build the engine again without "
+        f"--fp16, or take another backend"
+    )
+
+
 def beside(array: Any, other: Any) -> Any:
     """``array``, brought to the CPU's memory where ``other`` lies there."""
     return array if on_gpu(other) else host(array)
@@ -183,7 +223,16 @@ def _checked_planes(value: YUV, what: str, *, on_gpu: bool) -> YUV:
         value.check()
     except KernelError as error:
         raise FrameError(f"{what} is no frame in planes: {error}") from error
+    _check_sides(value.shape, what)
     return value
+
+
+def _check_sides(shape: Sequence[int], what: str) -> None:
+    if max(shape[:2]) > MAX_SIDE:
+        raise FrameError(
+            f"{what} is {shape[0]}×{shape[1]} (height×width); expected sides of at most {MAX_SIDE} "
+            f"pixels. Cut it, or scale it down"
+        )
 
 
 def _order(image: Any) -> str | None:

@@ -23,13 +23,12 @@ from kernels.graphs import keeping
 from sdk.backends import Backend
 from sdk.backends.tensorrt import Lane, TensorRt
 from sdk.background import Background, ColourBackground, ImageBackground
-from sdk.errors import BackendError, FrameError
-from sdk.frames import on_gpu
+from sdk.errors import FrameError, NoMatteError
+from sdk.frames import not_finite, on_gpu
 from sdk.gpu_matte import uploaded
 from sdk.manifest import Manifest
 from sdk.matte import composed
 from sdk.quality import Quality
-from sdk.stages import NOT_FINITE
 
 _BGR = InputSpec(colour="bgr")
 
@@ -87,7 +86,7 @@ class FrameGraph:
             shape = (1, 1, *lane.inputs[0].shape[2:])
             self._fused = cupy.zeros(shape, cupy.float32)
             self._alpha = self._fused[0, 0]
-            self._finite = cupy.zeros(shape[2:], bool)
+            self._finite = tuple(cupy.zeros(head.shape, bool) for head in self._heads.values())
             self._filter = _Filter(shape[2:]) if quality.temporal else None
             self._main.synchronize()
             self._slots = deque(_Slot(frame, self._finite, leave) for _ in range(self.DEPTH))
@@ -126,10 +125,12 @@ class FrameGraph:
                     self._work()
                 for left, plane in zip(slot.leaving, _planes(self._out), strict=True):
                     cupy.copyto(left, plane)
-                cupy.copyto(slot.finite, self._finite)
+                for left, finite in zip(slot.finite, self._finite, strict=True):
+                    cupy.copyto(left, finite)
                 slot.composed.record(self._main)
             self._down.wait_event(slot.composed)
-            slot.finite.get(stream=self._down, out=slot.finite_here, blocking=False)
+            for left, finite in zip(slot.finite, slot.finite_here, strict=True):
+                left.get(stream=self._down, out=finite, blocking=False)
             for left, picture in zip(slot.leaving, slot.pictures, strict=not self._leave):
                 left.get(stream=self._down, out=picture, blocking=False)
             slot.done.record(self._down)
@@ -141,14 +142,22 @@ class FrameGraph:
         It is valid until ``DEPTH`` more frames were submitted: a copy lasts longer.
 
         Raises:
-            BackendError: the network answered NaN or infinity.
+            NoMatteError: the network answered NaN or infinity; or it did so for a frame before and
+                this one, already on its way then, was filtered with that.
         """
         slot = self._waiting.popleft()
         slot.done.synchronize()
         slot.frame = None
         self._slots.append(slot)
-        if not slot.finite_here.all():
-            raise BackendError(NOT_FINITE)
+        spoilt, slot.spoilt = slot.spoilt, False
+        for name, finite in zip(self._heads, slot.finite_here, strict=True):
+            if not finite.all():
+                for other in self._waiting:
+                    other.spoilt = self._filter is not None
+                self.reset()
+                raise NoMatteError(not_finite(f"the network's head {name!r}"))
+        if spoilt:
+            raise NoMatteError(not_finite("a frame just before: the network's answer"))
         planes = slot.leaving if self._leave else slot.pictures
         return replace(self._out, planes=planes) if isinstance(self._out, YUV) else planes[0]
 
@@ -199,7 +208,8 @@ class FrameGraph:
             collaborative_fusion(
                 glance, focus, self._fusion, glance_size=tuple(size), out=self._fused
             )
-        cupy.isfinite(self._alpha, out=self._finite)
+        for head, finite in zip(self._heads.values(), self._finite, strict=True):
+            cupy.isfinite(head, out=finite)
         alpha = self._alpha
         if self._filter is not None:
             alpha = self._filter(self._frame, alpha)
@@ -221,15 +231,16 @@ class _Slot:
     fixed, is free for the next as soon as it is done.
     """
 
-    def __init__(self, frame: Any, finite: Any, leave: bool) -> None:
+    def __init__(self, frame: Any, finite: tuple[Any, ...], leave: bool) -> None:
         shapes = [plane.shape for plane in _planes(frame)]
         self.frame: Any = None
         self.staging = tuple(cupyx.empty_pinned(shape, "uint8") for shape in shapes)
         self.landing = tuple(map(_empty, shapes))
         self.leaving = tuple(map(_empty, shapes))
         self.pictures = () if leave else tuple(cupyx.empty_pinned(s, "uint8") for s in shapes)
-        self.finite = cupy.zeros(finite.shape, bool)
-        self.finite_here = cupyx.empty_pinned(finite.shape, bool)
+        self.spoilt = False  # by a frame before it
+        self.finite = tuple(cupy.zeros(head.shape, bool) for head in finite)
+        self.finite_here = tuple(cupyx.empty_pinned(head.shape, bool) for head in finite)
         self.landed, self.composed, self.done = (cupy.cuda.Event() for _ in range(3))
 
 

@@ -34,7 +34,8 @@ class GpuMatte:
         self, frame: Any, alpha: Any, *, guided: bool = False, clean: bool = False
     ) -> None:
         self.given = uploaded(frame)
-        self._small = uploaded(alpha)
+        alpha = uploaded(alpha)
+        self._small = cupy.where(cupy.isfinite(alpha), alpha, cupy.float32(0))  # as in Matte
         self._guided = guided
         self._clean = clean
 

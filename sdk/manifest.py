@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sdk.errors import EngineError
+from sdk.errors import EngineError, printable
 
 if TYPE_CHECKING:
     from kernels import InputSpec
@@ -30,6 +30,14 @@ SCHEMA = 3
 
 MAX_SIDE = 8192
 """Largest network height or width accepted, in pixels."""
+
+MAX_MANIFEST = 1 << 20
+"""Longest manifest accepted, in bytes; one of thirty sizes with verification has some 100,000."""
+MAX_DEPTH = 12
+MAX_VALUES = 50_000
+MAX_STRING = 4096
+"""Deepest nesting, most values and longest string (also a name) in a manifest."""
+MAX_DIGITS = 20
 
 MANIFEST = "manifest.json"
 GENERAL_COMMAND = "python -m export.build --model gfm --fp16 --output gfm.engine"
@@ -370,9 +378,9 @@ def check_member_name(name: str) -> None:
     Raises:
         EngineError: for any other name.
     """
-    if not _MEMBER.fullmatch(name):
+    if len(name) > 255 or not _MEMBER.fullmatch(name):
         raise EngineError(
-            f"member {name!r} is not a plain path inside the archive; expected a name such "
+            f"member {name[:300]!r} is not a plain path inside the archive; expected a name such "
             f"as 'model.onnx' or 'plans/tensorrt-rtx-1.7.plan'"
         )
 
@@ -395,14 +403,49 @@ def _parse(text: str | bytes) -> Any:
     def constant(name: str) -> float:
         raise ValueError(f"the number {name}")
 
+    def whole(digits: str) -> int:
+        if len(digits) > MAX_DIGITS:
+            raise ValueError(f"a number of {len(digits)} digits")
+        return int(digits)
+
+    if len(text) > MAX_MANIFEST:
+        raise EngineError(
+            f"the manifest is {len(text):,} long; expected at most {MAX_MANIFEST:,} bytes"
+        )
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
-        return json.loads(text, object_pairs_hook=unique, parse_constant=constant)
+        value = json.loads(text, object_pairs_hook=unique, parse_constant=constant, parse_int=whole)
     except (ValueError, RecursionError) as error:  # JSON and UTF-8 errors are ValueErrors
         raise EngineError(
             f"the manifest is not valid JSON ({error}); expected an object"
         ) from error
+    _check_size(value)
+    return value
+
+
+def _check_size(value: Any) -> None:
+    """Refuse what is too deep, too much or too long, and text that could steer a terminal."""
+    waiting, depth, count = [value], 0, 0
+    while waiting:
+        depth, count = depth + 1, count + len(waiting)
+        if depth > MAX_DEPTH or count > MAX_VALUES:
+            raise EngineError(
+                f"the manifest has more than {MAX_VALUES:,} values or is nested more than "
+                f"{MAX_DEPTH} deep; expected less"
+            )
+        inner: list[Any] = []
+        for one in waiting:
+            if isinstance(one, dict):
+                inner += [*one, *one.values()]
+            elif isinstance(one, list):
+                inner += one
+            elif isinstance(one, str) and (len(one) > MAX_STRING or printable(one) != one):
+                raise EngineError(
+                    f"the manifest holds the text {json.dumps(one[:40])} of {len(one):,} "
+                    f"characters; expected at most {MAX_STRING:,}, and no control characters"
+                )
+        waiting = inner
 
 
 class _Fields:

@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from kernels import YUV, alpha_blend, composite, foreground
 from sdk.background import Background, Image
+from sdk.cutout import eight_bits, hide_removed
 from sdk.errors import BackendError
 from sdk.frames import host, picture
 
@@ -55,7 +56,10 @@ class Matte:
 
     @functools.cached_property
     def _small(self) -> NDArray[np.float32]:
-        return cast("NDArray[np.float32]", host(self._came[1]))
+        alpha = cast("NDArray[np.float32]", host(self._came[1]))
+        # Where it is not known, nothing of the frame is shown.
+        known = np.isfinite(alpha)
+        return alpha if known.all() else np.where(known, alpha, np.float32(0))
 
     @property
     def planes(self) -> YUV | None:
@@ -122,21 +126,21 @@ class Matte:
     def cutout(self) -> Image:
         """The subject alone: uint8 H×W×4 BGRA, straight (not premultiplied) alpha.
 
-        The colours are the estimated foreground's, so that no rim of the old background shows on a
-        new one. Write it with ``cv2.imwrite("cutout.png", matte.cutout())``.
+        The colours are ``foreground()``: no rim of the old background shows on a new one, and
+        where alpha is 0 they tell nothing of the frame. Write it with
+        ``sdk.picture_writer.write_picture``.
         """
-        result = np.empty((*self.alpha.shape, 4), np.uint8)
-        result[..., :3] = self.foreground()
-        result[..., 3] = np.rint(np.clip(self.alpha, 0, 1) * np.float32(255))
-        return result
+        return cast(Image, cv2.merge([*cv2.split(self.foreground()), eight_bits(self.alpha)]))
 
     def foreground(self) -> Image:
         """The subject's colours without the background that shines through: uint8 H×W×3 BGR.
 
         What ``kernels.foreground`` estimates (blur fusion); where alpha is 1 this is the frame
-        itself. The result is kept.
+        itself. Where alpha is 0 (at 8 bits: at most ``sdk.cutout.FAINT``) it tells nothing of the
+        frame: the subject's colours extend outwards a little, and beyond it is black. The result
+        is kept.
         """
-        return self._foreground
+        return self._shown
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         if dtype is not None and np.dtype(dtype) != self.alpha.dtype:
@@ -168,12 +172,31 @@ class Matte:
             guided=self._guided,
             clean=self._clean if clean is None else clean,
             planar=self.planes is not None,
-            estimate=self.foreground,
+            estimate=lambda: self._foreground,
         )
 
     @functools.cached_property
     def _foreground(self) -> Image:
         return cast(Image, foreground(self._colours(), self.alpha))
+
+    @functools.cached_property
+    def _shown(self) -> Image:
+        return hide_removed(self._foreground, eight_bits(self.alpha))
+
+
+def nothing(frame: Any) -> Matte:
+    """The matte of a frame that has none: black, with alpha 0.
+
+    Nothing that is done with it shows anything of the frame, a blur of it neither.
+    """
+    if isinstance(frame, YUV):
+        black = np.zeros((*frame.shape, 3), np.uint8)
+        hidden: Any = YUV.from_bgr(
+            black, layout=frame.layout, matrix=frame.matrix, full_range=frame.full_range
+        )
+    else:
+        hidden = np.zeros(tuple(frame.shape), np.uint8)
+    return Matte(hidden, np.zeros((1, 1), np.float32))
 
 
 def composed(

@@ -8,7 +8,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
@@ -19,13 +18,15 @@ from kernels import YUV
 from kernels.trimap import Trimap
 from sdk import description, guidance, plates, sizes
 from sdk.engine import EngineFile
-from sdk.errors import EngineError, MatterError
+from sdk.errors import EngineError, FrameError, MatterError, PlateError
+from sdk.files import as_path
 from sdk.frames import as_batch, as_frame, on_gpu, settled
 from sdk.manifest import Manifest
-from sdk.matte import Matte, open_background
+from sdk.matte import Matte, nothing, open_background
 from sdk.network import Network
 from sdk.passes import Choice, GlancePass, HybridPass, Pass, SinglePass
 from sdk.quality import QUALITIES, Quality, settle
+from sdk.shielded import shielded
 
 if TYPE_CHECKING:
     from sdk.gpu_graph import FrameGraph
@@ -63,6 +64,9 @@ class Matter:
 
     ``transparency``: whether the alpha channel of a BGRA frame multiplies its matte, so that what
     was transparent stays so. False leaves that channel out, as for one that is only padding.
+    ``trust_plans``: TensorRT plans are native code. Only those that this user built on this machine
+    are used, and the graph in the same file otherwise; True uses the plans of this file (and of
+    ``trimap_from``) too, for engines from a source that is trusted like that of a program.
 
     Safe to call from several threads: the network runs one batch in each lane at a time, everything
     else side by side. A context manager; ``close`` releases the network and the file. Trimaps,
@@ -96,8 +100,9 @@ class Matter:
         lookahead: int | None = None,
         lanes: int = 1,
         transparency: bool = True,
+        trust_plans: bool = False,
     ) -> None:
-        self._path = Path(path)
+        self._path = as_path(path, "the engine", EngineError)
         self.transparency = transparency
         self.quality = settle(
             quality,
@@ -114,12 +119,16 @@ class Matter:
             "arithmetic": self.quality.arithmetic,
             "lanes": lanes,
         }
+        self._trust_plans = trust_plans
         self._lock = threading.Lock()
+        self._said: set[str] = set()
+        self._shape: tuple[int, int] | None = None  # of the last frame
+        self._squeezed = False  # whether that was said
         self._source: Matter | None = None
         self._stats: Callable[[], Stats] | None = None
         self._scales: sizes.Scales | None = None
         with contextlib.ExitStack() as opened:
-            file = EngineFile.open(self._path)
+            file = EngineFile.open(self._path, trust_plans=trust_plans)
             opened.callback(file.close)
             self.manifest: Manifest = file.manifest
             self._network = Network(
@@ -165,11 +174,13 @@ class Matter:
         Raises:
             FrameError: for any other type, dtype, rank, channels, size or value, a trimap or plate
                 that is missing or does not fit, or a trimap for a network that takes none.
+            NoMatteError: the network answered NaN or infinity.
             ClosedError: after ``close``.
         """
         self._check_open()
         frames = as_batch(frame, on_gpu=self._primary.on_gpu)
         if frames is not None:
+            self._note_shape(frames[0])
             return list(self._mattes(frames, self._pass.trimaps(trimap, frames, batch=True)))
         image = self._frame(frame)
         return next(self._mattes([image], self._pass.trimaps(trimap, [image], batch=False)))
@@ -188,6 +199,10 @@ class Matter:
 
         It lies where the frame lay, in the CPU's memory or (a CuPy array) in a GPU's.
         ``prepared`` is what ``prepare`` gave. It waits for a lane of the network.
+
+        Raises:
+            NoMatteError: the network answered NaN or infinity.
+            ClosedError: after ``close``.
         """
         self._check_open()
         self._pass.check(prepared)
@@ -208,8 +223,17 @@ class Matter:
         """Third stage: the matte of an alpha of the network's size. Pure, any thread.
 
         ``trimap`` is the one that ``prepare`` was given, if any.
+
+        Raises:
+            FrameError: a frame or trimap as in a call, or an alpha other than float32 h×w.
         """
         image = self._frame(frame)
+        shape = getattr(alpha, "shape", ())
+        if getattr(alpha, "dtype", None) != np.float32 or len(shape) != 2 or 0 in shape:
+            raise FrameError(
+                f"the alpha is a {type(alpha).__name__} of type {getattr(alpha, 'dtype', None)} "
+                f"and shape {tuple(shape)}; expected float32 h×w. Give what infer returned"
+            )
         given = None if trimap is None else self._pass.trimaps(trimap, [image], batch=False)
         return self._finished(image, alpha, given[0] if given else None)
 
@@ -306,6 +330,17 @@ class Matter:
     @plate.setter
     def plate(self, value: Any) -> None:
         self._pass.plate = value
+        self._said.clear()
+
+    @property
+    def plate_fits(self) -> bool | None:
+        """Whether the plate showed the place of the last frame: False asks for a new plate.
+
+        None before the first frame, and without a plate. A frame that the plate does not fit has no
+        matte: its call gives a black one with alpha 0, and streams and videos go on so.
+        ``sdk.plate_fit`` says how it is told.
+        """
+        return self._pass.plate_fits
 
     @property
     def lanes(self) -> int:
@@ -330,6 +365,9 @@ class Matter:
 
     def close(self) -> None:
         """Release the network and the engine file; may be called more than once."""
+        shielded(self._close)
+
+    def _close(self) -> None:
         with self._lock:
             self._closing.close()
 
@@ -364,15 +402,44 @@ class Matter:
     def _check_open(self) -> None:
         self._network.check_open()
 
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            log.warning("%s", text)
+
     def _frame(self, value: Any) -> Any:
-        return as_frame(value, on_gpu=self._primary.on_gpu)
+        image = as_frame(value, on_gpu=self._primary.on_gpu)
+        self._note_shape(image)
+        return image
+
+    def _note_shape(self, image: Any) -> None:
+        """Say so, once, if frames are of another shape than any size that they could run at."""
+        shape = (int(image.shape[0]), int(image.shape[1]))
+        if shape == self._shape or self._squeezed:
+            return
+        self._shape = shape
+        text = sizes.squeezed(sizes.nearest_aspect(self._network.models, shape), shape)
+        if text is not None:
+            self._squeezed = True
+            log.warning("%s", text)
 
     def _mattes(self, frames: list[Any], trimaps: list[Trimap] | None) -> Iterator[Matte]:
         batch = self.manifest.batch
         for start in range(0, len(frames), batch):
             chunk = slice(start, start + batch)
             given = None if trimaps is None else trimaps[chunk]
-            alphas = self._pass.alphas(self._pass.prepare(frames[chunk], given))
+            try:
+                alphas = self._pass.alphas(self._pass.prepare(frames[chunk], given))
+            except PlateError as error:
+                if self.plate is None:
+                    raise
+                if len(frames[chunk]) == 1:
+                    self._say_once(f"the background alone is shown: {error}")
+                    yield nothing(frames[start])
+                else:
+                    for image in frames[chunk]:
+                        yield from self._mattes([image], None)
+                continue
             for at, (image, alpha) in enumerate(zip(frames[chunk], alphas, strict=True)):
                 trimap = None if given is None else given[at]
                 yield self._finished(image, alpha, trimap)
@@ -428,7 +495,9 @@ class Matter:
             self._source = trimap_from
             self._source._check_open()
         elif isinstance(trimap_from, (str, os.PathLike)):
-            self._source = opened.enter_context(Matter(trimap_from, **self._options))
+            self._source = opened.enter_context(
+                Matter(trimap_from, trust_plans=self._trust_plans, **self._options)
+            )
         else:
             raise EngineError(
                 f"trimap_from is a {type(trimap_from).__name__}; expected the path of an engine "

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
 import queue
+import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from sdk.backends import Backend, open_backend
 from sdk.engine import EngineFile
-from sdk.errors import ClosedError, FrameError
-from sdk.frames import host, library, settled
+from sdk.errors import BackendError, ClosedError, FrameError, MatterError
+from sdk.frames import check_finite, host, library, settled
 from sdk.manifest import Manifest, ModelEntry
+from sdk.shielded import shielded
 
 
 class Network:
     """The engine's own network, or that of one of its parts.
 
     Safe to call from several threads: each size runs as many batches at once as it has lanes.
-    ``options`` are those of ``open_backend``.
+    ``options`` are those of ``open_backend``. In a child of ``os.fork`` it loads itself anew at its
+    first run, since a runtime's threads do not come along; on a GPU it cannot.
 
     Attributes:
         path: of the engine file.
@@ -44,13 +50,15 @@ class Network:
         self._lock = threading.RLock()
         self.closed = False
         self._loaded: dict[tuple[int, ...], _Loaded] = {}
+        self._lost_gpu = False  # by a fork
+        _all.add(self)
 
     def load(self, size: tuple[int, ...]) -> Backend:
         """The backend of one network size.
 
         Raises:
             FrameError: for a size that is not among ``models``.
-            BackendError: if no backend can run it.
+            BackendError: if no backend can run it, or it ran on a GPU before a fork.
             ClosedError: after ``close``.
         """
         return self._lanes(size).backend
@@ -58,6 +66,12 @@ class Network:
     def _lanes(self, size: tuple[int, ...]) -> _Loaded:
         with self._lock:
             self.check_open()
+            if self._lost_gpu:
+                raise BackendError(
+                    f"this Matter of {self.path} was opened on a GPU before a fork, which CUDA "
+                    f"does not survive; expected one of this process. Open it in the child, or "
+                    f"start children with multiprocessing.get_context('spawn')"
+                )
             if size not in self._loaded:
                 backend = self.open(size)
                 self._loaded[size] = _Loaded(backend)
@@ -91,8 +105,17 @@ class Network:
 
         Raises:
             FrameError: for a size that is not among ``models``.
+            BackendError: the runtime failed, or gave heads of another type or shape than the
+                manifest says.
+            NoMatteError: a head of a frame holds NaN or infinity. This is the one place where a
+                network's answer is looked at before anything is made of it.
             ClosedError: after ``close``.
         """
+        # What lies on a GPU was written on a stream of this thread.
+        inputs = tuple(map(settled, inputs))
+        return shielded(lambda: self._run(inputs, read))
+
+    def _run(self, inputs: tuple[Any, ...], read: Callable[[Mapping[str, Any]], Any]) -> Any:
         count, batch = len(inputs[0]), self.manifest.batch
         loaded = self._lanes(tuple(inputs[0].shape[2:]))
         backend = loaded.backend
@@ -103,11 +126,48 @@ class Network:
             turn = (_filled(tensor[start : start + batch], batch) for tensor in inputs)
             with loaded.lane() as lane:
                 self.check_open()
+                heads = self._heads(backend, turn, lane)
+                for name, head in heads.items():
+                    check_finite(head[: count - start], f"the network's head {name!r}")
                 # Settled before another frame takes the lane, and with it the heads.
-                results.append(settled(read(backend.run(*turn, lane=lane))[: count - start]))
+                results.append(settled(read(heads)[: count - start]))
         if len(results) == 1:
             return results[0]
         return settled(library(results[0]).concatenate(results))
+
+    def _heads(self, backend: Backend, inputs: Iterable[Any], lane: int) -> Mapping[str, Any]:
+        """One batch's heads, as the manifest has them."""
+        try:
+            image, *others = inputs
+            heads = backend.run(image, *others, lane=lane)
+        except MatterError:
+            raise
+        except Exception as error:
+            reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+            raise BackendError(
+                f"{backend.name} failed on a frame of {self.path} ({reason}); expected a matte. "
+                f"Try another backend, or build the engine anew"
+            ) from error
+        for head in self.manifest.heads:
+            found = heads[head.name]
+            sides = (-(-side // head.stride) for side in image.shape[2:])
+            expected = (self.manifest.batch, head.channels, *sides)
+            if found.dtype != np.float32 or tuple(found.shape) != expected:
+                raise BackendError(
+                    f"{self.path}: its network gave {head.name!r} as {found.dtype} of shape "
+                    f"{tuple(found.shape)}; expected float32 of shape {expected}. Build the engine "
+                    f"anew"
+                )
+        return heads
+
+    def forked(self) -> None:
+        """Begin anew in the child of a fork: what is loaded there has no threads, and may hang even
+        when it is released, so it is never released."""
+        self._lock = threading.RLock()  # another thread may have held it
+        for loaded in self._loaded.values():
+            self._lost_gpu |= loaded.backend.on_gpu
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(loaded.backend))
+        self._loaded = {}
 
     def check_open(self) -> None:
         """Raise ClosedError after ``close``."""
@@ -119,11 +179,29 @@ class Network:
 
     def close(self) -> None:
         """Release every backend; may be called more than once."""
+        shielded(self._close)
+
+    def _close(self) -> None:
         with self._lock:
             self.closed = True  # whoever gets a lane from now on finds it closed
             for loaded in self._loaded.values():
                 loaded.close()
             self._loaded.clear()
+
+
+_all: weakref.WeakSet[Network] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for network in list(_all):
+        network.forked()
+    openvino = sys.modules.get("sdk.backends.openvino")
+    if openvino is not None:
+        openvino.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 class _Loaded:

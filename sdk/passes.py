@@ -66,6 +66,11 @@ class Pass(ABC):
             f"frame alone. Leave plate out, or open an engine of gfm-plate"
         )
 
+    @property
+    def plate_fits(self) -> bool | None:
+        """Whether the plate fitted the last frame; None before the first, and without a plate."""
+        return None
+
     def check_streamable(self) -> None:
         """Raise FrameError if frames alone will not do: for want of their trimaps, or a plate."""
         return

@@ -23,8 +23,10 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageCms, ImageOps
 
+from kernels._arrays import MAX_SIDE
 from sdk import colour_profiles
 from sdk.errors import FrameError
+from sdk.limits import check_picture
 
 log = logging.getLogger("matter")
 
@@ -33,7 +35,6 @@ _FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF",
 _FORMATS += ("JPEG2000", "PPM", "TGA")
 _ANIMATED = frozenset(("GIF", "WEBP", "PNG", "AVIF"))
 _KNOWN = "JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, HEIC or JPEG 2000"
-_LONGEST = 32_766  # pixels of a side: OpenCV scales no longer ones
 _MOST_BYTES = 1 << 30  # of a file, and of a pipe that never ends
 
 Image = NDArray[np.uint8]
@@ -127,7 +128,7 @@ def read_grey(path: str | os.PathLike[str], *, what: str = "the picture") -> Ima
 
 
 def read_animation(path: str | os.PathLike[str], *, what: str = "the picture") -> Iterator[Shown]:
-    """Read the pictures of an animated GIF, WebP, PNG or AVIF with their times.
+    """Read the pictures of an animated GIF, WebP, PNG or AVIF with their times, or a still.
 
     Transparent pixels are black.
 
@@ -138,9 +139,10 @@ def read_animation(path: str | os.PathLike[str], *, what: str = "the picture") -
     content = _content(path, said)
     image = _opened(content, said)
     if image is None:
-        raise _unknown(content, said)
+        yield Shown(_second(content, said, upright=True), 0.0, 0.1)
+        return
     profile, time = _profile(image, content, said), 0.0
-    for number in range(_count(image)):
+    for number in range(_count(image) if image.format in _ANIMATED else 1):
         try:
             image.seek(number)
             image.load()
@@ -216,6 +218,7 @@ def _content(path: str | os.PathLike[str], said: str) -> bytes:
         raise FrameError(f"{said} is longer than {_MOST_BYTES:,} bytes; expected a picture")
     if not content:
         raise FrameError(f"{said} is empty; expected {_KNOWN}")
+    check_picture(content, said)
     return content
 
 
@@ -244,9 +247,9 @@ def _opened(content: bytes, said: str) -> Pillow.Image | None:
 
 def _check_size(width: int, height: int, said: str) -> None:
     """Raise FrameError for a size that shall not be decoded: the one place, before any pixel."""
-    if max(width, height) > _LONGEST:
+    if max(width, height) > MAX_SIDE:
         raise FrameError(
-            f"{said} is {height}×{width} (height×width); expected sides of at most {_LONGEST} "
+            f"{said} is {height}×{width} (height×width); expected sides of at most {MAX_SIDE} "
             f"pixels. Scale it down"
         )
 

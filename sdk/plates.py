@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import YUV, InputSpec
-from sdk.errors import FrameError
+from sdk import plate_fit
+from sdk.errors import FrameError, PlateError
 from sdk.frames import as_frame, beside, host, picture, tensor_of
 from sdk.manifest import Manifest
 from sdk.network import Network
@@ -40,6 +41,7 @@ class Plate:
 
     Attributes:
         image: uint8 H×W×3 (BGR), H×W×4 (BGRA) or H×W (grey), read-only.
+        small: what ``sdk.plate_fit`` compares.
 
     Raises:
         FrameError: for a file that is no picture, or an array that is no frame.
@@ -57,6 +59,7 @@ class Plate:
         self.image.flags.writeable = False
         self._tensors: dict[tuple[int, int], NDArray[np.float32]] = {}
         self._lock = threading.Lock()
+        self.small = plate_fit.small(self.image)
 
     def tensor(self, size: tuple[int, int], spec: InputSpec) -> NDArray[np.float32]:
         """The plate as a network's input, float32 1×3×h×w; kept, and not to be written to."""
@@ -89,6 +92,12 @@ class PlatePass(SinglePass):
     def __init__(self, network: Network, choose: Choice) -> None:
         super().__init__(network, choose)
         self._plate: Plate | None = None
+        self._fits: bool | None = None
+
+    @property
+    def plate_fits(self) -> bool | None:
+        """See ``Pass.plate_fits``."""
+        return self._fits
 
     @property
     def plate(self) -> Any:
@@ -99,6 +108,7 @@ class PlatePass(SinglePass):
     @plate.setter
     def plate(self, value: Any) -> None:
         self._plate = None if value is None else Plate(value)
+        self._fits = None
 
     def check_streamable(self) -> None:
         """See ``Pass.check_streamable``."""
@@ -109,13 +119,20 @@ class PlatePass(SinglePass):
         """See ``Pass.prepare``.
 
         Raises:
-            FrameError: without a plate, or for one of another aspect ratio than the frames.
+            PlateError: without a plate, or for one that shows another place than a frame.
+            FrameError: for one of another aspect ratio than the frames.
         """
         del trimaps
         plate = self._plate  # one or the other, should it be replaced meanwhile
         if plate is None:
             raise self._missing()
         plate.check_fits(frames[0].shape)
+        reasons = [plate_fit.misfit(plate.small, plate_fit.small(frame)) for frame in frames]
+        reason = next(filter(None, reasons), None)
+        if self._plate is plate:
+            self._fits = reason is None
+        if reason is not None:
+            raise PlateError(reason)
         size = self._choose(frames[0].shape).size
         tensor = plate.tensor(size, self.network.spec)
         if len(frames) > 1:
@@ -136,8 +153,8 @@ class PlatePass(SinglePass):
         head = self.network.run(*prepared, read=lambda heads: heads["glance"].copy())
         return Glance(head, tuple(prepared.image.shape[2:]))
 
-    def _missing(self) -> FrameError:
-        return FrameError(
+    def _missing(self) -> PlateError:
+        return PlateError(
             f"no plate is set and {self.network.manifest.network.name} needs one, a photograph of "
             f"the place without the subject; expected matter.plate = image, or "
             f"Matter({str(self.network.path)!r}, plate=image), where image is not the None that "

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.errors import ClosedError
+from sdk.errors import ClosedError, NoMatteError
 from sdk.matte import Matte
 from sdk.matter import Matter
+from sdk.shielded import shielded
 from sdk.stream import Stream, stream
 
 Alpha = NDArray[np.float32]
@@ -46,6 +47,7 @@ class MatterPool:
         self._changed = threading.Condition()
         self._waiting: deque[tuple[Any, Future[Alpha]]] = deque()
         self._closed = False
+        self._process = os.getpid()
         self._threads = [
             threading.Thread(target=self._serve, name="matter-pool", daemon=True)
             for _ in range(self.matter.lanes)
@@ -68,6 +70,9 @@ class MatterPool:
         Raises:
             ClosedError: after ``close``, also for a frame that waited meanwhile.
         """
+        return shielded(lambda: self._infer(prepared))
+
+    def _infer(self, prepared: Any) -> Alpha:
         answer: Future[Alpha] = Future()
         with self._changed:
             self._check_open()
@@ -77,6 +82,9 @@ class MatterPool:
 
     def close(self) -> None:
         """End the streams, and close the engine if it was opened here. Safe to call twice."""
+        shielded(self._close)
+
+    def _close(self) -> None:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -92,6 +100,11 @@ class MatterPool:
         self.close()
 
     def _check_open(self) -> None:
+        if os.getpid() != self._process:
+            raise ClosedError(
+                "this MatterPool was opened before a fork, and its threads did not come along; "
+                "expected one of this process. Open it in the child"
+            )
         if self._closed:
             raise ClosedError("this MatterPool is closed; expected an open one. Make a new one")
 
@@ -105,15 +118,23 @@ class MatterPool:
                     break
                 turn = self._next()
             try:
-                alphas = self.matter.infer_batch([prepared for prepared, _ in turn])
+                self._answer(turn)
+            except NoMatteError:  # of one of them: the others' streams must not suffer for it
+                for one in turn:
+                    try:
+                        self._answer([one])
+                    except BaseException as error:  # noqa: BLE001 - as below
+                        one[1].set_exception(error)
             except BaseException as error:  # noqa: BLE001 - it is raised where it was asked for
                 for _, answer in turn:
                     answer.set_exception(error)
-            else:
-                for (_, answer), alpha in zip(turn, alphas, strict=True):
-                    answer.set_result(alpha)
         for _, answer in waiting:
             answer.set_exception(ClosedError("this MatterPool was closed while a frame waited"))
+
+    def _answer(self, turn: list[tuple[Any, Future[Alpha]]]) -> None:
+        alphas = self.matter.infer_batch([prepared for prepared, _ in turn])
+        for (_, answer), alpha in zip(turn, alphas, strict=True):
+            answer.set_result(alpha)
 
     def _next(self) -> list[tuple[Any, Future[Alpha]]]:
         """Those that wait longest, as many as the engine's batch. As no stream waits with more than

@@ -21,6 +21,7 @@ Scales = tuple[float, float]
 # Sizes are of one shape up to here, on a log scale: rounding to multiples of 32 stretches small
 # ones by 5 % or 6 %, and 16:9 and 16:10 differ by 11 %.
 _ALIKE = 0.08
+_SQUEEZED = math.log(1.6)  # 4:3 in 16:9 is 1.33, a square in 3:2 is 1.5
 
 
 def held(models: Iterable[ModelEntry]) -> str:
@@ -78,6 +79,21 @@ def nearest_aspect(
     alike = [model for model in models if _stretch(model.size, nearest.size) <= _ALIKE]
     choose = min if pixels == "fewest" else max
     return choose(alike, key=lambda model: math.prod(model.size))
+
+
+def squeezed(model: ModelEntry, frame: Sequence[int]) -> str | None:
+    """What to say of a frame whose shape is far from that of the size that it runs at, or None.
+
+    What a network sees squeezed it mattes worse: 3.2 times doubles the error of GFM.
+    """
+    if _stretch(model.size, frame) <= _SQUEEZED:
+        return None
+    (height, width), (high, wide) = model.size, (int(side) for side in frame[:2])
+    return (
+        f"frames of {high}x{wide} (height x width) are squeezed into the network's "
+        f"{height}x{width}, the nearest aspect ratio that this engine holds or was given, and "
+        f"their mattes are worse for it; build an engine with a --size HxW of their shape"
+    )
 
 
 def nearest_scale(models: Sequence[ModelEntry], frame: Sequence[int], scale: float) -> ModelEntry:

@@ -9,11 +9,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 
-from sdk.errors import BackendError
+from sdk.errors import NoMatteError
+from sdk.frames import check_finite
+from sdk.matte import Matte, nothing
 from sdk.statistics import Meter
 from sdk.temporal import TemporalFilter
 
@@ -30,10 +32,9 @@ I = TypeVar("I", bound=Item)  # noqa: E741
 T = TypeVar("T")
 R = TypeVar("R")
 
-NOT_FINITE = (
-    "the network's alpha holds NaN or infinity, expected 0..1; "
-    "build the engine again without --fp16, or take another backend"
-)
+WITHHELD = np.zeros((1, 1), np.float32)
+"""Stands for the alpha of a frame that has no matte, and of which nothing may be shown."""
+WITHHELD.flags.writeable = False
 
 
 def check_streamable(matter: Any) -> None:
@@ -44,30 +45,36 @@ def check_streamable(matter: Any) -> None:
 
 
 def prepared(matter: Any, items: Iterable[I], meter: Meter) -> Iterator[tuple[I, Any]]:
-    """What the network takes of each frame."""
+    """What the network takes of each frame; ``WITHHELD`` of those that can have no matte."""
     for item in items:
         with meter("preprocess"):
-            tensor = matter.prepare(item.image)
+            try:
+                tensor = matter.prepare(item.image)
+            except NoMatteError as error:
+                meter.withhold(error)
+                tensor = WITHHELD
         yield item, tensor
 
 
 def inferred(
     matter: Any, tensors: Iterable[tuple[I, Any]], meter: Meter, lanes: int
 ) -> Iterator[tuple[I, np.ndarray]]:
-    """Alphas at the network's size; ``lanes`` frames are in the network at once.
+    """Alphas at the network's size, or ``WITHHELD``; ``lanes`` frames are in the network at once.
 
-    Raises:
-        BackendError: the network answered NaN or infinity. It is looked at before upsampling, where
-            it is small: a broken matte must never be shown, since over a background NaN may let the
-            room through.
+    Whoever stands in for a ``Matter`` may give NaN or infinity too: that is no matte either.
     """
 
     def infer(given: tuple[I, Any]) -> tuple[I, np.ndarray]:
         item, tensor = given
+        if tensor is WITHHELD:
+            return item, WITHHELD
         with meter("network"):
-            alpha = matter.infer(tensor)
-            if not np.isfinite(alpha).all():
-                raise BackendError(NOT_FINITE)
+            try:
+                alpha = matter.infer(tensor)
+                check_finite(alpha, "the network's alpha")
+            except NoMatteError as error:
+                meter.withhold(error)
+                return item, WITHHELD
         return item, alpha
 
     return in_order(infer, tensors, lanes)
@@ -83,7 +90,8 @@ def filtered(
 ) -> Iterator[tuple[I, np.ndarray]]:
     """The alphas over time, or as they are; by the matter's quality where nothing is said.
 
-    The filter begins anew where ``again`` is set, and with another plate.
+    The filter begins anew where ``again`` is set, with another plate, and after a frame that has no
+    matte. Such a frame passes as it is: of the mattes before it nothing may linger there.
     """
     quality = getattr(matter, "quality", None)  # as in check_streamable
     if temporal is None:
@@ -102,8 +110,20 @@ def filtered(
             plate = newer
             if again is not None:
                 again.clear()
+        if alpha is WITHHELD:
+            yield from steady.flush()
+            steady.reset()
+            yield item, alpha
+            continue
         yield from steady.push(item, item.image, alpha)
     yield from steady.flush()
+
+
+def finished(matter: Any, image: Any, alpha: Any) -> Matte:
+    """The matte of a frame; one of nothing where it has none."""
+    if alpha is WITHHELD:
+        return nothing(image)
+    return cast(Matte, matter.finish(image, alpha))
 
 
 def in_order(work: Callable[[T], R], items: Iterable[T], workers: int) -> Generator[R, None, None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -13,6 +14,7 @@ import numpy as np
 
 # Of each stage the newest times are kept: ten seconds at 50 frames a second.
 _KEPT = 512
+log = logging.getLogger("matter")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Stats:
         dropped: frames of a live source that were passed over because a newer one had come.
         fps: mattes a second, over the newest.
         latency: from the arrival of a frame until its matte was handed out; None before the first.
+        withheld: frames that had no matte, for which the background alone was to be shown.
         stages: capture, preprocess, network and finish, as far as they ran: time at work.
     """
 
@@ -48,6 +51,7 @@ class Stats:
     fps: float
     latency: Times | None
     stages: Mapping[str, Times]
+    withheld: int = 0
 
     def __str__(self) -> str:
         """A table for a person."""
@@ -57,11 +61,15 @@ class Stats:
         lines.append(
             f"{self.frames} mattes, {self.fps:.1f} a second, {self.dropped} frames passed over"
         )
+        if self.withheld:
+            lines.append(f"{self.withheld} frames without a matte: the background alone")
         return "\n".join(lines)
 
 
 class Meter:
-    """Collects the times of a stream; bounded, and safe to use from several threads."""
+    """Collects the times of a stream, and which frames had no matte; bounded, and safe to use from
+    several threads.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -69,6 +77,7 @@ class Meter:
         self._counts: dict[str, int] = {}
         self._totals: dict[str, float] = {}
         self._done: deque[float] = deque(maxlen=_KEPT)
+        self._withheld: dict[str, int] = {}  # why -> how many
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
@@ -91,6 +100,23 @@ class Meter:
         with self._lock:
             return self._totals.get(stage, 0.0)
 
+    def withhold(self, reason: Exception) -> None:
+        """Count a frame that has no matte; the first for a reason is said in the log."""
+        text = str(reason)
+        with self._lock:
+            count = self._withheld[text] = self._withheld.get(text, 0) + 1
+        if count == 1:
+            log.warning("no matte of a frame, the background alone is shown: %s", text)
+
+    def notes(self) -> list[str]:
+        """How many frames had no matte, and why; for a report."""
+        with self._lock:
+            return [
+                f"{count} frame{'s' * (count > 1)} without a matte, the background alone is shown: "
+                f"{text}"
+                for text, count in self._withheld.items()
+            ]
+
     def handed_out(self, latency: float) -> None:
         """Count a matte whose frame came ``latency`` seconds ago."""
         self.add(_LATENCY, latency)
@@ -102,9 +128,10 @@ class Meter:
         with self._lock:
             times = {n: Times.of(list(t), self._counts[n]) for n, t in self._times.items()}
             done = list(self._done)
+            withheld = sum(self._withheld.values())
         latency = times.pop(_LATENCY, None)
         fps = (len(done) - 1) / (done[-1] - done[0]) if len(done) > 1 else 0.0
-        return Stats(latency.count if latency else 0, dropped, fps, latency, times)
+        return Stats(latency.count if latency else 0, dropped, fps, latency, times, withheld)
 
 
 _LATENCY = "latency"

@@ -14,18 +14,20 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from sdk.errors import FrameError, VideoError
-from sdk.stages import check_streamable, filtered, inferred, prepared
+from sdk.errors import ClosedError, FrameError, VideoError
+from sdk.shielded import shielded
+from sdk.stages import check_streamable, filtered, finished, inferred, prepared
 from sdk.statistics import Meter, Stats
 
 if TYPE_CHECKING:
@@ -52,9 +54,16 @@ class Ahead(Generic[T]):
         self._changed = threading.Condition()
         self._closed = False
         self._finished = False
+        self._process = os.getpid()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="matter-ahead", daemon=True)
-        self._thread.start()
+        try:
+            shielded(self._thread.start)
+        except BaseException:  # an interrupt: it may run, and nobody will ever read from it
+            with self._changed:
+                self._closed = True
+                self._changed.notify_all()
+            raise
 
     def _work(self) -> None:
         error: BaseException | None = None
@@ -90,17 +99,42 @@ class Ahead(Generic[T]):
             return True
 
     def get(self, timeout: float | None = None) -> T:
-        """The next item; TimeoutError after ``timeout`` seconds, StopIteration at the end."""
+        """The next item; TimeoutError after ``timeout`` seconds, StopIteration at the end.
+
+        Interrupted (KeyboardInterrupt), it loses no item.
+        """
+        if os.getpid() != self._process:
+            raise ClosedError(
+                "this stream was opened before a fork, and its threads did not come along; "
+                "expected one of this process. Open it in the child"
+            )
+        turn: _Turn[T] = _Turn()
+        try:
+            return shielded(lambda: self._get(timeout, turn), lambda: self._give_up(turn))
+        except BaseException:
+            if turn.taken:  # the interrupt came after it
+                with self._changed:
+                    self._items.appendleft(turn.taken.pop())
+            raise
+
+    def _give_up(self, turn: _Turn[T]) -> None:
+        with self._changed:
+            turn.given_up = True
+            self._changed.notify_all()
+
+    def _get(self, timeout: float | None, turn: _Turn[T]) -> T:
         with self._changed:
             ready = self._changed.wait_for(
-                lambda: self._items or self._finished or self._closed, timeout
+                lambda: self._items or self._finished or self._closed or turn.given_up, timeout
             )
             if not ready:
                 raise TimeoutError(f"nothing came for {timeout} s")
+            if turn.given_up:
+                raise InterruptedError
             if self._items:
-                item = self._items.popleft()
+                turn.taken.append(self._items.popleft())
                 self._changed.notify_all()
-                return item
+                return turn.taken[0]
             error, self._error = self._error, None
         if error is not None:
             raise error
@@ -114,6 +148,9 @@ class Ahead(Generic[T]):
 
     def close(self, timeout: float | None = 5.0) -> None:
         """Stop. A source that hangs for ``timeout`` seconds is left behind in its daemon thread."""
+        shielded(lambda: self._close(timeout))
+
+    def _close(self, timeout: float | None) -> None:
         with self._changed:
             self._closed = True
             self._items.clear()
@@ -121,11 +158,24 @@ class Ahead(Generic[T]):
         if self._thread is not threading.current_thread():
             self._thread.join(timeout)
 
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
     def __enter__(self) -> Ahead[T]:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+class _Turn(Generic[T]):
+    """One call of ``Ahead.get``."""
+
+    def __init__(self) -> None:
+        self.given_up = False
+        self.taken: list[T] = []
 
 
 class _Arrived(NamedTuple):
@@ -157,11 +207,19 @@ class Stream(Iterator["Matte"]):
         self._matter = matter
         self._timeout = timeout
         self._first = True
-        self._hung = False
         self._stamp = time.perf_counter()
         self._meter = Meter()
         self._again = threading.Event()
-        self._frames: Ahead[_Arrived] = Ahead(
+        self._stages: list[Ahead[Any]] = []
+        try:
+            shielded(lambda: self._begin(source, live, temporal, lookahead))
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, source: Any, live: bool, temporal: bool | None, lookahead: int | None) -> None:
+        matter = self._matter
+        self._frames: Ahead[_Arrived] = self._stage(
             _arriving(
                 _frames(source, live=live, planes=getattr(matter, "takes_planes", False)),
                 self._meter,
@@ -172,22 +230,26 @@ class Stream(Iterator["Matte"]):
         # Between a frame and its matte there is always a turn of the network. A file's next frame
         # is prepared during it; a live one is not, since a newer one may come.
         frames = prepared(matter, self._frames, self._meter)
-        self._tensors = None if live else Ahead(frames, depth=1)
+        tensors = frames if live else self._stage(frames)
         # A live matte must not wait for the ones before it: one at a time.
         lanes = 1 if live else getattr(matter, "lanes", 1)
-        alphas = inferred(matter, self._tensors or frames, self._meter, lanes)
+        alphas = inferred(matter, tensors, self._meter, lanes)
         # A file's next frame is in the network while the last one is filtered.
-        self._alphas = None if live else Ahead(alphas, depth=1)
         alphas = filtered(
             matter,
-            self._alphas or alphas,
+            alphas if live else self._stage(alphas),
             temporal=temporal,
             lookahead=lookahead,
             again=self._again,
         )
         # One matte ahead: the network works while the caller shows the last one, yet what is
         # shown is never older than one turn of the caller's loop.
-        self._mattes = Ahead(alphas, depth=1)
+        self._mattes = self._stage(alphas)
+
+    def _stage(self, items: Iterable[T], *, depth: int = 1, newest: bool = False) -> Ahead[T]:
+        stage = Ahead(items, depth=depth, newest=newest)
+        self._stages.append(stage)
+        return stage
 
     @property
     def latency(self) -> float:
@@ -219,40 +281,56 @@ class Stream(Iterator["Matte"]):
         patience = self._timeout
         if patience is not None and self._first:
             patience = max(patience, 20.0)
-        try:
-            item, alpha = self._mattes.get(patience)
-        except TimeoutError as error:
-            self._hung = True
-            self.close()
+        matte = self.next_within(patience)
+        if matte is None:
+            self.close(timeout=0.05)
             raise VideoError(
                 f"no matte for {patience:g} s, expected the next frame within that time; "
                 "is the camera or the stream still there?"
-            ) from error
+            )
+        return matte
+
+    def next_within(self, seconds: float | None) -> Matte | None:
+        """The next matte, or None if there is none within so many seconds; the stream stays open.
+
+        Raises:
+            StopIteration: at the end.
+        """
+        try:
+            item, alpha = self._mattes.get(seconds)
+        except TimeoutError:
+            return None
         except BaseException:
             self.close()
             raise
         self._first = False
         self._stamp = item.stamp
         with self._meter("finish"):
-            matte = self._matter.finish(item.image, alpha)
+            matte = finished(self._matter, item.image, alpha)
         self._meter.handed_out(self.latency)
-        return cast("Matte", matte)
+        return matte
 
-    def close(self) -> None:
+    def close(self, timeout: float = 5.0) -> None:
         """Stop the threads and release the source. Safe to call twice.
 
-        A source that hangs is left behind in its daemon thread.
+        A source that hangs for ``timeout`` seconds is left behind in its daemon thread.
         """
-        timeout = 0.05 if self._hung else 5.0
+        shielded(lambda: self._close(timeout))
+
+    @property
+    def alive(self) -> bool:
+        """Whether any of its threads runs."""
+        return any(stage.alive for stage in self._stages)
+
+    def _close(self, timeout: float) -> None:
         # Upstream first: it wakes the network's thread if that waits for a frame.
-        for stage in (self._frames, self._tensors, self._alphas, self._mattes):
-            if stage is not None:
-                stage.close(timeout)
+        for stage in self._stages:
+            stage.close(timeout)
 
     def __del__(self) -> None:
         # `for matte in stream(0): break` must not keep the camera: the threads hold no reference
         # to the stream, so it goes with the loop. At the interpreter's end they are gone already.
-        if not sys.is_finalizing() and hasattr(self, "_mattes"):
+        if not sys.is_finalizing() and hasattr(self, "_stages"):
             self.close()
 
     def __enter__(self) -> Stream:
@@ -329,35 +407,106 @@ def fail_safe(
 ) -> Generator[tuple[np.ndarray, Stats | None], None, None]:
     """A live picture that never shows the room: yields (picture, the stream's statistics).
 
-    While all is well the picture is ``draw(matte)`` of the newest frame. On any failure, of the
-    source, of the network or of ``draw``, it is ``alone(blank)``, where ``blank`` is a black frame
-    of the last known size: neither the frame nor the last composite is shown again, and there are
-    no statistics. The failure
-    is logged, and ``source`` opened anew every ``retry`` seconds; meanwhile ``alone`` goes on at
-    25 pictures a second, so that a window stays alive and a recording in time. A source that
-    gives nothing for ``timeout`` seconds has failed; one that ends, ends this.
+    While all is well the picture is ``draw(matte)`` of the newest frame. Without one it is
+    ``alone(blank)``, where ``blank`` is a black frame of the last known size: neither the frame nor
+    the last composite is shown again, there are no statistics, and ``alone`` goes on at 25 pictures
+    a second, so that a window stays alive and a recording in time. That is so
 
-    ``alone`` must not fail: what it raises is raised here. Takes ``source`` as ``stream`` does. A
-    ``matter`` that can never work on a video is refused at once: FrameError.
+    * before the first matte, while the source opens and the network compiles;
+    * on any failure, of the source, of the network or of ``draw``, which is logged; ``source`` is
+      opened anew ``retry`` seconds later;
+    * while the source gives nothing for more than ``timeout`` seconds, which is logged too. One
+      that hangs is waited for and not opened a second time beside the first, so that it never holds
+      more than one camera and the threads of one stream.
+
+    A source that ends, ends this. ``alone`` must not fail: what it raises is raised here. Takes
+    ``source`` as ``stream`` does. A ``matter`` that can never work on a video is refused at once:
+    FrameError.
     """
     check_streamable(matter)
     blank = np.zeros((720, 1280, 3), np.uint8)
+    wait = _FIRST
     while True:
+        opening = _Opening(matter, source)
         try:
-            with stream(matter, source, live=True, timeout=timeout) as mattes:
-                for matte in mattes:
-                    blank = np.zeros((*matte.frame.shape[:2], 3), np.uint8)
-                    picture = draw(matte)
-                    yield picture, mattes.stats()
+            while (mattes := opening.stream(wait)) is None:
+                yield alone(blank), None
+                wait = _TICK
+            came = time.monotonic()
+            first, silent = True, False
+            while True:
+                patience = max(timeout, 20.0) if first else timeout  # a network compiles, once
+                matte = mattes.next_within(wait)
+                wait = _TICK if matte is None else timeout
+                if matte is None:
+                    if not silent and time.monotonic() - came >= patience:
+                        silent = True
+                        log.warning(
+                            "the background alone is shown: no matte for %g s; is the camera or "
+                            "the stream still there?",
+                            patience,
+                        )
+                    yield alone(blank), None
+                    continue
+                first, silent, came = False, False, time.monotonic()
+                blank = np.zeros((*matte.frame.shape[:2], 3), np.uint8)
+                picture = draw(matte)
+                yield picture, mattes.stats()
+        except StopIteration:
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the room stays hidden
             log.warning("the background alone is shown, and it is tried again: %s", error)
-        again = time.monotonic() + retry
+        finally:
+            opening.close()
+        wait, again = _TICK, time.monotonic() + retry
         while True:
             yield alone(blank), None
-            if time.monotonic() >= again:
+            if time.monotonic() >= again and opening.gone:
                 break
-            time.sleep(min(0.04, retry))
+            time.sleep(min(_TICK, retry))
+
+
+_TICK = 0.04
+"""Seconds between two pictures of the background alone."""
+_FIRST = 1.0
+"""Seconds that the first picture of all may take, so that it has the size of the source's."""
+
+
+class _Opening:
+    """A live stream that opens in a thread of its own: an address may take ten seconds for that."""
+
+    def __init__(self, matter: Any, source: Any) -> None:
+        self._opened: Ahead[Stream] = Ahead(_opened(matter, source))
+        self._stream: Stream | None = None
+
+    def stream(self, timeout: float) -> Stream | None:
+        """The stream once it is open, or None after ``timeout`` seconds; raises what failed."""
+        if self._stream is None:
+            try:
+                self._stream = self._opened.get(timeout)
+            except TimeoutError:
+                return None
+        return self._stream
+
+    def close(self) -> None:
+        """Stop it without waiting for who hangs: that thread ends when its source says a word."""
+        self._opened.close(timeout=0.05)
+        if self._stream is not None:
+            self._stream.close(timeout=0.05)
+
+    @property
+    def gone(self) -> bool:
+        """Whether no thread of it is left."""
+        return not self._opened.alive and (self._stream is None or not self._stream.alive)
+
+
+def _opened(matter: Any, source: Any) -> Iterator[Stream]:
+    streamed = stream(matter, source, live=True)
+    try:
+        yield streamed
+    except GeneratorExit:  # nobody took it
+        streamed.close()
+        raise
 
 
 def _frames(source: Any, *, live: bool, planes: bool) -> Iterable[Any]:

@@ -23,9 +23,10 @@ import numpy as np
 
 from kernels import YUV
 from sdk.background import Background, cover, cover_planes, planes_like
-from sdk.errors import BackgroundError, VideoError
+from sdk.errors import BackgroundError, NoMatteError, VideoError
 from sdk.frames import picture
-from sdk.stages import check_streamable, filtered, inferred, prepared
+from sdk.matte import Matte, nothing
+from sdk.stages import check_streamable, filtered, finished, inferred, prepared
 from sdk.statistics import Meter
 from sdk.stream import Ahead
 from sdk.video_reader import TimedFrame, VideoReader
@@ -298,6 +299,9 @@ def matte_video(
     progress
         Called in the calling thread after each frame with (frames done, frames expected or None).
 
+    A frame that has no matte (``NoMatteError``) shows the background alone, and the report's
+    ``notes`` say how many there were and why.
+
     A source that ends in the middle gives an output that ends there too, and ``truncated`` in the
     report. Interrupted (KeyboardInterrupt), the output is finished, moved to its name if it has a
     frame, and VideoInterrupted (a KeyboardInterrupt) is raised with the report. On any error
@@ -347,7 +351,8 @@ def matte_video(
             spent = {stage: meter.total(stage) for stage in STAGES}
             return VideoReport(
                 Path(output), writer.frames, time.perf_counter() - begin, reader.size,
-                spent, reader.truncated, interrupted, (*reader.notes, *writer.notes),
+                spent, reader.truncated, interrupted,
+                (*reader.notes, *writer.notes, *meter.notes()),
             )  # fmt: skip
 
         begin = time.perf_counter()
@@ -397,24 +402,28 @@ def _launched(
     """Composites by way of a CUDA graph: while one is handed on, the next is being made."""
     submitted: deque[TimedFrame] = deque()
 
-    def finished() -> _Composite:
+    def result() -> _Composite:
         timed = submitted.popleft()
         with meter("network"):
-            return _Composite(timed, graph.result())
+            try:
+                return _Composite(timed, graph.result())
+            except NoMatteError as error:
+                meter.withhold(error)
+        return _Composite(timed, _over(nothing(timed.image), behind, timed))
 
     try:
         for timed in frames:
             if not graph.takes(timed.image):  # a file may change from planes to pictures
                 while submitted:
-                    yield finished()
+                    yield result()
                 graph = cast("FrameGraph", _graph(matter, timed.image, behind))
             with meter("preprocess"):
                 graph.submit(timed.image)
             submitted.append(timed)
             if graph.waiting == graph.DEPTH:
-                yield finished()
+                yield result()
         while submitted:
-            yield finished()
+            yield result()
     finally:
         graph.close()
 
@@ -427,13 +436,15 @@ def _composited(
 ) -> Iterator[_Composite]:
     for index, (timed, alpha) in enumerate(frames):
         with meter("composite"):
-            matte = matter.finish(timed.image, alpha)
-            if behind is None:
-                made = matte.cutout()
-            else:
-                over = matte.over_planes if isinstance(timed.image, YUV) else matte.over
-                made = over(_at_time(behind, timed.time), index=index)
+            matte = finished(matter, timed.image, alpha)
+            made = matte.cutout() if behind is None else _over(matte, behind, timed, index)
         yield _Composite(timed, made)
+
+
+def _over(matte: Matte, behind: Background, timed: TimedFrame, index: int = 0) -> Any:
+    """The composite, in planes where the frame came so."""
+    over = matte.over_planes if isinstance(timed.image, YUV) else matte.over
+    return over(_at_time(behind, timed.time), index=index)
 
 
 def _write(

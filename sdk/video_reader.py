@@ -21,8 +21,9 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from PIL import Image
 
 from kernels import YUV
-from sdk import gpu_decoder
+from sdk import gpu_decoder, limits
 from sdk.errors import VideoError
+from sdk.frames import letterboxed
 from sdk.video_colours import (
     BT601,
     BT709,
@@ -54,7 +55,6 @@ log = logging.getLogger("matter")
 MATRICES = {1: "bt709", 5: "bt601", 6: "bt601"}
 _PLANAR = ("yuv420p", "yuvj420p", "nv12")
 HD_HEIGHT = 720
-_MOST_PIXELS = 16384 * 8640  # of a frame: 16K, half a gigabyte in float32
 _DECODED_ON = 1.0  # s: what begins further ahead is sought by the file's index
 
 # Exact rounding: without ACCURATE_RND swscale's fast YUV -> RGB path darkens every pixel by 1 to
@@ -128,6 +128,9 @@ class VideoReader:
         Whether frames in planes lie in a GPU's memory.
     has_audio
         Whether there is an audio track.
+    notes
+        What was changed: frames of another size than the first are scaled to fit into that, their
+        shape kept, with black beside them. A warning is logged too.
     truncated, damaged
         After the last frame: the file ended before its time; number of packets that would not
         decode. Neither raises: all frames that decode are delivered, and a warning is logged.
@@ -185,6 +188,7 @@ class VideoReader:
         self.damaged = 0
         self._moved = 0
         self._notes: list[str] = []
+        self._refitted = False
         try:
             with as_video_error(f"{self.path} cannot be read"):
                 self._prepare(threads)
@@ -211,18 +215,16 @@ class VideoReader:
         self._stream.thread_type = "AUTO"
         self._stream.codec_context.thread_count = threads
         context = self._stream.codec_context
-        if context.width * context.height > _MOST_PIXELS:
-            raise VideoError(
-                f"{self.path} is {context.width}×{context.height}, expected at most "
-                f"{_MOST_PIXELS:,} pixels a frame; scale it down"
-            )
-        context.options = {"max_pixels": str(_MOST_PIXELS)}  # the frames may say otherwise
         self._container_tags = Tags(int(context.color_primaries), int(context.color_trc))
+        # Also for frames that turn out larger than the track says.
+        context.options = {"max_pixels": str(limits.MAX_PIXELS)}
         self._colours = VideoReformatter()
         self.time_base: Fraction = self._stream.time_base or Fraction(1, 90000)
-        rate = Fraction(self._stream.average_rate or self._stream.guessed_rate or 0)
-        # What is beyond these is damage, or a clock without a rate.
-        self.rate: Fraction = rate if Fraction(1, 1000) <= rate <= 1000 else Fraction(25)
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        self.rate: Fraction = Fraction(rate) if rate else Fraction(25)
+        limits.check_video(context.width, context.height, str(self.path), self.rate)
+        if self.rate < Fraction(1, 1000):  # no rate, but a clock without one
+            self.rate = Fraction(25)
         self._declared = self._duration()
         self.duration: float | None = self._declared
         begin = float(self._source.start)
@@ -508,7 +510,6 @@ class VideoReader:
         planes = self._in_planes(frame) if self.planes else None
         if planes is not None:
             return planes
-        height, width = self._shape
         frame.colorspace = _matrix_of(frame)
         frame.color_range = 2 if _is_full(frame) else 1
         wanted: dict[str, Any] = {}
@@ -517,14 +518,28 @@ class VideoReader:
             frame.color_primaries, frame.color_trc = tags.filled(BT2020).primaries, tags.transfer
             wanted = {"dst_color_primaries": BT709, "dst_color_trc": SRGB_CURVE}
         planar = self._colours.reformat(
-            frame, width=width, height=height, format="gbrp",
+            frame, width=frame.width, height=frame.height, format="gbrp",
             dst_color_range=ColorRange.JPEG, interpolation=EXACT, threads=1, **wanted,
         )  # fmt: skip
         green, blue, red = (_plane(plane) for plane in planar.planes)
+        image = cv2.merge((blue, green, red))
         if self._to_srgb is not None:
-            image = self._to_srgb.apply(Image.fromarray(cv2.merge((red, green, blue))))
-            return self._turn(cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR))
-        return self._turn(cv2.merge((blue, green, red)))
+            rgb = self._to_srgb.apply(Image.fromarray(cv2.merge((red, green, blue))))
+            image = cv2.cvtColor(np.asarray(rgb), cv2.COLOR_RGB2BGR)
+        image = self._turn(image)
+        if image.shape[:2] != self.size:
+            image = letterboxed(image, self.size)
+            self._note_size(frame)
+        return image
+
+    def _note_size(self, frame: Any) -> None:
+        if not self._refitted:
+            self._refitted = True
+            self._note(
+                f"{self.path} changes its frames' size, from {self._shape[1]}×{self._shape[0]} to "
+                f"{frame.width}×{frame.height}: those are fitted into the first, with black beside "
+                f"them"
+            )
 
     def close(self) -> None:
         """Release the file. Safe to call twice."""

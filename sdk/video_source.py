@@ -16,8 +16,9 @@ from urllib.request import url2pathname
 import av
 import av.error
 
-from sdk import animation
+from sdk import picture_video
 from sdk.errors import MatterError, VideoError
+from sdk.files import as_path
 
 BACKWARDS = Fraction(1, 10)  # s: less is jitter; more is the clock of another recording
 # An index behind the last frame is smaller than this, as a share of a file or in bytes.
@@ -59,8 +60,6 @@ def open_container(path: str | Path, *, timeout: float | None = 10.0, hwaccel: A
 
     ``timeout``: seconds that an address may take to answer. Raises VideoError, with the remedy.
     """
-    if "\0" in str(path):
-        raise VideoError(f"{str(path)!r} holds a NUL character, expected the path of a video")
     # Titles may be in any encoding: what is not UTF-8 is replaced.
     settings: dict[str, Any] = {"metadata_errors": "replace"}
     if hwaccel is not None:
@@ -75,11 +74,11 @@ def open_container(path: str | Path, *, timeout: float | None = 10.0, hwaccel: A
                 "runs"
             ) from error
     else:
-        name, options = _checked(Path(path))
+        file = as_path(path, "the video", VideoError)
+        name, options = _checked(file)
         try:
             # An absolute path, so that a colon in a name is not taken for a protocol.
-            moves = animation.needs_help(Path(path))
-            source = animation.as_video(Path(path)) if moves else name
+            source = picture_video.as_video(file) if picture_video.is_picture(file) else name
             container = av.open(source, options=options, **settings)
         except av.error.EOFError as error:
             raise VideoError(

@@ -23,7 +23,9 @@ from av.video.reformatter import ColorRange, VideoReformatter
 
 from kernels import YUV
 from sdk.cpu import usable_cores
+from sdk.cutout import hide_removed
 from sdk.errors import MatterError, VideoError
+from sdk.files import as_path
 from sdk.video_colours import BT601, BT709, BT2020, Tags, png_with_tags
 from sdk.video_files import Place, SequencePlace
 from sdk.video_reader import EXACT, HD_HEIGHT, VideoReader
@@ -83,10 +85,9 @@ def check_output(
     ``inputs`` are the files that are read meanwhile: none of them may be the output. ``crf`` and
     ``preset`` must be ones that the output's codec knows.
     """
-    if "\0" in str(path):
-        raise VideoError(f"output {str(path)!r} holds a NUL character, expected a path")
+    out = as_path(path, "the output", VideoError)
     try:
-        return _checked(Path(path), alpha, inputs, crf, preset)
+        return _checked(out, alpha, inputs, crf, preset)
     except OSError as error:
         raise VideoError(
             f"output {path} cannot be written ({reason(error)}), expected a path; choose another"
@@ -164,9 +165,11 @@ class VideoWriter:
     folder, name%05d.png    PNG, BGR                   PNG, BGRA
     ======================  =========================  ==============================
 
-    Alpha is straight (not premultiplied). From 720 lines on the colours are BT.709, below BT.601,
-    limited range, converted and tagged alike. H.264 and VP9 share one chroma sample among 2×2
-    pixels, so an odd width or height is made even by repeating the last column or row.
+    Alpha is straight (not premultiplied). Where it is 0 nothing of a frame's colours is written
+    (``sdk.cutout``), whatever they were: whoever ignores alpha sees none of it. From 720 lines on
+    the colours are BT.709, below BT.601, limited range, converted and tagged alike. H.264 and VP9
+    share one chroma sample among 2×2 pixels, so an odd width or height is made even by repeating
+    the last column or row.
 
     size
         (height, width) of the frames.
@@ -275,6 +278,9 @@ class VideoWriter:
         self._last = pts
         duration = max(1, round(tick)) if duration is None else duration
         self._end = float((pts + duration) * self._time_base)
+        if self._alpha and not isinstance(image, YUV):
+            colours = hide_removed(image[..., :3], np.ascontiguousarray(image[..., 3]))
+            image = np.dstack((colours, image[..., 3]))
         try:
             self._output.write(image, pts, duration)
         except MatterError:

@@ -35,6 +35,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(why_no_gpu())
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the SDK notes for a user is not that of the user who runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in ("CACHE", "STATE"):
+            patch.setenv(f"XDG_{kind}_HOME", str(tmp_path_factory.mktemp(kind.lower())))
+        yield
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """PyTorch on one thread: with several its max-unpool has no one answer."""

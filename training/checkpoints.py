@@ -298,7 +298,7 @@ def _content(path: Path) -> tuple[object, dict[str, str]]:
         mapped = zipfile.is_zipfile(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickles of other protocols
-            with torch.serialization.safe_globals(_NUMBERS):
+            with torch.serialization.safe_globals(_HARMLESS):
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         # PyTorch's own text is left out: it recommends to load without weights_only.
@@ -340,11 +340,14 @@ def _damaged(path: Path, error: Exception) -> CheckpointError:
     )
 
 
-class _Number:
-    """What a NumPy number beside the weights is read as (SIM's ``best_sad``).
+class _Inert:
+    """What a harmless object beside the weights is read as: options, paths, NumPy's numbers.
 
-    PyTorch refuses those, and with them the whole file. Nothing of NumPy is run for it.
+    PyTorch refuses those, and with them the whole file. Nothing of their own classes is run.
     """
+
+    def __new__(cls, *_: object) -> _Inert:
+        return super().__new__(cls)
 
     def __init__(self, *_: object) -> None:
         pass
@@ -353,9 +356,31 @@ class _Number:
         pass
 
 
-_NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    (_Number, f"numpy.{name}")
-    for name in ("dtype", "core.multiarray.scalar", "_core.multiarray.scalar")
+_HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    *(
+        (_Inert, name)
+        for name in (
+            "numpy.dtype",
+            "numpy.ndarray",
+            *(
+                f"numpy.{core}.multiarray.{name}"
+                for core in ("core", "_core")
+                for name in ("scalar", "_reconstruct")
+            ),
+            "argparse.Namespace",
+            "types.SimpleNamespace",
+            *(
+                f"pathlib.{module}{name}"
+                for module in ("", "_local.")
+                for name in ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
+            ),
+            "datetime.datetime",
+            "datetime.timedelta",
+        )
+    ),
+    (dict, "lightning.fabric.utilities.data.AttributeDict"),
+    (dict, "lightning_fabric.utilities.data.AttributeDict"),
+    (dict, "pytorch_lightning.utilities.parsing.AttributeDict"),
 ]
 
 

@@ -23,6 +23,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk.errors import MatterError
+from sdk.picture_writer import write_picture
 from training.layers import Image, Layers, Mask, compose
 
 KERNELS = (20, 30, 40, 50, 60)
@@ -278,10 +280,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     background = fit(behind, alpha.shape)
     rng = np.random.default_rng(options.seed)
     drawn = sheet(steps(rng, photograph, alpha, background, options.kernel))
-    _, packed = cv2.imencode(options.output.suffix, drawn[..., ::-1])
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_bytes(packed.tobytes())
-    print(options.output)
+    try:
+        print(write_picture(options.output, drawn[..., ::-1]))
+    except MatterError as error:
+        print(error, file=sys.stderr)
+        return 2
     return 0
 
 

@@ -20,7 +20,7 @@ def facts(command: str) -> dict[str, Any]:
     """Command, time, processor, GPU and versions."""
     return {
         "command": command,
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "cpu": cpu_model(),
         "gpu": _gpu(),
         "system": f"{platform.system()} {platform.release()}",

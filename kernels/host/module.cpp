@@ -2,6 +2,14 @@
 // ones are in kernels/*.py.
 #include "host.h"
 
+#ifdef _OPENMP
+#include <omp.h>
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#define MATTER_FORKS
+#endif
+#endif
+
 NB_MODULE(_host, m) {
     matter::bind_preprocess(m);
     matter::bind_fusion(m);
@@ -10,6 +18,11 @@ NB_MODULE(_host, m) {
     matter::bind_foreground(m);
     matter::bind_composite(m);
     matter::bind_temporal(m);
+#ifdef MATTER_FORKS
+    // The threads that OpenMP keeps for a thread do not come along when that one forks, and waiting for
+    // them would be for ever: in the child it works alone. Threads that begin there get their own.
+    pthread_atfork(nullptr, nullptr, [] { omp_set_num_threads(1); });
+#endif
 #ifdef _OPENMP
     m.attr("openmp") = true;
 #else

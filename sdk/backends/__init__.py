@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sdk import cpu
-from sdk.errors import BackendError, MatterError
+from sdk.errors import BackendError, EngineError, MatterError
 from sdk.manifest import CPU_ARITHMETIC, near
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def open_backend(
     Raises:
         BackendError: an unknown name or device, a backend asked for that is not there, or none
             that works; the message holds every reason.
+        EngineError: the graph is not one that an engine may hold, or the file was changed.
     """
     kind, number = _device(device)
     if backend is not None and backend not in _BACKENDS:
@@ -131,6 +132,8 @@ def open_backend(
             try:
                 share = Share(threads or cpu.usable_cores(), lanes)
                 loaded = _load(name, engine, form, number, share)
+            except EngineError:  # a graph that no runtime should see, or a file that was changed
+                raise
             except Exception as error:  # noqa: BLE001 - runtimes raise types of their own; recorded
                 reason = f"failed to load: {_first_line(error)}"
                 log.warning("backend %s failed to load: %s", name, error)

@@ -8,14 +8,17 @@ such weights from files only, and the folder is deleted as soon as the network i
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib.util
 import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdk.backends import Backend, Share, check_graph
 from sdk.backends.graphs import read_graph
+from sdk.errors import BackendError, EngineError
 
 if TYPE_CHECKING:
     from sdk.engine import EngineFile
@@ -64,8 +67,7 @@ class OpenVino(Backend):
             compiled = core.compile_model(core.read_model(graph), "CPU", settings)
         else:
             with tempfile.TemporaryDirectory(prefix="matter-") as folder:
-                engine.unpack(model.data, folder)
-                network = core.read_model(engine.unpack(model.onnx, folder))
+                network = core.read_model(_unpacked(engine, graph, model, Path(folder)))
                 compiled = core.compile_model(network, "CPU", settings)
                 del network  # it maps the files, which some systems then refuse to delete
         check_graph(
@@ -100,6 +102,19 @@ class OpenVino(Backend):
         self._heads = {}
 
 
+def _unpacked(engine: EngineFile, graph: bytes, model: ModelEntry, folder: Path) -> Path:
+    """The checked graph as a file, beside its external weights."""
+    path = folder / model.onnx
+    try:
+        if model.data is not None:
+            engine.unpack(model.data, folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(graph)
+    except (OSError, EngineError) as error:  # no room: another backend takes them from memory
+        raise BackendError(str(error)) from error
+    return path
+
+
 def has_bfloat16() -> bool:
     """Whether this CPU has instructions for bfloat16."""
     return "BF16" in process_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -117,6 +132,14 @@ def process_core() -> Any:
     import openvino
 
     return openvino.Core()
+
+
+def forked() -> None:
+    """Let the child of a fork make a core of its own. The parent's, whose threads did not come
+    along, is never released: that would wait for them."""
+    if process_core.cache_info().currsize:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(process_core()))
+        process_core.cache_clear()
 
 
 def _shape(port: Any) -> list[int | str]:

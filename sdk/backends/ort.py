@@ -1,7 +1,7 @@
 """ONNX Runtime, on the CPU or on an NVIDIA GPU.
 
 The CUDA variant has not run on a GPU yet; the CPU variant is the one that runs everywhere.
-External weights are handed over as views of the mapped engine file: nothing is unpacked.
+External weights are handed over in memory: nothing is unpacked.
 """
 
 from __future__ import annotations

@@ -2,32 +2,38 @@
 
 An RTX plan is compiled for the GPU where it first runs, which takes seconds. What comes of it is
 kept beside the engine, as ``gfm.engine.rtxcache``, or in the user's cache folder where that place
-cannot be written. TensorRT for RTX itself refuses what another version or GPU left there; what is
-damaged is told here, by a checksum. Either is as if there were no file, and is replaced.
+cannot be written. It is native code: only a file that belongs to this user, and that nobody else
+may write or read, is taken. TensorRT for RTX itself refuses what another version or GPU left there;
+what is damaged is told here, by a checksum. Either is as if there were no file, and is replaced.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import os
-import sys
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+from sdk.backends import private_files
+
 log = logging.getLogger("matter")
+
+MAX_BYTES = 1 << 30
 
 _MAGIC = b"MATTERRTX1"
 _DIGEST = hashlib.sha256().digest_size
 
 
 def read(engine: Path) -> bytes | None:
-    """What was kept for an engine; None where nothing was, or it is damaged."""
+    """What was kept for an engine; None where nothing was, it is damaged, or another user's."""
     for path in places(engine):
         try:
-            content = path.read_bytes()
-        except OSError:
+            content = private_files.read(path, MAX_BYTES)
+        except OSError as error:
+            log.info("kernels are compiled again: %s", error)
+            continue
+        if content is None:
             continue
         start = len(_MAGIC) + _DIGEST
         kept = content[start:]
@@ -40,10 +46,9 @@ def read(engine: Path) -> bytes | None:
 def write(engine: Path, kernels: bytes) -> Path | None:
     """Keep ``kernels`` for an engine, whole or not at all; the place, None if there is none."""
     content = _MAGIC + hashlib.sha256(kernels).digest() + kernels
-    for path in places(engine):
+    for path in _writable(engine):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _replace(path, content)
+            private_files.write(path, content)
         except OSError as error:
             log.info("kernels cannot be kept as %s: %s", path, error)
         else:
@@ -57,29 +62,16 @@ def places(engine: Path) -> tuple[Path, Path]:
     name = hashlib.sha256(os.fsencode(engine)).hexdigest()[:16]
     return (
         engine.with_name(f"{engine.name}.rtxcache"),
-        _user_cache() / "matter" / f"{engine.stem}-{name}.rtxcache",
+        private_files.place("cache") / f"{engine.stem}-{name}.rtxcache",
     )
 
 
-def _user_cache() -> Path:
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file under another name first: whoever reads sees the old one or the new one."""
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as file:
-        try:
-            file.write(content)
-            file.close()
-            Path(file.name).replace(path)
-        except BaseException:
-            file.close()
-            with contextlib.suppress(OSError):
-                Path(file.name).unlink()
-            raise
+def _writable(engine: Path) -> Iterator[Path]:
+    beside, kept = places(engine)
+    yield beside
+    try:
+        private_files.folder("cache")
+    except OSError as error:
+        log.info("kernels cannot be kept as %s: %s", kept, error)
+    else:
+        yield kept

@@ -1,6 +1,7 @@
 """TensorRT and TensorRT for RTX: one implementation, since their Python interfaces agree here.
 
-A plan from the engine is deserialised straight from the mapped file, once for all lanes. A lane has
+A plan is native code, so only one that this user built on this machine is taken, unless the caller
+trusts the file (``sdk.backends.own_plans``). It is deserialised once for all lanes. A lane has
 an execution context, a stream, and buffers whose addresses never change; as shapes are fixed too,
 its run is captured into a CUDA graph and replayed: one launch for the whole network instead of one
 for every layer. There are two lanes or more, so that the upload of one frame overlaps the network
@@ -29,7 +30,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sdk.backends import Backend, Share, check_graph, runtime_cache, unpool_plugin
+from sdk.backends import Backend, Share, check_graph, own_plans, runtime_cache, unpool_plugin
 from sdk.backends.gpu import no_gpu
 from sdk.errors import BackendError
 
@@ -60,8 +61,15 @@ def unavailable(option: str, engine: EngineFile, model: ModelEntry, number: int)
     except (ImportError, OSError, RuntimeError) as error:  # libraries of another CUDA or driver
         return f"{module} is installed but does not load: {error}"
     capability = _capability(number)
-    if choose_plan(engine.manifest.plans, option, version, capability, model.size) is None:
+    plan = choose_plan(engine.manifest.plans, option, version, capability, model.size)
+    if plan is None:
         return no_plan(engine.manifest.plans, option, version, capability, model.size)
+    if not (engine.trust_plans or own_plans.known(engine.member(plan.file).sha256)):
+        return (
+            f"{plan.file!r} is native code that this user did not build on this machine; expected "
+            f"one that was. Build the engine here, or say trust_plans=True if you trust its source "
+            f"like that of a program"
+        )
     return None
 
 

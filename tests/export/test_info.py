@@ -209,7 +209,7 @@ def test_a_damaged_engine_and_a_graph_that_is_none(
     assert info.main([str(path)]) == 1
     error = capsys.readouterr().err
     assert "model.onnx" in error
-    assert "Build it again: python -m export.build --model sim" in error
+    assert "is built from its checkpoint: python -m export.build --model sim" in error
     assert error.count("\n") == 1
 
 

@@ -161,7 +161,7 @@ def test_the_size_multiple_is_the_networks_own(model: str) -> None:
     with torch.device("meta"):
         network = networks.create(model)
     assert options.SIZE_MULTIPLE[model] == network.size_multiple
-    assert check(BuildOptions(model, random_weights=True)).sizes == ((288, 512),)
+    assert check(BuildOptions(model, random_weights=True)).sizes == options.DEFAULT_SIZES
 
 
 def test_output_folder_that_cannot_be_written(
@@ -256,7 +256,7 @@ def test_our_checkpoints_know_their_network(tmp_path: Path) -> None:
 
 def test_defaults() -> None:
     checked = check(BuildOptions("gfm", random_weights=True, targets=("onnx",)))
-    assert checked.sizes == ((288, 512),)
+    assert checked.sizes == options.DEFAULT_SIZES
     assert checked.output == Path("gfm.engine")
     assert (checked.precision, checked.opset, checked.batch) == ("fp32", 18, 1)
 

@@ -183,7 +183,8 @@ class DeviceArray:
         return made(np.add, self, other)
 
     def all(self) -> bool:
-        return bool(self.get().all())
+        current().synchronize()  # CuPy's too waits for one number, as bool() of an array does
+        return bool(self.array.all())
 
     def mean(self) -> float:
         return float(self.get().mean())
@@ -304,7 +305,7 @@ def cupy_module() -> types.ModuleType:
         **{
             name: function(getattr(np, name))
             for name in (
-                *("ascontiguousarray", "clip", "concatenate", "isfinite", "maximum"),
+                *("ascontiguousarray", "clip", "concatenate", "isfinite", "maximum", "where"),
                 *("minimum", "stack", "subtract"),
             )
         },

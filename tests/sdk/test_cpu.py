@@ -63,3 +63,65 @@ def test_where_nothing_is_said(said: Any) -> None:
     said(None)
     assert cpu.name()
     assert not cpu.has_dot_product()
+
+
+def grouped(root: Path, groups: str, mounts: str, files: dict[str, str]) -> float | None:
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text(groups)
+    (root / "proc/self/mountinfo").write_text(mounts)
+    for name, text in files.items():
+        path = root / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return cpu.cgroup_quota(root)
+
+
+TWO = "29 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n"
+TWO_INSIDE = "29 23 0:26 /docker/a1 /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n"
+ONE = (
+    "32 31 0:29 {top} /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
+    "33 31 0:30 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("groups", "mounts", "files", "quota"),
+    [
+        ("0::/\n", TWO, {"cpu.max": "150000 100000\n"}, 1.5),
+        ("0::/\n", TWO, {"cpu.max": "max 100000\n"}, None),
+        ("0::/\n", TWO, {}, None),
+        ("0::/a/b\n", TWO, {"a/cpu.max": "200000 100000", "a/b/cpu.max": "max 100000"}, 2),
+        ("0::/a/b\n", TWO, {"a/cpu.max": "400000 100000", "a/b/cpu.max": "50000 100000"}, 0.5),
+        ("0::/docker/a1\n", TWO_INSIDE, {"cpu.max": "300000 100000"}, 3),
+        (
+            "4:memory:/\n3:cpu,cpuacct:/docker/a1\n",
+            ONE.format(top="/docker/a1"),
+            {"cpu,cpuacct/cpu.cfs_quota_us": "50000", "cpu,cpuacct/cpu.cfs_period_us": "25000"},
+            2,
+        ),
+        (
+            "3:cpu,cpuacct:/\n",
+            ONE.format(top="/"),
+            {"cpu,cpuacct/cpu.cfs_quota_us": "-1", "cpu,cpuacct/cpu.cfs_period_us": "100000"},
+            None,
+        ),
+        ("nonsense\n", "nonsense\n", {}, None),
+    ],
+)
+def test_quotas_of_control_groups(
+    tmp_path: Path, groups: str, mounts: str, files: dict[str, str], quota: float | None
+) -> None:
+    assert grouped(tmp_path, groups, mounts, files) == quota
+
+
+def test_no_control_groups(tmp_path: Path) -> None:
+    assert cpu.cgroup_quota(tmp_path) is None
+
+
+@pytest.mark.parametrize(("quota", "cores"), [(None, 8), (0.5, 1), (1.5, 2), (2.0, 2), (64.0, 8)])
+def test_a_quota_counts_as_cores(
+    monkeypatch: pytest.MonkeyPatch, quota: float | None, cores: int
+) -> None:
+    monkeypatch.setattr(cpu, "cgroup_quota", lambda: quota)
+    monkeypatch.setattr(cpu.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert cpu.usable_cores() == cores

@@ -9,6 +9,7 @@ import stat
 import struct
 import subprocess
 import zipfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,14 +108,37 @@ def test_same_input_same_file(tiny: Any, tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_views_share_the_mapped_file(engine_path: Path) -> None:
+def test_what_was_read_is_kept_apart_from_the_file(engine_path: Path) -> None:
     with EngineFile.open(engine_path) as engine:
         view = engine.read("model.onnx")
         assert view.readonly
-        assert view.obj is engine.read("model.onnx").obj
         before = bytes(view)
         engine.close()
-        assert bytes(view) == before  # a view outlives the engine
+        engine_path.write_bytes(b"")
+        assert bytes(view) == before
+
+
+@pytest.mark.parametrize("how", ["shorter", "other weights", "unpacked", "part"])
+def test_a_file_that_is_written_into_while_open(tiny: Any, tmp_path: Path, how: str) -> None:
+    """As by ``cp other.engine gfm.engine``, which truncates and writes in place."""
+    path = tiny_sim.build(tmp_path / "a.engine") if how == "part" else tiny.build()
+    name = "classifier/64x96.onnx" if how == "part" else "model.onnx"
+    content = path.read_bytes()
+    with EngineFile.open(path) as opened:
+        engine = opened.part("classifier") if how == "part" else opened
+        graph = bytes(engine.read(name))
+        at = content.index(graph)
+        changed = content[:at] + bytes([graph[0] ^ 1]) + content[at + 1 :]
+        path.write_bytes(content[:100] if how == "shorter" else changed)
+        with pytest.raises(EngineError, match="was written into while it was open") as caught:
+            if how == "unpacked":
+                engine.unpack(name, tmp_path / "out")
+            else:
+                engine.read(name)
+        assert name in str(caught.value)
+        assert not (tmp_path / "out" / name).exists()
+        path.write_bytes(content)
+        assert bytes(engine.read(name)) == graph
 
 
 def test_close_twice_and_use_after_close(engine_path: Path) -> None:
@@ -182,6 +206,24 @@ def test_missing_file(tmp_path: Path) -> None:
     message = refusal(tmp_path / "no.engine")
     assert "no such file; expected an engine file" in message
     assert message.endswith(GENERAL)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
+def test_a_fifo_or_device_is_no_engine(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")  # opening one for reading would wait for a writer
+    for path in (tmp_path / "fifo", Path("/dev/zero"), Path("/dev/null")):
+        assert "cannot be opened (no plain file)" in refusal(path)
+
+
+def test_a_path_with_a_nul(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"cannot be opened \(embedded null byte\)"):
+        EngineFile.open(tmp_path / "a\0b")
+
+
+def test_a_name_does_not_steer_the_terminal(tmp_path: Path) -> None:
+    with pytest.raises(EngineError) as caught:
+        EngineFile.open(tmp_path / "a\x1b[31m\x9b\u202e\udc80.engine")
+    assert r"a\x1b[31m\x9b\u202e\udc80.engine" in str(caught.value)
 
 
 def test_folder(tmp_path: Path) -> None:
@@ -363,6 +405,129 @@ def test_a_stored_zip_made_by_hand_is_an_engine(engine_path: Path, tmp_path: Pat
     path = rezip(engine_path, tmp_path / "hand.engine", lambda z, n, c: z.writestr(n, c))
     with EngineFile.open(path) as engine, EngineFile.open(engine_path) as original:
         assert engine.read("model.onnx") == original.read("model.onnx")
+
+
+# ------------------------------------------------------------------------- archives made by hand
+
+
+def stored(name: str, content: bytes, at: int, **change: Any) -> tuple[bytes, bytes]:
+    """A member's bytes and its entry in the directory; what they say can be changed."""
+    size, crc = len(content), zlib.crc32(content)
+    values = {
+        "method": 0,
+        "flags": 0,
+        "size": size,
+        "packed": size,
+        "crc": crc,
+        "place": at,
+        **change,
+    }
+    inner = values | change.get("local", {})
+    both = (len(name), len(change.get("extra", b"")))
+    head = struct.pack(
+        "<4s5H3I2H", b"PK\x03\x04", 20, inner["flags"], inner["method"], 0, 33, inner["crc"],
+        inner["packed"], inner["size"], *both,
+    )  # fmt: skip
+    entry = struct.pack(
+        "<4s6H3I5H2I", b"PK\x01\x02", 20, 20, values["flags"], values["method"], 0, 33,
+        values["crc"], values["packed"], values["size"], *both, 0, 0, 0, 0, values["place"],
+    )  # fmt: skip
+    extra = change.get("extra", b"")
+    local = head + change.get("local_name", name).encode() + extra + content
+    return local, entry + name.encode() + extra
+
+
+def archive_of(engine: Path, before_end: bytes = b"", end: Any = None, **changes: Any) -> bytes:
+    """The engine's members packed by hand; ``changes`` are of the graph's entry."""
+    body = directory = b""
+    with zipfile.ZipFile(engine) as old:
+        for name in old.namelist():
+            change = changes if name == "model.onnx" else {}
+            one, entry = stored(name, old.read(name), len(body), **change)
+            body, directory = body + one, directory + entry
+    count = 2
+    record = [count, count, len(directory), len(body)]
+    record = end(record) if end else record
+    tail = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, *record, 0)
+    return body + directory + before_end + tail
+
+
+def test_the_archive_made_by_hand_is_an_engine(engine_path: Path) -> None:
+    graph = EngineFile.open(engine_path).read("model.onnx")
+    engine_path.write_bytes(archive_of(engine_path))
+    assert EngineFile.open(engine_path).read("model.onnx") == graph
+    wide = struct.pack("<2HQQ", 1, 16, len(graph), len(graph))  # ZIP64, as beyond 4 GiB
+    large = {"packed": 0xFFFFFFFF, "size": 0xFFFFFFFF}
+    engine_path.write_bytes(archive_of(engine_path, extra=wide, **large))
+    assert EngineFile.open(engine_path).read("model.onnx") == graph
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"local_name": "model.onn2"}, "its header is damaged"),
+        ({"local": {"size": 5}}, "its header is damaged"),
+        ({"local": {"crc": 5}}, "its header is damaged"),
+        ({"local": {"method": 8}}, "its header is damaged"),
+        ({"method": 8}, "is compressed"),
+        ({"method": 99}, "is compressed"),
+        ({"packed": 5}, "is compressed"),
+        ({"flags": 1}, "is encrypted"),
+        ({"flags": 8}, "has flags 0x8; expected none"),
+        ({"place": 1 << 30}, "lies outside the file"),
+        ({"size": 1 << 30, "packed": 1 << 30}, "lies outside the file"),
+        ({"size": 0xFFFFFFFF, "packed": 0xFFFFFFFF}, "directory is damaged"),
+        ({"before_end": b"junk"}, "not right before the end"),
+        ({"end": lambda r: [3, 3, *r[2:]]}, "directory is damaged"),
+        ({"end": lambda r: [1, 1, *r[2:]]}, "more than its entries"),
+        ({"end": lambda r: [1, *r[1:]]}, "not right before the end"),
+        ({"end": lambda r: [*r[:3], 0]}, "not right before the end"),
+        ({"end": lambda r: [*r[:2], 0xFFFFFFFF, r[3]]}, "not right before the end"),
+    ],
+)
+def test_archives_that_say_two_things(
+    engine_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    engine_path.write_bytes(archive_of(engine_path, **changes))
+    assert message in refusal(engine_path)
+
+
+def test_members_on_the_same_bytes(engine_path: Path) -> None:
+    with zipfile.ZipFile(engine_path) as old:
+        graph = old.read("model.onnx")
+    inner, inner_entry = stored("b.onnx", graph, 40)
+    outer, outer_entry = stored("model.onnx", inner, 0)
+    assert outer.index(inner) == 40
+    about, entry = stored("manifest.json", b"{}", len(outer))
+    directory = outer_entry + inner_entry + entry
+    body = outer + about
+    tail = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 3, 3, len(directory), len(body), 0)
+    engine_path.write_bytes(body + directory + tail)
+    assert "members 'model.onnx' and 'b.onnx' overlap" in refusal(engine_path)
+
+
+def test_a_directory_beyond_its_limit(engine_path: Path) -> None:
+    with zipfile.ZipFile(engine_path, "a") as archive:
+        for number in range(4100):
+            archive.writestr(f"m{number}", b"")
+    assert "for 4,102 members; expected at most" in refusal(engine_path)
+
+
+def test_a_manifest_is_not_inflated(engine_path: Path, tmp_path: Path) -> None:
+    def change(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+        large = name == "manifest.json"
+        archive.writestr(
+            name, b" " * (64 << 20) if large else content, zipfile.ZIP_DEFLATED if large else 0
+        )
+
+    assert "'manifest.json' is compressed" in refusal(rezip(engine_path, tmp_path / "c", change))
+
+
+def test_a_manifest_beyond_its_limit(engine_path: Path, tmp_path: Path) -> None:
+    def change(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+        archive.writestr(name, content + b" " * (2 << 20 if name == "manifest.json" else 0))
+
+    assert "expected at most 1,048,576" in refusal(rezip(engine_path, tmp_path / "c", change))
 
 
 # ----------------------------------------------------------------------------------------- writing

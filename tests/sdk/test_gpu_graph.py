@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from kernels import YUV, collaborative_fusion
 from sdk import Matter, engine
 from sdk.engine import EngineFile
-from sdk.errors import BackendError, FrameError
+from sdk.errors import FrameError, NoMatteError
 from sdk.video import matte_video
 from tests.sdk import fake_cuda as cuda
-from tests.sdk.clips import write_clip
+from tests.sdk.clips import read_image, write_clip
 from tests.sdk.fake_cuda import DeviceArray
 from tests.sdk.test_gpu_matte import device, picture_of
 from tests.sdk.test_tensorrt import built
@@ -201,8 +201,54 @@ def test_nan_is_never_shown(tiny: Any, fake_tensorrt: Any) -> None:
             lambda image: good(image) | {"focus": np.nan * good(image)["focus"]}
         )
         graph.submit(frames[0])
-        with pytest.raises(BackendError, match="alpha holds NaN or infinity"):
+        with pytest.raises(NoMatteError, match="head 'focus' holds NaN or infinity"):
             graph.result()
+
+
+@pytest.mark.parametrize("temporal", [False, True])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("head", ["focus", "glance"])
+def test_a_video_goes_on_after_a_frame_without_a_matte(
+    tiny: Any, fake_tensorrt: Any, tmp_path: Path, head: str, value: float, temporal: bool
+) -> None:
+    """That frame, and one already on its way, are the background alone; nothing of it lingers."""
+    frames = [picture_of(1, (72, 128, 3))] * 8  # nothing moves: the filter would keep all of it
+    source = write_clip(tmp_path / "in.mp4", frames)
+    runs = 0
+    with opened(tiny, fake_tensorrt, temporal=temporal) as matter:
+        good = fake_tensorrt.network
+
+        def network(image: np.ndarray) -> dict[str, np.ndarray]:
+            nonlocal runs
+            runs += 1
+            heads = good(image) | {"focus": np.zeros_like(good(image)["focus"])}
+            heads["glance"] = np.zeros_like(heads["glance"])
+            heads["glance"][:, 0] = 1  # background all over
+            if runs == 3:
+                heads[head] = heads[head].copy()
+                heads[head][0, -1, 5, 7] = value
+            return heads
+
+        matter.frame_graph(frames[0], "red")  # what it warms up with is not counted
+        fake_tensorrt.network = staticmethod(network)
+        make = Matter.frame_graph
+
+        def counted(*arguments: Any) -> Any:
+            nonlocal runs
+            graph = make(*arguments)
+            runs = 0
+            return graph
+
+        Matter.frame_graph = counted  # type: ignore[method-assign]
+        try:
+            report = matte_video(matter, source, tmp_path / "out%02d.png", background="red")
+        finally:
+            Matter.frame_graph = make  # type: ignore[method-assign]
+    assert report.frames == 8
+    withheld = 2 if temporal else 1
+    assert sum(int(note.split()[0]) for note in report.notes) == withheld, report.notes
+    for path in sorted(tmp_path.glob("out*.png")):
+        assert (read_image(path) == (0, 0, 255)).all()
 
 
 def test_frames_of_another_kind_are_refused(tiny: Any, fake_tensorrt: Any) -> None:

@@ -63,6 +63,6 @@ def test_unknown_name_lists_the_known_ones() -> None:
 
 def test_errors_are_one_family() -> None:
     errors = [getattr(sdk, name) for name in sdk.__all__ if name.endswith("Error")]
-    assert len(errors) == 7
+    assert len(errors) == 9
     assert all(issubclass(error, sdk.MatterError) for error in errors)
     assert issubclass(sdk.FrameError, ValueError)

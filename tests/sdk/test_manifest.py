@@ -499,3 +499,38 @@ def test_random_weights_need_no_checksum() -> None:
     document = json.loads(json.dumps(EXAMPLE))
     document["weights"] |= {"random": True, "sha256": ""}
     assert Manifest.from_json(json.dumps(document)).weights.random
+
+
+# --------------------------------------------------------------------------------------- limits
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"matter": "0.1\x1b[2J"}, r'text "0.1\u001b[2J" of 7 characters; expected at most'),
+        ({"matter": "a\x9bb"}, "and no control characters"),
+        ({"matter": "a\u202eb"}, "and no control characters"),
+        ({"versions": {"on\x7fnx": "1"}}, "and no control characters"),
+        ({"matter": "a" * 5000}, "of 5,000 characters"),
+        ({"versions": {"a" * 5000: "1"}}, "of 5,000 characters"),
+        ({"versions": {str(number): "" for number in range(60_000)}}, "more than 50,000 values"),
+        ({"weights": [[[[[[[[[[[[[[]]]]]]]]]]]]]]}, "nested more than 12 deep"),
+        ({"matter": "a" * (2 << 20)}, "expected at most 1,048,576 bytes"),
+    ],
+)
+def test_limits(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(EngineError) as caught:
+        Manifest.from_json(json.dumps(EXAMPLE | change))
+    assert message in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+
+
+def test_numbers_of_many_digits() -> None:
+    text = json.dumps(EXAMPLE).replace('"batch": 1', f'"batch": {"9" * 4000}')
+    with pytest.raises(EngineError, match="a number of 4000 digits"):
+        Manifest.from_json(text)
+
+
+def test_depth_beyond_the_parser_s() -> None:
+    with pytest.raises(EngineError, match=r"not valid JSON|nested more than"):
+        Manifest.from_json("[" * 500_000)

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image as Pillow
 from PIL import ImageCms
 
-from sdk import BackgroundError, FrameError, colour_profiles, picture_reader
+from sdk import BackgroundError, FrameError, VideoError, colour_profiles, picture_reader
 from sdk.background import Background
 from sdk.picture_reader import is_animation, read_grey, read_picture, read_values
 from sdk.video import VideoBackground, VideoReader
@@ -110,12 +110,12 @@ def test_srgb_and_untagged_pictures_are_taken_as_they_are(tmp_path: Path) -> Non
     assert np.array_equal(read_picture(tmp_path / "broken")[..., ::-1], picture)
 
 
-def test_a_grey_profile(tmp_path: Path) -> None:
+def test_a_profile_of_linear_light(tmp_path: Path) -> None:
     """Gamma 1: 55 of 255 is linear light, and 128 in sRGB."""
-    linear_grey = colour_profiles.of_png(None, 1.0)
-    assert linear_grey is not None
+    linear_light = colour_profiles.of_png(None, 1.0)
+    assert linear_light is not None
     (tmp_path / "rgb.png").write_bytes(
-        png(np.full((4, 4, 3), 55, np.uint8), icc_profile=linear_grey)
+        png(np.full((4, 4, 3), 55, np.uint8), icc_profile=linear_light)
     )
     assert np.abs(read_picture(tmp_path / "rgb.png").astype(int) - 128).max() <= 1
 
@@ -325,3 +325,26 @@ def test_an_animation_is_a_video(tmp_path: Path, name: str) -> None:
     behind = Background.open(tmp_path / name)
     assert isinstance(behind, VideoBackground)
     behind.close()
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.webp", "a.heic", "a.bmp"])
+def test_a_still_is_a_video_of_one_frame(tmp_path: Path, name: str) -> None:
+    """In its own colours and upright, as where it is read as a picture."""
+    if name == "a.heic":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    options = {} if name == "a.bmp" else {"icc_profile": P3, "exif": exif}
+    Pillow.fromarray(in_space(P3_TO_XYZ)).resize((200, 80)).save(tmp_path / name, **options)
+    with VideoReader(tmp_path / name) as reader:
+        (frame,) = reader.timed()
+        # HEIF turns by a box of its own, whatever Exif says.
+        assert reader.size == ((80, 200) if name in ("a.bmp", "a.heic") else (200, 80))
+    assert np.array_equal(frame.image, read_picture(tmp_path / name))
+    assert (frame.time, frame.duration * reader.time_base) == (0, pytest.approx(1 / 25, abs=1e-3))
+
+
+def test_a_broken_picture_is_no_video(tmp_path: Path) -> None:
+    (tmp_path / "a.webp").write_bytes(b"RIFF....WEBP")
+    with pytest.raises(VideoError, match=r"a\.webp"):
+        VideoReader(tmp_path / "a.webp")

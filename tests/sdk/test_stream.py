@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from sdk.errors import BackendError, FrameError, VideoError
+from sdk import stream as sdk_stream
+from sdk.errors import ClosedError, FrameError, VideoError
 from sdk.stream import Ahead, fail_safe, stream
 from tests.sdk.clips import FakeMatter, number_of, numbered, tones, write_clip
 
@@ -188,9 +190,30 @@ def test_an_error_of_the_network_stops_the_source() -> None:
     assert no_threads_left()
 
 
-def test_nan_is_an_error_and_no_matte() -> None:
-    with pytest.raises(BackendError, match="NaN or infinity"):
-        next(stream(FakeMatter(alpha=float("nan")), tones(2)))
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_is_no_matte(value: float, caplog: pytest.LogCaptureFixture) -> None:
+    """Such frames come out black with alpha 0, and the log says it once."""
+    streamed = stream(FakeMatter(alpha=value), tones(3))
+    for matte in streamed:
+        assert not matte.alpha.any()
+        assert not matte.frame.any()
+        assert is_background(matte.over(GREEN))
+    assert streamed.stats().withheld == 3
+    assert caplog.text.count("NaN or infinity") == 1
+
+
+@pytest.mark.parametrize("lookahead", [0, 2])
+def test_nothing_lingers_in_a_frame_without_a_matte(lookahead: int) -> None:
+    """The filter over time keeps what stands still, but not beyond a frame that has no matte."""
+
+    class Once(FakeMatter):
+        def infer(self, tensor: np.ndarray) -> np.ndarray:
+            alpha = super().infer(tensor)
+            return np.full_like(alpha, np.inf) if len(self.seen) == 3 else alpha
+
+    frames = [numbered(7)] * 6
+    mattes = list(stream(Once(), frames, temporal=True, lookahead=lookahead))
+    assert [bool(matte.alpha.any()) for matte in mattes] == [True, True, False, True, True, True]
 
 
 def test_leaving_early_stops_the_threads() -> None:
@@ -377,22 +400,66 @@ def test_fail_safe_when_drawing_fails() -> None:
     pictures.close()
 
 
-def test_fail_safe_when_the_camera_hangs() -> None:
+def test_fail_safe_waits_for_a_camera_that_hangs() -> None:
+    """It is opened once, the background goes on at full rate, and it may come to itself again."""
     go = threading.Event()
     opened = []
 
     class Hanging:
         def __iter__(self) -> Iterator[np.ndarray]:
             opened.append(1)
-            yield numbered(len(opened))
+            yield numbered(1)
             go.wait(10)
+            yield numbered(2)
 
-    pictures = fail_safe(FakeMatter(), Hanging(), composite, alone, timeout=0.05, retry=0.01)
-    shown = [next(pictures)[0]]
-    while len(opened) < 3:
+    pictures = fail_safe(FakeMatter(), Hanging(), composite, alone, timeout=0.1, retry=0.01)
+    times, shown = [], []
+    begin = time.monotonic()
+    while time.monotonic() < begin + 1:
         shown.append(next(pictures)[0])
+        times.append(time.monotonic())
+    assert max(np.diff(times)) < 0.4
+    assert len(opened) == 1
+    assert sum(thread.name == "matter-ahead" for thread in threading.enumerate()) <= 3
+    kinds = "".join("b" if is_background(picture) else "m" for picture in shown).lstrip("b")
+    assert kinds == "m" + "b" * (len(kinds) - 1)  # not the last composite: as if all were well
+    assert len(kinds) > 10
     go.set()
+    rest = [picture for picture, _ in pictures]
+    assert not is_background(rest[-1])
+    assert all(room_is_hidden(picture) for picture in (*shown, *rest))
+    assert no_threads_left()
+
+
+def test_fail_safe_goes_on_while_a_source_opens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address that says nothing takes ten seconds to say no, and is asked once at a time."""
+    asked: list[float] = []
+    ended = threading.Event()
+
+    def silent(source: Any, **_: Any) -> Any:
+        asked.append(time.monotonic())
+        ended.wait(10)
+        raise VideoError("nobody answers")
+
+    monkeypatch.setattr(sdk_stream, "_frames", silent)
+    monkeypatch.setattr(sdk_stream, "_FIRST", 0.05)
+    pictures = fail_safe(FakeMatter(), "rtsp://door", composite, alone, timeout=0.1, retry=0.01)
+    begin, count = time.monotonic(), 0
+    while time.monotonic() < begin + 0.8:
+        assert is_background(next(pictures)[0])
+        count += 1
+    assert count >= 10
+    assert len(asked) == 1
+    ended.set()
+    while len(asked) < 2:
+        next(pictures)
     pictures.close()
-    assert not is_background(shown[0])
-    assert is_background(shown[1])  # not the last composite, which would look as if all were well
-    assert all(room_is_hidden(picture) for picture in shown)
+    assert no_threads_left()
+
+
+def test_a_stream_of_before_a_fork_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with stream(FakeMatter(), tones(3)) as mattes:
+        next(mattes)
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        with pytest.raises(ClosedError, match="opened before a fork"):
+            next(mattes)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,13 +17,22 @@ from numpy.typing import NDArray
 
 from kernels import max_pool_offsets, max_unpool
 from sdk import Matter
-from sdk.backends import Backend, open_backend, runtime_cache, unpool_plugin
+from sdk.backends import (
+    Backend,
+    open_backend,
+    own_plans,
+    private_files,
+    runtime_cache,
+    unpool_plugin,
+)
 from sdk.backends.tensorrt import TensorRt
 from sdk.engine import EngineFile
 from sdk.errors import BackendError
 from tests.sdk import fake_cuda as cuda
+from tests.sdk import tiny_sim
 from tests.sdk.checks import lanes_keep_apart
 
+PLAN = hashlib.sha256(b"plan").hexdigest()
 SHAPES = {"image": (1, 3, 32, 64), "focus": (1, 1, 32, 64), "glance": (1, 3, 32, 64)}
 
 
@@ -32,6 +44,7 @@ def built(tiny: Any, fake: Any, batch: int = 1, **plan: Any) -> Path:
     )
     plans = (replace(tiny.plan(), **plan),)
     path: Path = tiny.build(batch=batch, change=lambda m: replace(m, plans=plans))
+    own_plans.remember(PLAN)  # as export.plans does when it builds one
     return path
 
 
@@ -151,7 +164,125 @@ def test_no_memory_for_a_context(
         opened(path)
 
 
+# --------------------------------------------------------------------------------- whose plan it is
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The state folder of a user who has built nothing yet."""
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state" / "matter"
+
+
+def test_a_plan_from_elsewhere_is_not_run(
+    tiny: Any, fake_tensorrt: Any, elsewhere: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = built(tiny, fake_tensorrt)
+    own_plans.record().unlink()
+    frame = np.zeros((32, 64, 3), np.uint8)
+    with caplog.at_level(logging.INFO, "matter"), Matter(path) as matter:
+        assert matter.backend in ("onnxruntime", "openvino")  # the graph in the same file
+        expected = matter(frame).alpha
+    assert "native code that this user did not build on this machine" in caplog.text
+    assert not fake_tensorrt.made
+    with pytest.raises(BackendError, match=r"say trust_plans=True if you trust its source"):
+        Matter(path, backend="tensorrt-rtx")
+    assert not fake_tensorrt.made
+    with Matter(path, backend="tensorrt-rtx", trust_plans=True) as matter:
+        np.testing.assert_allclose(matter(frame).alpha, expected, atol=1e-3)
+    assert len(fake_tensorrt.made) == 1
+    own_plans.remember(PLAN)
+    with Matter(path) as matter:
+        assert matter.backend == "tensorrt-rtx"
+
+
+def test_trust_is_of_the_file_and_its_parts(tiny: Any, tmp_path: Path) -> None:
+    path = tiny.build()
+    for trusted in (False, True):
+        with Matter(path, trust_plans=trusted) as matter:
+            assert matter._network._file.trust_plans is trusted
+    sim = tiny_sim.build(tmp_path / "sim.engine")
+    with EngineFile.open(sim, trust_plans=True) as file:
+        assert file.part("classifier").trust_plans
+
+
+def test_the_record_of_plans(elsewhere: Path) -> None:
+    first, second = "1" * 64, "2" * 64
+    assert not own_plans.known(first)
+    assert own_plans.remember(first)
+    assert own_plans.remember(second)
+    assert own_plans.known(first)
+    assert own_plans.known(second)
+    assert not own_plans.known("1" * 63)
+    record = own_plans.record()
+    assert record.parent == elsewhere
+    assert record.stat().st_mode & 0o777 == 0o600
+    assert elsewhere.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("how", ["readable", "link", "owner", "fifo", "long"])
+def test_a_record_that_others_may_have_written(elsewhere: Path, how: str) -> None:
+    own_plans.remember(PLAN)
+    record = own_plans.record()
+    if how == "readable":
+        record.chmod(0o620)
+    elif how == "link":
+        record.rename(elsewhere / "other")
+        record.symlink_to(elsewhere / "other")
+    elif how == "owner":
+        if os.geteuid():
+            pytest.skip("only root may give a file away")
+        os.chown(record, 65534, 65534)
+    elif how == "fifo":
+        record.unlink()
+        os.mkfifo(record, 0o600)
+    else:
+        record.write_bytes(f"{PLAN}\n".encode() * 20_000)
+    assert not own_plans.known(PLAN)
+    assert how == "long" or not own_plans.remember(PLAN)
+
+
+def test_a_state_folder_of_another(elsewhere: Path, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "real").mkdir(mode=0o700)
+    elsewhere.symlink_to(tmp_path / "real")
+    assert not own_plans.remember(PLAN)
+    assert list((tmp_path / "real").iterdir()) == []
+
+
 # ------------------------------------------------------------------------------------ runtime cache
+
+
+@pytest.mark.parametrize("how", ["writable", "link", "owner", "fifo"])
+def test_kernels_of_another_user_are_not_taken(tmp_path: Path, how: str) -> None:
+    engine = tmp_path / "gfm.engine"
+    path = runtime_cache.write(engine, b"kernels")
+    assert path is not None
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert runtime_cache.read(engine) == b"kernels"
+    if how == "writable":
+        path.chmod(0o666)
+    elif how == "link":
+        path.rename(tmp_path / "other")
+        path.symlink_to(tmp_path / "other")
+    elif how == "owner":
+        if os.geteuid():
+            pytest.skip("only root may give a file away")
+        os.chown(path, 65534, 65534)
+    else:
+        path.unlink()
+        os.mkfifo(path, 0o600)
+    assert runtime_cache.read(engine) is None
+    assert runtime_cache.write(engine, b"own") == path  # replaced, never written into
+    assert runtime_cache.read(engine) == b"own"
+    assert not (tmp_path / "other").exists() or b"own" not in (tmp_path / "other").read_bytes()
+
+
+def test_a_file_beyond_its_limit_is_not_read(tmp_path: Path) -> None:
+    private_files.write(tmp_path / "a", b"12345")
+    assert private_files.read(tmp_path / "a", 5) == b"12345"
+    assert private_files.read(tmp_path / "a", 4) is None
 
 
 def test_kernels_are_kept_beside_the_engine_and_used_again(tiny: Any, fake_tensorrt: Any) -> None:

@@ -17,7 +17,7 @@ import av
 import numpy as np
 import pytest
 
-from sdk.errors import BackendError, BackgroundError, VideoError
+from sdk.errors import BackgroundError, VideoError
 from sdk.video import (
     VideoBackground,
     VideoInterrupted,
@@ -565,10 +565,16 @@ def test_an_error_of_the_network_ends_all_and_leaves_nothing(clip: Path, tmp_pat
     assert no_threads_left()
 
 
-def test_nan_from_the_network_is_an_error(clip: Path, tmp_path: Path) -> None:
-    with pytest.raises(BackendError, match="NaN"):
-        matte_video(FakeMatter(alpha=float("nan")), clip, tmp_path / "out.mp4", background=GREEN)
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_shows_the_background_alone(
+    clip: Path, tmp_path: Path, value: float
+) -> None:
+    report = matte_video(
+        FakeMatter(alpha=value), clip, tmp_path / "out%03d.png", background=(0, 255, 0)
+    )
+    assert any("without a matte" in note and "NaN" in note for note in report.notes)
+    for path in tmp_path.glob("out*.png"):
+        assert (read_image(path) == (0, 255, 0)).all()
 
 
 def test_an_error_of_the_disk_ends_all_and_leaves_nothing(

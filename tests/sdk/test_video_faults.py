@@ -663,15 +663,6 @@ def test_rates_that_are_none_are_errors(tmp_path: Path, rate: float) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_video_over_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path / "a.mkv", count=3)
-    monkeypatch.setattr("sdk.video_reader._MOST_PIXELS", WIDTH * HEIGHT)
-    VideoReader(path).close()
-    monkeypatch.setattr("sdk.video_reader._MOST_PIXELS", WIDTH * HEIGHT - 1)
-    with pytest.raises(VideoError, match=f"is {WIDTH}×{HEIGHT}, expected at most"):
-        VideoReader(path)
-
-
 # Quality
 
 

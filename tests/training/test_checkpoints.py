@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
+import datetime
 import os
 import pickle
 import re
+import types
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -325,6 +329,25 @@ SEVERAL: dict[str, tuple[Any, str, str]] = {
         "model",
     ),
 }
+
+
+def test_what_training_scripts_keep_beside_the_weights(tmp_path: Path) -> None:
+    """Options, paths, times and NumPy's numbers are read as nothing at all."""
+    lightning = pytest.importorskip("lightning.fabric.utilities.data")
+    beside = {
+        "args": argparse.Namespace(lr=1e-3, out=Path("runs"), more=argparse.Namespace(a=[1])),
+        "hyper_parameters": lightning.AttributeDict(lr=1e-3, data=Path("data")),
+        "best": np.float64(0.5),
+        "losses": np.arange(3.0),
+        "when": datetime.datetime(2024, 1, 1),
+        "config": types.SimpleNamespace(a=1),
+    }
+    for form in (True, False):
+        path = tmp_path / f"{form}.pth"
+        torch.save({"model": TINY, **beside}, path, _use_new_zipfile_serialization=form)
+        network = Tiny()
+        load(network, path)
+        assert torch.equal(network.conv.weight, TINY["conv.weight"])
 
 
 @pytest.mark.parametrize("name", SEVERAL)

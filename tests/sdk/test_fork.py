@@ -1,0 +1,83 @@
+"""A Matter that was opened, and used, before ``os.fork``: the child's own works or says why not."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sdk import BackendError, Matter, MatterPool
+from sdk.errors import ClosedError
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+
+
+def in_child(work: Callable[[], str], seconds: float = 20) -> str:
+    """What ``work`` says in a child of a fork."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(write, work().encode())
+        except BaseException as error:  # noqa: BLE001 - the parent judges it
+            os.write(write, f"{type(error).__name__}: {error}"[:500].encode())
+        os._exit(0)
+    try:
+        ready, _, _ = select.select([read], [], [], seconds)
+        return os.read(read, 1000).decode() if ready else "hangs"
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(read)
+        os.close(write)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of fork beside threads, which is meant
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("used", [False, True])
+@pytest.mark.parametrize("size", [(180, 320), (2160, 3840)])
+def test_the_child_mattes_as_the_parent(
+    engine_path: Path, backend: str, used: bool, size: tuple[int, int]
+) -> None:
+    """Large frames too, whose kernels run in several threads."""
+    pytest.importorskip(backend)
+    frame = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    with Matter(engine_path, backend=backend, threads=2) as matter:
+        if used:
+            matter(frame)
+
+        def child() -> str:
+            alpha = matter(frame).alpha
+            over = matter(frame).over("blur", clean=True)
+            list(matter.stream([frame] * 2))
+            matter.close()
+            return f"{float(alpha.sum(dtype=np.float64))} {int(over.sum())}"
+
+        said = in_child(child)
+        alpha, over = matter(frame).alpha, matter(frame).over("blur", clean=True)
+        assert said == f"{float(alpha.sum(dtype=np.float64))} {int(over.sum())}"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_pool_of_before_a_fork_is_refused(engine_path: Path) -> None:
+    with MatterPool(engine_path, backend="onnxruntime") as pool:
+        prepared = pool.matter.prepare(np.zeros((32, 64, 3), np.uint8))
+        said = in_child(lambda: str(pool.infer(prepared)))
+        assert said.startswith(ClosedError.__name__)
+        assert "before a fork" in said
+
+
+def test_on_a_gpu_a_fork_is_refused(engine_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Matter(engine_path, backend="onnxruntime") as matter:
+        frame = np.zeros((32, 64, 3), np.uint8)
+        matter(frame)
+        monkeypatch.setattr(matter._primary, "on_gpu", True)
+        matter._network.forked()
+        monkeypatch.setattr(matter._primary, "on_gpu", False)
+        with pytest.raises(BackendError, match="does not survive"):
+            matter(frame)
