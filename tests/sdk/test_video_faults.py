@@ -556,15 +556,18 @@ def test_a_png_with_a_profile_is_read(tmp_path: Path, kind: str) -> None:
     profiles = {
         "P3": colour_profiles.of_cicp(12, 13), "Adobe RGB": colour_profiles.of_png(ADOBE, 1 / 2.2)
     }  # fmt: skip
-    path = write_png(tmp_path / "x.png", profiles.get(kind) or b"")
+    write_png(tmp_path / "x7.png", profiles.get(kind) or b"")
+    path = tmp_path / "x%d.png"
     done = subprocess.run(
         [sys.executable, "-c", READ, str(path)],
         check=False, capture_output=True, text=True, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     said = "[3] 2 2 0" if kind == "none" else "[3] 1 13 1"
     assert done.stdout.splitlines() == [said] * 3, done.stderr
-    with VideoReader(path) as reader:
-        assert np.abs(next(iter(reader)).astype(int) - read_picture(path)).max() <= 1
+    expected = read_picture(tmp_path / "x7.png").astype(int)
+    for given in (path, tmp_path / "x7.png"):
+        with VideoReader(given) as reader:
+            assert np.abs(next(iter(reader)) - expected).max() <= 1
 
 
 # Video backgrounds
