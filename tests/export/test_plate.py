@@ -16,7 +16,7 @@ from export import info, pictures, timing
 from export.build import BuildOptions, build, main
 from sdk import Matter
 from sdk.engine import EngineFile
-from sdk.frames import read_image
+from sdk.picture_reader import read_picture
 from training import checkpoints, networks
 
 SIZE = (64, 96)
@@ -131,6 +131,6 @@ def test_random_weights_and_the_next_command(
     for name, picture in (("photo.jpg", drawn.image), ("empty.jpg", drawn.plate)):
         cv2.imwrite(name, picture[..., ::-1])
     assert image.main(command.removeprefix(prefix).split()) == 0
-    matte = read_image(Path("out/photo-matte.png"))
+    matte = read_picture(Path("out/photo-matte.png"))
     assert matte is not None
     assert matte.shape == (64, 96, 3)
