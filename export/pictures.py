@@ -132,7 +132,7 @@ def windows(
         image = kernels.preprocess(picture.image, size, spec, order="rgb")[0]
         trimap = kernels.resize_trimap(picture.trimap, size)
         rows, columns = max(places, key=lambda place: int((trimap[place] == 128).sum()))
-        scaled = trimap[rows, columns] / np.float32(255)
+        scaled = (trimap[rows, columns] / np.float32(255)).astype(np.float32, copy=False)
         result.append((np.ascontiguousarray(image[:, rows, columns]), scaled[np.newaxis]))
     return result
 

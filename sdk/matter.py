@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kernels.trimap import Trimap
 from sdk import description, guidance, plates, sizes
 from sdk.engine import EngineFile
-from sdk.errors import EngineError, MatterError
+from sdk.errors import EngineError, MatterError, printable
 from sdk.frames import as_batch, as_frame
 from sdk.manifest import Manifest
 from sdk.matte import Matte, open_background
@@ -138,7 +138,7 @@ class Matter:
             self._closing = opened.pop_all()
         for name, manifest in {"": self.manifest, **self.manifest.parts}.items():
             if manifest.weights.random:
-                what = f"{self._path}{name and f', part {name},'}"
+                what = printable(f"{self._path}{name and f', part {name},'}")
                 log.warning("%s holds random weights: its mattes mean nothing", what)
 
     @overload

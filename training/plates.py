@@ -49,7 +49,8 @@ def plate(rng: np.random.Generator, empty: Image) -> Image:
         gain = np.exp(rng.normal(0, 0.12)) * (1 + rng.normal(0, 0.03, 3))
         lit *= gain.astype(np.float32)
         if rng.random() < 0.3:
-            lit = 255 * np.clip(lit / 255, 0, 1) ** np.float32(np.exp(rng.normal(0, 0.12)))
+            curve = np.float32(np.exp(rng.normal(0, 0.12)))
+            lit = (255 * np.clip(lit / 255, 0, 1) ** curve).astype(np.float32, copy=False)
     if rng.random() < 0.3:  # the light of the room changed, here more than there
         lit *= np.exp(0.12 * noise(rng, height, width, 0.0))[..., None]
     if rng.random() < 0.2:  # focus breathes

@@ -89,11 +89,11 @@ def unified(areas: NDArray[np.uint8], kind: str) -> NDArray[np.float32]:
     Raises:
         ValueError: another kind.
     """
-    t = np.round(areas / np.float32(127.5)).astype(np.float32) / 2
+    t = np.round(areas / np.float32(127.5)).astype(np.float32) / np.float32(2)
     if kind == "SO":
         return t
     if kind == "STM":
-        return 1.5 * t - t * t
+        return np.float32(1.5) * t - t * t
     if kind == "NS":
         return np.full_like(t, 0.5)
     raise ValueError(f"kind is {kind!r}; expected one of {', '.join(KINDS)}")

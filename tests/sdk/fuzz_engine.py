@@ -366,7 +366,9 @@ class Mutation:
         wanted = [
             tensor
             for tensor in model.graph.initializer
-            if tensor.raw_data and (tensor.data_type != 1 or np.prod(tensor.dims) <= 4)
+            if tensor.raw_data
+            and not tensor.data_location
+            and (tensor.data_type != 1 or np.prod(tensor.dims) <= 4)
         ]
         tensor = self._pick(wanted)
         array = numpy_helper.to_array(tensor).copy().reshape(-1)
