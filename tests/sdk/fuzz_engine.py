@@ -617,8 +617,9 @@ class Worker:
         if not all(np.isfinite(alpha).all() for alphas in found.values() for alpha in alphas):
             return "another, not finite"  # runtimes differ in what becomes of NaN
         first, *others = found.values()
-        # Where two classes are as likely, rounding decides about a pixel.
-        agree = all(near(first, other, share=0.005) for other in others)
+        # Where two classes are as likely, rounding decides about a pixel, and runtimes round 8-bit
+        # products in different places. Foreign memory would change more than some pixels.
+        agree = all(near(first, other, share=0.05) for other in others)
         return "another" if agree else "BAD disagreement"
 
 
