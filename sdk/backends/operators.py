@@ -259,7 +259,7 @@ def _clip(inputs: list[Any], given: _Given) -> Tensor:
 
 def _binary(inputs: list[Any], given: _Given) -> Tensor:
     del given
-    return Tensor(_floats(*inputs), _broadcast(*(x.shape for x in inputs)))
+    return Tensor(_floats(*inputs), _broadcast(*(x.shape for x in inputs if x is not None)))
 
 
 def _logical(inputs: list[Any], given: _Given) -> Tensor:

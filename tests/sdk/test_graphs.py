@@ -91,6 +91,26 @@ def test_graphs_of_engines_are_taken(tiny: Tiny) -> None:
     check(tiny_sim.guided_graph((64, 96), 1), about)
 
 
+@pytest.mark.parametrize("op", ["Max", "Min", "Add", "Mul"])
+def test_elementwise_operators(op: str) -> None:
+    check(one(op, "k", tensors={"k": np.zeros((1, 1, 1, 64), np.float32)}))
+    assert "expected ones that fit" in refusal(one(op, "k", tensors={"k": np.zeros(3, np.float32)}))
+
+
+@pytest.mark.parametrize("op", ["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"])
+def test_comparisons(op: str) -> None:
+    check(
+        model(
+            MEAN,
+            helper.make_node(op, ["mean", "k"], ["a"]),
+            helper.make_node("And", ["a", "a"], ["b"]),
+            helper.make_node("Cast", ["b"], ["c"], to=1),
+            helper.make_node("Where", ["b", "c", "mean"], ["alpha"]),
+            tensors={"k": np.zeros(1, np.float32)},
+        )
+    )
+
+
 def test_every_spelling_of_a_tensor(tiny: Tiny) -> None:
     proto = plain()
     bias = proto.graph.initializer[1]
