@@ -30,6 +30,7 @@ from export.options import (
     parse_size,
     parse_whole,
 )
+from sdk.errors import printable
 from training import networks
 
 __all__ = ["BuildError", "BuildOptions", "UsageError", "build", "main"]
@@ -54,10 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         path = build(_parse(arguments))
     except UsageError as error:
-        print(f"export.build: error: {error}", file=sys.stderr)
+        print(printable(f"export.build: error: {error}"), file=sys.stderr)
         return 2
     except BuildError as error:
-        print(f"export.build: failed: {error}", file=sys.stderr)
+        print(printable(f"export.build: failed: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("export.build: interrupted; nothing was written", file=sys.stderr)

@@ -27,7 +27,7 @@ from export.report import (
     verification_table,
 )
 from sdk.engine import EngineFile
-from sdk.errors import EngineError
+from sdk.errors import EngineError, printable
 from sdk.manifest import FUSIONS, InputInfo, Manifest, ModelEntry
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if given.json:
                 print(engine.manifest.to_json())
             else:
-                print("\n".join(describe(engine)))
+                print(printable("\n".join(describe(engine))))
             sys.stdout.flush()
     except UsageError as error:
         print(f"export.info: error: {error}", file=sys.stderr)

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
+from sdk.errors import printable
+
 if TYPE_CHECKING:
     from sdk.manifest import Manifest, Verification
 
@@ -69,7 +71,7 @@ class Report:
     def line(self, text: str = "") -> None:
         """One line of its own."""
         with self._lock:
-            print(text, file=self.stream, flush=True)
+            print(printable(text), file=self.stream, flush=True)
 
     def _show(self, stage: Stage, mark: str, end: str = "") -> None:
         size = "" if stage.bytes is None else size_text(stage.bytes)
@@ -79,7 +81,7 @@ class Report:
             # A log's encoding may lack the marks: replaced, never an exception.
             encoding = self.stream.encoding or "utf-8"
             text = text.encode(encoding, "replace").decode(encoding)
-            print(f"{clear}{text}", end=end, file=self.stream, flush=True)
+            print(f"{clear}{printable(text)}", end=end, file=self.stream, flush=True)
 
 
 def size_text(count: int) -> str:

@@ -193,7 +193,7 @@ def semantic_trimap(
             f"beside trimap {_arrays.text(trimap.shape)}: resize one to the other's size"
         )
     unknown = trimap == UNKNOWN
-    scaled = trimap / np.float32(255)
+    scaled = (trimap / np.float32(255)).astype(np.float32, copy=False)
     total = np.zeros((len(CLASSES), *trimap.shape), np.float32)
     seen = np.zeros(trimap.shape, np.float32)
     for top, left, height, width in windows(trimap.shape):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk import cpu
+from sdk.errors import printable
 from sdk.manifest import Manifest, ModelEntry, Verification, WeightsInfo
 from sdk.network import Network
 from sdk.sizes import Scales
@@ -18,7 +19,7 @@ Line = tuple[str, str]  # what it is about ("" goes on with the line before), ho
 
 def text(lines: Sequence[Line]) -> str:
     """The lines below each other, in two columns."""
-    return "\n".join(f"{about:<12}{how}" for about, how in lines)
+    return printable("\n".join(f"{about:<12}{how}" for about, how in lines))
 
 
 def engine(network: Network) -> list[Line]:

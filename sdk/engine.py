@@ -59,7 +59,7 @@ class EngineFile:
         path: the engine's.
         manifest: what it says about itself.
         trust_plans: whether TensorRT plans are used that this machine did not build.
-        vetted: the graphs that were checked already.
+        vetted: the graphs that were checked already: member, its weights' member, network size.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class EngineFile:
         self.path = path
         self.manifest = manifest
         self.trust_plans = trust_plans
-        self.vetted: set[str] = set()
+        self.vetted: set[tuple[str, str | None, tuple[int, int]]] = set()
         self._file = file
         self._spans = dict(spans)
         # Of the whole engine: a part's own manifest names no members.

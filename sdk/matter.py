@@ -147,7 +147,7 @@ class Matter:
             self._closing = opened.pop_all()
         for name, manifest in {"": self.manifest, **self.manifest.parts}.items():
             if manifest.weights.random:
-                what = f"{self._path}{name and f', part {name},'}"
+                what = printable(f"{self._path}{name and f', part {name},'}")
                 log.warning("%s holds random weights: its mattes mean nothing", what)
 
     @overload

@@ -89,7 +89,9 @@ def read_graph(engine: EngineFile, model: ModelEntry) -> bytes:
         EngineError: says what the graph holds, what was expected, and how to build it again.
     """
     graph = engine.read(model.onnx)
-    if model.onnx not in engine.vetted:
+    # With what the verdict depends on: two sizes of a manifest may name one graph.
+    about = (model.onnx, model.data, model.size)
+    if about not in engine.vetted:
         try:
             data_bytes = engine.member(model.data).bytes if model.data else 0
             check(graph, engine.manifest, model, data_bytes)
@@ -98,7 +100,7 @@ def read_graph(engine: EngineFile, model: ModelEntry) -> bytes:
                 f"{engine.path}: {model.onnx!r}: {error}. Such a graph is not run; what needs it "
                 f"is built from its checkpoint: {engine.manifest.build_command(engine.path.name)}"
             ) from error
-        engine.vetted.add(model.onnx)
+        engine.vetted.add(about)
     return bytes(graph)
 
 
@@ -143,7 +145,8 @@ def check(
         known[name] = _initializer(name, tensor, place, data_bytes)
     weights = sum(tensor.bytes for tensor in known.values() if tensor.constant)
     pixels = manifest.batch * math.prod(model.size)
-    budget = _Budget(weights, pixels, _last_uses(graph["node"], outputs))
+    given = sum(tensor.bytes for tensor in inputs.values())
+    budget = _Budget(weights + given, pixels, _last_uses(graph["node"], outputs))
     for at, node in enumerate(graph["node"]):
         _node(at, node, known, opset, budget)
     for name, value in outputs.items():

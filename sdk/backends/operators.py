@@ -125,7 +125,8 @@ def infer(op: str, inputs: Inputs, attributes: Attributes, opset: int) -> Tensor
     rule = _RULES.get(op)
     if rule is None:
         raise Refused("an operator that engines do not hold; expected those that export writes")
-    if not rule.least <= len(inputs) <= rule.most or any(x is None for x in inputs[: rule.least]):
+    present = rule.least if op in ("Clip", "Resize") else len(inputs)  # others leave none out
+    if not rule.least <= len(inputs) <= rule.most or any(x is None for x in inputs[:present]):
         raise Refused(f"{len(inputs)} inputs; expected {rule.least} to {rule.most}")
     for name, value in attributes.items():
         kind = rule.attributes.get(name)
@@ -258,7 +259,7 @@ def _clip(inputs: list[Any], given: _Given) -> Tensor:
 
 def _binary(inputs: list[Any], given: _Given) -> Tensor:
     del given
-    return Tensor(_floats(*inputs), _broadcast(*(x.shape for x in inputs)))
+    return Tensor(_floats(*inputs), _broadcast(*(x.shape for x in inputs if x is not None)))
 
 
 def _logical(inputs: list[Any], given: _Given) -> Tensor:

@@ -366,7 +366,9 @@ class Mutation:
         wanted = [
             tensor
             for tensor in model.graph.initializer
-            if tensor.raw_data and (tensor.data_type != 1 or np.prod(tensor.dims) <= 4)
+            if tensor.raw_data
+            and not tensor.data_location
+            and (tensor.data_type != 1 or np.prod(tensor.dims) <= 4)
         ]
         tensor = self._pick(wanted)
         array = numpy_helper.to_array(tensor).copy().reshape(-1)
@@ -602,9 +604,9 @@ class Worker:
 
     @staticmethod
     def _compared(found: Any, expected: Any, anew: bool) -> str:
-        def near(one: list[Any], other: list[Any]) -> bool:
+        def near(one: list[Any], other: list[Any], share: float = 0.0) -> bool:
             return all(
-                a.shape == b.shape and np.allclose(a, b, atol=2e-2, equal_nan=True)
+                a.shape == b.shape and np.mean(~(np.abs(a - b) <= 2e-2)) <= share
                 for a, b in zip(one, other, strict=True)
             )
 
@@ -615,7 +617,10 @@ class Worker:
         if not all(np.isfinite(alpha).all() for alphas in found.values() for alpha in alphas):
             return "another, not finite"  # runtimes differ in what becomes of NaN
         first, *others = found.values()
-        return "another" if all(near(first, other) for other in others) else "BAD disagreement"
+        # Where two classes are as likely, rounding decides about a pixel, and runtimes round 8-bit
+        # products in different places. Foreign memory would change more than some pixels.
+        agree = all(near(first, other, share=0.05) for other in others)
+        return "another" if agree else "BAD disagreement"
 
 
 def work(seed: int) -> None:

@@ -91,6 +91,26 @@ def test_graphs_of_engines_are_taken(tiny: Tiny) -> None:
     check(tiny_sim.guided_graph((64, 96), 1), about)
 
 
+@pytest.mark.parametrize("op", ["Max", "Min", "Add", "Mul"])
+def test_elementwise_operators(op: str) -> None:
+    check(one(op, "k", tensors={"k": np.zeros((1, 1, 1, 64), np.float32)}))
+    assert "expected ones that fit" in refusal(one(op, "k", tensors={"k": np.zeros(3, np.float32)}))
+
+
+@pytest.mark.parametrize("op", ["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"])
+def test_comparisons(op: str) -> None:
+    check(
+        model(
+            MEAN,
+            helper.make_node(op, ["mean", "k"], ["a"]),
+            helper.make_node("And", ["a", "a"], ["b"]),
+            helper.make_node("Cast", ["b"], ["c"], to=1),
+            helper.make_node("Where", ["b", "c", "mean"], ["alpha"]),
+            tensors={"k": np.zeros(1, np.float32)},
+        )
+    )
+
+
 def test_every_spelling_of_a_tensor(tiny: Tiny) -> None:
     proto = plain()
     bias = proto.graph.initializer[1]
@@ -336,6 +356,18 @@ FAULTS: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "an unknown attribute": (lambda: one("Relu", alpha=1.0), "an attribute 'alpha'"),
     "an attribute of another type": (lambda: one("LeakyRelu", alpha=1), "alpha is a int"),
     "an infinite slope": (lambda: one("LeakyRelu", alpha=float("inf")), "alpha is inf"),
+    "a concat of nothing": (
+        lambda: one("Concat", "", axis=1),
+        "2 inputs; expected 1 to 256",
+    ),
+    "an input left out": (
+        lambda: one("Slice", "s", "", tensors={"s": np.array([1])}),
+        "3 inputs; expected 3 to 5",
+    ),
+    "a bound that is no number": (
+        lambda: one("Clip", "k", tensors={"k": np.float32("nan")}),
+        "a bound that is no number",
+    ),
     "too few inputs": (lambda: one("Add"), "1 inputs; expected 2"),
     "too many inputs": (lambda: one("Relu", "mean"), "2 inputs; expected 1"),
     # convolutions
@@ -585,3 +617,26 @@ def test_only_the_manifests_own_member_may_be_named(tiny: Tiny) -> None:
         other = replace(file.manifest.models[0], data=None)
         with pytest.raises(EngineError, match=r"'model.onnx.data' from outside .*no external data"):
             graphs.read_graph(file, other)
+
+
+def test_one_graph_under_two_names_of_weights(tiny: Tiny, tmp_path: Path) -> None:
+    """The verdict about a graph with its weights in the engine is none about it without."""
+    path = tiny.build_external()
+    with EngineFile.open(path) as file:
+        (model,) = file.manifest.models
+        assert graphs.read_graph(file, model)
+        assert graphs.read_graph(file, model)
+        with pytest.raises(EngineError, match="from outside the engine"):
+            graphs.read_graph(file, replace(model, data=None))
+        with pytest.raises(EngineError, match="inputs are"):
+            graphs.read_graph(file, replace(model, size=(64, 32)))
+
+
+def test_a_batch_of_large_pictures_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = (4096, 8192)
+    about = replace(ABOUT, batch=20, models=(replace(ABOUT.models[0], size=size),))
+    proto = model(MEAN, helper.make_node("Relu", ["mean"], ["alpha"]), size=size)
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 20
+    monkeypatch.setattr(graphs, "MAX_MEMORY", 9 << 30)  # 8 GB for the pictures, 2.7 for each mean
+    assert "bytes of memory; expected at most" in refusal(proto, about=about)

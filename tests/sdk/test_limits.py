@@ -144,3 +144,17 @@ def test_videos() -> None:
     for rate in (10**6, -1, float("nan")):
         with pytest.raises(VideoError, match="frames a second; expected at most 100,000"):
             check_video(640, 480, "x", rate)
+
+
+def test_a_video_of_large_frames(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    path.write_bytes(png(*SIDES, chunk(b"IDAT", zlib.compress(bytes(100)))))
+    with pytest.raises(VideoError):
+        VideoReader(path)
+    small = tmp_path / "small.png"
+    small.write_bytes(written(".png", 64, 48))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sdk.limits.MAX_PIXELS", 64 * 48 - 1)
+        with pytest.raises(VideoError, match="has frames of 64×48; expected at most 3,071 pixels"):
+            VideoReader(small)
+    VideoReader(small).close()
