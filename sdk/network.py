@@ -69,8 +69,8 @@ class Network:
             if self._lost_gpu:
                 raise BackendError(
                     f"this Matter of {self.path} was opened on a GPU before a fork, which CUDA "
-                    f"does not survive; expected one of this process. Open it in the child, or start "
-                    f"children with multiprocessing.get_context('spawn')"
+                    f"does not survive; expected one of this process. Open it in the child, or "
+                    f"start children with multiprocessing.get_context('spawn')"
                 )
             if size not in self._loaded:
                 backend = self.open(size)

@@ -91,9 +91,9 @@ def squeezed(model: ModelEntry, frame: Sequence[int]) -> str | None:
     (height, width), (high, wide) = model.size, (int(side) for side in frame[:2])
     return (
         f"frames of {high}x{wide} (height x width) are squeezed into the network's "
-        f"{height}x{width}, the nearest aspect ratio that this engine holds or was given, and their "
-        f"mattes are worse for it; build an engine with a size of their shape: --size {width}x{height}, or --size "
-        f"with height and width like {high}:{wide}"
+        f"{height}x{width}, the nearest aspect ratio that this engine may run at, and their "
+        f"mattes are worse for it; build an engine with a size of their shape too: --size "
+        f"{width}x{height}, or any with height and width like {high}:{wide}"
     )
 
 
