@@ -18,7 +18,7 @@ from kernels import YUV
 from kernels.trimap import Trimap
 from sdk import description, guidance, plates, sizes
 from sdk.engine import EngineFile
-from sdk.errors import EngineError, FrameError, MatterError, PlateError
+from sdk.errors import EngineError, FrameError, MatterError, PlateError, printable
 from sdk.files import as_path
 from sdk.frames import as_batch, as_frame, on_gpu, settled
 from sdk.manifest import Manifest

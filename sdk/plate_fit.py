@@ -8,7 +8,7 @@ plate is of another room, that is the room itself. So both are compared first, s
 * shifted as a whole. If a shift of more than a shaking hand's makes many more tiles agree, that is
   how the camera has moved.
 
-The limits are from 160 photographs of rooms and landscapes, with noise of 3 levels, at 1280×720:
+The limits are from 120 photographs of rooms and landscapes, with noise of 3 levels, at 1280×720:
 of 960 frames that fit (a person or animal over up to 70 % of the picture, shaken by up to 4 pixels,
 exposures of 0.75 to 1.35, other white balance) none was refused; of 960 that do not (moved by 30,
 60 and 100 pixels or another place, with and without somebody in the way) 957 were.

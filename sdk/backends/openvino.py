@@ -25,11 +25,20 @@ if TYPE_CHECKING:
     from sdk.manifest import ModelEntry
 
 
+_lost = False  # by a fork
+
+
 def unavailable(option: str, engine: EngineFile, model: ModelEntry, number: int) -> str | None:
     """Why this backend cannot be used here, or None."""
     del option, engine, number
     if importlib.util.find_spec("openvino") is None:
         return "not installed: pip install 'matter-sdk[openvino]'"
+    if _lost:
+        return (
+            "this process was forked from one that used it, whose threads did not come along: open "
+            "the Matter in the child alone, or start children by "
+            "multiprocessing.get_context('spawn')"
+        )
     if "bfloat16" in model.cpu_precision and not has_bfloat16():
         # Verified and faster where the engine was built; emulated, and slow, on this CPU.
         return f"{model.cpu_precision}: this CPU has no bfloat16 arithmetic"
@@ -135,11 +144,15 @@ def process_core() -> Any:
 
 
 def forked() -> None:
-    """Let the child of a fork make a core of its own. The parent's, whose threads did not come
-    along, is never released: that would wait for them."""
+    """Refuse OpenVINO in the child of a fork whose parent had used it.
+
+    The threads of its pool did not come along, and a core of the child's own waits for them, too,
+    as soon as the parent has released a network. Nor is the parent's core released here.
+    """
+    global _lost
     if process_core.cache_info().currsize:
+        _lost = True
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(process_core()))
-        process_core.cache_clear()
 
 
 def _shape(port: Any) -> list[int | str]:

@@ -532,7 +532,7 @@ def test_a_classifier_that_answers_nan_is_an_error(tmp_path: Path) -> None:
     engine_file.write(tmp_path / "sim.engine", about, members)
     with (
         Matter(tmp_path / "sim.engine", **OPTIONS) as matter,
-        pytest.raises(BackendError, match=r"activation maps hold NaN or infinity.*without --fp16"),
+        pytest.raises(BackendError, match=r"head 'cam' holds NaN or infinity.*without --fp16"),
     ):
         matter(random_frame(), trimap=a_trimap())
 

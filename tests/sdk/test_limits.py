@@ -15,6 +15,7 @@ from sdk.background import Background
 from sdk.errors import BackgroundError, FrameError, VideoError
 from sdk.limits import MAX_PIXELS, check_picture, check_video
 from sdk.picture_reader import read_picture
+from sdk.video_reader import VideoReader
 
 SIDES = (24_000, 23_000)
 
