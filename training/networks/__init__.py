@@ -29,8 +29,8 @@ class _Options(NamedTuple):
 _NETWORKS = {
     "gfm": _Options(
         (
-            "mobilenetv3",
             "efficientnet-lite0",
+            "mobilenetv3",
             "resnet34",
             "resnet34_2b",
             "resnet101",
