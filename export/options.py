@@ -132,7 +132,7 @@ def check(options: BuildOptions) -> Checked:
         backbone = backbone or hint.get("backbone")
         rosta = rosta or hint.get("rosta")
         without = without or tuple(filter(None, hint.get("without", "").split(",")))
-    without = _without(model, without)
+    without = _without(model, backbone or networks.backbones(model)[0], without)
     demo = None
     if not given and not options.random_weights:
         demo = None if without else demo_checkpoint(model, backbone, rosta)
@@ -251,9 +251,9 @@ def _check_count(weights: Sequence[Path], rosta: str) -> None:
     raise UsageError(f"--weights is given {len(weights)} times; expected {expected}")
 
 
-def _without(model: str, given: Sequence[str]) -> tuple[str, ...]:
+def _without(model: str, backbone: str, given: Sequence[str]) -> tuple[str, ...]:
     """The parts to leave out, in the network's own order."""
-    parts = networks.parts(model)
+    parts = networks.parts(model, backbone)
     for part in given:
         if not parts:
             some = "; ".join(

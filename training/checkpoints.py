@@ -281,6 +281,10 @@ class _Read(NamedTuple):
 def _read(path: Path, known: Set[str], entry: str | None = None) -> _Read:
     """The file's set of weights of a network with these names."""
     content, metadata = _content(path)
+    if (
+        entry is None and "network" in metadata
+    ):  # our own file holds one network, as `save` wrote it
+        return _Read(dict(content), (), metadata)
     return _Read(*_tensors(content, path, known, entry), metadata)
 
 

@@ -59,7 +59,7 @@ def no_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["--model", "aim", "--rosta", "tt"], ["'tt'", "one of unified"]),
         (["--model", "sim", "--backbone", "resnet34"], ["'resnet34'", "one of resnet50"]),
         (["--model", "sim", "--without", "se"], ["sim has no parts", "aim: se, attention"]),
-        (["--model", "gfm", "--without", "ppm"], ["'ppm'", "one of pyramid, bridge"]),
+        (["--model", "gfm", "--without", "ppm"], ["'ppm'", "one of pyramid"]),
         (["--model", "msia", "--without", "int"], ["'int'", "ini, sed", "did you mean 'ini'"]),
         (["--model", "aim", "--without", " "], ["--without is empty"]),
         (["--model", "msia", "--size", "40x64"], ["fit msia", "multiples of 16", "32x64"]),
@@ -251,7 +251,7 @@ def test_our_checkpoints_know_their_network(tmp_path: Path) -> None:
     safetensors.save_file({"x": numpy.zeros(1, numpy.float32)}, path, metadata)
     assert check(BuildOptions("msia", weights=(path,))).without == ("ini", "sed")
     path.write_bytes(b"\xff" * 64)  # damage is for the loader to report
-    assert check(BuildOptions("gfm", weights=(path,))).backbone == "mobilenetv3"
+    assert check(BuildOptions("gfm", weights=(path,))).backbone == "efficientnet-lite0"
 
 
 def test_defaults() -> None:

@@ -230,12 +230,17 @@ def test_checkpoints_tell_the_parts_left_out(tmp_path: Path) -> None:
     assert "of gfm resnet34 tt without pyramid" in message
     assert message.endswith("pass --backbone resnet34 --rosta tt with no --without")
 
-    light = networks.create("gfm", without=["bridge"])
+    light = networks.create("gfm", backbone="mobilenetv3", without=["bridge"])
     checkpoints.save(light, tmp_path / "light.safetensors")
     assert checkpoints.read_metadata(tmp_path / "light.safetensors")["without"] == "bridge"
-    checkpoints.load(networks.create("gfm", without=["bridge"]), tmp_path / "light.safetensors")
+    checkpoints.load(
+        networks.create("gfm", backbone="mobilenetv3", without=["bridge"]),
+        tmp_path / "light.safetensors",
+    )
     with pytest.raises(checkpoints.CheckpointError, match=r"pass .* --without bridge$"):
-        checkpoints.load(networks.create("gfm"), tmp_path / "light.safetensors")
+        checkpoints.load(
+            networks.create("gfm", backbone="mobilenetv3"), tmp_path / "light.safetensors"
+        )
 
 
 def test_our_layout_is_known_without_a_pyramid(tmp_path: Path) -> None:

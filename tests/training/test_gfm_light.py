@@ -121,7 +121,9 @@ def test_parts_left_out() -> None:
                 hook.remove()
             torch.testing.assert_close(without(image), silenced)
             assert not torch.equal(whole(image)[changed], silenced[changed])
-    both = networks.create("gfm", rosta="en-median", without=["bridge", "pyramid"])
+    both = networks.create(
+        "gfm", backbone="mobilenetv3", rosta="en-median", without=["bridge", "pyramid"]
+    )
     assert both.without == both.bt.without == ("pyramid", "bridge")
 
 

@@ -44,6 +44,10 @@ _NETWORKS = {
     "msia": _Options(("resnext101",), parts=("ini", "sed", "adaptive")),
     "sim": _Options(("resnet50",)),
 }
+# Parts of a network that one of its backbones does not have.
+_LACKING: dict[tuple[str, str | None], tuple[str, ...]] = {
+    ("gfm", "efficientnet-lite0"): ("bridge",),
+}
 # Networks that serve another: the one that makes SIM's semantic trimap, the one that judges its
 # mattes in training.
 _HELPERS = {"sim_classifier": _Options(("resnet50",)), "sim_discriminator": _Options(("resnet50",))}
@@ -69,9 +73,10 @@ def rostas(name: str) -> tuple[str, ...]:
     return _options(name).rostas
 
 
-def parts(name: str) -> tuple[str, ...]:
-    """Parts of a network that ``without`` may name."""
-    return _options(name).parts
+def parts(name: str, backbone: str | None = None) -> tuple[str, ...]:
+    """Parts of a network that ``without`` may name; of one backbone, or of any."""
+    lacking = _LACKING.get((name, backbone), ())
+    return tuple(part for part in _options(name).parts if part not in lacking)
 
 
 def create(
@@ -102,7 +107,7 @@ def create(
     backbone = _known(f"backbone of {name}", backbone or backbones(name)[0], backbones(name))
     rosta = _known(f"RoSTa of {name}", rosta or rostas(name)[0], rostas(name))
     for part in without:
-        _known(f"part of {name}", part, parts(name))
+        _known(f"part of {name} {backbone}", part, parts(name, backbone))
     left_out = tuple(part for part in parts(name) if part in without)
     if name == "gfm-plate":
         from training.networks.gfm_light import GFMPlate

@@ -354,10 +354,12 @@ def _check(where: str, entries: Mapping[str, Any]) -> None:
 
 
 def _check_network(where: str, recipe: Recipe) -> None:
+    backbone = recipe.backbone or networks.backbones(recipe.network)[0]
+    parts = networks.parts(recipe.network, backbone)
     for value, kind, options in (
         (recipe.backbone, "backbone", networks.backbones(recipe.network)),
         (recipe.rosta, "rosta", networks.rostas(recipe.network)),
-        *((part, "without", networks.parts(recipe.network)) for part in recipe.without),
+        *((part, "without", parts) for part in recipe.without),
     ):
         if value and value not in options:
             raise RecipeError(
