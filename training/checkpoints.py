@@ -281,10 +281,9 @@ class _Read(NamedTuple):
 def _read(path: Path, known: Set[str], entry: str | None = None) -> _Read:
     """The file's set of weights of a network with these names."""
     content, metadata = _content(path)
-    if (
-        entry is None and "network" in metadata
-    ):  # our own file holds one network, as `save` wrote it
-        return _Read(dict(content), (), metadata)
+    # Our own file holds one network, as `save` wrote it.
+    if entry is None and "network" in metadata and isinstance(content, dict):
+        return _Read(content, (), metadata)
     return _Read(*_tensors(content, path, known, entry), metadata)
 
 
