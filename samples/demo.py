@@ -27,7 +27,7 @@ from sdk.picture_writer import write_picture
 from sdk.video import matte_video
 
 # scikit-image's name of a photograph, and the colour that it is put over
-PICTURES = (("chelsea", "#2f6f4f"), ("astronaut", "#c8d8e8"), ("coffee", "#e0c9a6"))
+PICTURES = (("chelsea", "#2f6f4f"), ("astronaut", "#c8d8e8"))
 # Of the clip, and of the photographs: `Matter` takes the one nearest to a frame's aspect ratio.
 SIZES = ("288x512", "224x320", "384x384")
 RATE, SECONDS, CLIP_SIZE = 25, 5, (720, 1280)
