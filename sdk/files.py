@@ -38,6 +38,16 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         with path.open("wb") as file:
             yield file
         return
+    with exclusive(path, private=False) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, *, private: bool) -> Iterator[BinaryIO]:
+    """As ``replacing``, for a ``path`` that is known to be a plain file's.
+
+    A ``private`` file can be read by this user alone.
+    """
     # O_EXCL and a random name: nobody can lay a file or link in the way.
     handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".part", dir=path.parent)
     temporary = Path(name)
@@ -45,7 +55,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         with os.fdopen(handle, "w+b") as file:
             yield file
             file.flush()
-            if hasattr(os, "fchmod"):  # mkstemp makes the file private; this is an ordinary one
+            if not private and hasattr(
+                os, "fchmod"
+            ):  # mkstemp makes the file private; this is an ordinary one
                 os.fchmod(file.fileno(), 0o666 & ~_umask())
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -128,14 +128,13 @@ class VideoReader:
         Whether frames in planes lie in a GPU's memory.
     has_audio
         Whether there is an audio track.
-    notes
-        What was changed: frames of another size than the first are scaled to fit into that, their
-        shape kept, with black beside them. A warning is logged too.
     truncated, damaged
         After the last frame: the file ended before its time; number of packets that would not
         decode. Neither raises: all frames that decode are delivered, and a warning is logged.
     notes
-        What was changed or cannot be shown, in words; complete after the last frame.
+        What was changed or cannot be shown, in words; complete after the last frame. Frames of
+        another size than the first are scaled to fit into that, their shape kept, with black
+        beside them.
 
     Iterate it (images) or ``timed()`` (images with timestamps), once. Raises VideoError if the file
     is missing, is no video, has no video track or no frame, and for whatever fails later.

@@ -26,10 +26,6 @@ from training.layers import Image, Mask
 UNLABELLED, CLASS_ONLY, KNOWN = 0, 128, 255
 """What labels say of a pixel: nothing; in which area of a trimap it lies; its alpha."""
 
-LABELS = ("hard", "trimap", "none")
-"""What a set's masks mean: 128 is "nothing is said"; 128 is a band around the edge that holds it;
-there are no masks, since nobody is in the pictures."""
-
 # Half the band's width around a hard edge, as a share of the subject's height: street photographs'
 # masks are off by 2 pixels in 500, and their hair by more.
 _BAND = 0.012
@@ -43,8 +39,9 @@ def matte(image: Image, mask: Mask, labels: str) -> tuple[Mask, NDArray[np.uint8
 
     Args:
         image: uint8 H×W×3 RGB.
-        mask: H×W in 0..1; about ½ is 128 of :data:`LABELS`.
-        labels: ``hard`` or ``trimap``.
+        mask: H×W in 0..1.
+        labels: what about ½ (128) means: with ``hard`` nothing is said there; with ``trimap`` it is
+            a band that holds the edge.
 
     Returns:
         Alpha in 0..1, and :data:`UNLABELLED`, :data:`CLASS_ONLY` or :data:`KNOWN`, uint8, both H×W.

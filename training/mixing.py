@@ -159,16 +159,12 @@ class Mixed:
 
 
 class _Entry:
-    """An entry of the mix with its sets' pictures; those of a small set come as often."""
+    """An entry of the mix with its sets' pictures, which all come as often."""
 
     def __init__(self, mix: Mix, sets: list[Dataset]) -> None:
         self.mix, self.sets = mix, sets
-        if mix.labels == "none":
-            for dataset in sets:
-                dataset.require("image")
-        else:
-            for dataset in sets:
-                dataset.require("image", "alpha")
+        for dataset in sets:
+            dataset.require(*(("image",) if mix.labels == "none" else ("image", "alpha")))
         self.pictures = [(dataset, item) for dataset in sets for item in range(len(dataset))]
         self.agreed = [
             (dataset, item)

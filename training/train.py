@@ -319,7 +319,8 @@ def _validation(options: Options, multiple: int) -> tuple[Source, list[tuple[int
         source = Procedural(plate, length=options.validation, first=pictures.SEED)
         size = pictures.SIZE
     elif options.val_data is None and options.recipe.source == "mixed":
-        names = [dataset.name for dataset, _ in _mixed(options).sets()]
+        labelled = [mix for mix in options.recipe.mix if mix.labels != "none"]
+        names = dict.fromkeys(name for mix in labelled for name in mix.data)
         sets = [datasets.open(options.data[0] / name, "masks", "test") for name in names]
         source = Joined([Whole(dataset, multiple) for dataset in sets])
         size = VALIDATION_MASKS

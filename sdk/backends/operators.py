@@ -340,8 +340,9 @@ def _swept(given: _Given, shape: Shape, kernel: Sequence[int], *, pooled: bool =
     return tuple(sides)
 
 
-def _conv(inputs: list[Any], given: _Given) -> Tensor:
-    x, weight, bias = inputs
+def _convolved(inputs: list[Any], given: _Given) -> tuple[int, tuple[int, ...], int]:
+    """Type, kernel and groups of a convolution of either kind, with its picture and weights."""
+    x, weight, _ = inputs
     dtype = _floats(*inputs)
     _ranked(x, 4)
     _weights(weight, 4)
@@ -349,6 +350,12 @@ def _conv(inputs: list[Any], given: _Given) -> Tensor:
     group = given.integer("group", 1, 1, MAX_ELEMENTS)
     if kernel != weight.shape[2:]:
         raise Refused(f"kernel_shape {list(kernel)}; expected {list(weight.shape[2:])}")
+    return dtype, kernel, group
+
+
+def _conv(inputs: list[Any], given: _Given) -> Tensor:
+    x, weight, bias = inputs
+    dtype, kernel, group = _convolved(inputs, given)
     if x.shape[1] != weight.shape[1] * group or weight.shape[0] % group:
         raise Refused(
             f"weights of shape {list(weight.shape)} in {group} groups; expected {x.shape[1]} "
@@ -361,14 +368,8 @@ def _conv(inputs: list[Any], given: _Given) -> Tensor:
 
 def _conv_transpose(inputs: list[Any], given: _Given) -> Tensor:
     x, weight, bias = inputs
-    dtype = _floats(*inputs)
-    _ranked(x, 4)
-    _weights(weight, 4)
-    kernel = given.integers("kernel_shape", weight.shape[2:], 1)
-    group = given.integer("group", 1, 1, MAX_ELEMENTS)
+    dtype, kernel, group = _convolved(inputs, given)
     channels = weight.shape[1] * group
-    if kernel != weight.shape[2:]:
-        raise Refused(f"kernel_shape {list(kernel)}; expected {list(weight.shape[2:])}")
     if x.shape[1] != weight.shape[0] or weight.shape[0] % group:
         raise Refused(
             f"weights of shape {list(weight.shape)} in {group} groups; expected {x.shape[1]} "

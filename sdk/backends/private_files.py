@@ -7,13 +7,13 @@ to others by the system.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+from sdk import files
 
 _FLAGS = (
     getattr(os, "O_NOFOLLOW", 0)
@@ -47,18 +47,8 @@ def write(path: Path, content: bytes) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as file:
-        try:
-            file.write(content)
-            file.close()
-            Path(file.name).replace(path)
-        except BaseException:
-            file.close()
-            with contextlib.suppress(OSError):
-                Path(file.name).unlink()
-            raise
+    with files.exclusive(path, private=True) as file:
+        file.write(content)
 
 
 def append(path: Path, content: bytes) -> None:

@@ -221,24 +221,31 @@ def test_the_record_of_plans(elsewhere: Path) -> None:
     assert elsewhere.stat().st_mode & 0o777 == 0o700
 
 
+def make_foreign(path: Path, how: str) -> None:
+    """Make a file of this user a link, another user's, or no plain file."""
+    if how == "link":
+        path.rename(path.with_name("other"))
+        path.symlink_to(path.with_name("other"))
+    elif how == "owner":
+        if os.geteuid():
+            pytest.skip("only root may give a file away")
+        os.chown(path, 65534, 65534)
+    else:
+        assert how == "fifo"
+        path.unlink()
+        os.mkfifo(path, 0o600)
+
+
 @pytest.mark.parametrize("how", ["readable", "link", "owner", "fifo", "long"])
 def test_a_record_that_others_may_have_written(elsewhere: Path, how: str) -> None:
     own_plans.remember(PLAN)
     record = own_plans.record()
     if how == "readable":
         record.chmod(0o620)
-    elif how == "link":
-        record.rename(elsewhere / "other")
-        record.symlink_to(elsewhere / "other")
-    elif how == "owner":
-        if os.geteuid():
-            pytest.skip("only root may give a file away")
-        os.chown(record, 65534, 65534)
-    elif how == "fifo":
-        record.unlink()
-        os.mkfifo(record, 0o600)
-    else:
+    elif how == "long":
         record.write_bytes(f"{PLAN}\n".encode() * 20_000)
+    else:
+        make_foreign(record, how)
     assert not own_plans.known(PLAN)
     assert how == "long" or not own_plans.remember(PLAN)
 
@@ -263,16 +270,8 @@ def test_kernels_of_another_user_are_not_taken(tmp_path: Path, how: str) -> None
     assert runtime_cache.read(engine) == b"kernels"
     if how == "writable":
         path.chmod(0o666)
-    elif how == "link":
-        path.rename(tmp_path / "other")
-        path.symlink_to(tmp_path / "other")
-    elif how == "owner":
-        if os.geteuid():
-            pytest.skip("only root may give a file away")
-        os.chown(path, 65534, 65534)
     else:
-        path.unlink()
-        os.mkfifo(path, 0o600)
+        make_foreign(path, how)
     assert runtime_cache.read(engine) is None
     assert runtime_cache.write(engine, b"own") == path  # replaced, never written into
     assert runtime_cache.read(engine) == b"own"

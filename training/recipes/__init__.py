@@ -127,7 +127,7 @@ class Mix:
     weight: float = _number(0, 1e6)
     # Folders of data sets in that which --data names; none: procedural scenes.
     data: tuple[str, ...] = _list("strings", _string)
-    # What masks mean (training.mattes.LABELS). none: nobody is in the pictures.
+    # What 128 in masks means (training.mattes.matte). none: nobody is in the pictures.
     labels: str = _choice("hard", "trimap", "none", default="hard")
     crop: str = _choice("whole", "torso", default="whole")  # torso: the subject's upper part
     composed: float = _number(0, 1.0001, 0.0)  # share that is put before other backgrounds
