@@ -29,8 +29,9 @@ help:
 demo: $(VENV)/stamp
 	$(BIN)/python -m samples.demo
 
+# One process a core: the tests leave one core half idle.
 test: lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 lint: $(VENV)/stamp
 	$(BIN)/ruff check .

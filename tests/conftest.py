@@ -1,7 +1,6 @@
 """What all tests share.
 
-Those marked `gpu` are skipped where there is no GPU; where the CUDA kernels were compiled, what
-they take of one is told at the end.
+Those marked `gpu` are skipped where there is no GPU.
 """
 
 from __future__ import annotations
@@ -10,10 +9,6 @@ import functools
 from collections.abc import Iterator
 
 import pytest
-
-from benchmarks import resources
-
-USAGES = pytest.StashKey[list[resources.Usage]]()
 
 
 @functools.cache
@@ -52,18 +47,3 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="session")
-def cuda_usages(pytestconfig: pytest.Config) -> list[resources.Usage]:
-    """What compiled kernels take, for the table at the end."""
-    return pytestconfig.stash.setdefault(USAGES, [])
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    usages = config.stash.get(USAGES, [])
-    if usages:
-        terminalreporter.section("CUDA kernels: registers by architecture")
-        terminalreporter.write_line(resources.table(usages))

@@ -122,12 +122,13 @@ def test_a_pool_that_is_interrupted_closes(engine_path: Path, alarm: Alarm) -> N
 @needs_alarm
 def test_an_interrupted_reader_loses_no_item(alarm: Alarm) -> None:
     got: list[int] = []
-    with Ahead(iter(range(100_000)), depth=4) as ahead:
+    with Ahead(iter(range(1_000_000)), depth=4) as ahead:
+        span = span_of(lambda: got.append(ahead.get()))
         hits, end = 0, time.monotonic() + 60
         while hits < INTERRUPTS:
             assert time.monotonic() < end
             item: list[int] = []
-            hits += alarm.interrupts(lambda item=item: item.append(ahead.get()), 4e-5)
+            hits += alarm.interrupts(lambda item=item: item.append(ahead.get()), span)
             got += item
     assert got == list(range(len(got)))
     assert got
