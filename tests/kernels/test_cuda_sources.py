@@ -11,7 +11,6 @@ import pytest
 from benchmarks.resources import (
     ROOT,
     SOURCES,
-    Usage,
     architectures,
     compile_source,
     nvcc,
