@@ -11,6 +11,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from matter_sdk.sdk.cpu import usable_cores
+from matter_sdk.training.data.datasets import DatasetError
+from matter_sdk.training.flags import size
+
 from benchmarks import (
     aims,
     exports,
@@ -27,9 +31,6 @@ from benchmarks import (
     temporal,
 )
 from benchmarks.measure import VARIABLES, Row, chosen
-from sdk.cpu import usable_cores
-from training.datasets import DatasetError
-from training.flags import size
 
 RESULTS = Path("benchmarks/results")
 BUDGET, QUICK = 3.0, 0.3  # seconds for each kernel and size

@@ -39,8 +39,8 @@ def clip(
     The subject sways once to the right and once to the left, resting in between: it stands still in
     a third of the frames. ``noise``: standard deviation of the camera's, in levels.
     """
-    from kernels import alpha_blend
-    from training.scenes import layers
+    from matter_sdk.kernels import alpha_blend
+    from matter_sdk.training.scenes import layers
 
     drawn = layers(seed, size)
     rng = np.random.default_rng(seed)

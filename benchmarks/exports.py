@@ -99,7 +99,7 @@ class Row:
 
 def measure(case: Case, size: Size, folder: Path) -> Row:
     """Count, compare and build one network, its engines in `folder` one after the other."""
-    from export.errors import BuildError
+    from matter_sdk.export.errors import BuildError
 
     row = Row(case.name, case.backbone, case.rosta)
     row.parameters, row.macs = cost(case)
@@ -122,9 +122,8 @@ def measure(case: Case, size: Size, folder: Path) -> Row:
 def cost(case: Case) -> tuple[list[int], dict[str, int]]:
     """Parameters, of SIM's classifier too, and multiply-accumulates; nothing is computed."""
     import torch
-
-    from training import networks
-    from training.complexity import multiply_accumulates
+    from matter_sdk.training import networks
+    from matter_sdk.training.evaluation.complexity import multiply_accumulates
 
     with torch.device("meta"):
         network = networks.create(case.name, backbone=case.backbone, rosta=case.rosta).eval()
@@ -139,9 +138,9 @@ def against_reference(case: Case, path: Path) -> float:
     """Write the reference's weights to `path`; the largest difference of glance and focus."""
     import numpy as np
     import torch
+    from matter_sdk.training import checkpoints, networks
 
     from tests.training import released
-    from training import checkpoints, networks
 
     torch.save(released.reference_weights(case.reference), path)
     with torch.device("meta"):
@@ -162,11 +161,10 @@ def built(
 ) -> tuple[str, dict[str, Any]]:
     """Build an engine; which weights it has, and its figures."""
     import onnx
-
-    from export.options import BuildOptions, check, demo_checkpoint
-    from export.pipeline import run
-    from export.report import Report
-    from sdk.engine import EngineFile
+    from matter_sdk.export.options import BuildOptions, check, demo_checkpoint
+    from matter_sdk.export.pipeline import run
+    from matter_sdk.export.report import Report
+    from matter_sdk.sdk.engine.file import EngineFile
 
     demo = not weights and demo_checkpoint(case.name, case.backbone, case.rosta) is not None
     random = not weights and not demo

@@ -56,7 +56,7 @@ def name() -> str:
 @contextmanager
 def counted() -> Iterator[list[str]]:
     """The names of the kernels that are launched inside."""
-    from kernels import _cuda
+    from matter_sdk.kernels import _cuda
 
     launched: list[str] = []
     launch = _cuda._launch

@@ -61,10 +61,10 @@ def scaled(scale: float) -> tuple[int, int]:
 
 def built(name: str, precision: str, folder: Path) -> tuple[Path, list[str]]:
     """An engine of all sizes with a plan for each TensorRT that is here; those runtimes."""
-    from export import plans
-    from export.options import BuildOptions, check
-    from export.pipeline import run
-    from export.report import Report
+    from matter_sdk.export import plans
+    from matter_sdk.export.options import BuildOptions, check
+    from matter_sdk.export.pipeline import run
+    from matter_sdk.export.report import Report
 
     options, scales = NETWORKS[name]
     runtimes = [runtime for runtime in plans.MODULES if not plans.missing(runtime)]
@@ -86,8 +86,7 @@ def torch_calls(name: str, precision: str, image: Any) -> dict[str, Callable[[],
     """PyTorch eager and compiled, as its documentation advises for inference; ``image`` is
     CuPy's."""
     import torch
-
-    from training import networks
+    from matter_sdk.training import networks
 
     options, _ = NETWORKS[name]
     create = {key: value for key, value in options.items() if key != "model"}
@@ -113,8 +112,7 @@ def network_rows(
 ) -> Iterator[Row]:
     """A tensor on the GPU to the heads there."""
     import cupy
-
-    from sdk import Matter
+    from matter_sdk.sdk import Matter
 
     for size in SIZES:
         image = cupy.random.uniform(0, 255, (1, 3, *size), dtype=cupy.float32)
@@ -133,8 +131,7 @@ def hybrid_rows(
 ) -> Iterator[Row]:
     """A frame on the GPU to its composite there, in two passes."""
     import cupy
-
-    from sdk import Matter
+    from matter_sdk.sdk import Matter
 
     _, scales = NETWORKS[name]
     if scales is None:
@@ -158,7 +155,7 @@ def stream_rows(
     name: str, precision: str, engine: Path, runtimes: Sequence[str], budget: float
 ) -> Iterator[Row]:
     """A frame's share of ``RUN`` frames from the CPU's memory to composites there."""
-    from sdk import Matter
+    from matter_sdk.sdk import Matter
 
     frames = [scenes.frame(*scenes.SIZES[FRAME], seed=seed) for seed in range(4)]
     with contextlib.ExitStack() as opened:

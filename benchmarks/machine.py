@@ -10,8 +10,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from sdk import cpu
-from training.machine import versions
+from matter_sdk.sdk import cpu
+from matter_sdk.training.machine import versions
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = (

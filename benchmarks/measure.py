@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from matter_sdk.kernels.yuv import YUV
 
 from benchmarks import rivals, scenes
 from benchmarks.cases import CASES, Bound, Case, Contest
 from benchmarks.timing import Times, interleave
-from kernels.yuv import YUV
 
 VARIABLES = (
     "OMP_NUM_THREADS",

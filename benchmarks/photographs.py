@@ -2,11 +2,11 @@
 
     python -m benchmarks photographs --engine gfm.engine --mattes mediapipe=mattes/mediapipe SET...
 
-A SET is a folder of ``images`` and ``masks`` (layout ``masks`` of ``training.datasets``). Of a set
+A SET is a folder of ``images`` and ``masks`` (layout ``masks`` of ``training.data.datasets``). Of a set
 that ``training/held_out.txt`` lists only the held-out pictures count. Other programs' mattes come
 from ``benchmarks/rivals/on_photographs.py``.
 
-IoU is that of alpha ≥ 0.5. SAD, MAD and Grad are ``training.metrics``'s, means over the pictures;
+IoU is that of alpha ≥ 0.5. SAD, MAD and Grad are ``training.evaluation.metrics``'s, means over the pictures;
 where a mask says nothing (128), the truth is taken for the matte.
 """
 
@@ -19,13 +19,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+from matter_sdk.training.data import datasets
+from matter_sdk.training.data.datasets import Dataset, Sample
+from matter_sdk.training.data.layers import Mask
+from matter_sdk.training.evaluation.metrics import gradient_error
 from numpy.typing import NDArray
 
 from benchmarks import machine
-from training import datasets
-from training.datasets import Dataset, Sample
-from training.layers import Mask
-from training.metrics import gradient_error
 
 MEASURES = ("IoU", "SAD", "MAD", "Grad")
 
@@ -35,7 +35,7 @@ Matting = Callable[[Dataset, Sample], Mask | None]
 
 def of_engine(path: Path, threads: int) -> Matting:
     """Of an engine, as an application gets it."""
-    from sdk import Matter
+    from matter_sdk.sdk import Matter
 
     matter = Matter(path, threads=threads)
     return lambda _, sample: matter(np.ascontiguousarray(sample.image[..., ::-1])).alpha

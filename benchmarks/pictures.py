@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from matter_sdk.kernels import composite
 from numpy.typing import NDArray
 
 from benchmarks.tables import table
-from kernels import composite
 
 Image = NDArray[np.uint8]
 HEIGHT, WIDTH = 1080, 1920
@@ -74,7 +74,7 @@ def before_a_screen() -> Shot:
 
 def before_a_room() -> Shot:
     """A procedural scene of `training.scenes`: hair before a cluttered picture."""
-    from training.scenes import layers
+    from matter_sdk.training.scenes import layers
 
     drawn = layers(14, (HEIGHT, WIDTH))
     foreground = np.ascontiguousarray(drawn.foreground[..., ::-1])

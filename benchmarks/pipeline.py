@@ -29,15 +29,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from matter_sdk.sdk.cpu import usable_cores
+from matter_sdk.sdk.inference.quality import ARITHMETIC
+
 from benchmarks import machine, plots, recurrent, scenes, subjects, tables
 from benchmarks.clips import clip
 from benchmarks.subjects import NETWORK, NETWORKS, ByHand, Subject, runtimes
 from benchmarks.timing import Statistics, interleave, ratios, statistics_of
-from sdk.cpu import usable_cores
-from sdk.quality import ARITHMETIC
 
 if TYPE_CHECKING:
-    from sdk.manifest import Manifest
+    from matter_sdk.sdk.engine.manifest import Manifest
 
 OURS = "Matter"
 QUALITIES = ("live", "balanced", "studio")
@@ -85,8 +86,7 @@ class Video:
 def network_contest(shown: Subject, threads: int, budget: float, *, compiled: bool) -> Contest:
     """Ready tensors to alpha."""
     import numpy as np
-
-    from sdk import Matter
+    from matter_sdk.sdk import Matter
 
     with contextlib.ExitStack() as opened:
         frame = scenes.subject(*scenes.SIZES["720p"])
@@ -124,8 +124,7 @@ def frame_contest(
 ) -> Contest:
     """A frame and a background to the composite."""
     import numpy as np
-
-    from sdk import Matter
+    from matter_sdk.sdk import Matter
 
     frame, behind = scenes.subject(*scenes.SIZES[size]), scenes.frame(*scenes.SIZES[size])
     with contextlib.ExitStack() as opened:
@@ -153,7 +152,7 @@ def stream_contest(
     shown: Subject, size: str, threads: int, budget: float, *, compiled: bool
 ) -> Contest:
     """A frame's share of up to ``RUN`` frames composed one after the other."""
-    from sdk import Matter
+    from matter_sdk.sdk import Matter
 
     frames = list(clip(3, scenes.SIZES[size], 6).frames)
     behind = scenes.frame(*scenes.SIZES[size])
@@ -214,8 +213,8 @@ def file_run(shown: Subject, size: str, quality: str, lanes: int, seconds: float
 
     It is so long that each time takes about so many seconds, or ten frames of a lane.
     """
-    from sdk import Matter
-    from sdk.video import VideoWriter, matte_video
+    from matter_sdk.sdk import Matter
+    from matter_sdk.sdk.video import VideoWriter, matte_video
 
     moving = clip(3, scenes.SIZES[size], LOOP, sway=scenes.SIZES[size][1] / 16).frames
     with (
@@ -341,7 +340,7 @@ def soak(engine: Path, frames: int = 10_000) -> tuple[float, float]:
 
 
 def _soaked(engine: Path, frames: int) -> tuple[float, float]:
-    from sdk import Matter
+    from matter_sdk.sdk import Matter
 
     picture = scenes.subject(*scenes.SIZES["720p"])
     sizes = []
@@ -355,7 +354,7 @@ def _soaked(engine: Path, frames: int) -> tuple[float, float]:
 
 def manifest_of(shown: Subject) -> Manifest:
     """The engine's."""
-    from sdk.engine import EngineFile
+    from matter_sdk.sdk.engine.file import EngineFile
 
     with contextlib.closing(EngineFile.open(shown.engine)) as engine:
         return engine.manifest

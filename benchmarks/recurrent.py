@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matter_sdk.training.networks.mobilenetv3 import MobileNetV3
 from torch import Tensor, nn
 from torch.nn import functional
-
-from training.networks.mobilenetv3 import MobileNetV3
 
 RATIO = 0.4
 WIDTHS = (16, 20, 40, 64)  # of the states, at strides 2, 4, 8 and 16 of the reduced frame
@@ -164,7 +163,7 @@ def states_of(frame: Tensor) -> list[Tensor]:
 def by_openvino(size: tuple[int, int], threads: int) -> Callable[[int], None]:
     """The network alone over so many frames of a size in OpenVINO, in the precision that it
     chooses; each frame's states are those of the last."""
-    from sdk.backends.openvino import process_core
+    from matter_sdk.sdk.backends.openvino import process_core
 
     torch.manual_seed(0)
     frame = torch.rand(1, 3, *size)

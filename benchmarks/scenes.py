@@ -23,7 +23,7 @@ def frame(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
 def subject(height: int, width: int, seed: int = 3) -> NDArray[np.uint8]:
     """A drawn scene with a subject (``training.scenes``) that fills two fifths of it, with a
     camera's noise: uint8 H×W×3 BGR."""
-    from training.scenes import scene
+    from matter_sdk.training.scenes import scene
 
     image = scene(seed, (height, width))[0][..., ::-1]
     noisy = image + np.random.default_rng(seed).normal(0, 2, image.shape).astype(np.float32)

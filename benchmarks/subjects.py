@@ -48,12 +48,12 @@ def subject(name: str, folder: Path) -> Subject:
     """Build a network in a folder: the engine as ``export.build`` does it, and a plain ONNX file
     of float32 as ``torch.onnx.export`` leaves it, of ``NETWORK``'s size."""
     import torch
+    from matter_sdk.export.options import BuildOptions, check, demo_checkpoint
+    from matter_sdk.export.pipeline import run
+    from matter_sdk.export.report import Report
+    from matter_sdk.training import checkpoints, networks
 
-    from export.options import BuildOptions, check, demo_checkpoint
-    from export.pipeline import run
-    from export.report import Report
     from tests.training import released
-    from training import checkpoints, networks
 
     model, backbone, rosta, reference = NETWORKS[name]
     stem = name.replace(" ", "-").lower()
@@ -121,8 +121,7 @@ def _torch(network: Any, threads: int) -> Callable[[Tensor], Heads]:
 @functools.cache
 def _compiled(network: Any, threads: int) -> Callable[[Tensor], Heads]:
     import torch
-
-    from sdk.backends.openvino import has_bfloat16
+    from matter_sdk.sdk.backends.openvino import has_bfloat16
 
     half = has_bfloat16()  # elsewhere it is emulated, and slower than float32
     optimised: Any = torch.compile(network)
@@ -149,7 +148,7 @@ def _onnxruntime(path: Path, threads: int) -> Callable[[Tensor], Heads]:
 
 
 def _openvino(path: Path, threads: int, **settings: str) -> Callable[[Tensor], Heads]:
-    from sdk.backends.openvino import process_core
+    from matter_sdk.sdk.backends.openvino import process_core
 
     core = process_core()
     compiled = core.compile_model(

@@ -45,7 +45,7 @@ class Row:
 
 def measure(engine: Path, seeds: Sequence[int] = SEEDS, count: int = 48) -> list[Row]:
     """Every motion, every way."""
-    from sdk import Matter
+    from matter_sdk.sdk import Matter
 
     rows = []
     with Matter(engine, guided=False) as matter:
@@ -67,7 +67,7 @@ def filtered(
     shown: Clip, alphas: Sequence[NDArray[np.float32]], ahead: int
 ) -> list[NDArray[np.float32]]:
     """The mattes of a clip as a stream filters them."""
-    from sdk.temporal import TemporalFilter
+    from matter_sdk.sdk.streaming.temporal_filter import TemporalFilter
 
     steady: TemporalFilter[None] = TemporalFilter(ahead)
     ready = []
@@ -78,7 +78,7 @@ def filtered(
 
 def figures(shown: Clip, alphas: Sequence[NDArray[np.float32]]) -> tuple[float, ...]:
     """Flicker, dtSSD, SAD and ghost of one clip."""
-    from training.video_metrics import dtssd, flicker
+    from matter_sdk.training.evaluation.video_metrics import dtssd, flicker
 
     predicted = np.stack(alphas)
     size = predicted.shape[:0:-1]

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from export.errors import BuildError, UsageError
-from export.options import (
+from matter_sdk.export.errors import BuildError, UsageError
+from matter_sdk.export.options import (
     DEFAULT_SIZES,
     ENSEMBLE,
     ENSEMBLED,
@@ -30,8 +30,8 @@ from export.options import (
     parse_size,
     parse_whole,
 )
-from sdk.errors import printable
-from training import networks
+from matter_sdk.sdk.errors import printable
+from matter_sdk.training import networks
 
 __all__ = ["BuildError", "BuildOptions", "UsageError", "build", "main"]
 
@@ -45,7 +45,7 @@ def build(options: BuildOptions) -> Path:
     """
     checked = check(options)
     libraries_missing()
-    from export.pipeline import run  # torch and onnx
+    from matter_sdk.export.pipeline import run  # torch and onnx
 
     return run(checked)
 

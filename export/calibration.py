@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from export.errors import BuildError
-from export.options import picture_files
-from export.pictures import Picture, photograph
-from sdk.errors import FrameError, VideoError
-from sdk.picture_reader import read_picture
+from matter_sdk.export.errors import BuildError
+from matter_sdk.export.options import picture_files
+from matter_sdk.export.pictures import Picture, photograph
+from matter_sdk.sdk.errors import FrameError, VideoError
+from matter_sdk.sdk.media.picture_reader import read_picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,7 +55,7 @@ def _of_folder(folder: Path) -> Iterator[NDArray[np.uint8]]:
 
 
 def _of_video(path: Path) -> Iterator[NDArray[Any]]:
-    from sdk.video_reader import VideoReader
+    from matter_sdk.sdk.media.video_reader import VideoReader
 
     try:
         with VideoReader(path) as reader:

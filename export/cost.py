@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 import onnx_ir as ir
-
-from export.errors import BuildError
+from matter_sdk.export.errors import BuildError
 
 
 def count_macs(model: ir.Model) -> int:

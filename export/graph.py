@@ -20,11 +20,10 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 import torch
+from matter_sdk.export.cost import dims, weight_bytes
+from matter_sdk.export.errors import BuildError
 from onnxscript import opset18
 from torch import Tensor, nn
-
-from export.cost import dims, weight_bytes
-from export.errors import BuildError
 
 # The operators as functions. Any: their annotations do not know onnx_ir's tensors.
 op: Any = opset18

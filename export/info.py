@@ -17,8 +17,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from export.errors import UsageError
-from export.report import (
+from matter_sdk.export.errors import UsageError
+from matter_sdk.export.report import (
     count_text,
     size_text,
     some,
@@ -26,12 +26,12 @@ from export.report import (
     verification_heading,
     verification_table,
 )
-from sdk.engine import EngineFile
-from sdk.errors import EngineError, printable
-from sdk.manifest import FUSIONS, InputInfo, Manifest, ModelEntry
+from matter_sdk.sdk.engine.file import EngineFile
+from matter_sdk.sdk.engine.manifest import FUSIONS, InputInfo, Manifest, ModelEntry
+from matter_sdk.sdk.errors import EngineError, printable
 
 if TYPE_CHECKING:
-    from export.layers import Stage, Summary
+    from matter_sdk.export.layers import Stage, Summary
 
 # Rows of the table of stages, whose smallest are added up; and of that of the largest layers.
 _STAGES, _LARGEST = 12, 4
@@ -111,7 +111,7 @@ def describe(engine: EngineFile) -> Iterator[str]:
 
 def _network(engine: EngineFile) -> Iterator[str]:
     """One network: what its manifest says, its verification, its layers."""
-    from export.layers import summary
+    from matter_sdk.export.layers import summary
 
     manifest = engine.manifest
     if manifest.weights.random:
@@ -257,7 +257,7 @@ def _shares(macs: int, count: int, found: Summary) -> list[str]:
 
 def _largest_stages(stages: Sequence[Stage]) -> list[Stage]:
     """The stages in their order; the smallest of many, and those without weights, added up."""
-    from export.layers import Stage
+    from matter_sdk.export.layers import Stage
 
     costly = [stage for stage in stages if stage.macs or stage.bytes]
     kept = sorted(costly, key=lambda stage: (-stage.macs, -stage.bytes))[:_STAGES]

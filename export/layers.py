@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import onnx
 import onnx_ir as ir
-
-from export.cost import dims, node_macs
-from sdk.backends.graphs import read_graph
-from sdk.engine import EngineFile
-from sdk.errors import EngineError
-from sdk.manifest import ModelEntry
+from matter_sdk.export.cost import dims, node_macs
+from matter_sdk.sdk.backends.graphs import read_graph
+from matter_sdk.sdk.engine.file import EngineFile
+from matter_sdk.sdk.engine.manifest import ModelEntry
+from matter_sdk.sdk.errors import EngineError
 
 # Stages are told apart by as few components of the modules' names as give so many of them.
 _FEW, _DEEPEST = 5, 3

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from export import plans
-from export.errors import UsageError
-from sdk.files import PICTURE_SUFFIXES
-from training import networks
+from matter_sdk.export import plans
+from matter_sdk.export.errors import UsageError
+from matter_sdk.sdk.files import PICTURE_SUFFIXES
+from matter_sdk.training import networks
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 TARGETS = ("auto", "tensorrt", "tensorrt-rtx", "onnx")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import cv2
 import numpy as np
 import torch
+from matter_sdk.training import networks
 from torch import nn
 
-import kernels
-from training import networks
+from matter_sdk import kernels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,8 +45,8 @@ def pictures(size: tuple[int, int]) -> list[Picture]:
     about its middle, filled from around it for the plate: that exercises a network, and says
     nothing about the subject.
     """
-    from training.representations import trimap
-    from training.scenes import layers
+    from matter_sdk.training.data.representations import trimap
+    from matter_sdk.training.scenes import layers
 
     shown = []
     for seed in range(SCENES):

@@ -27,9 +27,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
-from torch import nn
-
-from export import (
+from matter_sdk.export import (
     calibration,
     cost,
     graph,
@@ -42,9 +40,9 @@ from export import (
     unpool_plugin,
     verify,
 )
-from export.errors import BuildError, UsageError
-from export.options import CLASSIFIED, DEFAULT_SIZE, Checked
-from export.report import (
+from matter_sdk.export.errors import BuildError, UsageError
+from matter_sdk.export.options import CLASSIFIED, DEFAULT_SIZE, Checked
+from matter_sdk.export.report import (
     Report,
     Stage,
     count_text,
@@ -54,10 +52,10 @@ from export.report import (
     verification_heading,
     verification_table,
 )
-from sdk import __version__, engine
-from sdk.backends import ORDER
-from sdk.errors import MatterError
-from sdk.manifest import (
+from matter_sdk.sdk import __version__
+from matter_sdk.sdk.backends import ORDER
+from matter_sdk.sdk.engine import file as engine
+from matter_sdk.sdk.engine.manifest import (
     CPU_ARITHMETIC,
     ExtraInput,
     Head,
@@ -71,10 +69,14 @@ from sdk.manifest import (
     WeightsFile,
     WeightsInfo,
 )
-from training import checkpoints, complexity, networks, released
+from matter_sdk.sdk.errors import MatterError
+from matter_sdk.training import checkpoints, networks
+from matter_sdk.training.evaluation import complexity
+from matter_sdk.training.weights import released
+from torch import nn
 
 if TYPE_CHECKING:
-    from export.pictures import Inputs
+    from matter_sdk.export.pictures import Inputs
 
 # Weights of an engine made with --random-weights are the same every time.
 RANDOM_SEED = 0

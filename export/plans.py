@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from export.errors import BuildError
+from matter_sdk.export.errors import BuildError
 
 # Runtime as the manifest names it -> Python module and the line that installs it.
 MODULES = {
@@ -119,7 +119,7 @@ def build(
             f"{runtime} could not be started: {'; '.join(errors) or 'no reason given'}"
         )
     if plugins:
-        from sdk.backends import unpool_plugin  # flags are checked without NumPy
+        from matter_sdk.sdk.backends import unpool_plugin  # flags are checked without NumPy
 
         unpool_plugin.register(trt, plugins)
     network = builder.create_network(_strongly_typed(trt))
@@ -136,7 +136,7 @@ def build(
     with memoryview(serialised) as content, plan.open("wb") as file:
         digest.update(content)
         file.write(content)
-    from sdk.backends import own_plans  # flags are checked without NumPy
+    from matter_sdk.sdk.backends import own_plans  # flags are checked without NumPy
 
     own_plans.remember(digest.hexdigest())
     version = ".".join(trt.__version__.split(".")[:2])

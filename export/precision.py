@@ -25,9 +25,8 @@ from typing import TYPE_CHECKING, Any
 import ml_dtypes
 import numpy as np
 import onnx_ir as ir
-
-from export.cost import dims
-from export.errors import BuildError
+from matter_sdk.export.cost import dims
+from matter_sdk.export.errors import BuildError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

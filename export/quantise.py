@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export import cost, graph
-from export.errors import BuildError
+from matter_sdk.export import cost, graph
+from matter_sdk.export.errors import BuildError
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from sdk.errors import printable
+from matter_sdk.sdk.errors import printable
 
 if TYPE_CHECKING:
-    from sdk.manifest import Manifest, Verification
+    from matter_sdk.sdk.engine.manifest import Manifest, Verification
 
 _TICK_S = 0.2
 

@@ -11,10 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from matter_sdk.training.networks import inputs
+from matter_sdk.training.networks.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
-
-from training.networks import inputs
-from training.networks.resnet import BasicBlock, Bottleneck
 
 # Mean and deviation that the values before a head's last function get: a sigmoid then gives 0.05
 # to 0.95 for most pixels, and one in ten of a clamp's is cut off.

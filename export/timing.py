@@ -8,14 +8,14 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sdk import cpu
-from sdk.backends import open_backend
-from sdk.manifest import Measured, Timing
+from matter_sdk.sdk import cpu
+from matter_sdk.sdk.backends import open_backend
+from matter_sdk.sdk.engine.manifest import Measured, Timing
 
 if TYPE_CHECKING:
-    from export.pictures import Inputs
-    from sdk.engine import EngineFile
-    from sdk.manifest import ModelEntry
+    from matter_sdk.export.pictures import Inputs
+    from matter_sdk.sdk.engine.file import EngineFile
+    from matter_sdk.sdk.engine.manifest import ModelEntry
 
 # A less exact arithmetic is preferred only if it is clearly faster, not by the noise of a timing.
 FASTER = 0.9

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
-
-from export import graph
-from export.errors import BuildError
-from sdk.backends.unpool_plugin import NAME
+from matter_sdk.export import graph
+from matter_sdk.export.errors import BuildError
+from matter_sdk.sdk.backends.unpool_plugin import NAME
 
 DOMAIN = "matter"
 

@@ -14,20 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from matter_sdk.export import plans
+from matter_sdk.export.errors import BuildError
+from matter_sdk.sdk.engine.manifest import FUSIONS, Verification
+from matter_sdk.sdk.errors import MatterError
 from torch import nn
 from torch.nn import functional
 
-from export import plans
-from export.errors import BuildError
-from sdk.errors import MatterError
-from sdk.manifest import FUSIONS, Verification
-
 if TYPE_CHECKING:
+    from matter_sdk.export.pictures import Inputs
+    from matter_sdk.sdk.engine.file import EngineFile
+    from matter_sdk.sdk.engine.manifest import ModelEntry
     from numpy.typing import NDArray
-
-    from export.pictures import Inputs
-    from sdk.engine import EngineFile
-    from sdk.manifest import ModelEntry
 
     Run = Callable[..., Mapping[str, Any]]  # the network's inputs in their order → heads by name
 
@@ -190,7 +188,7 @@ def compare(
         truth: the PyTorch network's answers.
         steady: False for random weights, see ``RANDOM_FACTOR``.
     """
-    from training.metrics import evaluate
+    from matter_sdk.training.evaluation.metrics import evaluate
 
     shown = _ARITHMETIC.get(precision, precision)
     bound = _bound(precision, truth, steady)
@@ -263,7 +261,7 @@ def _scale(truth: Reference) -> float:
 
 def _judged(heads: Mapping[str, NDArray[np.float32]], fusion: str) -> NDArray[np.float32]:
     """Alpha as the SDK joins it, or what else the network is about."""
-    from kernels import collaborative_fusion
+    from matter_sdk.kernels import collaborative_fusion
 
     if fusion in heads:
         return heads[fusion]
@@ -275,7 +273,7 @@ def _judged(heads: Mapping[str, NDArray[np.float32]], fusion: str) -> NDArray[np
 
 
 def _finished(head: NDArray[Any], shape: Sequence[int]) -> NDArray[np.float32]:
-    """A head as PyTorch gives it. A smaller glance is one of logits: see ``sdk.manifest.Head``."""
+    """A head as PyTorch gives it. A smaller glance is one of logits: see ``sdk.engine.manifest.Head``."""
     value = torch.from_numpy(head.astype(np.float32))
     if head.shape[2:] != shape[2:]:
         size = (shape[2], shape[3])
@@ -341,7 +339,7 @@ def backend(
 ) -> Verification:
     """Judge what the SDK's own backend makes of the engine; "not run" with the reason if it "
     "cannot."""
-    from sdk.backends import open_backend
+    from matter_sdk.sdk.backends import open_backend
 
     shown = _ARITHMETIC.get(precision, precision)
     try:
@@ -358,7 +356,7 @@ def backend(
 def cpu_has_bfloat16() -> bool:
     """Whether OpenVINO is installed and this CPU has bfloat16 arithmetic."""
     try:
-        from sdk.backends.openvino import has_bfloat16
+        from matter_sdk.sdk.backends.openvino import has_bfloat16
 
         return has_bfloat16()
     except ImportError:

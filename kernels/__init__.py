@@ -11,16 +11,22 @@ alone, once for a trimap.
 
 from __future__ import annotations
 
-from kernels.blending import alpha_blend
-from kernels.blur_fusion import foreground
-from kernels.compositing import composite
-from kernels.fusion import collaborative_fusion
-from kernels.pooling import max_pool_offsets, max_unpool
-from kernels.preprocessing import preprocess
-from kernels.spec import InputSpec, KernelError
-from kernels.temporal import temporal_filter
-from kernels.trimap import distance_maps, resize_trimap, semantic_trimap, two_channel, windows
-from kernels.yuv import YUV
+from matter_sdk.kernels.blending import alpha_blend
+from matter_sdk.kernels.blur_fusion import foreground
+from matter_sdk.kernels.compositing import composite
+from matter_sdk.kernels.fusion import collaborative_fusion
+from matter_sdk.kernels.pooling import max_pool_offsets, max_unpool
+from matter_sdk.kernels.preprocessing import preprocess
+from matter_sdk.kernels.spec import InputSpec, KernelError
+from matter_sdk.kernels.temporal import temporal_filter
+from matter_sdk.kernels.trimap import (
+    distance_maps,
+    resize_trimap,
+    semantic_trimap,
+    two_channel,
+    windows,
+)
+from matter_sdk.kernels.yuv import YUV
 
 __all__ = [
     "YUV",

@@ -9,8 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-
-from kernels.spec import KernelError
+from matter_sdk.kernels.spec import KernelError
 
 # DLPack's device numbers: CUDA memory and CUDA managed memory. (Pinned host memory is the CPU's.)
 _CUDA_DEVICES = (2, 13)
@@ -54,7 +53,7 @@ def target(stream: Any, **arrays: Any) -> ModuleType:
             "that should do the work (cupy.asarray or cupy.asnumpy)"
         )
     if any(on_cuda.values()):
-        from kernels import _cuda
+        from matter_sdk.kernels import _cuda
 
         return _cuda
     if stream is not None:
@@ -62,7 +61,7 @@ def target(stream: Any, **arrays: Any) -> ModuleType:
             f"stream is {stream!r}, expected None for NumPy arrays: a stream orders work on a GPU, "
             "and the CPU kernels have finished when they return"
         )
-    from kernels import _cpu
+    from matter_sdk.kernels import _cpu
 
     return _cpu
 

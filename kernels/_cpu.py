@@ -11,15 +11,14 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matter_sdk.kernels import _srgb
 from numpy.typing import NDArray
 
-from kernels import _srgb
-
 if TYPE_CHECKING:
-    from kernels import _host
+    from matter_sdk.kernels import _host
 else:
     try:
-        from kernels import _host
+        from matter_sdk.kernels import _host
     except ImportError as error:
         raise ImportError(
             f"the compiled part of kernels cannot be loaded ({error}): build it with "

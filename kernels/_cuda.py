@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matter_sdk.kernels import _srgb, graphs
+from matter_sdk.kernels.spec import KernelError
 
-import kernels
-from kernels import _srgb, graphs
-from kernels.spec import KernelError
+from matter_sdk import kernels
 
 try:
     import cupy

@@ -8,11 +8,10 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from matter_sdk.kernels import _arrays, yuv
+from matter_sdk.kernels.spec import KernelError
+from matter_sdk.kernels.yuv import YUV
 from numpy.typing import NDArray
-
-from kernels import _arrays, yuv
-from kernels.spec import KernelError
-from kernels.yuv import YUV
 
 
 def alpha_blend(

@@ -6,13 +6,12 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-
-from kernels import _arrays, yuv
-from kernels.blending import background_planes, colour_values, is_colour
-from kernels.blur_fusion import checked_frame
-from kernels.fusion import collaborative_fusion
-from kernels.spec import KernelError
-from kernels.yuv import YUV
+from matter_sdk.kernels import _arrays, yuv
+from matter_sdk.kernels.blending import background_planes, colour_values, is_colour
+from matter_sdk.kernels.blur_fusion import checked_frame
+from matter_sdk.kernels.fusion import collaborative_fusion
+from matter_sdk.kernels.spec import KernelError
+from matter_sdk.kernels.yuv import YUV
 
 
 def composite(

@@ -6,10 +6,9 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-
-from kernels import _arrays, yuv
-from kernels.spec import InputSpec, KernelError
-from kernels.yuv import YUV
+from matter_sdk.kernels import _arrays, yuv
+from matter_sdk.kernels.spec import InputSpec, KernelError
+from matter_sdk.kernels.yuv import YUV
 
 ORDERS = {"bgr": 3, "rgb": 3, "bgra": 4, "gray": 1}
 INTERPOLATIONS = ("area", "bilinear")

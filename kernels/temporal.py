@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
-from kernels import _arrays
-from kernels.spec import KernelError
+from matter_sdk.kernels import _arrays
+from matter_sdk.kernels.spec import KernelError
 
 
 def temporal_filter(

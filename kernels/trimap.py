@@ -12,10 +12,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+from matter_sdk.kernels import _arrays
+from matter_sdk.kernels.spec import KernelError
 from numpy.typing import NDArray
-
-from kernels import _arrays
-from kernels.spec import KernelError
 
 BACKGROUND, UNKNOWN, FOREGROUND = 0, 128, 255
 

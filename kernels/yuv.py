@@ -12,9 +12,8 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-
-from kernels import _arrays
-from kernels.spec import KernelError
+from matter_sdk.kernels import _arrays
+from matter_sdk.kernels.spec import KernelError
 
 MATRICES = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}  # weights of red and blue in Y
 LAYOUTS = {2: "nv12", 3: "i420"}

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, NoReturn
 
-from sdk import MatterError
-from sdk.quality import QUALITIES
+from matter_sdk.sdk import MatterError
+from matter_sdk.sdk.inference.quality import QUALITIES
 
 
 def run(main: Callable[[], int]) -> NoReturn:

@@ -18,13 +18,12 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from matter_sdk.samples import run
+from matter_sdk.sdk import Matter
+from matter_sdk.sdk.media.picture_writer import write_picture
+from matter_sdk.sdk.video import matte_video
 from skimage import data
 from tqdm import tqdm
-
-from samples import run
-from sdk import Matter
-from sdk.picture_writer import write_picture
-from sdk.video import matte_video
 
 # scikit-image's name of a photograph, and the colour that it is put over
 PICTURES = (("chelsea", "#2f6f4f"), ("astronaut", "#c8d8e8"))

@@ -29,13 +29,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from samples import add_engine, add_ways, engine, run, ways
-from sdk import FrameError, Matter
-from sdk.background import Background
-from sdk.picture_reader import read_grey, read_picture
-from sdk.picture_writer import OPAQUE, TRANSPARENT, write_picture
-from sdk.places import distinct_names, find_pictures
+from matter_sdk.samples import add_engine, add_ways, engine, run, ways
+from matter_sdk.sdk import FrameError, Matter
+from matter_sdk.sdk.background import Background
+from matter_sdk.sdk.media.picture_reader import read_grey, read_picture
+from matter_sdk.sdk.media.picture_writer import OPAQUE, TRANSPARENT, write_picture
+from matter_sdk.sdk.media.places import distinct_names, find_pictures
 
 RESULTS = ("matte", "cutout", "composite")
 

@@ -17,11 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matter_sdk.samples import add_engine, add_ways, engine, run, ways
+from matter_sdk.sdk import Matter, VideoError
+from matter_sdk.sdk.video import VideoInterrupted, VideoReader, check_output, matte_video
 from tqdm import tqdm
-
-from samples import add_engine, add_ways, engine, run, ways
-from sdk import Matter, VideoError
-from sdk.video import VideoInterrupted, VideoReader, check_output, matte_video
 
 
 def main(argv: Sequence[str] | None = None) -> int:

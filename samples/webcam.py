@@ -31,20 +31,14 @@ from typing import Any
 
 import cv2
 import numpy as np
-
-from samples import add_engine, add_ways, engine, run, ways
-from sdk import Matte, Matter, VideoError
-from sdk.background import Background
-from sdk.frames import letterboxed
-from sdk.stages import WITHHELD, finished
-from sdk.statistics import Stats
-from sdk.stream import fail_safe
-from sdk.video import (
-    VideoBackground,
-    VideoReader,
-    VideoWriter,
-    check_output,
-)
+from matter_sdk.samples import add_engine, add_ways, engine, run, ways
+from matter_sdk.sdk import Matte, Matter, VideoError
+from matter_sdk.sdk.arrays import letterboxed
+from matter_sdk.sdk.background import Background
+from matter_sdk.sdk.stream import fail_safe
+from matter_sdk.sdk.streaming.stages import WITHHELD, finished
+from matter_sdk.sdk.streaming.statistics import Stats
+from matter_sdk.sdk.video import VideoBackground, VideoReader, VideoWriter, check_output
 
 
 class Look:

@@ -1,6 +1,6 @@
 """Matter SDK: the alpha matte of a picture or a live video, from one engine file.
 
-    from sdk import Matter
+    from matter_sdk import Matter
 
     matter = Matter("gfm.engine")
     matte = matter(frame)            # uint8 H×W×3, BGR as OpenCV gives it
@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sdk.errors import (
+from matter_sdk.sdk.errors import (
     BackendError,
     BackgroundError,
     ClosedError,
@@ -39,9 +39,9 @@ from sdk.errors import (
 )
 
 if TYPE_CHECKING:
-    from sdk.matte import Matte
-    from sdk.matter import Matter
-    from sdk.pool import MatterPool
+    from matter_sdk.sdk.matte import Matte
+    from matter_sdk.sdk.matter import Matter
+    from matter_sdk.sdk.pool import MatterPool
 
 __version__ = "0.1.0"
 
@@ -64,15 +64,15 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "Matter":
-        from sdk.matter import Matter
+        from matter_sdk.sdk.matter import Matter
 
         return Matter
     if name == "MatterPool":
-        from sdk.pool import MatterPool
+        from matter_sdk.sdk.pool import MatterPool
 
         return MatterPool
     if name == "Matte":
-        from sdk.matte import Matte
+        from matter_sdk.sdk.matte import Matte
 
         return Matte
     raise AttributeError(f"module 'sdk' has no attribute {name!r}; it has: {', '.join(__all__)}")

@@ -22,13 +22,12 @@ from typing import Any, TypeAlias, cast
 
 import cv2
 import numpy as np
+from matter_sdk.kernels import YUV, alpha_blend
+from matter_sdk.sdk.arrays import picture
+from matter_sdk.sdk.engine.manifest import near
+from matter_sdk.sdk.errors import BackgroundError, FrameError
+from matter_sdk.sdk.media.picture_reader import is_animation, on_black, read_picture
 from numpy.typing import NDArray
-
-from kernels import YUV, alpha_blend
-from sdk.errors import BackgroundError, FrameError
-from sdk.frames import picture
-from sdk.manifest import near
-from sdk.picture_reader import is_animation, on_black, read_picture
 
 log = logging.getLogger("matter")
 
@@ -317,7 +316,7 @@ def _from_file(path: Path) -> Background:
             f"expected {_KINDS}"
         )
     if path.suffix.lower() in VIDEO_SUFFIXES or is_animation(path):
-        from sdk.video import VideoBackground  # here, so that a picture needs no PyAV
+        from matter_sdk.sdk.video import VideoBackground  # here, so that a picture needs no PyAV
 
         return VideoBackground(path)
     try:

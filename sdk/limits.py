@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 
-from sdk.errors import FrameError, VideoError
+from matter_sdk.sdk.errors import FrameError, VideoError
 
 MAX_PIXELS = 1 << 27
 """Most pixels of a picture, or of a frame of a video: 134 million."""

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
+from matter_sdk.kernels import YUV, alpha_blend, composite, foreground
+from matter_sdk.sdk.arrays import host, picture
+from matter_sdk.sdk.background import Background, Image
+from matter_sdk.sdk.errors import BackendError
+from matter_sdk.sdk.media.cutout import eight_bits, hide_removed
 from numpy.typing import DTypeLike, NDArray
 
-from kernels import YUV, alpha_blend, composite, foreground
-from sdk.background import Background, Image
-from sdk.cutout import eight_bits, hide_removed
-from sdk.errors import BackendError
-from sdk.frames import host, picture
-
 if TYPE_CHECKING:
-    from sdk.gpu_matte import GpuMatte
+    from matter_sdk.sdk.media.gpu_matte import GpuMatte
 
 
 class Matte:
@@ -73,7 +72,7 @@ class Matte:
             BackendError: CuPy is not installed.
         """
         try:
-            from sdk.gpu_matte import GpuMatte
+            from matter_sdk.sdk.media.gpu_matte import GpuMatte
         except ImportError as error:
             raise BackendError(
                 f"gpu() was called and CuPy cannot be imported ({error}); expected it: pip install "
@@ -128,7 +127,7 @@ class Matte:
 
         The colours are ``foreground()``: no rim of the old background shows on a new one, and
         where alpha is 0 they tell nothing of the frame. Write it with
-        ``sdk.picture_writer.write_picture``.
+        ``sdk.media.picture_writer.write_picture``.
         """
         return cast(Image, cv2.merge([*cv2.split(self.foreground()), eight_bits(self.alpha)]))
 
@@ -136,7 +135,7 @@ class Matte:
         """The subject's colours without the background that shines through: uint8 H×W×3 BGR.
 
         What ``kernels.foreground`` estimates (blur fusion); where alpha is 1 this is the frame
-        itself. Where alpha is 0 (at 8 bits: at most ``sdk.cutout.FAINT``) it tells nothing of the
+        itself. Where alpha is 0 (at 8 bits: at most ``sdk.media.cutout.FAINT``) it tells nothing of the
         frame: the subject's colours extend outwards a little, and beyond it is black. The result
         is kept.
         """

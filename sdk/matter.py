@@ -12,26 +12,28 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import numpy as np
+from matter_sdk.kernels import YUV
+from matter_sdk.kernels.trimap import Trimap
+from matter_sdk.sdk import describe as description
+from matter_sdk.sdk.arrays import as_batch, as_frame, on_gpu, settled
+from matter_sdk.sdk.engine.file import EngineFile
+from matter_sdk.sdk.engine.manifest import Manifest
+from matter_sdk.sdk.errors import EngineError, FrameError, MatterError, PlateError, printable
+from matter_sdk.sdk.files import as_path
+from matter_sdk.sdk.inference import plate as plates
+from matter_sdk.sdk.inference import sizes
+from matter_sdk.sdk.inference import trimaps as guidance
+from matter_sdk.sdk.inference.modes import Choice, GlancePass, HybridPass, Pass, SinglePass
+from matter_sdk.sdk.inference.network import Network
+from matter_sdk.sdk.inference.quality import QUALITIES, Quality, settle
+from matter_sdk.sdk.matte import Matte, nothing, open_background
+from matter_sdk.sdk.shielded import shielded
 from numpy.typing import NDArray
 
-from kernels import YUV
-from kernels.trimap import Trimap
-from sdk import description, guidance, plates, sizes
-from sdk.engine import EngineFile
-from sdk.errors import EngineError, FrameError, MatterError, PlateError, printable
-from sdk.files import as_path
-from sdk.frames import as_batch, as_frame, on_gpu, settled
-from sdk.manifest import Manifest
-from sdk.matte import Matte, nothing, open_background
-from sdk.network import Network
-from sdk.passes import Choice, GlancePass, HybridPass, Pass, SinglePass
-from sdk.quality import QUALITIES, Quality, settle
-from sdk.shielded import shielded
-
 if TYPE_CHECKING:
-    from sdk.gpu_graph import FrameGraph
-    from sdk.statistics import Stats
-    from sdk.stream import Stream
+    from matter_sdk.sdk.stream import Stream
+    from matter_sdk.sdk.streaming.frame_graph import FrameGraph
+    from matter_sdk.sdk.streaming.statistics import Stats
 
 log = logging.getLogger("matter")
 
@@ -55,7 +57,7 @@ class Matter:
     second. Each frame takes the two of the engine's sizes that are nearest. Equal scales mean one
     ordinary pass at the nearest size, as in the paper, and so suit every network without a trimap.
 
-    ``quality``: "live", "balanced" or "studio", how much work goes into a matte (``sdk.quality``);
+    ``quality``: "live", "balanced" or "studio", how much work goes into a matte (``sdk.inference.quality``);
     ``arithmetic``, ``guided``, ``clean``, ``temporal`` and ``lookahead`` are its fields, to be set
     each for itself, and so are ``size`` and ``hybrid`` (False: one pass).
 
@@ -245,7 +247,7 @@ class Matter:
         ``lookahead``: frames that the filter over time looks ahead, by which each matte comes
         later; None: as ``quality`` says for files, and 0 for a live stream.
         """
-        from sdk.stream import stream
+        from matter_sdk.sdk.stream import stream
 
         self._check_open()
         streamed = stream(self, source, live=live, lookahead=lookahead)
@@ -271,7 +273,7 @@ class Matter:
         self._check_open()
         if not self._primary.on_gpu:
             return None
-        from sdk.gpu_graph import open_graph  # needs CuPy
+        from matter_sdk.sdk.streaming.frame_graph import open_graph  # needs CuPy
 
         image, quality = self._frame(frame), self.quality
         if type(self._pass) is not SinglePass or (quality.temporal and quality.lookahead):
@@ -338,7 +340,7 @@ class Matter:
 
         None before the first frame, and without a plate. A frame that the plate does not fit has no
         matte: its call gives a black one with alpha 0, and streams and videos go on so.
-        ``sdk.plate_fit`` says how it is told.
+        ``sdk.inference.plate_fit`` says how it is told.
         """
         return self._pass.plate_fits
 

@@ -19,13 +19,12 @@ from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
+from matter_sdk.sdk.errors import ClosedError, NoMatteError
+from matter_sdk.sdk.matte import Matte
+from matter_sdk.sdk.matter import Matter
+from matter_sdk.sdk.shielded import shielded
+from matter_sdk.sdk.stream import Stream, stream
 from numpy.typing import NDArray
-
-from sdk.errors import ClosedError, NoMatteError
-from sdk.matte import Matte
-from sdk.matter import Matter
-from sdk.shielded import shielded
-from sdk.stream import Stream, stream
 
 Alpha = NDArray[np.float32]
 

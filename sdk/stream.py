@@ -24,14 +24,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
-
-from sdk.errors import ClosedError, FrameError, VideoError
-from sdk.shielded import shielded
-from sdk.stages import check_streamable, filtered, finished, inferred, prepared
-from sdk.statistics import Meter, Stats
+from matter_sdk.sdk.errors import ClosedError, FrameError, VideoError
+from matter_sdk.sdk.shielded import shielded
+from matter_sdk.sdk.streaming.stages import check_streamable, filtered, finished, inferred, prepared
+from matter_sdk.sdk.streaming.statistics import Meter, Stats
 
 if TYPE_CHECKING:
-    from sdk.matte import Matte
+    from matter_sdk.sdk.matte import Matte
 
 T = TypeVar("T")
 log = logging.getLogger("matter")
@@ -383,7 +382,7 @@ def stream(
     ``live``: the newest frame is taken and those that came meanwhile are dropped, so that the
     matte never lags behind; a file is then played at its own speed. Otherwise no frame is lost.
     ``timeout``: seconds without a matte after which VideoError is raised; None waits for ever.
-    ``temporal``: filter the mattes over time (``sdk.temporal``), which looks ``lookahead`` frames
+    ``temporal``: filter the mattes over time (``sdk.streaming.temporal_filter``), which looks ``lookahead`` frames
     ahead: each matte then comes so many frames later. None: as the matter's ``quality`` says, and
     a live stream does not look ahead.
 
@@ -518,7 +517,7 @@ def _frames(source: Any, *, live: bool, planes: bool) -> Iterable[Any]:
     if isinstance(source, (int, np.integer)):
         return _camera(int(source))
     if isinstance(source, (str, Path)):
-        from sdk.video import VideoReader
+        from matter_sdk.sdk.video import VideoReader
 
         reader = VideoReader(source, planes=planes)
         return _paced(reader) if live and not reader.is_address else _whole(reader)

@@ -1,7 +1,7 @@
 """Video in, matte, video out: the whole way, each stage in a thread of its own.
 
-    from sdk import Matter
-    from sdk.video import matte_video
+    from matter_sdk import Matter
+    from matter_sdk.sdk.video import matte_video
 
     report = matte_video(Matter("gfm.engine"), "in.mp4", "out.mp4", background="beach.jpg")
 
@@ -20,21 +20,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
-
-from kernels import YUV
-from sdk.background import Background, cover, cover_planes, planes_like
-from sdk.errors import BackgroundError, NoMatteError, VideoError
-from sdk.frames import picture
-from sdk.matte import Matte, nothing
-from sdk.stages import check_streamable, filtered, finished, inferred, prepared
-from sdk.statistics import Meter
-from sdk.stream import Ahead
-from sdk.video_reader import TimedFrame, VideoReader
-from sdk.video_source import local_path
-from sdk.video_writer import VideoWriter, check_output, is_sequence
+from matter_sdk.kernels import YUV
+from matter_sdk.sdk.arrays import picture
+from matter_sdk.sdk.background import Background, cover, cover_planes, planes_like
+from matter_sdk.sdk.errors import BackgroundError, NoMatteError, VideoError
+from matter_sdk.sdk.matte import Matte, nothing
+from matter_sdk.sdk.media.video_reader import TimedFrame, VideoReader
+from matter_sdk.sdk.media.video_source import local_path
+from matter_sdk.sdk.media.video_writer import VideoWriter, check_output, is_sequence
+from matter_sdk.sdk.stream import Ahead
+from matter_sdk.sdk.streaming.stages import check_streamable, filtered, finished, inferred, prepared
+from matter_sdk.sdk.streaming.statistics import Meter
 
 if TYPE_CHECKING:
-    from sdk.gpu_graph import FrameGraph
+    from matter_sdk.sdk.streaming.frame_graph import FrameGraph
 
 __all__ = [
     "TimedFrame",

@@ -19,13 +19,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sdk.files import replace_text
-from training import machine, networks, tables
-from training.batches import Batches, Samples, loader
-from training.evaluate import expected, measure
-from training.flags import Parser, finish, positive, size, whole
-from training.pictures import EvaluationError, Scenes
-from training.sources import Procedural
+from matter_sdk.sdk.files import replace_text
+from matter_sdk.training import machine, networks
+from matter_sdk.training.data.sources import Procedural
+from matter_sdk.training.evaluate import expected, measure
+from matter_sdk.training.evaluation import tables
+from matter_sdk.training.evaluation.pictures import EvaluationError, Scenes
+from matter_sdk.training.fit.batches import Batches, Samples, loader
+from matter_sdk.training.flags import Parser, finish, positive, size, whole
 
 if TYPE_CHECKING:
     from torch import nn
@@ -84,9 +85,8 @@ def train(network: nn.Module, settings: Settings, workers: int, device: str, tit
     The same settings give the same weights, whatever the number of ``workers``.
     """
     import torch
+    from matter_sdk.training.fit import objectives
     from tqdm import tqdm
-
-    from training import objectives
 
     subject: Any = network
     objective = objectives.create(network).to(device).train()
@@ -108,8 +108,7 @@ def train(network: nn.Module, settings: Settings, workers: int, device: str, tit
 def run_one(variant: Variant, settings: Settings, workers: int, device: str) -> dict[str, Any]:
     """Train and measure one variant: its entry of the results."""
     import torch
-
-    from training.systems import Torch
+    from matter_sdk.training.evaluation.systems import Torch
 
     torch.manual_seed(settings.seed)
     backbone = settings.backbone if variant.network == "gfm" else None

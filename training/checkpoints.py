@@ -22,15 +22,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from matter_sdk.kernels.trimap import CLASSES
+from matter_sdk.sdk.files import replace
+from matter_sdk.training.networks.blocks import ROSTAS
+from matter_sdk.training.networks.gfm_ensemble import GFMEnsemble
+from matter_sdk.training.weights import containers, released
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
-
-from kernels.trimap import CLASSES
-from sdk.files import replace
-from training import containers, released
-from training.networks.blocks import ROSTAS
-from training.networks.gfm_ensemble import GFMEnsemble
 
 # Names that one message lists before it says "and N more".
 _LISTED = 4

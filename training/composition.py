@@ -21,11 +21,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+from matter_sdk.sdk.errors import MatterError
+from matter_sdk.sdk.media.picture_writer import write_picture
+from matter_sdk.training.data.layers import Image, Layers, Mask, compose
 from numpy.typing import NDArray
-
-from sdk.errors import MatterError
-from sdk.picture_writer import write_picture
-from training.layers import Image, Layers, Mask, compose
 
 KERNELS = (20, 30, 40, 50, 60)
 """Sides of the averaging kernels of the large-aperture effect, in pixels of the pictures."""
@@ -264,7 +263,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw the contact sheet; see the module's docstring."""
-    from training.datasets import DatasetError, Item, read
+    from matter_sdk.training.data.datasets import DatasetError, Item, read
 
     options = _arguments(arguments)
     if not cv2.haveImageWriter(str(options.output)):

@@ -26,13 +26,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
-
-from sdk.files import replace_text
-from training import machine, networks, tables
-from training.flags import FlagError, Parser, finish, positive, size, whole
-from training.layers import KINDS
-from training.pictures import (
+from matter_sdk.sdk.files import replace_text
+from matter_sdk.training import machine, networks
+from matter_sdk.training.data.layers import KINDS
+from matter_sdk.training.evaluation import tables
+from matter_sdk.training.evaluation.pictures import (
     COUNT,
     PROCEDURAL,
     Composites,
@@ -42,10 +40,12 @@ from training.pictures import (
     Pictures,
     Scenes,
 )
-from training.tables import Result
+from matter_sdk.training.evaluation.tables import Result
+from matter_sdk.training.flags import FlagError, Parser, finish, positive, size, whole
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from training.systems import System
+    from matter_sdk.training.evaluation.systems import System
 
 RUNS = Path("runs/evaluate")
 # Seconds of measuring that are worth the second or two in which another process starts.
@@ -108,9 +108,9 @@ class Judge:
     def measure(
         self, prediction: NDArray[np.float32], alpha: NDArray[np.float32], trimap: NDArray[np.uint8]
     ) -> Future[dict[str, float]]:
-        """See ``training.metrics.evaluate``. Waits where too many mattes wait, so that memory does
+        """See ``training.evaluation.metrics.evaluate``. Waits where too many mattes wait, so that memory does
         not grow with the number of pictures."""
-        from training.metrics import evaluate
+        from matter_sdk.training.evaluation.metrics import evaluate
 
         self._left -= 1
         if self._pool is None:
@@ -154,9 +154,8 @@ def measure(
         EvaluationError: a network that reads a plate, and pictures without; a matte that is not
             finite.
     """
+    from matter_sdk.sdk.cpu import usable_cores
     from tqdm import tqdm
-
-    from sdk.cpu import usable_cores
 
     for system in systems:
         if "plate" in system.reads and not pictures.plates:
@@ -241,7 +240,7 @@ def open_pictures(options: Options) -> Pictures:
     """What ``--data`` names.
 
     Raises:
-        EvaluationError, DatasetError: see ``training.pictures``.
+        EvaluationError, DatasetError: see ``training.evaluation.pictures``.
     """
     if options.data == PROCEDURAL:
         if options.background is not None:
@@ -260,8 +259,7 @@ def open_pictures(options: Options) -> Pictures:
 def open_systems(options: Options, opened: contextlib.ExitStack) -> list[System]:
     """Every engine and checkpoint, in the order given; ``opened`` closes them."""
     import torch
-
-    from training import systems
+    from matter_sdk.training.evaluation import systems
 
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -376,7 +374,7 @@ def draw_worst(
 
     Mattes are made again, since keeping them all would take memory by the number of pictures.
     """
-    from training import sheets
+    from matter_sdk.training.evaluation import sheets
 
     paths = []
     for system, (title, some) in zip(systems, results.items(), strict=True):
@@ -404,7 +402,7 @@ def draw_worst(
 
 
 def _rows(system: System, worst: Sequence[Result], pictures: Pictures) -> Iterator[Any]:
-    from training.sheets import Row, difference
+    from matter_sdk.training.evaluation.sheets import Row, difference
 
     for place, result in enumerate(worst, 1):
         picture = pictures.read(result.index)
@@ -422,7 +420,7 @@ def _beside(
     worst: Sequence[Result],
     pictures: Pictures,
 ) -> Iterator[Any]:
-    from training.sheets import Row
+    from matter_sdk.training.evaluation.sheets import Row
 
     for place, result in enumerate(worst, 1):
         picture = pictures.read(result.index)
@@ -532,7 +530,7 @@ def parse(arguments: Sequence[str]) -> Options:
 
 def _engine(text: str) -> Subject:
     """``gfm.engine`` or ``gfm.engine:onnxruntime``."""
-    from sdk.backends import ORDER
+    from matter_sdk.sdk.backends import ORDER
 
     path, colon, backend = text.rpartition(":")
     if not colon or Path(text).exists() or "/" in backend or "\\" in backend:
@@ -546,10 +544,10 @@ def _engine(text: str) -> Subject:
 
 def expected() -> tuple[type[Exception], ...]:
     """What is said in one line; anything else is a fault of this program."""
-    from sdk import MatterError
-    from training.checkpoints import CheckpointError
-    from training.datasets import DatasetError
-    from training.metrics import MetricError
+    from matter_sdk.sdk import MatterError
+    from matter_sdk.training.checkpoints import CheckpointError
+    from matter_sdk.training.data.datasets import DatasetError
+    from matter_sdk.training.evaluation.metrics import MetricError
 
     mine = (EvaluationError, FlagError, networks.UnknownNetwork)
     return (*mine, DatasetError, CheckpointError, MetricError, MatterError, OSError)

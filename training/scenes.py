@@ -13,12 +13,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+from matter_sdk.training.data.layers import Image, Layers, Mask, compose
+from matter_sdk.training.data.plate_pairs import plate
+from matter_sdk.training.data.silhouettes import Part, body, fill, strands
+from matter_sdk.training.data.textures import noise, palette, pattern, texture
 from numpy.typing import NDArray
-
-from training.layers import Image, Layers, Mask, compose
-from training.plates import plate
-from training.silhouettes import Part, body, fill, strands
-from training.textures import noise, palette, pattern, texture
 
 
 def scene(seed: int, size: tuple[int, int]) -> tuple[Image, Mask]:
@@ -32,7 +31,7 @@ def layers(
     seed: int, size: tuple[int, int], with_plate: bool = False, decoys: bool = False
 ) -> Layers:
     """As :func:`scene`, with the foreground and background that were composed, and if asked a
-    plate (:mod:`training.plates`); the rest is the same with and without.
+    plate (:mod:`training.data.plate_pairs`); the rest is the same with and without.
 
     With ``decoys`` other bodies, as sharp as the subject, often stand in the background, and in the
     plate too: what tells the subject then is the plate alone.

@@ -24,15 +24,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training import recipes
-from training.flags import FlagError, Parser, positive, whole
-from training.recipes import Recipe, RecipeError
+from matter_sdk.training import recipes
+from matter_sdk.training.flags import FlagError, Parser, positive, whole
+from matter_sdk.training.recipes import Recipe, RecipeError
 
 if TYPE_CHECKING:
+    from matter_sdk.training.data.mixing import Mixed
+    from matter_sdk.training.data.sources import Source
     from torch import nn
-
-    from training.mixing import Mixed
-    from training.sources import Source
 
 # Pictures of a dataset are validated at most this large, in pixels.
 VALIDATION_SIDE = 1024
@@ -106,9 +105,9 @@ def train(options: Options) -> Outcome:
     Raises:
         FlagError: a run that is there already, or not there, or another; weights or data that are
             not there; a device that this machine does not have.
-        training.datasets.DatasetError: data that are not as expected.
+        training.data.datasets.DatasetError: data that are not as expected.
         training.checkpoints.CheckpointError: weights that do not fit.
-        training.objectives.ObjectiveError: settings that the network's objective does not know.
+        training.fit.objectives.ObjectiveError: settings that the network's objective does not know.
     """
     recipe = options.recipe
     last = options.output / "last.ckpt"
@@ -131,12 +130,13 @@ def train(options: Options) -> Outcome:
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     _quiet()
-    from training import batches, networks, objectives
-    from training.batch_norm import JoinBatchNorms
-    from training.callbacks import Interruption, Keep, Validation, WholeCheckpoints
-    from training.precision import keep_depthwise_float32
-    from training.records import Records
-    from training.task import Task
+    from matter_sdk.training import networks
+    from matter_sdk.training.fit import batches, objectives
+    from matter_sdk.training.fit.autocast import keep_depthwise_float32
+    from matter_sdk.training.fit.batch_norm import JoinBatchNorms
+    from matter_sdk.training.fit.callbacks import Interruption, Keep, Validation, WholeCheckpoints
+    from matter_sdk.training.fit.records import Records
+    from matter_sdk.training.fit.task import Task
 
     network = networks.create(
         recipe.network,
@@ -249,8 +249,8 @@ def _same_run(options: Options, last: Path) -> None:
 
 def _source(options: Options) -> tuple[Source, int]:
     """What to train on, and for how many epochs (0 where the recipe counts in steps)."""
-    from training import datasets
-    from training.sources import Composed, Crops, Joined, Natural, Procedural
+    from matter_sdk.training.data import datasets
+    from matter_sdk.training.data.sources import Composed, Crops, Joined, Natural, Procedural
 
     recipe = options.recipe
     if recipe.source == "procedural":
@@ -294,8 +294,8 @@ def _source(options: Options) -> tuple[Source, int]:
 
 
 def _mixed(options: Options) -> Mixed:
-    from training.mattes import Cache
-    from training.mixing import Mixed
+    from matter_sdk.training.data.mattes import Cache
+    from matter_sdk.training.data.mixing import Mixed
 
     if len(options.data) != 1 or options.background is not None:
         raise FlagError(
@@ -309,9 +309,10 @@ def _mixed(options: Options) -> Mixed:
 
 def _validation(options: Options, multiple: int) -> tuple[Source, list[tuple[int, int, int]]]:
     """What to validate on, and the keys of its samples."""
-    from training import datasets, pictures
-    from training.sources import Joined, Procedural
-    from training.whole import Whole
+    from matter_sdk.training.data import datasets
+    from matter_sdk.training.data.sources import Joined, Procedural
+    from matter_sdk.training.evaluation import pictures
+    from matter_sdk.training.evaluation.whole import Whole
 
     source: Source
     if options.val_data is None and options.recipe.source == "procedural":
@@ -337,7 +338,7 @@ def _validation(options: Options, multiple: int) -> tuple[Source, list[tuple[int
 
 def _start(network: nn.Module, options: Options) -> None:
     """Fill the network from the checkpoints that it is to start from."""
-    from training import checkpoints
+    from matter_sdk.training import checkpoints
 
     recipe = options.recipe
     weights = options.weights or recipe.weights
@@ -360,7 +361,7 @@ def _start(network: nn.Module, options: Options) -> None:
 
 def _helpers(options: Options) -> dict[str, nn.Module]:
     """Trained networks that serve this one in training."""
-    from training import checkpoints, networks
+    from matter_sdk.training import checkpoints, networks
 
     if options.recipe.network != "sim":
         if options.classifier is not None:
@@ -495,9 +496,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _trained(options: Options) -> Outcome:
     """:func:`train`, with the errors of data and weights as usage errors."""
-    from training.checkpoints import CheckpointError
-    from training.datasets import DatasetError
-    from training.objectives import ObjectiveError
+    from matter_sdk.training.checkpoints import CheckpointError
+    from matter_sdk.training.data.datasets import DatasetError
+    from matter_sdk.training.fit.objectives import ObjectiveError
 
     try:
         return train(options)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from matter_sdk.kernels import InputSpec
 
 from benchmarks.rivals import Calls
 from benchmarks.rivals.curves import axis, decode, encode_65536, keep_of
-from kernels import InputSpec
 
 
 def preprocess(

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from matter_sdk.kernels import InputSpec
 
 from benchmarks.rivals import Calls
 from benchmarks.rivals.curves import axis, keep_of
-from kernels import InputSpec
 
 
 def preprocess(

@@ -15,13 +15,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sdk import cpu
-from sdk.errors import BackendError, EngineError, MatterError
-from sdk.manifest import CPU_ARITHMETIC, near
+from matter_sdk.sdk import cpu
+from matter_sdk.sdk.engine.manifest import CPU_ARITHMETIC, near
+from matter_sdk.sdk.errors import BackendError, EngineError, MatterError
 
 if TYPE_CHECKING:
-    from sdk.engine import EngineFile
-    from sdk.manifest import Manifest, ModelEntry
+    from matter_sdk.sdk.engine.file import EngineFile
+    from matter_sdk.sdk.engine.manifest import Manifest, ModelEntry
 
 log = logging.getLogger("matter")
 
@@ -76,11 +76,11 @@ class _Entry(NamedTuple):
 
 
 _BACKENDS: dict[str, _Entry] = {
-    "tensorrt": _Entry("sdk.backends.tensorrt", "tensorrt", True),
-    "tensorrt-rtx": _Entry("sdk.backends.tensorrt", "tensorrt-rtx", True),
-    "onnxruntime-cuda": _Entry("sdk.backends.ort", "cuda", True),
-    "openvino": _Entry("sdk.backends.openvino", "cpu", False),
-    "onnxruntime": _Entry("sdk.backends.ort", "cpu", False),
+    "tensorrt": _Entry("matter_sdk.sdk.backends.tensorrt", "tensorrt", True),
+    "tensorrt-rtx": _Entry("matter_sdk.sdk.backends.tensorrt", "tensorrt-rtx", True),
+    "onnxruntime-cuda": _Entry("matter_sdk.sdk.backends.onnxruntime", "cuda", True),
+    "openvino": _Entry("matter_sdk.sdk.backends.openvino", "cpu", False),
+    "onnxruntime": _Entry("matter_sdk.sdk.backends.onnxruntime", "cpu", False),
 }
 
 ORDER: tuple[str, ...] = tuple(_BACKENDS)
@@ -100,8 +100,8 @@ def open_backend(
     """Load ``model`` into the backend asked for, or into the first that works.
 
     ``device`` is "cpu", "cuda" or "cuda:N"; ``threads`` limits a CPU backend (None: every core that
-    this process may use). ``arithmetic`` is of CPU backends: one of ``sdk.quality.ARITHMETIC``, or
-    exactly one of ``sdk.manifest.CPU_ARITHMETIC``. ``lanes`` asks for so many batches at once, each
+    this process may use). ``arithmetic`` is of CPU backends: one of ``sdk.inference.quality.ARITHMETIC``, or
+    exactly one of ``sdk.engine.manifest.CPU_ARITHMETIC``. ``lanes`` asks for so many batches at once, each
     with its share of a CPU's threads; TensorRT has at least two.
 
     Returns the backend, and those passed over as (name, why not).

@@ -22,10 +22,9 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from sdk.backends import check_graph
-from sdk.backends.onnx_reader import Message, read_model, whole_numbers
-from sdk.backends.operators import (
+from matter_sdk.sdk.backends import check_graph
+from matter_sdk.sdk.backends.onnx_reader import Message, read_model, whole_numbers
+from matter_sdk.sdk.backends.operators import (
     BOOL,
     FLOAT,
     HALF,
@@ -42,11 +41,11 @@ from sdk.backends.operators import (
     infer,
     work,
 )
-from sdk.errors import BackendError, EngineError
+from matter_sdk.sdk.errors import BackendError, EngineError
 
 if TYPE_CHECKING:
-    from sdk.engine import EngineFile
-    from sdk.manifest import Manifest, ModelEntry
+    from matter_sdk.sdk.engine.file import EngineFile
+    from matter_sdk.sdk.engine.manifest import Manifest, ModelEntry
 
 OPSETS = range(17, 24)
 """Versions of the default operator set: export writes 18 to 23."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import struct
 from typing import Any, NamedTuple
 
-from sdk.errors import EngineError, printable
+from matter_sdk.sdk.errors import EngineError, printable
 
 MAX_FIELDS = 2_000_000
 """Most fields in one model. The heaviest that our exporter writes has some 50,000."""

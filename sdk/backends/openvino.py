@@ -16,13 +16,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdk.backends import Backend, Share, check_graph
-from sdk.backends.graphs import read_graph
-from sdk.errors import BackendError, EngineError
+from matter_sdk.sdk.backends import Backend, Share, check_graph
+from matter_sdk.sdk.backends.graphs import read_graph
+from matter_sdk.sdk.errors import BackendError, EngineError
 
 if TYPE_CHECKING:
-    from sdk.engine import EngineFile
-    from sdk.manifest import ModelEntry
+    from matter_sdk.sdk.engine.file import EngineFile
+    from matter_sdk.sdk.engine.manifest import ModelEntry
 
 
 _lost = False  # by a fork

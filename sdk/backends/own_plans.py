@@ -12,7 +12,7 @@ import logging
 import platform
 from pathlib import Path
 
-from sdk.backends import private_files
+from matter_sdk.sdk.backends import private_files
 
 log = logging.getLogger("matter")
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from sdk import files
+from matter_sdk.sdk import files
 
 _FLAGS = (
     getattr(os, "O_NOFOLLOW", 0)

@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from sdk.backends import private_files
+from matter_sdk.sdk.backends import private_files
 
 log = logging.getLogger("matter")
 

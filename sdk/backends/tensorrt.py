@@ -30,13 +30,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sdk.backends import Backend, Share, check_graph, own_plans, runtime_cache, unpool_plugin
-from sdk.backends.gpu import no_gpu
-from sdk.errors import BackendError
+from matter_sdk.sdk.backends import (
+    Backend,
+    Share,
+    check_graph,
+    own_plans,
+    runtime_cache,
+    unpool_plugin,
+)
+from matter_sdk.sdk.backends.gpu import no_gpu
+from matter_sdk.sdk.errors import BackendError
 
 if TYPE_CHECKING:
-    from sdk.engine import EngineFile
-    from sdk.manifest import ModelEntry, PlanEntry
+    from matter_sdk.sdk.engine.file import EngineFile
+    from matter_sdk.sdk.engine.manifest import ModelEntry, PlanEntry
 
 log = logging.getLogger("matter")
 

@@ -17,9 +17,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-
-from kernels import max_unpool
-from sdk.errors import BackendError
+from matter_sdk.kernels import max_unpool
+from matter_sdk.sdk.errors import BackendError
 
 NAME, VERSION = "MatterMaxUnpool", "1"
 

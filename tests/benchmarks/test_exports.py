@@ -71,8 +71,7 @@ def test_the_classifier_is_counted_beside_sim() -> None:
 def test_counts_are_those_of_the_hooks() -> None:
     """FlopCounterMode against forward hooks on every convolution and linear layer."""
     import torch
-
-    from training import networks
+    from matter_sdk.training import networks
 
     case = next(case for case in exports.CASES if case.reference == "gfm_r34_tt")
     _, macs = exports.cost(case)

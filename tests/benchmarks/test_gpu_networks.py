@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from matter_sdk.export.options import BuildOptions, check
 
 from benchmarks import gpu, gpu_networks
 from benchmarks.__main__ import main
 from benchmarks.gpu_networks import Row, scaled, table
 from benchmarks.timing import Statistics
-from export.options import BuildOptions, check
 
 
 def test_without_a_gpu_it_says_so_in_one_line(

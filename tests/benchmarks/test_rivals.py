@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matter_sdk.kernels.yuv import YUV
 
 from benchmarks import cases, measure, rivals, scenes
 from benchmarks.cases import CASES, Bound, Case, Contest
-from kernels.yuv import YUV
 
 
 @pytest.fixture

@@ -38,8 +38,8 @@ def stand_in(tiny: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.fixture(scope="session")
 def sim_engine(tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An engine with a part, of the tiny networks; some weights are external."""
-    from export import graph
-    from export.build import BuildOptions, build
+    from matter_sdk.export import graph
+    from matter_sdk.export.build import BuildOptions, build
 
     with pytest.MonkeyPatch.context() as patch:
         use_stand_ins(tiny, patch)
@@ -58,8 +58,8 @@ def sim_engine(tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def use_stand_ins(tiny: ModuleType, patch: pytest.MonkeyPatch) -> None:
     """`networks.create` makes the tiny networks; one scene, no photographs, short timings."""
-    from export import pictures, timing
-    from training import networks
+    from matter_sdk.export import pictures, timing
+    from matter_sdk.training import networks
 
     made = {"gfm": tiny.Tiny, "aim": tiny.TinyUnpool, "sim": tiny.TinyTrimap}
     made |= {"sim_classifier": tiny.TinyClassifier, "gfm-plate": tiny.TinyPlate}

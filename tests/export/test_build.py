@@ -19,13 +19,14 @@ import pytest
 
 pytest.importorskip("torch")
 
-from export import graph, pipeline, plans, verify
-from export.build import BuildError, BuildOptions, build, main
-from export.report import Report
-from sdk.engine import EngineFile
-from sdk.manifest import Manifest, NetworkInfo
+from matter_sdk.export import graph, pipeline, plans, verify
+from matter_sdk.export.build import BuildError, BuildOptions, build, main
+from matter_sdk.export.report import Report
+from matter_sdk.sdk.engine.file import EngineFile
+from matter_sdk.sdk.engine.manifest import Manifest, NetworkInfo
+from matter_sdk.training import checkpoints
+
 from tests.export import tiny
-from training import checkpoints
 
 SMALL = BuildOptions("gfm", random_weights=True, sizes=((64, 96),), targets=("onnx",))
 
@@ -94,8 +95,7 @@ def test_the_engine_mattes_as_pytorch_does(
 ) -> None:
     """Through the SDK, on a frame that the verification has not seen."""
     import torch
-
-    from sdk import Matter
+    from matter_sdk.sdk import Matter
 
     path = build(
         options(tmp_path / "x.engine", weights=(checkpoint,), random_weights=False, batch=2)
@@ -163,7 +163,7 @@ def test_the_classifier_travels_in_the_engine(sim_engine: Path) -> None:
 def test_both_networks_of_an_engine_run(sim_engine: Path, backend: str) -> None:
     """Through the SDK's backends, on pictures that the verification has not seen."""
     pytest.importorskip(backend)
-    from sdk.backends import open_backend
+    from matter_sdk.sdk.backends import open_backend
 
     rng = np.random.default_rng(5)
     with EngineFile.open(sim_engine) as engine:
@@ -389,8 +389,8 @@ def test_int8_travels_beside_float(
 ) -> None:
     """Calibrated on given pictures, verified by each backend, and run by the SDK."""
     pytest.importorskip("openvino")
-    from sdk import cpu
-    from sdk.backends import open_backend
+    from matter_sdk.sdk import cpu
+    from matter_sdk.sdk.backends import open_backend
 
     frames = tmp_path / "frames"
     frames.mkdir()

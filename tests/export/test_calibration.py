@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 pytest.importorskip("torch")
 
-from export import calibration
-from export.errors import BuildError
+from matter_sdk.export import calibration
+from matter_sdk.export.errors import BuildError
+
 from tests.sdk import clips
 
 

@@ -12,13 +12,12 @@ import onnx
 import onnx_ir as ir
 import pytest
 import torch
+from matter_sdk.export import cost, graph, settling
+from matter_sdk.export.errors import BuildError
+from matter_sdk.export.verify import session
+from matter_sdk.training.networks.blocks import StandardisedConv2d
 from numpy.typing import NDArray
 from torch.nn import functional as F
-
-from export import cost, graph, settling
-from export.errors import BuildError
-from export.verify import session
-from training.networks.blocks import StandardisedConv2d
 
 SIZE = (64, 96)
 HEADS = {"glance": 3, "focus": 1}
@@ -336,7 +335,7 @@ def test_an_exporter_error_is_one_line() -> None:
 
 def test_multiply_accumulates_are_those_of_the_published_network() -> None:
     """131.808·10⁹ at 800×800, as the reference key list counts the published code's layers."""
-    from training import networks
+    from matter_sdk.training import networks
 
     published = json.loads(gzip.decompress(KEYS.read_bytes()))["gmacs_800"]
     with torch.device("meta"):

@@ -15,10 +15,10 @@ import pytest
 
 pytest.importorskip("onnx_ir")
 
-from export import info
-from export.layers import Layer, Summary, summary
-from sdk.engine import EngineFile, write
-from sdk.manifest import Int8Graph, Manifest, Measured, PlanEntry, Timing
+from matter_sdk.export import info
+from matter_sdk.export.layers import Layer, Summary, summary
+from matter_sdk.sdk.engine.file import EngineFile, write
+from matter_sdk.sdk.engine.manifest import Int8Graph, Manifest, Measured, PlanEntry, Timing
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -224,7 +224,7 @@ def test_wrong_flags(flags: list[str], words: str, capsys: pytest.CaptureFixture
 def test_torch_is_not_imported(sim_engine: Path) -> None:
     program = (
         "import sys\n"
-        "from export.info import main\n"
+        "from matter_sdk.export.info import main\n"
         "status = main(sys.argv[1:])\n"
         "heavy = {'torch', 'onnxscript', 'onnxruntime', 'openvino', 'tensorrt_rtx', 'kernels'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matter_sdk.export import graph, pictures, plans, precision, settling, verify
+from matter_sdk.export.build import BuildOptions, build
+from matter_sdk.kernels import collaborative_fusion
+from matter_sdk.sdk.engine.file import EngineFile
+from matter_sdk.sdk.engine.manifest import Manifest
+from matter_sdk.training import networks
+from matter_sdk.training.weights import released as released_layouts
 from torch import Tensor
 
-from export import graph, pictures, plans, precision, settling, verify
-from export.build import BuildOptions, build
-from kernels import collaborative_fusion
-from sdk.engine import EngineFile
-from sdk.manifest import Manifest
 from tests.training.released import NETWORKS, key_list
-from training import networks
-from training import released as released_layouts
 
 SIZE = (96, 160)
 

@@ -7,11 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from export import options, plans
-from export.build import main
-from export.options import BuildOptions, UsageError, check
-from training import networks
+from matter_sdk.export import options, plans
+from matter_sdk.export.build import main
+from matter_sdk.export.options import BuildOptions, UsageError, check
+from matter_sdk.training import networks
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -271,7 +270,7 @@ def test_nothing_heavy_is_imported_before_the_flags_are_right(
         "import sys\n"
         "from pathlib import Path\n"
         "import export.options\n"
-        "from export.build import main\n"
+        "from matter_sdk.export.build import main\n"
         "export.options.demo_folders = lambda: (Path('none'),)\n"
         "try:\n"
         "    status = main(sys.argv[1:])\n"

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from matter_sdk.export import pictures
+from matter_sdk.export.pictures import Picture
+from matter_sdk.training import networks
 
-import kernels
-from export import pictures
-from export.pictures import Picture
-from training import networks
+from matter_sdk import kernels
 
 SIZE = (40, 72)
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -46,7 +46,7 @@ def test_every_picture_has_a_trimap_and_a_plate_of_its_size() -> None:
 def test_a_scenes_plate_is_its_background_and_not_its_subject() -> None:
     """Second shots are shifted and exposed otherwise: once the exposure fits, what is behind is
     near to the picture, and the subject is not."""
-    from training.scenes import layers
+    from matter_sdk.training.scenes import layers
 
     size = (96, 160)
     for seed, picture in enumerate(pictures.pictures(size)[: pictures.SCENES]):

@@ -11,13 +11,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
-
-from export import info, pictures, timing
-from export.build import BuildOptions, build, main
-from sdk import Matter
-from sdk.engine import EngineFile
-from sdk.picture_reader import read_picture
-from training import checkpoints, networks
+from matter_sdk.export import info, pictures, timing
+from matter_sdk.export.build import BuildOptions, build, main
+from matter_sdk.sdk import Matter
+from matter_sdk.sdk.engine.file import EngineFile
+from matter_sdk.sdk.media.picture_reader import read_picture
+from matter_sdk.training import checkpoints, networks
 
 SIZE = (64, 96)
 # What the network was made for, read here from the class's own words and not from its code.
@@ -26,7 +25,7 @@ MEAN, STD = np.float32([123.675, 116.28, 103.53]), np.float32([58.395, 57.12, 57
 
 def network() -> Any:
     """One whose alphas vary: fresh weights, and batch norms as after some training."""
-    from export import settling
+    from matter_sdk.export import settling
 
     torch.manual_seed(3)
     made: Any = networks.create("gfm-plate")
@@ -118,7 +117,7 @@ def test_random_weights_and_the_next_command(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The whole command in float16, with no checkpoint; what it prints at its end works."""
-    from samples import image
+    from matter_sdk.samples import image
 
     monkeypatch.chdir(tmp_path)
     flags = ["--model", "gfm-plate", "--fp16", "--random-weights", "--target", "onnx"]

@@ -10,13 +10,12 @@ import onnx
 import onnx_ir as ir
 import pytest
 import torch
+from matter_sdk.export import cost, graph, plans, precision
+from matter_sdk.export.errors import BuildError
+from matter_sdk.export.verify import session
+from matter_sdk.training import networks
+from matter_sdk.training.networks.unpool import MaxPool, MaxUnpool
 from numpy.typing import NDArray
-
-from export import cost, graph, plans, precision
-from export.errors import BuildError
-from export.verify import session
-from training import networks
-from training.networks.unpool import MaxPool, MaxUnpool
 
 SIZE = (64, 96)
 HEADS = {"glance": 3, "focus": 1}

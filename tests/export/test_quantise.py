@@ -16,13 +16,12 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from matter_sdk.export import graph, quantise
+from matter_sdk.export.errors import BuildError
+from matter_sdk.export.quantise import Quantiser, search
+from matter_sdk.export.verify import session
 from torch import nn
 from torch.nn import functional as F
-
-from export import graph, quantise
-from export.errors import BuildError
-from export.quantise import Quantiser, search
-from export.verify import session
 
 SIZE = (32, 64)
 

@@ -6,11 +6,10 @@ from types import ModuleType
 
 import pytest
 import torch
+from matter_sdk.export import settling
+from matter_sdk.training import networks
+from matter_sdk.training.networks.resnet import Bottleneck
 from torch import Tensor, nn
-
-from export import settling
-from training import networks
-from training.networks.resnet import Bottleneck
 
 SIZE = (64, 96)
 

@@ -6,8 +6,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from export import timing
-from sdk.manifest import Measured, Timing
+from matter_sdk.export import timing
+from matter_sdk.sdk.engine.manifest import Measured, Timing
 
 
 def test_a_less_exact_arithmetic_has_to_be_clearly_faster() -> None:

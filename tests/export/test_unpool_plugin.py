@@ -10,17 +10,16 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from matter_sdk.export import graph, plans, precision, unpool_plugin
+from matter_sdk.export.build import BuildOptions, build
+from matter_sdk.export.errors import BuildError, UsageError
+from matter_sdk.export.options import check
+from matter_sdk.export.plans import Plan
+from matter_sdk.sdk.engine.file import EngineFile
+from matter_sdk.training.networks.unpool import MaxPool, MaxUnpool
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from torch import Tensor, nn
-
-from export import graph, plans, precision, unpool_plugin
-from export.build import BuildOptions, build
-from export.errors import BuildError, UsageError
-from export.options import check
-from export.plans import Plan
-from sdk.engine import EngineFile
-from training.networks.unpool import MaxPool, MaxUnpool
 
 FP16 = precision.HALVES["fp16"]
 

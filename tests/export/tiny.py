@@ -15,17 +15,16 @@ atrous pyramid pooling, a clamped head without bias; a head at a stride of 32.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-from kernels import InputSpec
-from training.networks.blocks import (
+from matter_sdk.kernels import InputSpec
+from matter_sdk.training.networks.blocks import (
     AtrousPyramidPooling,
     SqueezeExcitation,
     StandardisedConv2d,
     collaborative_fusion,
 )
-from training.networks.unpool import MaxPool, MaxUnpool
+from matter_sdk.training.networks.unpool import MaxPool, MaxUnpool
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 IMAGENET = InputSpec("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 

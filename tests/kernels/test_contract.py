@@ -11,9 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-
-import kernels
-from kernels import (
+from matter_sdk.kernels import (
     YUV,
     InputSpec,
     KernelError,
@@ -26,6 +24,8 @@ from kernels import (
     preprocess,
     temporal_filter,
 )
+
+from matter_sdk import kernels
 
 random = np.random.default_rng(0)
 
@@ -401,7 +401,9 @@ class Elsewhere:
 def test_every_public_kernel_is_here() -> None:
     functions = {name for name in kernels.__all__ if name[0].islower()}
     # Those of trimap.py take NumPy arrays alone and have no out: test_trimap.py.
-    functions -= {n for n in functions if getattr(kernels, n).__module__ == "kernels.trimap"}
+    functions -= {
+        n for n in functions if getattr(kernels, n).__module__ == "matter_sdk.kernels.trimap"
+    }
     assert functions == {kernel.call.__name__ for kernel in KERNELS.values()}
 
 

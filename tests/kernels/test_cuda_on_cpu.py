@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matter_sdk.kernels.graphs import keeping
 
-import kernels
-from kernels.graphs import keeping
+from matter_sdk import kernels
 from tests.kernels.test_contract import KERNELS, Kernel, alike, assert_same, parts
 
 COMPILER = shutil.which("g++") or shutil.which("c++")
@@ -171,12 +171,12 @@ def cupy(compiled: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         ),
     )
     monkeypatch.setitem(sys.modules, "cupy", module)
-    monkeypatch.delitem(sys.modules, "kernels._cuda", raising=False)
+    monkeypatch.delitem(sys.modules, "matter_sdk.kernels._cuda", raising=False)
     monkeypatch.delattr(kernels, "_cuda", raising=False)
     # The sources, and not the fatbins of a build on a machine with nvcc.
     monkeypatch.setattr(kernels, "__path__", [str(FOLDER.parent)])
     yield module
-    sys.modules.pop("kernels._cuda", None)
+    sys.modules.pop("matter_sdk.kernels._cuda", None)
     vars(kernels).pop("_cuda", None)
 
 
@@ -244,7 +244,7 @@ def test_a_captured_graph_keeps_what_it_works_in(kernel: Kernel, cupy: Any) -> N
     with keeping(kept):
         kernel.call(**arrays, **kernel.options, out=out)
 
-    module = sys.modules["kernels._cuda"]
+    module = sys.modules["matter_sdk.kernels._cuda"]
     lasting = [*arrays.values(), *parts(out), *kept]
     if "linear" in kernel.options:
         lasting += module._curve(0)

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matter_sdk.kernels import KernelError, foreground
 from numpy.typing import NDArray
-
-from kernels import KernelError, foreground
 
 Array = NDArray[Any]
 

@@ -3,8 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from kernels import InputSpec, KernelError
+from matter_sdk.kernels import InputSpec, KernelError
 
 
 def test_plain_spec_is_rgb_in_0_to_255() -> None:

@@ -13,11 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
-
-from kernels import (
+from matter_sdk.kernels import (
     KernelError,
     distance_maps,
     resize_trimap,
@@ -25,7 +21,10 @@ from kernels import (
     two_channel,
     windows,
 )
-from kernels.trimap import CLASSES
+from matter_sdk.kernels.trimap import CLASSES
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
 
 SIGMAS = [0.02 * 320, 0.08 * 320, 0.16 * 320]
 

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from kernels import KernelError
-from kernels.yuv import YUV
+from matter_sdk.kernels import KernelError
+from matter_sdk.kernels.yuv import YUV
 
 # Blue, green and red at full strength, and white, in Y, U and V: the values of the textbooks.
 TEXTBOOK = {

@@ -13,10 +13,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from matter_sdk.samples import image, run, video, webcam
+from matter_sdk.sdk import EngineError, FrameError, Matter, MatterError, VideoError
+from matter_sdk.sdk.streaming.statistics import Stats, Times
 
-from samples import image, run, video, webcam
-from sdk import EngineError, FrameError, Matter, MatterError, VideoError
-from sdk.statistics import Stats, Times
 from tests.sdk import tiny_plate, tiny_sim
 from tests.sdk.clips import decode, read_image, write_clip
 from tests.sdk.conftest import Tiny

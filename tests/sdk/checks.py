@@ -11,11 +11,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from matter_sdk.sdk import ClosedError, FrameError, Matter
+from matter_sdk.sdk.stream import fail_safe
+from matter_sdk.sdk.video import matte_video
 from numpy.typing import NDArray
-
-from sdk import ClosedError, FrameError, Matter
-from sdk.stream import fail_safe
-from sdk.video import matte_video
 
 
 def every_stream_is_refused(matter: Matter, message: str, folder: Path) -> None:

@@ -11,8 +11,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-
-from sdk.background import Background
+from matter_sdk.sdk.background import Background
 
 HEIGHT, WIDTH = 48, 64
 NETWORK = (16, 16)

@@ -19,11 +19,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
-
-from sdk import engine as engine_file
-from sdk.manifest import (
+from matter_sdk.sdk.engine import file as engine_file
+from matter_sdk.sdk.engine.manifest import (
     Head,
     InputInfo,
     Manifest,
@@ -33,6 +30,9 @@ from sdk.manifest import (
     Verification,
     WeightsInfo,
 )
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
 from tests.sdk.fake_cuda import fake_cuda, fake_tensorrt  # noqa: F401 - fixtures
 
 Size = tuple[int, int]

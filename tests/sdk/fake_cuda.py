@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matter_sdk.kernels import _cpu
 
-import kernels
-from kernels import _cpu
+from matter_sdk import kernels
 
 Work = Callable[[], None]
 
@@ -272,7 +272,7 @@ def kernel(call: Callable[..., None]) -> Callable[..., None]:
 
 def kernels_module() -> types.ModuleType:
     """`kernels._cuda` over the CPU's kernels."""
-    module = types.ModuleType("kernels._cuda")
+    module = types.ModuleType("matter_sdk.kernels._cuda")
     names = ("preprocess", "fuse", "alpha_blend", "alpha_blend_planes", "foreground", "composite")
     names += ("composite_planes", "temporal_filter", "max_unpool")
     module.__dict__.update({name: kernel(getattr(_cpu, name)) for name in names})
@@ -433,7 +433,7 @@ def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setitem(sys.modules, "cupyx", cupyx)
     fake = kernels_module()
-    monkeypatch.setitem(sys.modules, "kernels._cuda", fake)
+    monkeypatch.setitem(sys.modules, "matter_sdk.kernels._cuda", fake)
     monkeypatch.setattr(kernels, "_cuda", fake, raising=False)
     yield cupy
     memory.clear()
@@ -473,6 +473,6 @@ def fake_tensorrt(fake_cuda: types.ModuleType, monkeypatch: pytest.MonkeyPatch) 
     )
     vars(module)["Logger"] = Logger
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", module)
-    monkeypatch.setattr("sdk.backends.gpu.gpu_count", lambda: 1)
+    monkeypatch.setattr("matter_sdk.sdk.backends.gpu.gpu_count", lambda: 1)
     monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: name)
     return Own

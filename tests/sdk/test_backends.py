@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from matter_sdk.sdk import Matter, cpu
+from matter_sdk.sdk.backends import ORDER, Backend, gpu, open_backend, tensorrt
+from matter_sdk.sdk.backends import onnxruntime as ort
+from matter_sdk.sdk.backends.openvino import process_core
+from matter_sdk.sdk.engine import file as engine
+from matter_sdk.sdk.engine.file import EngineFile
+from matter_sdk.sdk.engine.manifest import Head, Int8Graph, Measured, ModelEntry, PlanEntry, Timing
+from matter_sdk.sdk.errors import BackendError, EngineError
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from sdk import Matter, cpu, engine
-from sdk.backends import ORDER, Backend, gpu, open_backend, ort, tensorrt
-from sdk.backends.openvino import process_core
-from sdk.engine import EngineFile
-from sdk.errors import BackendError, EngineError
-from sdk.manifest import Head, Int8Graph, Measured, ModelEntry, PlanEntry, Timing
 from tests.sdk import tiny_sim
 from tests.sdk.checks import lanes_keep_apart
 
@@ -324,7 +326,7 @@ def test_without_bfloat16_the_next_is_taken(tiny: Any, monkeypatch: pytest.Monke
             ("openvino", "float32", 3.0),
         )
     )
-    monkeypatch.setattr("sdk.backends.openvino.has_bfloat16", lambda: False)
+    monkeypatch.setattr("matter_sdk.sdk.backends.openvino.has_bfloat16", lambda: False)
     backend, passed = opened(path, device="cpu")
     assert backend.name == "onnxruntime"
     assert passed[-1] == ("openvino", "bfloat16: this CPU has no bfloat16 arithmetic")
@@ -349,7 +351,7 @@ def test_what_fails_to_load_is_passed_over_with_its_reason(
     def broken(*_: Any) -> Backend:
         raise RuntimeError("libtbb.so.12 is of another version\nand a long trace")
 
-    monkeypatch.setattr("sdk.backends.openvino.load", broken)
+    monkeypatch.setattr("matter_sdk.sdk.backends.openvino.load", broken)
     with caplog.at_level(logging.WARNING, "matter"):
         backend, passed = opened(engine_path, device="cpu")
     assert backend.name == "onnxruntime"

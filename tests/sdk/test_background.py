@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matter_sdk.sdk.background import COLOURS, Background, BlurBackground, cover
+from matter_sdk.sdk.errors import BackgroundError
 from numpy.typing import NDArray
-
-from sdk.background import COLOURS, Background, BlurBackground, cover
-from sdk.errors import BackgroundError
 
 FRAME: NDArray[np.uint8] = np.random.default_rng(2).integers(0, 256, (72, 128, 3), np.uint8)
 
@@ -159,7 +158,7 @@ def test_blur_leaves_the_subject_out_where_alpha_is_known() -> None:
 
 
 def test_a_video_is_handed_to_the_video_module(tmp_path: Path) -> None:
-    from sdk.video import VideoBackground
+    from matter_sdk.sdk.video import VideoBackground
 
     path = tmp_path / "loop.avi"
     # Written by OpenCV, so that PyAV is not its own witness.

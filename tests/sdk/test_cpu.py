@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from sdk import cpu
+from matter_sdk.sdk import cpu
 
 INTEL = """processor\t: 0
 cpu family\t: 6

@@ -7,10 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
-from sdk import Matte
-from sdk.cutout import FAINT, PLAIN, hide_removed
-from sdk.video import VideoReader, VideoWriter
+from matter_sdk.sdk import Matte
+from matter_sdk.sdk.media.cutout import FAINT, PLAIN, hide_removed
+from matter_sdk.sdk.video import VideoReader, VideoWriter
 
 SIZE = (180, 320)
 SUBJECT = (30, 60, 200)

@@ -8,16 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from kernels import YUV
-from sdk import BackendError, EngineError, FrameError, Matter, MatterError, MatterPool
-from sdk.background import Background
-from sdk.engine import EngineFile
-from sdk.picture_reader import read_picture
-from sdk.picture_writer import write_picture
-from sdk.video import VideoBackground, matte_video
-from sdk.video_reader import VideoReader
-from sdk.video_writer import check_output
+from matter_sdk.kernels import YUV
+from matter_sdk.sdk import BackendError, EngineError, FrameError, Matter, MatterError, MatterPool
+from matter_sdk.sdk.background import Background
+from matter_sdk.sdk.engine.file import EngineFile
+from matter_sdk.sdk.media.picture_reader import read_picture
+from matter_sdk.sdk.media.picture_writer import write_picture
+from matter_sdk.sdk.media.video_reader import VideoReader
+from matter_sdk.sdk.media.video_writer import check_output
+from matter_sdk.sdk.video import VideoBackground, matte_video
 
 FRAME = np.full((32, 64, 3), 90, np.uint8)
 ODD = ["a\0b", "", "x" * 5000, "x/" * 3000, "\udcff\udc80", "a\nb", "/", "/dev/null", "~", "%s%s"]

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from sdk import files
+from matter_sdk.sdk import files
 
 
 def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from sdk import BackendError, Matter, MatterPool
-from sdk.errors import ClosedError
+from matter_sdk.sdk import BackendError, Matter, MatterPool
+from matter_sdk.sdk.errors import ClosedError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matter_sdk.kernels import YUV
+from matter_sdk.sdk.media import nvdec as gpu_decoder
+from matter_sdk.sdk.video import VideoReader, matte_video
 
-from kernels import YUV
-from sdk import gpu_decoder
-from sdk.video import VideoReader, matte_video
 from tests.sdk.clips import numbered, write_clip
 from tests.sdk.fake_cuda import DeviceArray
 from tests.sdk.test_gpu_matte import picture_of
@@ -121,7 +121,7 @@ def test_a_file_is_decoded_where_the_matter_runs(
     monkeypatch: pytest.MonkeyPatch,
     hardware: bool,
 ) -> None:
-    from sdk import Matter
+    from matter_sdk.sdk import Matter
 
     asked = []
     monkeypatch.setattr(gpu_decoder, "decoder", asked.append)  # none: the CPU decodes

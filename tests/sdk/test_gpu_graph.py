@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matter_sdk.kernels import YUV, collaborative_fusion
+from matter_sdk.sdk import Matter
+from matter_sdk.sdk.engine import file as engine
+from matter_sdk.sdk.engine.file import EngineFile
+from matter_sdk.sdk.errors import FrameError, NoMatteError
+from matter_sdk.sdk.video import matte_video
 from numpy.typing import NDArray
 
-from kernels import YUV, collaborative_fusion
-from sdk import Matter, engine
-from sdk.engine import EngineFile
-from sdk.errors import FrameError, NoMatteError
-from sdk.video import matte_video
 from tests.sdk import fake_cuda as cuda
 from tests.sdk.clips import read_image, write_clip
 from tests.sdk.fake_cuda import DeviceArray

@@ -9,15 +9,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from matter_sdk.kernels import YUV
+from matter_sdk.sdk import Matter
+from matter_sdk.sdk.background import Background
+from matter_sdk.sdk.errors import BackendError, FrameError
+from matter_sdk.sdk.matte import Matte
+from matter_sdk.sdk.matter import finished
+from matter_sdk.sdk.streaming.temporal_filter import TemporalFilter
 from numpy.typing import NDArray
 
-from kernels import YUV
-from sdk import Matter
-from sdk.background import Background
-from sdk.errors import BackendError, FrameError
-from sdk.matte import Matte
-from sdk.matter import finished
-from sdk.temporal import TemporalFilter
 from tests.sdk.fake_cuda import DeviceArray, Stream
 from tests.sdk.test_tensorrt import built
 
@@ -124,7 +124,7 @@ def test_a_matte_from_the_gpu_gives_arrays_of_the_cpu(fake_cuda: Any) -> None:
 
 def test_without_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
-    monkeypatch.delitem(sys.modules, "sdk.gpu_matte", raising=False)
+    monkeypatch.delitem(sys.modules, "matter_sdk.sdk.media.gpu_matte", raising=False)
     with pytest.raises(BackendError, match=r"CuPy cannot be imported .*; expected it: pip install"):
         Matte(picture_of(6), alpha_of(SHAPE)).gpu()
 

@@ -12,15 +12,16 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matter_sdk.sdk import Matter
+from matter_sdk.sdk.backends import graphs
+from matter_sdk.sdk.backends.onnx_reader import read_model, whole_numbers
+from matter_sdk.sdk.engine import file as engine
+from matter_sdk.sdk.engine.file import EngineFile
+from matter_sdk.sdk.engine.manifest import Head, Manifest
+from matter_sdk.sdk.errors import EngineError, MatterError
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from sdk import Matter, engine
-from sdk.backends import graphs
-from sdk.backends.onnx_reader import read_model, whole_numbers
-from sdk.engine import EngineFile
-from sdk.errors import EngineError, MatterError
-from sdk.manifest import Head, Manifest
 from tests.sdk import tiny_sim
 from tests.sdk.conftest import Tiny, externalise
 
@@ -195,7 +196,7 @@ def test_what_is_taken_reads_the_same_everywhere(
 
 
 def test_too_many_fields(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdk.backends.onnx_reader.MAX_FIELDS", 20)
+    monkeypatch.setattr("matter_sdk.sdk.backends.onnx_reader.MAX_FIELDS", 20)
     assert "too many fields" in refusal(plain())
 
 

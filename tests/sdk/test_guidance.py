@@ -13,13 +13,14 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from matter_sdk.kernels import resize_trimap
+from matter_sdk.sdk import BackendError, ClosedError, EngineError, FrameError, Matter
+from matter_sdk.sdk.engine import file as engine_file
+from matter_sdk.sdk.engine.manifest import ExtraInput, Manifest, Verification
+from matter_sdk.sdk.inference import network
 from numpy.typing import NDArray
 from onnx import helper
 
-from kernels import resize_trimap
-from sdk import BackendError, ClosedError, EngineError, FrameError, Matter, network
-from sdk import engine as engine_file
-from sdk.manifest import ExtraInput, Manifest, Verification
 from tests.sdk import tiny_sim
 from tests.sdk.checks import closes_while_others_call, every_stream_is_refused
 from tests.sdk.conftest import Tiny
@@ -245,7 +246,10 @@ def test_close_releases_every_network(
     sim: Path, gfm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed = []
-    monkeypatch.setattr("sdk.backends.ort.OnnxRuntime.close", lambda it: closed.append(it._inputs))
+    monkeypatch.setattr(
+        "matter_sdk.sdk.backends.onnxruntime.OnnxRuntime.close",
+        lambda it: closed.append(it._inputs),
+    )
     with Matter(sim, trimap_from=gfm, **OPTIONS) as matter:
         frame = coloured()
         matter(frame)
@@ -257,7 +261,9 @@ def test_a_source_that_was_opened_from_a_path_is_closed(
     sim: Path, gfm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[str] = []
-    monkeypatch.setattr("sdk.matter.EngineFile.close", lambda file: closed.append(file.path.name))
+    monkeypatch.setattr(
+        "matter_sdk.sdk.matter.EngineFile.close", lambda file: closed.append(file.path.name)
+    )
     matter = Matter(sim, trimap_from=gfm, **OPTIONS)
     assert closed == []
     matter.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import sdk
+from matter_sdk import sdk
 
 ROOT = Path(sdk.__file__).parents[1]
 HEAVY = (
@@ -40,12 +40,12 @@ def test_import_loads_nothing_heavy() -> None:
 
 
 def test_the_engine_file_needs_no_runtime() -> None:
-    loaded = modules_after("import sdk.engine, sdk.manifest, sdk.errors, sdk.backends")
+    loaded = modules_after("import sdk.engine.file, sdk.engine.manifest, sdk.errors, sdk.backends")
     assert loaded.isdisjoint({*HEAVY, "numpy", "kernels"})
 
 
 def test_matter_loads_no_runtime_before_an_engine_is_opened() -> None:
-    loaded = modules_after("from sdk import Matter, Matte")
+    loaded = modules_after("from matter_sdk import Matter, Matte")
     assert {"numpy", "kernels"} <= loaded
     assert loaded.isdisjoint({*HEAVY} - {"cv2"})
 

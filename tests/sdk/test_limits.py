@@ -10,12 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
-from sdk.background import Background
-from sdk.errors import BackgroundError, FrameError, VideoError
-from sdk.limits import MAX_PIXELS, check_picture, check_video
-from sdk.picture_reader import read_picture
-from sdk.video_reader import VideoReader
+from matter_sdk.sdk.background import Background
+from matter_sdk.sdk.errors import BackgroundError, FrameError, VideoError
+from matter_sdk.sdk.limits import MAX_PIXELS, check_picture, check_video
+from matter_sdk.sdk.media.picture_reader import read_picture
+from matter_sdk.sdk.media.video_reader import VideoReader
 
 SIDES = (24_000, 23_000)
 
@@ -93,7 +92,7 @@ def test_what_opencv_writes_is_taken_and_its_size_is_known(
     except cv2.error:
         pytest.skip(f"this OpenCV writes no {suffix}")
     check_picture(content, "x")
-    monkeypatch.setattr("sdk.limits.MAX_PIXELS", 2399)
+    monkeypatch.setattr("matter_sdk.sdk.limits.MAX_PIXELS", 2399)
     with pytest.raises(FrameError, match="of 60×40 pixels"):
         check_picture(content, "x")
 
@@ -155,7 +154,7 @@ def test_a_video_of_large_frames(tmp_path: Path) -> None:
     small = tmp_path / "small.png"
     small.write_bytes(written(".png", 64, 48))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sdk.limits.MAX_PIXELS", 64 * 48 - 1)
+        patch.setattr("matter_sdk.sdk.limits.MAX_PIXELS", 64 * 48 - 1)
         with pytest.raises(VideoError, match="64×48 pixels; expected at most 3,071"):
             VideoReader(small)
     VideoReader(small).close()

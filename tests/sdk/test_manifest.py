@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from sdk.errors import EngineError
-from sdk.manifest import (
+from matter_sdk.sdk.engine.manifest import (
     Head,
     Int8Graph,
     Manifest,
@@ -23,6 +21,7 @@ from sdk.manifest import (
     WeightsFile,
     check_member_name,
 )
+from matter_sdk.sdk.errors import EngineError
 
 # The schema's example, written out by hand: independent of to_json.
 EXAMPLE: dict[str, Any] = {

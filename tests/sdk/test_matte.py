@@ -7,11 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from matter_sdk.sdk.background import Background
+from matter_sdk.sdk.errors import BackgroundError
+from matter_sdk.sdk.matte import Matte
 from numpy.typing import NDArray
-
-from sdk.background import Background
-from sdk.errors import BackgroundError
-from sdk.matte import Matte
 
 
 def disc(height: int = 96, width: int = 128) -> NDArray[np.float32]:

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from matter_sdk.sdk import BackendError, ClosedError, EngineError, FrameError, Matte, Matter
+from matter_sdk.sdk.engine.manifest import Manifest, NetworkInfo, WeightsFile
 from numpy.typing import NDArray
 
-from sdk import BackendError, ClosedError, EngineError, FrameError, Matte, Matter
-from sdk.manifest import Manifest, NetworkInfo, WeightsFile
 from tests.sdk.checks import closes_while_others_call
 
 Frame = NDArray[np.uint8]
@@ -362,7 +362,9 @@ def test_what_is_refused_on_opening_is_closed(
     engine_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed = []
-    monkeypatch.setattr("sdk.matter.EngineFile.close", lambda file: closed.append(file.path))
+    monkeypatch.setattr(
+        "matter_sdk.sdk.matter.EngineFile.close", lambda file: closed.append(file.path)
+    )
     with pytest.raises(BackendError):
         Matter(engine_path, backend="no")
     assert len(closed) == 1

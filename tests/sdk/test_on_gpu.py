@@ -15,12 +15,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from matter_sdk.kernels import YUV
+from matter_sdk.sdk import Matter
+from matter_sdk.sdk.backends import runtime_cache
+from matter_sdk.sdk.video import VideoReader, matte_video
 from numpy.typing import NDArray
 
-from kernels import YUV
-from sdk import Matter
-from sdk.backends import runtime_cache
-from sdk.video import VideoReader, matte_video
 from tests.sdk.checks import lanes_keep_apart
 from tests.sdk.clips import write_clip
 
@@ -34,7 +34,7 @@ BOUNDS = {"fp32": 1e-3, "fp16": 5e-3}
 
 @pytest.fixture(scope="module", params=["tensorrt-rtx", "tensorrt"])
 def runtime(request: pytest.FixtureRequest) -> str:
-    from export import plans
+    from matter_sdk.export import plans
 
     reason = plans.missing(request.param)
     if reason:
@@ -43,7 +43,7 @@ def runtime(request: pytest.FixtureRequest) -> str:
 
 
 def build_engine(folder: Path, runtime: str, model: str = "gfm", **options: Any) -> Path:
-    from export.build import BuildOptions, build
+    from matter_sdk.export.build import BuildOptions, build
 
     name = "-".join([model, runtime, *map(str, options.values())])
     return build(
@@ -65,7 +65,7 @@ def engine(runtime: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def frames_of(count: int) -> list[NDArray[np.uint8]]:
     """A procedural scene that moves, four times as large as the network's size."""
-    from training.scenes import scene
+    from matter_sdk.training.scenes import scene
 
     image, _ = scene(5, SIZE)
     large = cv2.resize(image[..., ::-1], (SIZE[1] * 4, SIZE[0] * 4))

@@ -7,10 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
-from sdk import MatterError
-from sdk.picture_reader import read_picture
-from sdk.picture_writer import OPAQUE, TRANSPARENT, write_picture
+from matter_sdk.sdk import MatterError
+from matter_sdk.sdk.media.picture_reader import read_picture
+from matter_sdk.sdk.media.picture_writer import OPAQUE, TRANSPARENT, write_picture
 
 
 @pytest.mark.parametrize("suffix", sorted(TRANSPARENT | OPAQUE))

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from sdk import FrameError
-from sdk.places import distinct_names, find_pictures
+from matter_sdk.sdk import FrameError
+from matter_sdk.sdk.media.places import distinct_names, find_pictures
 
 
 @pytest.fixture

@@ -11,11 +11,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from matter_sdk.sdk import EngineError, FrameError, Matter
+from matter_sdk.sdk.engine.manifest import ExtraInput
+from matter_sdk.sdk.inference import plate as plates
+from matter_sdk.sdk.video import matte_video
 from numpy.typing import NDArray
 
-from sdk import EngineError, FrameError, Matter, plates
-from sdk.manifest import ExtraInput
-from sdk.video import matte_video
 from tests.sdk import tiny_plate, tiny_sim
 from tests.sdk.checks import every_stream_is_refused
 from tests.sdk.clips import decode, write_clip
@@ -305,7 +306,7 @@ def test_a_bad_plate_is_found_before_a_backend_is_loaded(
     def load(*_: Any, **__: Any) -> Any:
         raise AssertionError("a backend was loaded")
 
-    monkeypatch.setattr("sdk.network.open_backend", load)
+    monkeypatch.setattr("matter_sdk.sdk.inference.network.open_backend", load)
     with pytest.raises(FrameError, match="nowhere"):
         Matter(engine, plate="nowhere.png", **OPTIONS)
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from sdk import statistics
-from sdk.statistics import Meter, Times
+from matter_sdk.sdk.streaming import statistics
+from matter_sdk.sdk.streaming.statistics import Meter, Times
 
 
 def test_percentiles_in_milliseconds() -> None:

@@ -12,10 +12,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from matter_sdk.sdk import stream as sdk_stream
+from matter_sdk.sdk.errors import ClosedError, FrameError, VideoError
+from matter_sdk.sdk.stream import Ahead, fail_safe, stream
 
-from sdk import stream as sdk_stream
-from sdk.errors import ClosedError, FrameError, VideoError
-from sdk.stream import Ahead, fail_safe, stream
 from tests.sdk.clips import FakeMatter, number_of, numbered, tones, write_clip
 
 

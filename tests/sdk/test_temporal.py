@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matter_sdk.kernels import temporal_filter
+from matter_sdk.sdk.streaming.temporal_filter import TemporalFilter
 from numpy.typing import NDArray
-
-from kernels import temporal_filter
-from sdk.temporal import TemporalFilter
 
 Alpha = NDArray[np.float32]
 SIZE = (24, 40)

@@ -13,11 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-
-from kernels import max_pool_offsets, max_unpool
-from sdk import Matter
-from sdk.backends import (
+from matter_sdk.kernels import max_pool_offsets, max_unpool
+from matter_sdk.sdk import Matter
+from matter_sdk.sdk.backends import (
     Backend,
     open_backend,
     own_plans,
@@ -25,9 +23,11 @@ from sdk.backends import (
     runtime_cache,
     unpool_plugin,
 )
-from sdk.backends.tensorrt import TensorRt
-from sdk.engine import EngineFile
-from sdk.errors import BackendError
+from matter_sdk.sdk.backends.tensorrt import TensorRt
+from matter_sdk.sdk.engine.file import EngineFile
+from matter_sdk.sdk.errors import BackendError
+from numpy.typing import NDArray
+
 from tests.sdk import fake_cuda as cuda
 from tests.sdk import tiny_sim
 from tests.sdk.checks import lanes_keep_apart

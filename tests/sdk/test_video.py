@@ -16,9 +16,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-
-from sdk.errors import BackgroundError, VideoError
-from sdk.video import (
+from matter_sdk.sdk.errors import BackgroundError, VideoError
+from matter_sdk.sdk.video import (
     VideoBackground,
     VideoInterrupted,
     VideoReader,
@@ -26,6 +25,7 @@ from sdk.video import (
     check_output,
     matte_video,
 )
+
 from tests.sdk.clips import (
     HEIGHT,
     TICK,
@@ -636,7 +636,7 @@ def test_writer_interrupted_in_its_block_is_finished(tmp_path: Path) -> None:
 INTERRUPTED = """
 import signal, sys, time
 from pathlib import Path
-from sdk.video import matte_video
+from matter_sdk.sdk.video import matte_video
 from tests.sdk.clips import FakeMatter
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored

@@ -22,13 +22,19 @@ import av
 import cv2
 import numpy as np
 import pytest
+from matter_sdk.sdk.errors import VideoError
+from matter_sdk.sdk.media import colour_profiles
+from matter_sdk.sdk.media.picture_reader import read_picture
+from matter_sdk.sdk.media.video_source import Clock, Source
+from matter_sdk.sdk.video import (
+    VideoBackground,
+    VideoReader,
+    VideoWriter,
+    check_output,
+    matte_video,
+)
 from PIL import Image, ImageOps
 
-from sdk import colour_profiles
-from sdk.errors import VideoError
-from sdk.picture_reader import read_picture
-from sdk.video import VideoBackground, VideoReader, VideoWriter, check_output, matte_video
-from sdk.video_source import Clock, Source
 from tests.sdk.clips import (
     HEIGHT,
     WIDTH,
@@ -137,7 +143,7 @@ def test_joined_recordings_follow_one_another(
 def test_joined_files_that_ffmpeg_reads_in_part_are_noted(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sdk.video_source._UNREAD", 1)
+    monkeypatch.setattr("matter_sdk.sdk.media.video_source._UNREAD", 1)
     part = write(tmp_path / f"part{suffix}", audio="aac")
     joined = tmp_path / f"joined{suffix}"
     joined.write_bytes(part.read_bytes() * 2)
@@ -542,7 +548,7 @@ def test_pictures_are_turned_as_exif_says(tmp_path: Path, suffix: str) -> None:
 
 READ = """
 import sys
-from sdk.video import VideoReader
+from matter_sdk.sdk.video import VideoReader
 from tests.sdk.clips import number_of
 for _ in range(3):
     with VideoReader(sys.argv[1]) as reader:

@@ -15,12 +15,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import helper
-
-from kernels import distance_maps, preprocess, semantic_trimap, two_channel, windows
-from sdk import engine as engine_file
-from sdk.manifest import (
+from matter_sdk.kernels import distance_maps, preprocess, semantic_trimap, two_channel, windows
+from matter_sdk.sdk.engine import file as engine_file
+from matter_sdk.sdk.engine.manifest import (
     ExtraInput,
     Head,
     InputInfo,
@@ -29,6 +26,9 @@ from sdk.manifest import (
     NetworkInfo,
     WeightsInfo,
 )
+from numpy.typing import NDArray
+from onnx import helper
+
 from tests.sdk.models import model
 
 Size = tuple[int, int]

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-
-from training import ablations, networks
-from training.ablations import VARIANTS, Settings
-from training.pictures import SEED, EvaluationError, Scenes
+from matter_sdk.training import ablations, networks
+from matter_sdk.training.ablations import VARIANTS, Settings
+from matter_sdk.training.evaluation.pictures import SEED, EvaluationError, Scenes
 
 FLAGS = (
     "--network gfm --backbone mobilenetv3 --steps 2 --batch 2 --size 64x64 --count 1 --workers 0"

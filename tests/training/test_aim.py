@@ -10,14 +10,14 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
+from matter_sdk.export import cost, graph, plans, precision
+from matter_sdk.export.verify import session
+from matter_sdk.training import checkpoints, networks
+from matter_sdk.training.checkpoints import CheckpointError
+from matter_sdk.training.networks.aim import AIM
 from torch import Tensor, nn
 
-from export import cost, graph, plans, precision
-from export.verify import session
 from tests.training import released
-from training import checkpoints, networks
-from training.checkpoints import CheckpointError
-from training.networks.aim import AIM
 
 SIZE = (96, 128)
 

@@ -14,13 +14,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matter_sdk.training import checkpoints, networks
+from matter_sdk.training.checkpoints import (
+    CheckpointError,
+    load,
+    load_backbone,
+    read_metadata,
+    save,
+)
+from matter_sdk.training.networks.gfm import GFM
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tests.training import released
-from training import checkpoints, networks
-from training.checkpoints import CheckpointError, load, load_backbone, read_metadata, save
-from training.networks.gfm import GFM
 
 State = dict[str, Tensor]
 

@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from training import composition
-from training.composition import KERNELS, Rssn
-from training.layers import compose
-from training.textures import photographs
+from matter_sdk.training import composition
+from matter_sdk.training.composition import KERNELS, Rssn
+from matter_sdk.training.data.layers import compose
+from matter_sdk.training.data.textures import photographs
 
 NOTHING = Rssn(denoise=0, blur=0, noise=0)
 
@@ -92,7 +91,7 @@ def test_estimated_layers_survive_a_fork() -> None:
     """Numba's own choice of threads hangs in a forked worker once its parent has used it."""
     code = """
 import multiprocessing, numpy as np
-from training.composition import estimate_layers
+from matter_sdk.training.composition import estimate_layers
 image, alpha = np.zeros((8, 8, 3), np.uint8), np.ones((8, 8), np.float32)
 estimate_layers(image, alpha)
 with multiprocessing.get_context("fork").Pool(1) as pool:

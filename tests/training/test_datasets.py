@@ -9,11 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from matter_sdk.kernels.trimap import CLASSES
+from matter_sdk.training.data import datasets
+from matter_sdk.training.data.datasets import LAYOUTS, DatasetError
 from PIL import Image as Pillow
-
-from kernels.trimap import CLASSES
-from training import datasets
-from training.datasets import LAYOUTS, DatasetError
 
 SIZE = (12, 16)
 ADOBE = "Adobe-licensed images"

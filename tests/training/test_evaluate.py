@@ -16,20 +16,27 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from matter_sdk.kernels import InputSpec, distance_maps, preprocess, semantic_trimap, two_channel
+from matter_sdk.sdk import Matter
+from matter_sdk.training import checkpoints, evaluate, networks
+from matter_sdk.training.data.layers import KINDS
+from matter_sdk.training.data.representations import trimap
+from matter_sdk.training.evaluation import metrics, sheets, systems, tables
+from matter_sdk.training.evaluation.pictures import (
+    Composites,
+    EvaluationError,
+    Photographs,
+    Picture,
+    Scenes,
+)
+from matter_sdk.training.evaluation.tables import MEASURES, Result
+from matter_sdk.training.networks.blocks import collaborative_fusion
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kernels import InputSpec, distance_maps, preprocess, semantic_trimap, two_channel
-from sdk import Matter
 from tests.export import tiny as tiny_networks
 from tests.sdk.conftest import Tiny
-from training import checkpoints, evaluate, metrics, networks, sheets, systems, tables
-from training.layers import KINDS
-from training.networks.blocks import collaborative_fusion
-from training.pictures import Composites, EvaluationError, Photographs, Picture, Scenes
-from training.representations import trimap
-from training.tables import MEASURES, Result
 
 SMALL = (32, 64)
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matter_sdk.training import checkpoints, networks
+from matter_sdk.training.networks.blocks import collaborative_fusion
+from matter_sdk.training.networks.gfm import GFM
+from matter_sdk.training.weights import released as released_layouts
 
 from tests.training import released, released_forward
-from training import checkpoints, networks
-from training import released as released_layouts
-from training.networks.blocks import collaborative_fusion
-from training.networks.gfm import GFM
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,15 +8,15 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
+from matter_sdk.export import graph, plans
+from matter_sdk.export.verify import session
+from matter_sdk.training import checkpoints, networks
+from matter_sdk.training.checkpoints import CheckpointError, load, load_ensemble, save
+from matter_sdk.training.networks.gfm import GFM
+from matter_sdk.training.networks.gfm_ensemble import GFMEnsemble, median
 from torch import Tensor, nn
 
-from export import graph, plans
-from export.verify import session
 from tests.training import released
-from training import checkpoints, networks
-from training.checkpoints import CheckpointError, load, load_ensemble, save
-from training.networks.gfm import GFM
-from training.networks.gfm_ensemble import GFMEnsemble, median
 
 ROSTAS = ("tt", "ft", "bt")
 

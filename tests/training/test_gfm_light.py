@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from training import checkpoints, networks
-from training.networks.mobilenetv3 import CHANNELS, MobileNetV3
+from matter_sdk.training import checkpoints, networks
+from matter_sdk.training.networks.mobilenetv3 import CHANNELS, MobileNetV3
 
 # Those of one network; the ensemble, en-median, is three of it (test_gfm_ensemble.py).
 ROSTAS = ("tt", "ft", "bt", "rim")

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from matter_sdk.training import checkpoints, networks
+from matter_sdk.training.networks.efficientnet_lite import CHANNELS, EfficientNetLite0
 from torch.nn import functional
 
 from tests.training.released import multiply_accumulates
-from training import checkpoints, networks
-from training.networks.efficientnet_lite import CHANNELS, EfficientNetLite0
 
 ROSTAS = ("tt", "ft", "bt", "rim")
 BACKBONE = "efficientnet-lite0"

@@ -9,10 +9,10 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
+from matter_sdk.training.evaluation.metrics import MetricError, evaluate
 from scipy.ndimage import gaussian_filter
 
 from tests.training.released import REFERENCE
-from training.metrics import MetricError, evaluate
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 

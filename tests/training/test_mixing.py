@@ -8,15 +8,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
-
-from training import augment, datasets, mixing, networks, objectives, plates, recipes
-from training.datasets import DatasetError
-from training.losses import gfm_loss, glance_loss
-from training.mattes import CLASS_ONLY, KNOWN, UNLABELLED, Cache, matte
-from training.mixing import Mixed
-from training.objectives import second_views, views_difference
-from training.recipes import Mix, Recipe, RecipeError
-from training.scenes import layers as scene
+from matter_sdk.training import networks, recipes
+from matter_sdk.training.data import augment, datasets, mixing
+from matter_sdk.training.data import plate_pairs as plates
+from matter_sdk.training.data.datasets import DatasetError
+from matter_sdk.training.data.mattes import CLASS_ONLY, KNOWN, UNLABELLED, Cache, matte
+from matter_sdk.training.data.mixing import Mixed
+from matter_sdk.training.fit import objectives
+from matter_sdk.training.fit.losses import gfm_loss, glance_loss
+from matter_sdk.training.fit.objectives import second_views, views_difference
+from matter_sdk.training.recipes import Mix, Recipe, RecipeError
+from matter_sdk.training.scenes import layers as scene
 
 SIZE = (64, 96)
 NONE = ("nobody",)

@@ -10,14 +10,14 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
+from matter_sdk.export import cost, graph, plans
+from matter_sdk.export.verify import session
+from matter_sdk.training import checkpoints, networks
+from matter_sdk.training.networks.msia import MSIA, InformationAssembly
+from matter_sdk.training.networks.resnet import Bottleneck, ResNeXt101Encoder, layer
 from torch import Tensor, nn
 
-from export import cost, graph, plans
-from export.verify import session
 from tests.training import released
-from training import checkpoints, networks
-from training.networks.msia import MSIA, InformationAssembly
-from training.networks.resnet import Bottleneck, ResNeXt101Encoder, layer
 
 PARTS = ("ini", "sed", "adaptive")
 SUBSETS = list(chain.from_iterable(combinations(PARTS, count) for count in range(4)))

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matter_sdk.kernels import semantic_trimap
+from matter_sdk.kernels.trimap import CLASSES
+from matter_sdk.training import networks, scenes
+from matter_sdk.training.data.layers import Layers, compose
+from matter_sdk.training.fit import objectives
+from matter_sdk.training.fit.objectives import ObjectiveError, create, normalise, targets
+from matter_sdk.training.networks.sim_classifier import PatchClassifier
 from torch import Tensor, nn
 from torch.utils.data import default_collate
-
-from kernels import semantic_trimap
-from kernels.trimap import CLASSES
-from training import networks, objectives, scenes
-from training.layers import Layers, compose
-from training.networks.sim_classifier import PatchClassifier
-from training.objectives import ObjectiveError, create, normalise, targets
 
 SIZE = (64, 64)
 ROSTAS = ("tt", "ft", "bt")

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from training import networks, recipes
-from training.recipes import Recipe, RecipeError
+from matter_sdk.training import networks, recipes
+from matter_sdk.training.recipes import Recipe, RecipeError
 
 ALL = [recipes.load(name) for name in recipes.names()]
 

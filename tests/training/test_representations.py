@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-from scipy import ndimage
-
-from kernels import collaborative_fusion
-from training.layers import KINDS
-from training.representations import (
+from matter_sdk.kernels import collaborative_fusion
+from matter_sdk.training.data.layers import KINDS
+from matter_sdk.training.data.representations import (
     KERNEL,
     focus_target,
     glance_target,
@@ -14,7 +12,8 @@ from training.representations import (
     trimap,
     unified,
 )
-from training.scenes import scene
+from matter_sdk.training.scenes import scene
+from scipy import ndimage
 
 
 def test_trimap_matches_distances_from_a_disc() -> None:

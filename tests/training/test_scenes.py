@@ -1,10 +1,9 @@
 """Procedural scenes: repeatable, varied, and consistent with their alpha."""
 
 import numpy as np
-
-from training.layers import compose
-from training.scenes import layers, scene
-from training.silhouettes import ellipse, fill
+from matter_sdk.training.data.layers import compose
+from matter_sdk.training.data.silhouettes import ellipse, fill
+from matter_sdk.training.scenes import layers, scene
 
 
 def test_a_scene_follows_from_its_seed_alone() -> None:

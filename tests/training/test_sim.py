@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matter_sdk.kernels import distance_maps, semantic_trimap, two_channel
+from matter_sdk.training import networks
+from matter_sdk.training.checkpoints import CheckpointError, load, load_backbone
+from matter_sdk.training.networks.blocks import StandardisedConv2d
+from matter_sdk.training.networks.sim import SIM
+from matter_sdk.training.networks.sim_classifier import AlphaDiscriminator, PatchClassifier
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from kernels import distance_maps, semantic_trimap, two_channel
 from tests.training import released, released_sim_forward
-from training import networks
-from training.checkpoints import CheckpointError, load, load_backbone
-from training.networks.blocks import StandardisedConv2d
-from training.networks.sim import SIM
-from training.networks.sim_classifier import AlphaDiscriminator, PatchClassifier
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

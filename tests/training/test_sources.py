@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from matter_sdk.training import scenes
+from matter_sdk.training.composition import Rssn
+from matter_sdk.training.data import datasets, sources
+from matter_sdk.training.data.datasets import DatasetError, Sample
+from matter_sdk.training.data.layers import Layers, compose
+from matter_sdk.training.data.sources import Composed, Crops, Joined, Natural, Procedural, Source
 from torch.utils.data import DataLoader
-
-from training import datasets, scenes, sources
-from training.composition import Rssn
-from training.datasets import DatasetError, Sample
-from training.layers import Layers, compose
-from training.sources import Composed, Crops, Joined, Natural, Procedural, Source
 
 SIZE = (24, 32)
 PLAIN = Rssn(denoise=0, blur=0, noise=0)

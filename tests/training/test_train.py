@@ -15,24 +15,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from matter_sdk.training import checkpoints, networks, recipes, train
+from matter_sdk.training.data.layers import Layers
+from matter_sdk.training.data.sources import Procedural
+from matter_sdk.training.evaluation import pictures
+from matter_sdk.training.fit import autocast as precision
+from matter_sdk.training.fit import batch_norm, objectives, records
+from matter_sdk.training.fit.batches import Batches
+from matter_sdk.training.fit.task import Task, schedule
+from matter_sdk.training.scenes import scene
 
 from tests.training import tiny
-from training import (
-    batch_norm,
-    checkpoints,
-    networks,
-    objectives,
-    pictures,
-    precision,
-    recipes,
-    records,
-    train,
-)
-from training.batches import Batches
-from training.layers import Layers
-from training.scenes import scene
-from training.sources import Procedural
-from training.task import Task, schedule
 
 SMALL = ["--set", "sizes=[[32, 32], [32, 48]]", "--set", "calibration=2", "--set", "warm_up=2"]
 SMALL += ["--accelerator", "cpu", "--batch", "2", "--workers", "0", "--validation", "2"]
@@ -310,7 +303,7 @@ def test_the_demo_s_network_loads_and_says_what_it_is(
 def test_early_stop_keeps_the_best_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from training.callbacks import Validation
+    from matter_sdk.training.fit.callbacks import Validation
 
     sads = iter([3.0, 2.0, 2.5, 2.1, 1.0])
     rows = [{"image": np.zeros((8, 8, 3), np.uint8)}]

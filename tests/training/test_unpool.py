@@ -11,15 +11,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from matter_sdk.export import graph, plans, precision
+from matter_sdk.export.verify import session
+from matter_sdk.sdk.backends.openvino import process_core
+from matter_sdk.training.networks.unpool import MaxPool, MaxUnpool
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import kernels
-from export import graph, plans, precision
-from export.verify import session
-from sdk.backends.openvino import process_core
-from training.networks.unpool import MaxPool, MaxUnpool
+from matter_sdk import kernels
 
 OPERATORS = {
     *("MaxPool", "Pad", "Slice", "Equal", "Where"),

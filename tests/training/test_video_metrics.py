@@ -6,9 +6,8 @@ import math
 
 import numpy as np
 import pytest
-
-from training.metrics import MetricError
-from training.video_metrics import dtssd, flicker
+from matter_sdk.training.evaluation.metrics import MetricError
+from matter_sdk.training.evaluation.video_metrics import dtssd, flicker
 
 
 def test_a_constant_error_does_not_change() -> None:

@@ -110,43 +110,43 @@ def create(
         _known(f"part of {name} {backbone}", part, parts(name, backbone))
     left_out = tuple(part for part in parts(name) if part in without)
     if name == "gfm-plate":
-        from training.networks.gfm_light import GFMPlate
-        from training.networks.gfm_lite import GFMPlateLite
+        from matter_sdk.training.networks.gfm_light import GFMPlate
+        from matter_sdk.training.networks.gfm_lite import GFMPlateLite
 
         return GFMPlate(rosta) if backbone == "mobilenetv3" else GFMPlateLite(rosta)
     if name == "aim":
-        from training.networks.aim import AIM
+        from matter_sdk.training.networks.aim import AIM
 
         return AIM(left_out)
     if name == "msia":
-        from training.networks.msia import MSIA
+        from matter_sdk.training.networks.msia import MSIA
 
         return MSIA(left_out)
     if name == "sim":
-        from training.networks.sim import SIM
+        from matter_sdk.training.networks.sim import SIM
 
         return SIM()
     if name == "sim_classifier":
-        from training.networks.sim_classifier import PatchClassifier
+        from matter_sdk.training.networks.sim_classifier import PatchClassifier
 
         return PatchClassifier()
     if name == "sim_discriminator":
-        from training.networks.sim_classifier import AlphaDiscriminator
+        from matter_sdk.training.networks.sim_classifier import AlphaDiscriminator
 
         return AlphaDiscriminator()
     if rosta == "en-median":
-        from training.networks.gfm_ensemble import GFMEnsemble
+        from matter_sdk.training.networks.gfm_ensemble import GFMEnsemble
 
         return GFMEnsemble(backbone, left_out)
     if backbone == "mobilenetv3":
-        from training.networks.gfm_light import GFMLight
+        from matter_sdk.training.networks.gfm_light import GFMLight
 
         return GFMLight(rosta, left_out)
     if backbone == "efficientnet-lite0":
-        from training.networks.gfm_lite import GFMLite
+        from matter_sdk.training.networks.gfm_lite import GFMLite
 
         return GFMLite(rosta, left_out)
-    from training.networks.gfm import GFM
+    from matter_sdk.training.networks.gfm import GFM
 
     return GFM(backbone, rosta, left_out)
 

@@ -15,10 +15,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import torch
-from torch import Tensor, nn
-
-from kernels.spec import InputSpec
-from training.networks.blocks import (
+from matter_sdk.kernels.spec import InputSpec
+from matter_sdk.training.networks.blocks import (
     BridgeBlock,
     ConvBnRelu,
     DecoderBlock,
@@ -29,8 +27,9 @@ from training.networks.blocks import (
     left_out,
     upsample,
 )
-from training.networks.resnet import ResNet34PoolingEncoder
-from training.networks.unpool import MaxUnpool
+from matter_sdk.training.networks.resnet import ResNet34PoolingEncoder
+from matter_sdk.training.networks.unpool import MaxUnpool
+from torch import Tensor, nn
 
 
 class SpatialAttention(nn.Module):

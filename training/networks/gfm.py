@@ -13,10 +13,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-
-from kernels.spec import InputSpec
-from training.networks.blocks import (
+from matter_sdk.kernels.spec import InputSpec
+from matter_sdk.training.networks.blocks import (
     GFM_PARTS,
     GLANCE_CHANNELS,
     ROSTAS,
@@ -30,8 +28,14 @@ from training.networks.blocks import (
     left_out,
     upsample,
 )
-from training.networks.densenet import DenseNet121Encoder
-from training.networks.resnet import BasicBlock, Bottleneck, ResNet34DeepEncoder, ResNetEncoder
+from matter_sdk.training.networks.densenet import DenseNet121Encoder
+from matter_sdk.training.networks.resnet import (
+    BasicBlock,
+    Bottleneck,
+    ResNet34DeepEncoder,
+    ResNetEncoder,
+)
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from matter_sdk.training.networks import create
+from matter_sdk.training.networks.blocks import ROSTAS, check_image
 from torch import Tensor, nn
-
-from training.networks import create
-from training.networks.blocks import ROSTAS, check_image
 
 
 def median(a: Tensor, b: Tensor, c: Tensor) -> Tensor:

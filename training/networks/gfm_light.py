@@ -20,12 +20,11 @@ from collections.abc import Collection
 from typing import Any, ClassVar
 
 import torch
+from matter_sdk.kernels.spec import InputSpec
+from matter_sdk.training.networks.blocks import GFM_PARTS, collaborative_fusion, left_out
+from matter_sdk.training.networks.mobilenetv3 import CHANNELS, MobileNetV3
 from torch import Tensor, nn
 from torch.nn import functional
-
-from kernels.spec import InputSpec
-from training.networks.blocks import GFM_PARTS, collaborative_fusion, left_out
-from training.networks.mobilenetv3 import CHANNELS, MobileNetV3
 
 GLANCE_STRIDE = 4
 

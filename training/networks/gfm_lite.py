@@ -14,13 +14,18 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import torch
+from matter_sdk.kernels.spec import InputSpec
+from matter_sdk.training.networks.blocks import GLANCE_CHANNELS, collaborative_fusion, upsample
+from matter_sdk.training.networks.efficientnet_lite import CHANNELS, EfficientNetLite0, SameConv2d
+from matter_sdk.training.networks.gfm_light import (
+    Ending,
+    GFMLight,
+    GFMPlate,
+    Separable,
+    resize_like,
+)
 from torch import Tensor, nn
 from torch.nn import functional
-
-from kernels.spec import InputSpec
-from training.networks.blocks import GLANCE_CHANNELS, collaborative_fusion, upsample
-from training.networks.efficientnet_lite import CHANNELS, EfficientNetLite0, SameConv2d
-from training.networks.gfm_light import Ending, GFMLight, GFMPlate, Separable, resize_like
 
 GLANCE_STRIDE = 8
 

@@ -24,11 +24,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
-
-from kernels.spec import InputSpec
-from training.networks.blocks import (
+from matter_sdk.kernels.spec import InputSpec
+from matter_sdk.training.networks.blocks import (
     AtrousPyramidPooling,
     ConvBnRelu,
     DecoderBlock,
@@ -36,7 +33,9 @@ from training.networks.blocks import (
     left_out,
     upsample,
 )
-from training.networks.resnet import ResNeXt101Encoder, initialise
+from matter_sdk.training.networks.resnet import ResNeXt101Encoder, initialise
+from torch import Tensor, nn
+from torch.nn import functional
 
 
 class InformationAssembly(nn.Module):

@@ -11,16 +11,15 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import torch
-from torch import Tensor, nn
-
-from kernels.spec import InputSpec
-from training.networks.blocks import (
+from matter_sdk.kernels.spec import InputSpec
+from matter_sdk.training.networks.blocks import (
     AtrousPyramidPooling,
     StandardisedConv2d,
     check_inputs,
     upsample,
 )
-from training.networks.resnet import Bottleneck, initialise, layer
+from matter_sdk.training.networks.resnet import Bottleneck, initialise, layer
+from torch import Tensor, nn
 
 # Of ImageNet, for RGB in 0..1.
 _MEAN = (0.485, 0.456, 0.406)

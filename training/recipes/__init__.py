@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training import networks
+from matter_sdk.training import networks
 
 _FOLDER = Path(__file__).parent
 
@@ -127,7 +127,7 @@ class Mix:
     weight: float = _number(0, 1e6)
     # Folders of data sets in that which --data names; none: procedural scenes.
     data: tuple[str, ...] = _list("strings", _string)
-    # What 128 in masks means (training.mattes.matte). none: nobody is in the pictures.
+    # What 128 in masks means (training.data.mattes.matte). none: nobody is in the pictures.
     labels: str = _choice("hard", "trimap", "none", default="hard")
     crop: str = _choice("whole", "torso", default="whole")  # torso: the subject's upper part
     composed: float = _number(0, 1.0001, 0.0)  # share that is put before other backgrounds
@@ -205,7 +205,7 @@ class Recipe:
     calibration: int = _whole(0, 0)
     half: bool = _truth(False)  # store kernels as float16
 
-    # Settings of `training.objectives`.
+    # Settings of `training.fit.objectives`.
     objective: dict[str, Any] = dataclasses.field(
         default_factory=dict, metadata=_table("settings", _anything)
     )

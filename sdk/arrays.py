@@ -1,0 +1,259 @@
+"""Frames as ``Matter`` takes them: what is accepted, and one clear error for everything else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from types import ModuleType
+from typing import Any, cast
+
+import cv2
+import numpy as np
+from matter_sdk.kernels import YUV, InputSpec, KernelError, preprocess
+from matter_sdk.kernels._arrays import MAX_SIDE
+from matter_sdk.sdk.errors import FrameError, NoMatteError
+from numpy.typing import NDArray
+
+_ORDERS = {3: "bgr", 4: "bgra"}
+_WANTED = "uint8 H×W×3 (BGR), H×W×4 (BGRA) or H×W (grey), or a batch of such"
+_BGR = InputSpec(colour="bgr")
+
+
+def as_frame(value: Any, what: str = "the frame", *, on_gpu: bool = False) -> Any:
+    """One frame, checked: the same memory as a NumPy array, or with ``on_gpu`` also a CuPy array.
+
+    One in planes (``kernels.YUV``) is returned as it is.
+
+    ``what`` is what messages call it.
+
+    Raises:
+        FrameError: for another type, dtype, rank, channels or size, or a place that is not taken.
+    """
+    if isinstance(value, YUV):
+        return _checked_planes(value, what, on_gpu=on_gpu)
+    image = as_array(value, what, on_gpu=on_gpu)
+    if image.dtype != np.uint8:
+        raise FrameError(_wrong_dtype(image, what))
+    shape = tuple(image.shape)
+    if image.ndim not in (2, 3):
+        raise FrameError(f"{what} has rank {image.ndim}, shape {shape}; expected {_WANTED}")
+    if image.ndim == 3 and shape[2] not in _ORDERS:
+        advice = ""
+        if shape[2] == 1:
+            advice = ". For a grey picture: frame[:, :, 0]"
+        elif shape[0] in (3, 4):
+            advice = ". For channels first: np.moveaxis(frame, 0, -1)"
+        raise FrameError(
+            f"{what} has {shape[2]} channels, shape {shape}; expected {_WANTED}{advice}"
+        )
+    if 0 in shape:
+        raise FrameError(f"{what} has no pixels, shape {shape}; expected {_WANTED}")
+    _check_sides(shape, what)
+    return image
+
+
+def as_batch(value: Any, *, on_gpu: bool = False) -> list[Any] | None:
+    """The frames of a batch, checked and of one size; None if ``value`` is a single frame.
+
+    Raises:
+        FrameError: names the frame that is wrong, or the one whose size is another.
+    """
+    if isinstance(value, (list, tuple)):
+        entries: Sequence[Any] = value
+    elif getattr(value, "ndim", 0) == 4:
+        entries = as_array(value, "the batch", on_gpu=on_gpu)
+    else:
+        return None
+    frames = [
+        as_frame(entries[at], f"frame {at} of the batch", on_gpu=on_gpu)
+        for at in range(len(entries))
+    ]
+    if not frames:
+        raise FrameError("the batch is empty; expected at least one frame")
+    for at, entry in enumerate(frames):
+        if entry.shape != frames[0].shape:
+            raise FrameError(
+                f"frame {at} of the batch has shape {entry.shape}, frame 0 has "
+                f"{frames[0].shape}; expected frames of one size. Call Matter for each size"
+            )
+    return frames
+
+
+def as_array(value: Any, what: str, *, on_gpu: bool = False) -> Any:
+    """A NumPy array (or, with ``on_gpu``, a CuPy array) over the same memory.
+
+    Raises:
+        FrameError: for what is no array, or lies in a GPU's memory where that is not taken.
+    """
+    if isinstance(value, np.ndarray):
+        return value
+    if value is None:
+        raise FrameError(
+            f"{what} is None, which is what cv2.imread gives for a file that it cannot read; "
+            f"expected {_WANTED}. Check the path"
+        )
+    if not hasattr(value, "__dlpack_device__"):
+        advice = ""
+        if hasattr(value, "convert") and hasattr(value, "mode"):  # a PIL image: RGB order
+            advice = ". For a PIL image: np.asarray(image.convert('RGB'))[..., ::-1]"
+        elif isinstance(value, (str, os.PathLike)):
+            advice = ". For a file: sdk.media.picture_reader.read_picture(path)"
+        raise FrameError(f"{what} is a {type(value).__name__}; expected {_WANTED}{advice}")
+    kind, number = value.__dlpack_device__()
+    if int(kind) == 1:  # kDLCPU
+        return np.from_dlpack(value)
+    if not on_gpu:
+        raise FrameError(
+            f"{what} is in a GPU's memory and the network runs on the CPU; expected an array in "
+            f"the CPU's memory. Copy it: cupy.asnumpy(frame), or frame.cpu().numpy() for torch"
+        )
+    import cupy  # there, since the backend uses it
+
+    with cupy.cuda.Device(number):
+        return cupy.from_dlpack(value)
+
+
+def tensor_of(images: Sequence[Any], size: tuple[int, int], spec: InputSpec) -> Any:
+    """Checked frames of one size as a network's input: float32 N×3×h×w.
+
+    Frames in a GPU's memory give a CuPy array there, written when this returns. Where only some of
+    them lie there, it is NumPy's.
+    """
+    if len({on_gpu(image) for image in images}) > 1:
+        images = [host(image) for image in images]
+    if len(images) == 1:
+        return settled(preprocess(images[0], size, spec, order=_order(images[0])))
+    tensor = library(images[0]).empty((len(images), 3, *size), np.float32)
+    for at, image in enumerate(images):
+        preprocess(image, size, spec, order=_order(image), out=tensor[at : at + 1])
+    return settled(tensor)
+
+
+def picture(frame: Any, size: tuple[int, int] | None = None) -> Any:
+    """A checked frame of any kind as uint8 H×W×3 BGR, rounded; with ``size`` at that (area
+    averages where it shrinks). Of planes, colours are interpolated. It lies where the frame does.
+    """
+    size = frame.shape[:2] if size is None else size
+    channels = preprocess(frame, size, _BGR, order=_order(frame), dtype=np.uint8)[0]
+    if isinstance(channels, np.ndarray):
+        return cv2.merge(list(channels))
+    return library(channels).ascontiguousarray(channels.transpose(1, 2, 0))
+
+
+def letterboxed(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A picture, uint8 H×W×3, scaled to fit within ``size`` (height, width), its shape kept, with
+    black beside it."""
+    height, width = image.shape[:2]
+    if (height, width) == size:
+        return image
+    scale = min(size[0] / height, size[1] / width)
+    high, wide = max(1, round(height * scale)), max(1, round(width * scale))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    top, left = (size[0] - high) // 2, (size[1] - wide) // 2
+    result = np.zeros((*size, image.shape[2]), np.uint8)
+    result[top : top + high, left : left + wide] = cv2.resize(
+        image, (wide, high), interpolation=how
+    )
+    return result
+
+
+def on_gpu(frame: Any) -> bool:
+    """Whether a checked frame, or an array, lies in a GPU's memory."""
+    return not isinstance(frame.planes[0] if isinstance(frame, YUV) else frame, np.ndarray)
+
+
+def library(array: Any) -> ModuleType:
+    """NumPy, or CuPy for a checked frame or an array in a GPU's memory."""
+    if not on_gpu(array):
+        return np
+    import cupy
+
+    return cast(ModuleType, cupy)
+
+
+def settled(array: Any) -> Any:
+    """``array`` when it is written: whoever takes it from one in a GPU's memory may be another
+    thread, with another stream."""
+    if on_gpu(array):
+        with array.device:
+            library(array).cuda.get_current_stream().synchronize()
+    return array
+
+
+def check_finite(array: Any, what: str) -> None:
+    """Refuse what a network answered if any of it is NaN or infinite.
+
+    What is finite elsewhere cannot be trusted either, and a matte that is wrong may show the room.
+
+    Raises:
+        NoMatteError: names ``what``.
+    """
+    if not bool(library(array).isfinite(array).all()):
+        raise NoMatteError(not_finite(what))
+
+
+def not_finite(what: str) -> str:
+    """What is said of a network's answer that holds NaN or infinity."""
+    return (
+        f"{what} holds NaN or infinity, expected finite numbers; build the engine again without "
+        f"--fp16, or take another backend"
+    )
+
+
+def beside(array: Any, other: Any) -> Any:
+    """``array``, brought to the CPU's memory where ``other`` lies there."""
+    return array if on_gpu(other) else host(array)
+
+
+def host(array: Any) -> Any:
+    """A CuPy array, or a frame in planes of such, copied to the CPU's memory; others as they
+    are."""
+    if not on_gpu(array):
+        return array
+    if isinstance(array, YUV):
+        return replace(array, planes=tuple(map(host, array.planes)))
+    return array.get()
+
+
+def _checked_planes(value: YUV, what: str, *, on_gpu: bool) -> YUV:
+    as_array(value.planes[0], f"{what}'s luminance", on_gpu=on_gpu)
+    try:
+        value.check()
+    except KernelError as error:
+        raise FrameError(f"{what} is no frame in planes: {error}") from error
+    _check_sides(value.shape, what)
+    return value
+
+
+def _check_sides(shape: Sequence[int], what: str) -> None:
+    if max(shape[:2]) > MAX_SIDE:
+        raise FrameError(
+            f"{what} is {shape[0]}×{shape[1]} (height×width); expected sides of at most {MAX_SIDE} "
+            f"pixels. Cut it, or scale it down"
+        )
+
+
+def _order(image: Any) -> str | None:
+    if isinstance(image, YUV):
+        return None
+    return "gray" if image.ndim == 2 else _ORDERS[image.shape[2]]
+
+
+def _wrong_dtype(image: Any, what: str) -> str:
+    text = f"{what} is {image.dtype}, shape {tuple(image.shape)}"
+    if image.dtype.kind == "f":
+        if bool((image != image).any()):  # the array may be CuPy's
+            text += ", with NaN in it"
+            return f"{text}; expected {_WANTED}. Find where the NaN comes from"
+        if image.size and float(image.max()) > 2:
+            advice = "frame.clip(0, 255).round().astype(np.uint8), for values in 0..255"
+        else:
+            advice = "(frame * 255).round().astype(np.uint8), for values in 0..1"
+    elif image.dtype == np.uint16:
+        advice = "(frame / 257).round().astype(np.uint8), for the full range of 16 bits"
+    elif image.dtype == np.bool_:
+        advice = "frame.astype(np.uint8) * 255"
+    else:
+        advice = "frame.clip(0, 255).astype(np.uint8), for values in 0..255"
+    return f"{text}; expected {_WANTED}. Convert it: {advice}"

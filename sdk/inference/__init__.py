@@ -1,0 +1,1 @@
+"""From a prepared frame to its alpha: networks, modes, trimaps and plates."""

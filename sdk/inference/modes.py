@@ -1,0 +1,215 @@
+"""The ways from frames to alphas: one pass of the network, or two at two scales.
+
+``sdk.inference.trimaps`` has the one for networks that take a trimap, ``sdk.inference.plate`` that for networks that
+read a plate. Each way has two stages: ``prepare``, which is pure and may run in any thread, and
+``alphas``, where the networks run.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from matter_sdk.kernels import collaborative_fusion
+from matter_sdk.kernels.trimap import Trimap
+from matter_sdk.sdk.arrays import beside, settled, tensor_of
+from matter_sdk.sdk.engine.manifest import ModelEntry
+from matter_sdk.sdk.errors import FrameError
+from matter_sdk.sdk.inference.network import Network
+from matter_sdk.sdk.inference.sizes import Scales, nearest_pair, pairs_of
+from numpy.typing import NDArray
+
+Alphas = NDArray[np.float32]
+Choice = Callable[[Sequence[int]], ModelEntry]  # a frame's shape -> the size that it runs at
+
+
+class Pass(ABC):
+    """One way from frames of one size to their alphas."""
+
+    network: Network
+
+    def trimaps(self, given: Any, frames: Sequence[Any], *, batch: bool) -> list[Trimap] | None:
+        """The trimap of each frame, checked; None where there are none.
+
+        ``given`` is what the caller passed: for a ``batch`` one for each frame.
+
+        Raises:
+            FrameError: for a trimap that the network does not take, or takes and is not right.
+        """
+        del frames, batch
+        if given is not None:
+            raise FrameError(
+                f"a trimap was given and {self.network.manifest.network.name} takes none; expected "
+                f"the frame alone. Leave trimap out, or open an engine of sim"
+            )
+        return None
+
+    @property
+    def plate(self) -> Any:
+        """The photograph of the empty place, uint8 and read-only; None where there is none.
+
+        It is replaced by assigning another, or the path of one; None takes it away.
+
+        Raises:
+            FrameError: on assigning what is no picture, or for a network that reads no plate.
+        """
+        return None
+
+    @plate.setter
+    def plate(self, value: Any) -> None:
+        del value
+        raise FrameError(
+            f"a plate was given and {self.network.manifest.network.name} reads none; expected the "
+            f"frame alone. Leave plate out, or open an engine of gfm-plate"
+        )
+
+    @property
+    def plate_fits(self) -> bool | None:
+        """Whether the plate fitted the last frame; None before the first, and without a plate."""
+        return None
+
+    def check_streamable(self) -> None:
+        """Raise FrameError if frames alone will not do: for want of their trimaps, or a plate."""
+        return
+
+    @abstractmethod
+    def prepare(self, frames: Sequence[Any], trimaps: Sequence[Trimap] | None = None) -> Any:
+        """The networks' input for checked frames of one size. Pure."""
+
+    @abstractmethod
+    def check(self, prepared: Any) -> None:
+        """Raise FrameError unless this is what ``prepare`` gave for one frame."""
+
+    @abstractmethod
+    def alphas(self, prepared: Any) -> Alphas:
+        """The alphas at the network's size, float32 N×h×w in 0..1, a fresh array.
+
+        A CuPy array where the frames lay in a GPU's memory.
+        """
+
+
+class Glance(NamedTuple):
+    """A glance head, float32 N×classes×h×w, and the network's size, at which it is told.
+
+    ``h`` and ``w`` are that size, or less where the graph ends before the last enlargement.
+    """
+
+    head: Any
+    size: tuple[int, int]
+
+
+class GlancePass(Pass):
+    """A way whose network may have a glance head."""
+
+    @abstractmethod
+    def glance(self, prepared: Any) -> Glance:
+        """The glance head alone, a fresh array."""
+
+
+class SinglePass(GlancePass):
+    """One pass; ``choose`` gives the size for a frame's shape."""
+
+    def __init__(self, network: Network, choose: Choice) -> None:
+        self.network = network
+        self._choose = choose
+
+    def prepare(self, frames: Sequence[Any], trimaps: Sequence[Trimap] | None = None) -> Any:
+        """Float32 N×3×h×w."""
+        del trimaps
+        return tensor_of(frames, self.size_of(frames[0].shape), self.network.spec)
+
+    def size_of(self, shape: Sequence[int]) -> tuple[int, int]:
+        """The network's size for frames of a shape."""
+        return self._choose(shape).size
+
+    def check(self, prepared: Any) -> None:
+        """See ``Pass.check``."""
+        shape = tuple(getattr(prepared, "shape", ()))
+        sizes = [model.size for model in self.network.models]
+        if len(shape) != 4 or shape[:2] != (1, 3) or shape[2:] not in sizes:
+            raise FrameError(
+                f"the tensor has shape {shape}; expected 1×3×h×w with (h, w) one of {sizes}. Give "
+                f"what prepare(frame) returned"
+            )
+
+    def alphas(self, prepared: Any) -> Alphas:
+        """See ``Pass.alphas``."""
+        return cast("Alphas", beside(self.network.run(prepared, read=self._alphas), prepared))
+
+    def glance(self, prepared: Any) -> Glance:
+        """See ``GlancePass.glance``."""
+        head = self.network.run(prepared, read=lambda heads: heads["glance"].copy())
+        return Glance(head, tuple(prepared.shape[2:]))
+
+    def _alphas(self, heads: Mapping[str, Any]) -> Alphas:
+        fusion = self.network.manifest.fusion
+        if fusion == "alpha":
+            return alpha_head(heads)
+        return _fused(heads["glance"], heads["focus"], fusion, heads["focus"].shape[2:])
+
+
+class HybridInput(NamedTuple):
+    """The same frames at two sizes, float32 N×3×h×w each."""
+
+    glance: Any
+    focus: Any
+
+
+class HybridPass(GlancePass):
+    """Hybrid-resolution test: glance from a coarse pass, focus from a finer one.
+
+    ``scales`` are those of the frame at which the two passes should run; for each frame the pair of
+    built sizes that comes nearest is taken. Papers: GFM, IJCV 2022, section "Hybrid-resolution
+    Test" and Table 6 (1/3 and 1/2); AIM, IJCAI 2021 (1/4 and 1/2 in the released code).
+    """
+
+    def __init__(self, network: Network, scales: Scales) -> None:
+        self.network = network
+        self._scales = scales
+        self._pairs = pairs_of(network.models)
+
+    def prepare(
+        self, frames: Sequence[Any], trimaps: Sequence[Trimap] | None = None
+    ) -> HybridInput:
+        """See ``Pass.prepare``."""
+        del trimaps
+        pair = nearest_pair(self._pairs, frames[0].shape, self._scales)
+        return HybridInput(*(tensor_of(frames, model.size, self.network.spec) for model in pair))
+
+    def check(self, prepared: Any) -> None:
+        """See ``Pass.check``."""
+        check_prepared(prepared, HybridInput)
+
+    def alphas(self, prepared: HybridInput) -> Alphas:
+        """The fusion at the focus's size; see ``kernels.collaborative_fusion``."""
+        glance = self.glance(prepared)
+        focus = self.network.run(prepared.focus, read=lambda heads: heads["focus"].copy())
+        fusion = self.network.manifest.fusion
+        alphas = settled(_fused(glance.head, focus, fusion, glance.size))
+        return cast("Alphas", beside(alphas, prepared.focus))
+
+    def glance(self, prepared: HybridInput) -> Glance:
+        """See ``GlancePass.glance``."""
+        head = self.network.run(prepared.glance, read=lambda heads: heads["glance"].copy())
+        return Glance(head, tuple(prepared.glance.shape[2:]))
+
+
+def alpha_head(heads: Mapping[str, Any]) -> Alphas:
+    """The head ``alpha`` as N×h×w, clipped to 0..1: not every network's is bounded."""
+    return cast("Alphas", heads["alpha"].clip(0, 1)[:, 0])
+
+
+def check_prepared(prepared: Any, kind: type) -> None:
+    """Raise FrameError unless ``prepared`` is a ``kind`` whose first tensor holds one frame."""
+    if not isinstance(prepared, kind) or len(prepared[0]) != 1:  # type: ignore[index]
+        raise FrameError(
+            f"infer was given a {type(prepared).__name__}; expected the input of one frame. Give "
+            f"what prepare(frame) returned"
+        )
+
+
+def _fused(glance: Any, focus: Any, fusion: str, told: tuple[int, int]) -> Alphas:
+    """``told``: the size of the glance's pass."""
+    return cast("Alphas", collaborative_fusion(glance, focus, fusion, glance_size=told)[:, 0])

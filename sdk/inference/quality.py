@@ -1,0 +1,98 @@
+"""Named settings: how much work goes into a matte.
+
+==========  ==============  ==============  ==========  =============  =====================  =====
+name        network size    CPU arithmetic  two passes  enlarged       over time              halos
+==========  ==============  ==============  ==========  =============  =====================  =====
+live        fewest pixels   fastest, INT8   no          interpolated   filtered               stay
+balanced    the first       as measured     no          by the frame   filtered               stay
+studio      most pixels     float32         1/3, 1/2    by the frame   filtered, looks ahead  go
+==========  ==============  ==============  ==========  =============  =====================  =====
+
+The network size is one of the engine's, among those whose shape is nearest to the frame's. INT8 is
+taken where the engine holds a graph of it that the build measured to be the fastest, and two passes
+(the hybrid-resolution test) where it holds two sizes of the frame's shape. "By the frame": alpha
+follows the frame's colours where it is enlarged (a guided filter, ``kernels.composite``). "Over
+time": in streams and videos, see ``sdk.streaming.temporal_filter``; only files can look ahead. "Halos go":
+``Matte.over`` blends the estimated colours of the subject and not the frame's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+from matter_sdk.sdk.engine.manifest import near
+from matter_sdk.sdk.errors import EngineError
+
+Scales = tuple[float, float]
+
+ARITHMETIC = ("fastest", "measured", "float32")
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a name stands for.
+
+    Attributes:
+        name: one of ``QUALITIES``, or "custom" where an option differs from it.
+        pixels: which of the engine's sizes of one shape: that of the "fewest" pixels, the "first"
+            that was built, or of the "most".
+        arithmetic: of CPU backends: "fastest" takes what the build found the fastest, also a
+            verified INT8 graph; "measured" the fastest in floating point; "float32" that.
+        hybrid: scales of two passes where the engine can do them, or None for one.
+        guided: whether alpha follows the frame's colours where it is enlarged.
+        clean: whether ``Matte.over`` estimates the subject's own colours.
+        temporal: whether streams and videos filter alpha over time.
+        lookahead: frames that the filter looks ahead in files.
+    """
+
+    name: str
+    pixels: str
+    arithmetic: str
+    hybrid: Scales | None
+    guided: bool
+    clean: bool
+    temporal: bool
+    lookahead: int
+
+
+QUALITIES: Mapping[str, Quality] = MappingProxyType(
+    {
+        quality.name: quality
+        for quality in (
+            Quality("live", "fewest", "fastest", None, False, False, True, 0),
+            Quality("balanced", "first", "measured", None, True, False, True, 0),
+            Quality("studio", "most", "float32", (1 / 3, 1 / 2), True, True, True, 4),
+        )
+    }
+)
+
+
+def settle(name: str, **options: Any) -> Quality:
+    """The quality of a name, with the ``options`` that are not None in place of its own.
+
+    Raises:
+        EngineError: an unknown name, or a value that an option does not take.
+    """
+    if name not in QUALITIES:
+        raise EngineError(
+            f"quality is {name!r}{near(name, QUALITIES)}; expected one of {', '.join(QUALITIES)}"
+        )
+    given = {key: value for key, value in options.items() if value is not None}
+    arithmetic = given.get("arithmetic", ARITHMETIC[0])
+    if arithmetic not in ARITHMETIC:
+        raise EngineError(
+            f"arithmetic is {arithmetic!r}{near(arithmetic, ARITHMETIC)}; expected one of "
+            f"{', '.join(ARITHMETIC)}"
+        )
+    for key in ("guided", "clean", "temporal"):
+        if type(given.get(key, True)) is not bool:
+            raise EngineError(f"{key} is {given[key]!r}; expected True or False")
+    ahead = given.get("lookahead", 0)
+    if type(ahead) is not int or not 0 <= ahead <= 30:
+        raise EngineError(f"lookahead is {ahead!r}; expected a whole number from 0 to 30")
+    named = QUALITIES[name]
+    quality = replace(named, **given)
+    return named if quality == named else replace(quality, name="custom")

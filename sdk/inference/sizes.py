@@ -1,0 +1,196 @@
+"""Which of an engine's network sizes a frame runs at: the one asked for, by aspect, or by scale."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matter_sdk.sdk.engine.manifest import FUSIONS, MAX_SIDE, Manifest, ModelEntry
+from matter_sdk.sdk.errors import EngineError
+
+Scales = tuple[float, float]
+
+# Sizes are of one shape up to here, on a log scale: rounding to multiples of 32 stretches small
+# ones by 5 % or 6 %, and 16:9 and 16:10 differ by 11 %.
+_ALIKE = 0.08
+_SQUEEZED = math.log(1.6)  # 4:3 in 16:9 is 1.33, a square in 3:2 is 1.5
+
+
+def held(models: Iterable[ModelEntry]) -> str:
+    """The sizes as messages and the command line write them: ``288x512, 384x384``."""
+    return ", ".join(f"{model.size[0]}x{model.size[1]}" for model in models)
+
+
+def chosen(path: Path, manifest: Manifest, size: Any) -> tuple[ModelEntry, ...]:
+    """The models of an engine that may run: all of them, or the one of ``size``.
+
+    Raises:
+        EngineError: for a size that the engine does not hold; the message has the build command.
+    """
+    if size is None:
+        return manifest.models
+    multiple = manifest.input.multiple
+    if (
+        not isinstance(size, (tuple, list))
+        or len(size) != 2
+        or not all(isinstance(s, (int, np.integer)) and not isinstance(s, bool) for s in size)
+    ):
+        raise EngineError(
+            f"size is {size!r}; expected (height, width), one that {path} holds: "
+            f"{held(manifest.models)}"
+        )
+    height, width = int(size[0]), int(size[1])
+    for model in manifest.models:
+        if model.size == (height, width):
+            return (model,)
+    valid = all(0 < side <= MAX_SIDE and side % multiple == 0 for side in (height, width))
+    if not valid:
+        raise EngineError(
+            f"size is {height}x{width}; expected multiples of {multiple} up to {MAX_SIDE}, and one "
+            f"that {path} holds: {held(manifest.models)}"
+        )
+    raise EngineError(
+        f"size is {height}x{width}; expected one that {path} holds: {held(manifest.models)}. "
+        f"Build it in: {_build_with(path, manifest, (height, width))}"
+    )
+
+
+def nearest_aspect(
+    models: Sequence[ModelEntry], frame: Sequence[int], pixels: str = "first"
+) -> ModelEntry:
+    """The size whose aspect ratio is nearest to the frame's, on a log scale.
+
+    ``frame`` is a shape that begins with height and width. ``pixels``: of sizes as near, the
+    "first"; of those of nearly that shape, the one of the "fewest" or the "most" pixels.
+    """
+    if len(models) == 1:
+        return models[0]
+    nearest = min(models, key=lambda model: _stretch(model.size, frame))
+    if pixels == "first":
+        return nearest
+    alike = [model for model in models if _stretch(model.size, nearest.size) <= _ALIKE]
+    choose = min if pixels == "fewest" else max
+    return choose(alike, key=lambda model: math.prod(model.size))
+
+
+def squeezed(model: ModelEntry, frame: Sequence[int]) -> str | None:
+    """What to say of a frame whose shape is far from that of the size that it runs at, or None.
+
+    What a network sees squeezed it mattes worse: 3.2 times doubles the error of GFM.
+    """
+    if _stretch(model.size, frame) <= _SQUEEZED:
+        return None
+    (height, width), (high, wide) = model.size, (int(side) for side in frame[:2])
+    return (
+        f"frames of {high}x{wide} (height x width) are squeezed into the network's "
+        f"{height}x{width}, the nearest aspect ratio that this engine holds or was given, and "
+        f"their mattes are worse for it; build an engine with a --size HxW of their shape"
+    )
+
+
+def nearest_scale(models: Sequence[ModelEntry], frame: Sequence[int], scale: float) -> ModelEntry:
+    """The size nearest to ``scale`` times the frame's: log distance, both sides summed."""
+    return min(models, key=lambda model: _distance(model, frame, scale))
+
+
+def nearest_pair(
+    pairs: Iterable[tuple[ModelEntry, ModelEntry]], frame: Sequence[int], scales: Scales
+) -> tuple[ModelEntry, ModelEntry]:
+    """The pair of sizes that is together nearest to ``scales`` times the frame's."""
+    return min(
+        pairs,
+        key=lambda pair: sum(map(_distance, pair, itertools.repeat(frame), scales)),
+    )
+
+
+def has_pair_alike(manifest: Manifest, models: Sequence[ModelEntry]) -> bool:
+    """Whether two passes at two scales are to be had: two heads, and two sizes of one shape."""
+    return "glance" in FUSIONS[manifest.fusion] and any(
+        _stretch(one.size, other.size) <= _ALIKE for one, other in pairs_of(models)
+    )
+
+
+def pairs_of(models: Sequence[ModelEntry]) -> list[tuple[ModelEntry, ModelEntry]]:
+    """Every two sizes of which the first has fewer pixels."""
+    return [
+        (small, large)
+        for small in models
+        for large in models
+        if math.prod(small.size) < math.prod(large.size)
+    ]
+
+
+def check_scales(path: Path, manifest: Manifest, hybrid: Any, size: Any) -> Scales:
+    """The two scales of a hybrid-resolution test, if this engine can do it.
+
+    Raises:
+        EngineError: for other than two numbers 0 < glance ≤ focus ≤ 1, beside ``size``, or for an
+            engine whose heads or sizes do not allow it.
+    """
+    if (
+        not isinstance(hybrid, (tuple, list))
+        or len(hybrid) != 2
+        or not all(isinstance(scale, Real) and not isinstance(scale, bool) for scale in hybrid)
+        or not 0 < hybrid[0] <= hybrid[1] <= 1
+    ):
+        raise EngineError(
+            f"hybrid is {hybrid!r}; expected two scales of the frame above 0 and up to 1, the "
+            f"glance's first and not the larger, such as (1/3, 1/2)"
+        )
+    if size is not None:
+        raise EngineError(
+            f"hybrid and size={size!r} were both given; expected one: hybrid chooses the sizes by "
+            f"the frame's"
+        )
+    scales = float(hybrid[0]), float(hybrid[1])
+    if scales[0] == scales[1]:
+        return scales
+    if "glance" not in FUSIONS[manifest.fusion]:
+        raise EngineError(
+            f"hybrid is {hybrid!r} and {path} holds {manifest.network.name} with the one head "
+            f"alpha; expected a network with the heads glance and focus, which two passes can give "
+            f"apart. With equal scales there is one pass: hybrid=({scales[0]:.3g}, {scales[0]:.3g})"
+        )
+    if not pairs_of(manifest.models):
+        wanted = _rescaled(manifest, scales[1] / scales[0])
+        raise EngineError(
+            f"hybrid is {hybrid!r} and {path} holds {held(manifest.models)}; expected two sizes of "
+            f"which one is smaller. Build a second one in, such as: "
+            f"{_build_with(path, manifest, wanted)}"
+        )
+    return scales
+
+
+def _stretch(one: Sequence[int], other: Sequence[int]) -> float:
+    """How far two aspect ratios differ, on a log scale."""
+    return abs(math.log(one[0] / one[1] * other[1] / other[0]))
+
+
+def _distance(model: ModelEntry, frame: Sequence[int], scale: float) -> float:
+    return sum(
+        abs(math.log(side / (length * scale)))
+        for side, length in zip(model.size, frame, strict=False)
+    )
+
+
+def _rescaled(manifest: Manifest, ratio: float) -> tuple[int, int]:
+    """The first size held times ``ratio`` > 1, in whole multiples and never the same."""
+    multiple = manifest.input.multiple
+    height, width = (
+        max(side + multiple, round(side * ratio / multiple) * multiple)
+        for side in manifest.models[0].size
+    )
+    return height, width
+
+
+def _build_with(path: Path, manifest: Manifest, size: tuple[int, int]) -> str:
+    """The command that builds the engine again with one more size."""
+    extended = replace(manifest, models=(*manifest.models, ModelEntry(size, "model.onnx")))
+    return extended.build_command(shlex.quote(path.name))

@@ -1,0 +1,1 @@
+"""Frames one after another: stages in threads, smoothing over time, statistics."""

@@ -1,0 +1,1 @@
+"""Evaluation: systems that matte, metrics, tables and pictures of the results."""

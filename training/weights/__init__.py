@@ -1,0 +1,1 @@
+"""Checkpoints of others: how they are packed, and what their tensors are called."""
