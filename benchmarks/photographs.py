@@ -2,12 +2,12 @@
 
     python -m benchmarks photographs --engine gfm.engine --mattes mediapipe=mattes/mediapipe SET...
 
-A SET is a folder of ``images`` and ``masks`` (layout ``masks`` of ``training.data.datasets``). Of a set
-that ``training/held_out.txt`` lists only the held-out pictures count. Other programs' mattes come
-from ``benchmarks/rivals/on_photographs.py``.
+A SET is a folder of ``images`` and ``masks`` (layout ``masks`` of ``training.data.datasets``). Of a
+set that ``training/data/held_out.txt`` lists only the held-out pictures count. Other programs'
+mattes come from ``benchmarks/rivals/on_photographs.py``.
 
-IoU is that of alpha ≥ 0.5. SAD, MAD and Grad are ``training.evaluation.metrics``'s, means over the pictures;
-where a mask says nothing (128), the truth is taken for the matte.
+IoU is that of alpha ≥ 0.5. SAD, MAD and Grad are ``training.evaluation.metrics``'s, means over the
+pictures; where a mask says nothing (128), the truth is taken for the matte.
 """
 
 from __future__ import annotations

@@ -135,9 +135,9 @@ class Matte:
         """The subject's colours without the background that shines through: uint8 H×W×3 BGR.
 
         What ``kernels.foreground`` estimates (blur fusion); where alpha is 1 this is the frame
-        itself. Where alpha is 0 (at 8 bits: at most ``sdk.media.cutout.FAINT``) it tells nothing of the
-        frame: the subject's colours extend outwards a little, and beyond it is black. The result
-        is kept.
+        itself. Where alpha is 0 (at 8 bits: at most ``sdk.media.cutout.FAINT``) it tells nothing of
+        the frame: the subject's colours extend outwards a little, and beyond it is black. The
+        result is kept.
         """
         return self._shown
 

@@ -57,9 +57,10 @@ class Matter:
     second. Each frame takes the two of the engine's sizes that are nearest. Equal scales mean one
     ordinary pass at the nearest size, as in the paper, and so suit every network without a trimap.
 
-    ``quality``: "live", "balanced" or "studio", how much work goes into a matte (``sdk.inference.quality``);
-    ``arithmetic``, ``guided``, ``clean``, ``temporal`` and ``lookahead`` are its fields, to be set
-    each for itself, and so are ``size`` and ``hybrid`` (False: one pass).
+    ``quality``: "live", "balanced" or "studio", how much work goes into a matte
+    (``sdk.inference.quality``); ``arithmetic``, ``guided``, ``clean``, ``temporal`` and
+    ``lookahead`` are its fields, to be set each for itself, and so are ``size`` and ``hybrid``
+    (False: one pass).
 
     ``plate``: for a network that compares each frame with the empty place (gfm-plate), a photograph
     of it: the path of a picture, or an array as a frame. See the attribute ``plate``.

@@ -382,9 +382,9 @@ def stream(
     ``live``: the newest frame is taken and those that came meanwhile are dropped, so that the
     matte never lags behind; a file is then played at its own speed. Otherwise no frame is lost.
     ``timeout``: seconds without a matte after which VideoError is raised; None waits for ever.
-    ``temporal``: filter the mattes over time (``sdk.streaming.temporal_filter``), which looks ``lookahead`` frames
-    ahead: each matte then comes so many frames later. None: as the matter's ``quality`` says, and
-    a live stream does not look ahead.
+    ``temporal``: filter the mattes over time (``sdk.streaming.temporal_filter``), which looks
+    ``lookahead`` frames ahead: each matte then comes so many frames later. None: as the matter's
+    ``quality`` says, and a live stream does not look ahead.
 
     Raises FrameError (at once) for a ``matter`` that needs a trimap and has no ``trimap_from``, or
     a plate and has none, VideoError where the source cannot be opened (at once) or breaks (after

@@ -108,7 +108,8 @@ class Judge:
     def measure(
         self, prediction: NDArray[np.float32], alpha: NDArray[np.float32], trimap: NDArray[np.uint8]
     ) -> Future[dict[str, float]]:
-        """See ``training.evaluation.metrics.evaluate``. Waits where too many mattes wait, so that memory does
+        """See ``training.evaluation.metrics.evaluate``. Waits where too many mattes wait, so that
+        memory does
         not grow with the number of pictures."""
         from matter_sdk.training.evaluation.metrics import evaluate
 

@@ -100,9 +100,10 @@ def open_backend(
     """Load ``model`` into the backend asked for, or into the first that works.
 
     ``device`` is "cpu", "cuda" or "cuda:N"; ``threads`` limits a CPU backend (None: every core that
-    this process may use). ``arithmetic`` is of CPU backends: one of ``sdk.inference.quality.ARITHMETIC``, or
-    exactly one of ``sdk.engine.manifest.CPU_ARITHMETIC``. ``lanes`` asks for so many batches at once, each
-    with its share of a CPU's threads; TensorRT has at least two.
+    this process may use). ``arithmetic`` is of CPU backends: one of
+    ``sdk.inference.quality.ARITHMETIC``, or exactly one of ``sdk.engine.manifest.CPU_ARITHMETIC``.
+    ``lanes`` asks for so many batches at once, each with its share of a CPU's threads; TensorRT has
+    at least two.
 
     Returns the backend, and those passed over as (name, why not).
 

@@ -1,8 +1,8 @@
 """The ways from frames to alphas: one pass of the network, or two at two scales.
 
-``sdk.inference.trimaps`` has the one for networks that take a trimap, ``sdk.inference.plate`` that for networks that
-read a plate. Each way has two stages: ``prepare``, which is pure and may run in any thread, and
-``alphas``, where the networks run.
+``sdk.inference.trimaps`` has the one for networks that take a trimap, ``sdk.inference.plate`` that
+for networks that read a plate. Each way has two stages: ``prepare``, which is pure and may run in
+any thread, and ``alphas``, where the networks run.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ The network size is one of the engine's, among those whose shape is nearest to t
 taken where the engine holds a graph of it that the build measured to be the fastest, and two passes
 (the hybrid-resolution test) where it holds two sizes of the frame's shape. "By the frame": alpha
 follows the frame's colours where it is enlarged (a guided filter, ``kernels.composite``). "Over
-time": in streams and videos, see ``sdk.streaming.temporal_filter``; only files can look ahead. "Halos go":
-``Matte.over`` blends the estimated colours of the subject and not the frame's.
+time": in streams and videos, see ``sdk.streaming.temporal_filter``; only files can look ahead.
+"Halos go": ``Matte.over`` blends the estimated colours of the subject and not the frame's.
 """
 
 from __future__ import annotations

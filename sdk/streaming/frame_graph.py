@@ -244,7 +244,8 @@ class _Slot:
 
 
 class _Filter:
-    """``sdk.streaming.temporal_filter.TemporalFilter`` without looking ahead, in buffers that stay."""
+    """``sdk.streaming.temporal_filter.TemporalFilter`` without looking ahead, in buffers that
+    stay."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         self._planar = cupy.zeros((1, 3, *size), cupy.uint8)

@@ -44,7 +44,7 @@ hand, so that what follows is their authors' documentation and code, not the arc
     ``images/NAME.jpg`` and ``masks/NAME.png``: photographs with segmentation masks, 0, 255 and,
     where nothing is said, 128; without ``masks`` they are backgrounds. ``tags.json`` may give for
     each name ``iou``, a weak judge's agreement with the mask. The test split of a folder that
-    ``training/held_out.txt`` lists is those pictures; any other folder's is all of it.
+    ``training/data/held_out.txt`` lists is those pictures; any other folder's is all of it.
 ``pairs``
     Ours: a folder of pictures beside their mattes, ``NAME.jpg`` + ``NAME.png``, or ``NAME.png`` +
     ``NAME_alpha.png``, with ``NAME_trimap``, ``NAME_foreground`` and ``NAME_background`` if they

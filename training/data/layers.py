@@ -22,8 +22,8 @@ class Layers:
     Colours are uint8 H×W×3 RGB, ``foreground`` and ``background`` defined everywhere. ``plate`` is
     a second shot of the background without the subject, where the source has one. ``trimap`` is
     uint8 H×W of 0, 128 and 255 where the dataset brings its own. ``known`` is uint8
-    H×W of ``training.data.mattes``' UNLABELLED, CLASS_ONLY and KNOWN; None where all of alpha is known.
-    ``category`` is the dataset's own word ("" where it has none).
+    H×W of ``training.data.mattes``' UNLABELLED, CLASS_ONLY and KNOWN; None where all of alpha is
+    known. ``category`` is the dataset's own word ("" where it has none).
     """
 
     image: Image

@@ -32,8 +32,8 @@ class Result:
 
     ``index``: the picture's place in its set. ``trimap``: "own", the dataset's, or "made" from
     alpha. ``seconds``: of the system for this picture. ``measures``: those of
-    ``training.evaluation.metrics.evaluate``. ``apart``: mean absolute difference of alpha from the first
-    system's; 0 for that one.
+    ``training.evaluation.metrics.evaluate``. ``apart``: mean absolute difference of alpha from the
+    first system's; 0 for that one.
     """
 
     index: int
