@@ -38,7 +38,7 @@ from matter_sdk.sdk.background import Background
 from matter_sdk.sdk.stream import fail_safe
 from matter_sdk.sdk.streaming.stages import WITHHELD, finished
 from matter_sdk.sdk.streaming.statistics import Stats
-from matter_sdk.sdk.video import VideoBackground, VideoReader, VideoWriter, check_output
+from matter_sdk.sdk.video import VideoReader, VideoWriter, check_output
 
 
 class Look:
@@ -51,10 +51,8 @@ class Look:
 
     def behind(self, frame: np.ndarray) -> Any:
         """The background of the moment, as ``Matte.over`` takes it; a video runs on the clock."""
-        background = self.backgrounds[0]
-        if isinstance(background, VideoBackground):
-            return background.at(frame, time=time.monotonic() - self.begin)
-        return background
+        del frame
+        return self.backgrounds[0].at_time(time.monotonic() - self.begin)
 
     def draw(self, matte: Any) -> np.ndarray:
         """The composite, or the matte in grey."""

@@ -14,18 +14,17 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
-from matter_sdk.sdk.errors import ClosedError, FrameError, VideoError
+from matter_sdk.sdk.errors import FrameError, VideoError
 from matter_sdk.sdk.shielded import shielded
+from matter_sdk.sdk.streaming.prefetch import Prefetcher
 from matter_sdk.sdk.streaming.stages import check_streamable, filtered, finished, inferred, prepared
 from matter_sdk.sdk.streaming.statistics import Meter, Stats
 
@@ -34,147 +33,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 log = logging.getLogger("matter")
-
-
-class Ahead(Generic[T]):
-    """An iterator that runs ``source`` in a thread, at most ``depth`` items ahead of the reader.
-
-    With ``newest`` the thread never waits: when the queue is full its oldest item is dropped and
-    counted in ``dropped``. An error of the source is raised here, after the items before it.
-    ``close()`` (or leaving the ``with`` block) stops the thread and closes the source.
-    """
-
-    def __init__(self, source: Iterable[T], *, depth: int = 4, newest: bool = False) -> None:
-        self.dropped = 0
-        self._source = source
-        self._depth = depth
-        self._newest = newest
-        self._items: deque[T] = deque()
-        self._changed = threading.Condition()
-        self._closed = False
-        self._finished = False
-        self._process = os.getpid()
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, name="matter-ahead", daemon=True)
-        try:
-            shielded(self._thread.start)
-        except BaseException:  # an interrupt: it may run, and nobody will ever read from it
-            with self._changed:
-                self._closed = True
-                self._changed.notify_all()
-            raise
-
-    def _work(self) -> None:
-        error: BaseException | None = None
-        try:
-            iterator = iter(self._source)
-            try:
-                for item in iterator:
-                    if not self._put(item):
-                        break
-            finally:
-                # A generator holds files and cameras open; they are released in the thread that
-                # used them, not whenever the garbage collector comes by.
-                close = getattr(iterator, "close", None)
-                if close is not None:
-                    close()
-        except BaseException as caught:  # noqa: BLE001 - it is raised again, in the reader's thread
-            error = caught
-        with self._changed:
-            self._error = error
-            self._finished = True
-            self._changed.notify_all()
-
-    def _put(self, item: T) -> bool:
-        with self._changed:
-            if self._newest and len(self._items) >= self._depth:
-                self._items.popleft()
-                self.dropped += 1
-            self._changed.wait_for(lambda: self._closed or len(self._items) < self._depth)
-            if self._closed:
-                return False
-            self._items.append(item)
-            self._changed.notify_all()
-            return True
-
-    def get(self, timeout: float | None = None) -> T:
-        """The next item; TimeoutError after ``timeout`` seconds, StopIteration at the end.
-
-        Interrupted (KeyboardInterrupt), it loses no item.
-        """
-        if os.getpid() != self._process:
-            raise ClosedError(
-                "this stream was opened before a fork, and its threads did not come along; "
-                "expected one of this process. Open it in the child"
-            )
-        turn: _Turn[T] = _Turn()
-        try:
-            return shielded(lambda: self._get(timeout, turn), lambda: self._give_up(turn))
-        except BaseException:
-            if turn.taken:  # the interrupt came after it
-                with self._changed:
-                    self._items.appendleft(turn.taken.pop())
-            raise
-
-    def _give_up(self, turn: _Turn[T]) -> None:
-        with self._changed:
-            turn.given_up = True
-            self._changed.notify_all()
-
-    def _get(self, timeout: float | None, turn: _Turn[T]) -> T:
-        with self._changed:
-            ready = self._changed.wait_for(
-                lambda: self._items or self._finished or self._closed or turn.given_up, timeout
-            )
-            if not ready:
-                raise TimeoutError(f"nothing came for {timeout} s")
-            if turn.given_up:
-                raise InterruptedError
-            if self._items:
-                turn.taken.append(self._items.popleft())
-                self._changed.notify_all()
-                return turn.taken[0]
-            error, self._error = self._error, None
-        if error is not None:
-            raise error
-        raise StopIteration
-
-    def __iter__(self) -> Iterator[T]:
-        return self
-
-    def __next__(self) -> T:
-        return self.get()
-
-    def close(self, timeout: float | None = 5.0) -> None:
-        """Stop. A source that hangs for ``timeout`` seconds is left behind in its daemon thread."""
-        shielded(lambda: self._close(timeout))
-
-    def _close(self, timeout: float | None) -> None:
-        with self._changed:
-            self._closed = True
-            self._items.clear()
-            self._changed.notify_all()
-        if self._thread is not threading.current_thread():
-            self._thread.join(timeout)
-
-    @property
-    def alive(self) -> bool:
-        """Whether its thread runs."""
-        return self._thread.is_alive()
-
-    def __enter__(self) -> Ahead[T]:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-
-class _Turn(Generic[T]):
-    """One call of ``Ahead.get``."""
-
-    def __init__(self) -> None:
-        self.given_up = False
-        self.taken: list[T] = []
 
 
 class _Arrived(NamedTuple):
@@ -209,7 +67,7 @@ class Stream(Iterator["Matte"]):
         self._stamp = time.perf_counter()
         self._meter = Meter()
         self._again = threading.Event()
-        self._stages: list[Ahead[Any]] = []
+        self._stages: list[Prefetcher[Any]] = []
         try:
             shielded(lambda: self._begin(source, live, temporal, lookahead))
         except BaseException:
@@ -218,7 +76,7 @@ class Stream(Iterator["Matte"]):
 
     def _begin(self, source: Any, live: bool, temporal: bool | None, lookahead: int | None) -> None:
         matter = self._matter
-        self._frames: Ahead[_Arrived] = self._stage(
+        self._frames: Prefetcher[_Arrived] = self._stage(
             _arriving(
                 _frames(source, live=live, planes=getattr(matter, "takes_planes", False)),
                 self._meter,
@@ -245,8 +103,8 @@ class Stream(Iterator["Matte"]):
         # shown is never older than one turn of the caller's loop.
         self._mattes = self._stage(alphas)
 
-    def _stage(self, items: Iterable[T], *, depth: int = 1, newest: bool = False) -> Ahead[T]:
-        stage = Ahead(items, depth=depth, newest=newest)
+    def _stage(self, items: Iterable[T], *, depth: int = 1, newest: bool = False) -> Prefetcher[T]:
+        stage = Prefetcher(items, depth=depth, newest=newest)
         self._stages.append(stage)
         return stage
 
@@ -339,7 +197,7 @@ class Stream(Iterator["Matte"]):
         self.close()
 
 
-def _stats(meter: Meter, frames: Ahead[Any]) -> Stats:
+def _stats(meter: Meter, frames: Prefetcher[Any]) -> Stats:
     return meter.stats(frames.dropped)
 
 
@@ -475,7 +333,7 @@ class _Opening:
     """A live stream that opens in a thread of its own: an address may take ten seconds for that."""
 
     def __init__(self, matter: Any, source: Any) -> None:
-        self._opened: Ahead[Stream] = Ahead(_opened(matter, source))
+        self._opened: Prefetcher[Stream] = Prefetcher(_opened(matter, source))
         self._stream: Stream | None = None
 
     def stream(self, timeout: float) -> Stream | None:
@@ -517,7 +375,7 @@ def _frames(source: Any, *, live: bool, planes: bool) -> Iterable[Any]:
     if isinstance(source, (int, np.integer)):
         return _camera(int(source))
     if isinstance(source, (str, Path)):
-        from matter_sdk.sdk.video import VideoReader
+        from matter_sdk.sdk.media.video_reader import VideoReader
 
         reader = VideoReader(source, planes=planes)
         return _paced(reader) if live and not reader.is_address else _whole(reader)
