@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-import numpy as np
 from matter_sdk.kernels import YUV
 from matter_sdk.sdk.background import Background, VideoBackground
 from matter_sdk.sdk.errors import NoMatteError
@@ -26,8 +25,8 @@ from matter_sdk.sdk.matte import Matte, nothing
 from matter_sdk.sdk.media.video_reader import TimedFrame, VideoReader
 from matter_sdk.sdk.media.video_source import local_path
 from matter_sdk.sdk.media.video_writer import VideoWriter, check_output, is_sequence
-from matter_sdk.sdk.streaming.prefetch import Prefetcher
-from matter_sdk.sdk.streaming.stages import check_streamable, filtered, finished, inferred, prepared
+from matter_sdk.sdk.streaming.matting import Matting
+from matter_sdk.sdk.streaming.pipeline import Pipeline, measured
 from matter_sdk.sdk.streaming.statistics import Meter
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ class _Composite(NamedTuple):
 
 
 def matte_video(
-    matter: Any,
+    matter: Matting,
     source: str | Path,
     output: str | Path,
     *,
@@ -114,7 +113,7 @@ def matte_video(
     """Matte every frame of ``source`` and write ``output``, with timestamps, turn and audio kept.
 
     matter
-        ``sdk.Matter``, or anything with its ``prepare``, ``infer`` and ``finish``.
+        A ``Matter``, or what stands in for one (``sdk.streaming.matting``).
     output
         Chosen by its suffix, as in ``VideoWriter``.
     background
@@ -139,44 +138,38 @@ def matte_video(
     frame, and VideoInterrupted (a KeyboardInterrupt) is raised with the report. On any error
     the output is removed and the error raised: VideoError, BackgroundError, or the matter's.
     """
-    check_streamable(matter)
+    matter.check_streamable()
     check_output(
         output, alpha=alpha, inputs=[local_path(source), background], crf=crf, preset=preset
     )
     meter = Meter()
-    # A sequence of pictures takes BGR alone, and so may what stands in for a Matter.
-    planes = not alpha and getattr(matter, "takes_planes", False) and not is_sequence(output)
-    gpu = _gpu_of(matter) if hardware else None
+    # A sequence of pictures takes BGR alone.
+    planes = not alpha and matter.takes_planes and not is_sequence(output)
+    gpu = _gpu_number(matter.device) if hardware else None
     sound = audio and not is_sequence(output)
     with VideoReader(source, planes=planes, gpu=gpu, tracks=sound) as reader:
         behind = None if alpha else Background.open(background)
-        graph = None if behind is None else _graph(matter, reader.peek(), behind)
+        graph = None if behind is None else matter.frame_graph(reader.peek(), behind)
         writer = VideoWriter(
             output, reader.size, rate=reader.rate, time_base=reader.time_base, alpha=alpha,
             crf=crf, preset=preset, pixel_aspect=reader.pixel_aspect, colours=reader.colours,
             tags=reader.tags, audio_from=reader if audio else None,
         )  # fmt: skip
-        decoded = Prefetcher(_decode(reader, meter), depth=3)
-        stages: list[Prefetcher[Any]] = []  # between decoding and writing
+        pipeline = Pipeline(matter, measured(reader.timed(), meter, "decode"), meter)
         if behind is not None and graph is not None:
-            pictures = _launched(matter, graph, decoded, behind, meter)
+            pictures = _launched(matter, graph, pipeline.frames, behind, meter)
         else:
-            stages.append(Prefetcher(prepared(matter, decoded, meter), depth=1))
-            alphas = inferred(matter, stages[0], meter, getattr(matter, "lanes", 1))
-            stages.append(Prefetcher(alphas, depth=1))
-            stages.append(Prefetcher(filtered(matter, stages[1]), depth=1))
-            pictures = _composited(matter, stages[2], behind, meter)
+            pictures = _composited(pipeline, behind, meter)
         # Encoding has its thread too: an interrupt hits the calling thread alone, and never
         # between a frame's encoding and its way into the file.
         stopped = threading.Event()
-        written = Prefetcher(_write(pictures, writer, meter, stopped), depth=2)
+        written = pipeline.stage(_write(pictures, writer, meter, stopped), depth=2)
 
         def stop() -> None:
             stopped.set()
             # Files are touched again only when the threads that use them are done.
-            decoded.close(timeout=None)
-            for stage in stages:
-                stage.close()
+            pipeline.frames.close(timeout=None)
+            pipeline.close()
             written.close(timeout=None)
 
         def report(*, interrupted: bool = False) -> VideoReport:
@@ -206,30 +199,17 @@ def matte_video(
                 behind.close()
 
 
-def _decode(reader: VideoReader, meter: Meter) -> Iterator[TimedFrame]:
-    frames = reader.timed()
-    while True:
-        with meter("decode"):
-            timed = next(frames, None)
-        if timed is None:
-            return
-        yield timed
-
-
-def _gpu_of(matter: Any) -> int | None:
-    """The number of the GPU that a matter runs on."""
-    kind, _, number = str(getattr(matter, "device", "cpu")).partition(":")
+def _gpu_number(device: str) -> int | None:
+    kind, _, number = device.partition(":")
     return int(number or 0) if kind == "cuda" else None
 
 
-def _graph(matter: Any, frame: Any, behind: Background) -> FrameGraph | None:
-    """The whole way as one CUDA graph, where the matter can do that."""
-    make = getattr(matter, "frame_graph", None)
-    return None if make is None else cast("FrameGraph | None", make(frame, behind))
-
-
 def _launched(
-    matter: Any, graph: FrameGraph, frames: Iterable[TimedFrame], behind: Background, meter: Meter
+    matter: Matting,
+    graph: FrameGraph,
+    frames: Iterable[TimedFrame],
+    behind: Background,
+    meter: Meter,
 ) -> Iterator[_Composite]:
     """Composites by way of a CUDA graph: while one is handed on, the next is being made."""
     submitted: deque[TimedFrame] = deque()
@@ -248,7 +228,7 @@ def _launched(
             if not graph.takes(timed.image):  # a file may change from planes to pictures
                 while submitted:
                     yield result()
-                graph = cast("FrameGraph", _graph(matter, timed.image, behind))
+                graph = cast("FrameGraph", matter.frame_graph(timed.image, behind))
             with meter("preprocess"):
                 graph.submit(timed.image)
             submitted.append(timed)
@@ -261,14 +241,11 @@ def _launched(
 
 
 def _composited(
-    matter: Any,
-    frames: Iterable[tuple[TimedFrame, np.ndarray]],
-    behind: Background | None,
-    meter: Meter,
+    pipeline: Pipeline[TimedFrame], behind: Background | None, meter: Meter
 ) -> Iterator[_Composite]:
-    for index, (timed, alpha) in enumerate(frames):
+    for index, (timed, alpha) in enumerate(pipeline.alphas()):
         with meter("composite"):
-            matte = finished(matter, timed.image, alpha)
+            matte = pipeline.finish(timed, alpha)
             made = matte.cutout() if behind is None else _over(matte, behind, timed, index)
         yield _Composite(timed, made)
 

@@ -442,7 +442,7 @@ def test_fail_safe_goes_on_while_a_source_opens(monkeypatch: pytest.MonkeyPatch)
         ended.wait(10)
         raise VideoError("nobody answers")
 
-    monkeypatch.setattr(sdk_stream, "_frames", silent)
+    monkeypatch.setattr(sdk_stream, "open_source", silent)
     monkeypatch.setattr(sdk_stream, "_FIRST", 0.05)
     pictures = fail_safe(FakeMatter(), "rtsp://door", composite, alone, timeout=0.1, retry=0.01)
     begin, count = time.monotonic(), 0
