@@ -77,6 +77,11 @@ class Network:
                 self.first = self.first or backend
             return self._loaded[size]
 
+    def part(self, name: str) -> Network:
+        """A further network of the same file, with the same options; EngineError if it has none."""
+        part = self._file.part(name)
+        return Network(part, part.manifest.models, **self._options)
+
     def open(self, size: tuple[int, ...]) -> Backend:
         """A backend of one size, loaded anew."""
         for model in self.models:

@@ -13,8 +13,8 @@ from matter_sdk.kernels import YUV
 from matter_sdk.sdk import Matter
 from matter_sdk.sdk.background import Background
 from matter_sdk.sdk.errors import BackendError, FrameError
+from matter_sdk.sdk.inference.finish import finished
 from matter_sdk.sdk.matte import Matte
-from matter_sdk.sdk.matter import finished
 from matter_sdk.sdk.streaming.temporal_filter import TemporalFilter
 from numpy.typing import NDArray
 
