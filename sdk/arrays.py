@@ -208,6 +208,17 @@ def host(array: Any) -> Any:
     return array.get()
 
 
+def uploaded(value: Any) -> Any:
+    """An array, or a frame in planes, in a GPU's memory, as CuPy's; a colour as it is."""
+    if isinstance(value, YUV):
+        return replace(value, planes=tuple(map(uploaded, value.planes)))
+    if isinstance(value, tuple) or on_gpu(value):
+        return value
+    import cupy
+
+    return cupy.asarray(value)
+
+
 def _checked_planes(value: YUV, what: str, *, on_gpu: bool) -> YUV:
     as_array(value.planes[0], f"{what}'s luminance", on_gpu=on_gpu)
     try:
