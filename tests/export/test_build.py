@@ -272,13 +272,12 @@ def test_the_ensembles_files_stand_in_the_manifest(
 
 
 @pytest.mark.parametrize(
-    ("backbone", "rosta"),
-    [("resnet34", "rim"), ("efficientnet-lite0", "rim"), ("efficientnet-lite0", "en-median")],
+    ("backbone", "rosta"), [("resnet34", "rim"), ("efficientnet-lite0", "rim")]
 )
 def test_graphs_with_several_representations_pass_the_check(
     tmp_path: Path, backbone: str, rosta: str
 ) -> None:
-    """Integration modules and the median of an ensemble, through the checked loader."""
+    """Integration modules, through the checked loader."""
     pytest.importorskip("openvino")
     import torch
 
