@@ -3,7 +3,7 @@
 Any unzip tool opens an engine; its members (``manifest.json``, ``model.onnx``, ``plans/…``) are
 untouched files. Members start at multiples of 4096 bytes, so that each can be mapped by itself.
 
-Security. Opening verifies the archive (``sdk.engine.archive``), the manifest, and of every other
+Security. Opening verifies the archive (``sdk.engine.file.archive``), the manifest, and of every other
 member the name, length and SHA-256; nothing outside the file is ever read on an engine's behalf.
 What is read later is copied into memory and verified again, so that what was checked is what runs:
 an engine that is written into while it is open gives an error, never another network. Checksums
@@ -174,33 +174,6 @@ class EngineFile:
         )
         part._members = self._members
         return part
-
-    def unpack(self, member: str, folder: str | os.PathLike[str]) -> Path:
-        """Write one member under a folder (with its own sub-folders) and return where it is.
-
-        Raises:
-            EngineError: it cannot be written, or as for ``read``; no file is left then.
-            ClosedError: after ``close``.
-        """
-        span = self._span(member)
-        target = Path(folder) / member
-        digest = hashlib.sha256()
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("wb") as file:
-                for piece in _stream(self._file, span):
-                    digest.update(piece)
-                    file.write(piece)
-            self._verify(member, digest.hexdigest())
-        except OSError as error:
-            raise EngineError(
-                f"{self.path}: member {member!r} could not be unpacked to {target} ({error}); "
-                f"expected a writable folder with {span.length:,} bytes free"
-            ) from error
-        except EngineError:
-            target.unlink(missing_ok=True)
-            raise
-        return target
 
     def close(self) -> None:
         """Release the file; may be called more than once. What ``read`` gave stays valid."""
