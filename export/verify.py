@@ -274,7 +274,7 @@ def _judged(heads: Mapping[str, NDArray[np.float32]], fusion: str) -> NDArray[np
 
 def _finished(head: NDArray[Any], shape: Sequence[int]) -> NDArray[np.float32]:
     """A head as PyTorch gives it. A smaller glance is one of logits: see
-    ``sdk.engine.file.manifest.Head``."""
+    ``sdk.engine.manifest.Head``."""
     value = torch.from_numpy(head.astype(np.float32))
     if head.shape[2:] != shape[2:]:
         size = (shape[2], shape[3])

@@ -1,6 +1,6 @@
 """A checkout's two names for one module: ``sdk.errors`` is ``matter_sdk.sdk.errors``.
 
-Without this ``from matter_sdk.sdk.errors import FrameError`` would load the file again, and its FrameError
+Without this ``from sdk.errors import FrameError`` would load the file again, and its FrameError
 would not be the one that the SDK raises.
 """
 

@@ -101,7 +101,7 @@ def open_backend(
 
     ``device`` is "cpu", "cuda" or "cuda:N"; ``threads`` limits a CPU backend (None: every core that
     this process may use). ``arithmetic`` is of CPU backends: one of
-    ``sdk.inference.quality.ARITHMETIC``, or exactly one of ``sdk.engine.file.manifest.CPU_ARITHMETIC``.
+    ``sdk.inference.quality.ARITHMETIC``, or exactly one of ``sdk.engine.manifest.CPU_ARITHMETIC``.
     ``lanes`` asks for so many batches at once, each with its share of a CPU's threads; TensorRT has
     at least two.
 

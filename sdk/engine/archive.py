@@ -1,6 +1,6 @@
 """Read a ZIP archive of stored members strictly, and never more of it than was asked for.
 
-Only what ``sdk.engine.file.file.write`` and ``zip -0`` make is taken: the directory right before the end
+Only what ``sdk.engine.file.write`` and ``zip -0`` make is taken: the directory right before the end
 record, no comment, nothing compressed or encrypted, each name once, no two members on the same
 bytes, local headers that say what the directory says. Sizes are compared with the file's before a
 byte of a member is read, and nothing is ever inflated.

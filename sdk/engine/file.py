@@ -3,7 +3,7 @@
 Any unzip tool opens an engine; its members (``manifest.json``, ``model.onnx``, ``plans/…``) are
 untouched files. Members start at multiples of 4096 bytes, so that each can be mapped by itself.
 
-Security. Opening verifies the archive (``sdk.engine.file.archive``), the manifest, and of every other
+Security. Opening verifies the archive (``sdk.engine.archive``), the manifest, and of every other
 member the name, length and SHA-256; nothing outside the file is ever read on an engine's behalf.
 What is read later is copied into memory and verified again, so that what was checked is what runs:
 an engine that is written into while it is open gives an error, never another network. Checksums

@@ -40,9 +40,7 @@ def test_import_loads_nothing_heavy() -> None:
 
 
 def test_the_engine_file_needs_no_runtime() -> None:
-    loaded = modules_after(
-        "import sdk.engine.file.file, sdk.engine.file.manifest, sdk.errors, sdk.backends"
-    )
+    loaded = modules_after("import sdk.engine.file, sdk.engine.manifest, sdk.errors, sdk.backends")
     assert loaded.isdisjoint({*HEAVY, "numpy", "kernels"})
 
 
