@@ -20,7 +20,7 @@ from tests.sdk.clips import numbered, write_clip
 FRAMES = 20_000
 JOBS = 200
 HEIGHT, WIDTH = 96, 160
-MOST = 8.0  # MB
+MOST = 16.0  # MB
 
 pytestmark = [
     pytest.mark.slow,
