@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matter_sdk.kernels.spec import ROSTAS
 from matter_sdk.sdk.engine.manifest import (
+    FUSIONS,
     Head,
     Int8Graph,
     Manifest,
@@ -538,3 +540,8 @@ def test_numbers_of_many_digits() -> None:
 def test_depth_beyond_the_parser_s() -> None:
     with pytest.raises(EngineError, match=r"not valid JSON|nested more than"):
         Manifest.from_json("[" * 500_000)
+
+
+def test_fusions_read_the_glance_that_the_kernel_takes() -> None:
+    glances = {name: heads["glance"] for name, heads in FUSIONS.items() if "glance" in heads}
+    assert glances == {name: rosta.classes for name, rosta in ROSTAS.items()}
