@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 from matter_sdk.kernels import YUV, alpha_blend
 from matter_sdk.sdk.arrays import picture
-from matter_sdk.sdk.engine.manifest import near
+from matter_sdk.sdk.engine.schema import near
 from matter_sdk.sdk.errors import BackgroundError, FrameError
 from matter_sdk.sdk.media.picture_reader import is_animation, on_black, read_picture
 from numpy.typing import NDArray

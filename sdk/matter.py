@@ -23,7 +23,7 @@ from matter_sdk.sdk.inference import sizes
 from matter_sdk.sdk.inference import trimaps as guidance
 from matter_sdk.sdk.inference.finish import finished
 from matter_sdk.sdk.inference.modes import GlanceMode, SingleMode, alike, joined
-from matter_sdk.sdk.inference.network import Network
+from matter_sdk.sdk.inference.network import EngineNetwork
 from matter_sdk.sdk.inference.quality import settle
 from matter_sdk.sdk.inference.select import open_mode
 from matter_sdk.sdk.matte import Matte, nothing, open_background
@@ -133,7 +133,7 @@ class Matter:
             file = EngineFile.open(self._path, trust_plans=trust_plans)
             opened.callback(file.close)
             self.manifest: Manifest = file.manifest
-            self._network = Network(
+            self._network = EngineNetwork(
                 file, sizes.chosen(self._path, self.manifest, size), **self._options
             )
             opened.callback(self._network.close)

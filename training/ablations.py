@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from matter_sdk.sdk.files import replace_text
 from matter_sdk.training import machine, networks
 from matter_sdk.training.data.sources import Procedural
-from matter_sdk.training.evaluate import expected, measure
+from matter_sdk.training.evaluate import expected
 from matter_sdk.training.evaluation import tables
+from matter_sdk.training.evaluation.judge import measure
 from matter_sdk.training.evaluation.pictures import EvaluationError, Scenes
 from matter_sdk.training.fit.batches import Batches, Samples, loader
 from matter_sdk.training.flags import Parser, finish, positive, size, whole

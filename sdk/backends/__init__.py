@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from matter_sdk.sdk import cpu
-from matter_sdk.sdk.engine.manifest import CPU_ARITHMETIC, near
+from matter_sdk.sdk.engine.manifest import CPU_ARITHMETIC
+from matter_sdk.sdk.engine.schema import near
 from matter_sdk.sdk.errors import BackendError, EngineError, MatterError
 
 if TYPE_CHECKING:

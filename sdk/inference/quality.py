@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from matter_sdk.sdk.engine.manifest import near
+from matter_sdk.sdk.engine.schema import near
 from matter_sdk.sdk.errors import EngineError
 
 Scales = tuple[float, float]

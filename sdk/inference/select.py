@@ -10,13 +10,13 @@ from matter_sdk.sdk.engine.manifest import Manifest
 from matter_sdk.sdk.errors import EngineError
 from matter_sdk.sdk.inference import sizes
 from matter_sdk.sdk.inference.modes import Choice, GlanceMode, HybridMode, Mode, SingleMode
-from matter_sdk.sdk.inference.network import Network
+from matter_sdk.sdk.inference.network import EngineNetwork
 from matter_sdk.sdk.inference.plate import PlateMode, reads_plate
 from matter_sdk.sdk.inference.trimaps import CLASSIFIER, TrimapMode
 
 
 def open_mode(
-    network: Network,
+    network: EngineNetwork,
     *,
     pixels: str,
     scales: sizes.Scales | None,

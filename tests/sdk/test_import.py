@@ -53,6 +53,16 @@ def test_matter_loads_no_runtime_before_an_engine_is_opened() -> None:
     assert loaded.isdisjoint({*HEAVY} - {"cv2"})
 
 
+def test_short_and_full_names_are_one_module() -> None:
+    """In a checkout: an error that is caught by its short name is the one that is raised."""
+    code = (
+        "import sdk, matter_sdk, sdk.errors as short, matter_sdk.sdk.errors as full, export.build; "
+        "assert short is full and sdk.Matter is matter_sdk.Matter; "
+        "assert export.build.main.__module__ == 'matter_sdk.export.build'"
+    )
+    assert "matter_sdk.sdk.errors" in modules_after(code)
+
+
 def test_everything_in_all_is_there() -> None:
     for name in sdk.__all__:
         assert getattr(sdk, name) is not None
