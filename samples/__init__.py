@@ -13,8 +13,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, NoReturn
 
-from matter_sdk.sdk import MatterError
-from matter_sdk.sdk.inference.quality import QUALITIES
+from matter_sdk import QUALITIES, MatterError
 
 
 def run(main: Callable[[], int]) -> NoReturn:
