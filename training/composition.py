@@ -198,8 +198,6 @@ def _levels(values: NDArray[Any]) -> Image:
 
 # --- the contact sheet --------------------------------------------------------------------------
 
-_MARGIN, _LABEL, _PAPER, _INK = 16, 30, (250, 250, 248), (40, 40, 40)
-
 
 def steps(
     rng: np.random.Generator, image: Image, alpha: Mask, background: Image, kernel: int
@@ -229,25 +227,6 @@ def steps(
     ]
 
 
-def sheet(tiles: Sequence[tuple[str, Image]], columns: int = 4, width: int = 440) -> Image:
-    """Labelled pictures in rows, ``width`` pixels each; uint8 H×W×3 RGB."""
-    from PIL import Image as Pillow
-    from PIL import ImageDraw, ImageFont
-
-    shown = [(label, resize(p, (p.shape[0] * width // p.shape[1], width))) for label, p in tiles]
-    height = max(picture.shape[0] for _, picture in shown)
-    rows = -(-len(shown) // columns)
-    across, down = width + _MARGIN, height + _LABEL + _MARGIN
-    page = Pillow.new("RGB", (columns * across + _MARGIN, rows * down + _MARGIN), _PAPER)
-    draw = ImageDraw.Draw(page)
-    font = ImageFont.load_default(size=17)
-    for k, (label, picture) in enumerate(shown):
-        left, top = _MARGIN + k % columns * across, _MARGIN + k // columns * down
-        page.paste(Pillow.fromarray(picture), (left, top))
-        draw.text((left, top + picture.shape[0] + 6), label, _INK, font)
-    return np.asarray(page)
-
-
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m training.composition", description="Contact sheet of RSSN's steps."
@@ -264,6 +243,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw the contact sheet; see the module's docstring."""
     from matter_sdk.training.data.datasets import DatasetError, Item, read
+    from matter_sdk.training.evaluation import sheets
 
     options = _arguments(arguments)
     if not cv2.haveImageWriter(str(options.output)):
@@ -278,9 +258,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     photograph, alpha = subject.image, subject.matte
     background = fit(behind, alpha.shape)
     rng = np.random.default_rng(options.seed)
-    drawn = sheet(steps(rng, photograph, alpha, background, options.kernel))
+    names, tiles = zip(*steps(rng, photograph, alpha, background, options.kernel), strict=True)
+    page = sheets.sheet("RSSN", options.image.name, names, [sheets.Row("", "", tiles)])
     try:
-        print(write_picture(options.output, drawn[..., ::-1]))
+        print(write_picture(options.output, np.asarray(page)[..., ::-1]))
     except MatterError as error:
         print(error, file=sys.stderr)
         return 2

@@ -310,9 +310,8 @@ def _mixed(options: Options) -> Mixed:
 def _validation(options: Options, multiple: int) -> tuple[Source, list[tuple[int, int, int]]]:
     """What to validate on, and the keys of its samples."""
     from matter_sdk.training.data import datasets
-    from matter_sdk.training.data.sources import Joined, Procedural
+    from matter_sdk.training.data.sources import Joined, Procedural, Whole
     from matter_sdk.training.evaluation import pictures
-    from matter_sdk.training.evaluation.whole import Whole
 
     source: Source
     if options.val_data is None and options.recipe.source == "procedural":

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from matter_sdk.kernels.trimap import CLASSES
-from matter_sdk.training.data import datasets
+from matter_sdk.training.data import datasets, layouts
 from matter_sdk.training.data.datasets import LAYOUTS, DatasetError
 from PIL import Image as Pillow
 
@@ -97,7 +97,7 @@ TRAIN = {layout: {"alpha", "image"} for layout in TREES} | {
     "bg-20k": {"image"},
 }
 TEST = {layout: {"image", "alpha", "trimap"} for layout in TREES} | {
-    "composition-1k": set(datasets.PARTS),
+    "composition-1k": set(layouts.PARTS),
     "distinctions-646": {"image", "alpha", "foreground", "background"},
     "duts": {"image", "alpha"},
     "bg-20k": {"image"},
