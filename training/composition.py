@@ -43,13 +43,16 @@ class Rssn:
 
 
 def type_wise(settings: Rssn, kind: str) -> Rssn:
-    """AIM's type-wise data augmentation (AIM paper, section 4.2): real photographs of non-salient
-    things mostly have bokeh, so the background of every NS image is blurred."""
+    """Return the settings for an image of this kind (AIM, section 4.2).
+
+    Photographs without a salient object mostly have bokeh, so the background of every NS image is
+    blurred.
+    """
     return replace(settings, blur=1.0) if kind == "NS" else settings
 
 
 def estimate_layers(image: Image, alpha: Mask, method: str = "ml") -> tuple[Image, Image]:
-    """Foreground and background colours of a photograph, defined everywhere.
+    """Estimate foreground and background colours of a photograph, defined everywhere.
 
     Args:
         image: uint8 H×W×3 RGB.
@@ -100,7 +103,7 @@ def denoise(image: Image, strength: float = 5.0) -> Image:
 
 
 def blur(image: Image, kernel: int) -> Image:
-    """The large-aperture effect: the mean of ``kernel``×``kernel`` pixels; uint8 H×W×3.
+    """Blur as a large aperture does: the mean of ``kernel``×``kernel`` pixels; uint8 H×W×3.
 
     Even kernels have no centre; the anchor is the pixel right and below of it.
     """
@@ -109,7 +112,7 @@ def blur(image: Image, kernel: int) -> Image:
 
 
 def add_noise(rng: np.random.Generator, image: Image, sigma: float = 10.0) -> Image:
-    """Gaussian noise, independent in each pixel and channel; clipped to 0..255, uint8 H×W×3."""
+    """Add Gaussian noise, independent in each pixel and channel; clipped to 0..255, uint8 H×W×3."""
     return _levels(image + np.float32(sigma) * rng.standard_normal(image.shape, np.float32))
 
 
@@ -119,7 +122,7 @@ def fit(
     rng: np.random.Generator | None = None,
     share: float = 1.0,
 ) -> Image:
-    """A part of a background at ``size`` = (h, w), of that shape.
+    """Cut a part of a background with the shape of ``size`` = (h, w), and resize it to that.
 
     Args:
         background: uint8 H×W×3.
@@ -136,7 +139,7 @@ def fit(
 
 
 def resize(picture: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """A picture or mask at ``size`` = (h, w): averaged where it shrinks, else interpolated."""
+    """Resize a picture or mask to ``size`` = (h, w): average if it shrinks, else interpolate."""
     if picture.shape[:2] == size:
         return picture
     shrinks = picture.shape[0] * picture.shape[1] > size[0] * size[1]
@@ -155,7 +158,7 @@ def compose_rssn(
     kind: str = "SO",
     category: str = "",
 ) -> Layers:
-    """A composite by RSSN, Pipeline 1 of the GFM paper after the foreground's estimation.
+    """Compose by RSSN: Pipeline 1 of the GFM paper, after the foreground's estimation.
 
     Args:
         rng: decides each step; the draws are the same in number whatever they decide.
@@ -202,7 +205,7 @@ def _levels(values: NDArray[Any]) -> Image:
 def steps(
     rng: np.random.Generator, image: Image, alpha: Mask, background: Image, kernel: int
 ) -> list[tuple[str, Image]]:
-    """Every step of RSSN taken, with its name: what the contact sheet shows.
+    """Take every step of RSSN; return their names and pictures, as the contact sheet shows them.
 
     Args:
         rng: of the noise.

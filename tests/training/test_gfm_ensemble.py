@@ -173,8 +173,8 @@ def test_a_network_that_is_no_ensemble(files: dict[str, Path]) -> None:
     with torch.device("meta"):
         network = GFM("resnet34", "tt")
     message = refusal(network, list(files.values()))
-    assert message == "gfm resnet34 tt is one network; expected one file, with load"
-    with pytest.raises(CheckpointError, match="gfm resnet34 en-median has no encoder to fill"):
+    assert message.startswith("gfm resnet34 tt is one network")
+    with pytest.raises(CheckpointError, match="gfm resnet34 en-median has no encoder"):
         checkpoints.load_backbone(meta(), files["tt"])
 
 

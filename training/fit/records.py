@@ -44,7 +44,7 @@ class Records(Callback):
         self._since = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:  # noqa: ARG002
-        """Open all three where the run is to go on."""
+        """Open all three at the step from which the run goes on."""
         self._since = time.monotonic()
         if not trainer.is_global_zero:
             return
@@ -63,7 +63,7 @@ class Records(Callback):
         batch: Any,  # noqa: ARG002
         batch_idx: int,
     ) -> None:
-        """Keep the losses of a step."""
+        """Keep a step's losses."""
         parts = pl_module.recipe.accumulate
         for key, value in outputs["losses"].items():
             self._sums[key] = self._sums.get(key, torch.zeros_like(value)) + value / parts
@@ -79,7 +79,7 @@ class Records(Callback):
             self.flush(trainer)
 
     def flush(self, trainer: Trainer) -> None:
-        """Write what waits; every process has to call it."""
+        """Write what waits; every process must call it."""
         if not self._waiting:
             return
         names = list(self._waiting[0][2])

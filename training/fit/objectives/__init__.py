@@ -41,7 +41,7 @@ _OBJECTIVES: dict[str, type[Any]] = {
 def targets(
     layers: Layers, network: str, rosta: str, rng: np.random.Generator, **settings: Any
 ) -> Arrays:
-    """What a network learns from a scene: arrays that ``torch.utils.data.default_collate`` stacks.
+    """Make a network's targets from a scene: arrays for ``torch.utils.data.default_collate``.
 
     Args:
         layers: the scene, H×W multiples of the network's ``size_multiple``.
@@ -67,7 +67,7 @@ def targets(
 
 
 def create(network: nn.Module, **settings: Any) -> Objective:
-    """The objective of a network.
+    """Create the objective of a network.
 
     Parameters that require gradients are those to optimise; SIM's holds more than the network's.
 

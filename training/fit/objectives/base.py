@@ -19,7 +19,7 @@ class ObjectiveError(ValueError):
 
 
 def normalise(image: Tensor, network: nn.Module) -> Tensor:
-    """uint8 RGB N×3×H×W → the network's own input scale, float32."""
+    """Convert uint8 RGB N×3×H×W to the network's input scale, float32."""
     spec: Any = network.input_spec
     mean, std = (
         torch.tensor(v, device=image.device).view(1, 3, 1, 1) for v in (spec.mean, spec.std)
@@ -41,7 +41,7 @@ class Objective(nn.Module):
         self.epoch = 0
 
     def forward(self, batch: Tensors) -> Tensors:
-        """The named losses of a batch, scalars, each with its weight: their sum is minimised.
+        """Compute a batch's losses, scalars by name, weighted: their sum is minimised.
 
         Args:
             batch: what :func:`targets` gives, stacked: uint8 or float32 N×C×H×W and int64. H and W
@@ -53,25 +53,25 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def predict(self, batch: Tensors) -> Tensor:
-        """The batch's mattes, float32 N×1×H×W in 0..1; in eval mode those that an engine gives."""
+        """Matte a batch, float32 N×1×H×W in 0..1; in eval mode as an engine does."""
         return self.network(*self.inputs(batch))["alpha"].float().clamp(0, 1)
 
     def inputs(self, batch: Tensors) -> tuple[Tensor, ...]:
-        """What the network reads."""
+        """Return the network's inputs."""
         return (normalise(batch["image"], self.network),)
 
     def losses(self, outputs: Tensors, batch: Tensors) -> Tensors:
-        """Of the network's outputs, for a batch of floats: colours in 0..1."""
+        """Compute the losses of the network's outputs; colours of the batch are in 0..1."""
         raise NotImplementedError
 
 
 def full_precision(batch: Tensors) -> torch.autocast:
-    """Losses are computed in float32 whatever the network is."""
+    """Compute losses in float32 whatever the network is."""
     return torch.autocast(batch["image"].device.type, enabled=False)
 
 
 def floats(tensors: Tensors) -> Tensors:
-    """Colours as 0..1, half-precision outputs as float32; classes as they are."""
+    """Convert colours to 0..1 and half-precision outputs to float32; classes stay."""
     return {
         name: tensor.float() / 255
         if tensor.dtype == torch.uint8

@@ -107,7 +107,7 @@ _FARTHEST = 4  # pixels that a second view is shifted by
 
 
 def second_views(batch: Tensors) -> tuple[Tensors, tuple[int, int]]:
-    """A batch whose last third shows its first third again, and how far that was shifted.
+    """Replace a batch's last third by its first third again; return how far that was shifted.
 
     All of it is shifted by the same rows and columns, wrapping around; the network's input alone
     differs in exposure and noise. A plate, taken at another time, stays where it was.
@@ -130,7 +130,7 @@ def second_views(batch: Tensors) -> tuple[Tensors, tuple[int, int]]:
 
 
 def views_difference(alpha: Tensor, shift: tuple[int, int]) -> Tensor:
-    """Mean difference between the mattes of the first and the last third of a batch.
+    """Return the mean difference between the mattes of a batch's first and last third.
 
     Args:
         alpha: N×1×H×W, of a batch as :func:`second_views` gives it.
@@ -143,8 +143,10 @@ def views_difference(alpha: Tensor, shift: tuple[int, int]) -> Tensor:
 
 
 def semantics(layers: Layers, rosta: str, kernel: int | None) -> Arrays:
-    """The targets of glance and focus: ``classes`` H×W, −1 where the labels say nothing, ``mask``
-    and ``focus`` 1×H×W."""
+    """Return the targets of glance and focus.
+
+    ``classes`` is H×W, −1 where the labels say nothing; ``mask`` and ``focus`` are 1×H×W.
+    """
     classes, mask = glance_target(layers.alpha, rosta, kernel, layers.kind)
     if layers.known is not None:
         classes = np.where(layers.known == 0, -1, classes)
