@@ -8,13 +8,8 @@ build or verification (nothing is written, an engine of the same name stays as i
 
 from __future__ import annotations
 
-import argparse
-import difflib
-import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from matter_sdk.export.errors import BuildError, UsageError
 from matter_sdk.export.options import (
@@ -27,10 +22,8 @@ from matter_sdk.export.options import (
     BuildOptions,
     check,
     libraries_missing,
-    parse_size,
-    parse_whole,
 )
-from matter_sdk.sdk.errors import printable
+from matter_sdk.sdk.command_line import Parser, run, size, start, whole
 from matter_sdk.training import networks
 
 __all__ = ["BuildError", "BuildOptions", "UsageError", "build", "main"]
@@ -45,42 +38,27 @@ def build(options: BuildOptions) -> Path:
     """
     checked = check(options)
     libraries_missing()
-    from matter_sdk.export.pipeline import run  # torch and onnx
+    from matter_sdk.export import pipeline  # torch and onnx
 
-    return run(checked)
+    return pipeline.run(checked)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
-    try:
-        path = build(_parse(arguments))
-    except UsageError as error:
-        print(printable(f"export.build: error: {error}"), file=sys.stderr)
-        return 2
-    except BuildError as error:
-        print(printable(f"export.build: failed: {error}"), file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("export.build: interrupted; nothing was written", file=sys.stderr)
-        return 130
-    print(path)
-    return 0
 
+    def command() -> int:
+        print(build(_parse(arguments)))
+        return 0
 
-class _Parser(argparse.ArgumentParser):
-    """One line for an error, with the flag that was probably meant."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see python -m export.build --help")
+    return run("export.build", command)
 
 
 def _parse(arguments: Sequence[str] | None) -> BuildOptions:
-    parser = _Parser(
-        prog="python -m export.build",
-        description="Build an engine: checkpoint, ONNX, precision, TensorRT plans, verification.",
-        epilog="Progress goes to stderr, the path alone to stdout. Exit status: 0 built, 1 failed "
+    parser = Parser(
+        "export.build",
+        "Build an engine: checkpoint, ONNX, precision, TensorRT plans, verification.",
+        "Progress goes to stderr, the path alone to stdout. Exit status: 0 built, 1 failed "
         "build or verification, 2 usage.",
-        allow_abbrev=False,
     )
     known = "; ".join(f"{name}: {', '.join(networks.backbones(name))}" for name in networks.names())
     rostas = "; ".join(
@@ -129,11 +107,15 @@ def _parse(arguments: Sequence[str] | None) -> BuildOptions:
     form = parser.add_argument_group("form")
     form.add_argument(
         "--size",
+        type=size,
         metavar="HxW",
         action="append",
+        default=[],
         help=f"network height and width; repeatable, the first is the main one (default: {sizes})",
     )
-    form.add_argument("--batch", metavar="N", default="1", help="images in one run (default: 1)")
+    form.add_argument(
+        "--batch", type=whole, metavar="N", default=1, help="images in one run (default: 1)"
+    )
     form.add_argument("--fp16", action="store_true", help="float16 GPU plans and stored weights")
     form.add_argument(
         "--bf16", action="store_true", help="bfloat16 GPU plans, float16 stored weights"
@@ -149,8 +131,9 @@ def _parse(arguments: Sequence[str] | None) -> BuildOptions:
     )
     form.add_argument(
         "--opset",
+        type=whole,
         metavar="N",
-        default="18",
+        default=18,
         help=f"ONNX operator set, {OPSETS.start} to {OPSETS.stop - 1}",
     )
     form.add_argument(
@@ -170,14 +153,7 @@ def _parse(arguments: Sequence[str] | None) -> BuildOptions:
     form.add_argument(
         "--output", metavar="PATH", help="default: MODEL.engine in the current directory"
     )
-    given, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        flags = list(parser._option_string_actions)
-        near = difflib.get_close_matches(unknown[0].split("=")[0], flags, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(
-            f"{unknown[0]!r} is not a flag; expected one of {', '.join(sorted(flags))}{hint}"
-        )
+    given = parser.parse_args(arguments)
     if given.model is None:
         raise UsageError(
             f"--model is missing; expected one of {', '.join(networks.names())}: python -m "
@@ -210,19 +186,17 @@ def _parse(arguments: Sequence[str] | None) -> BuildOptions:
         weights=tuple(Path(path).expanduser() for path in given.weights or ()),
         classifier=None if given.classifier is None else Path(given.classifier).expanduser(),
         random_weights=given.random_weights,
-        sizes=tuple(parse_size(text) for text in given.size or ()),
+        sizes=tuple(given.size),
         precision="fp16" if given.fp16 else "bf16" if given.bf16 else "fp32",
         int8=given.int8,
         calibrate=None if given.calibrate is None else Path(given.calibrate).expanduser(),
         targets=tuple(given.target or ("auto",)),
         output=None if given.output is None else Path(given.output).expanduser(),
-        opset=parse_whole("--opset", given.opset),
-        batch=parse_whole("--batch", given.batch),
+        opset=given.opset,
+        batch=given.batch,
         unpool=given.unpool,
     )
 
 
 if __name__ == "__main__":
-    # Stopped by the system as by Ctrl-C: the temporary folder goes, an old engine stays.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(main())
+    start(main)  # stopped by the system as by Ctrl-C: the temporary folder goes

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import json
 import os
-import re
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import NamedTuple
 
 from matter_sdk.export import plans
 from matter_sdk.export.errors import UsageError
+from matter_sdk.sdk.errors import did_you_mean, expected_one_of
 from matter_sdk.sdk.files import PICTURE_SUFFIXES
 from matter_sdk.training import networks
 
@@ -166,31 +165,6 @@ def check(options: BuildOptions) -> Checked:
     )
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """ "288x512" → (288, 512).
-
-    Raises:
-        UsageError: anything else.
-    """
-    match = re.fullmatch(r"(\d{1,9})[xX×](\d{1,9})", text.strip())
-    if match is None:
-        raise UsageError(
-            f"--size {text!r} is not a size; expected height x width, such as --size 288x512"
-        )
-    return int(match[1]), int(match[2])
-
-
-def parse_whole(flag: str, text: str) -> int:
-    """A flag's whole number.
-
-    Raises:
-        UsageError: anything else.
-    """
-    if not re.fullmatch(r"[+-]?\d{1,9}", text.strip()):
-        raise UsageError(f"{flag} {text!r} is not a whole number; expected one, such as {flag} 1")
-    return int(text)
-
-
 def demo_folders() -> tuple[Path, ...]:
     """Where demo checkpoints are looked for: the checkout's ``weights``, then the current "
     "directory's."""
@@ -319,7 +293,7 @@ def _calibrate(options: BuildOptions) -> Path | None:
     if not path.exists():
         raise UsageError(
             f"--calibrate {path} does not exist; expected a folder of pictures or a video"
-            f"{_near(path.name, [other.name for other in _beside(path.parent)])}"
+            f"{did_you_mean(path.name, [other.name for other in _beside(path.parent)])}"
         )
     if path.is_dir() and not picture_files(path):
         raise UsageError(
@@ -340,7 +314,8 @@ def _readable(flag: str, path: Path) -> Path:
     if not path.exists():
         beside = [other.name for other in _beside(path.parent) if other.suffix.lower() in SUFFIXES]
         raise UsageError(
-            f"{flag} {path} does not exist; expected a checkpoint file{_near(path.name, beside)}"
+            f"{flag} {path} does not exist; expected a checkpoint file"
+            f"{did_you_mean(path.name, beside)}"
         )
     if not path.is_file():
         raise UsageError(f"{flag} {path} is not an ordinary file; expected a checkpoint file")
@@ -489,16 +464,8 @@ def _whole(flag: str, value: int, low: int, high: int) -> int:
 def _among(flag: str, value: str, known: Iterable[str]) -> str:
     known = tuple(known)
     if value not in known:
-        raise UsageError(
-            f"{flag}: {value!r} is not known; expected one of "
-            f"{', '.join(known)}{_near(value, known)}"
-        )
+        raise UsageError(f"{flag}: {value!r} is not known; {expected_one_of(value, known)}")
     return value
-
-
-def _near(value: str, known: Iterable[str]) -> str:
-    matches = difflib.get_close_matches(str(value), list(known), n=1)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
 def _beside(folder: Path) -> list[Path]:

@@ -736,7 +736,9 @@ def _errors() -> Iterator[None]:
     """Errors of the other packages, and of the disk, as a failed build."""
     try:
         yield
-    except (MatterError, checkpoints.CheckpointError) as error:
+    except (BuildError, UsageError):
+        raise
+    except MatterError as error:
         raise BuildError(str(error)) from error
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""

@@ -10,7 +10,6 @@ option that is quietly ignored would change results.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import math
 import re
@@ -20,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from matter_sdk.sdk.errors import EngineError, printable
+from matter_sdk.sdk.errors import EngineError, did_you_mean, expected_one_of, printable
 
 if TYPE_CHECKING:
     from matter_sdk.kernels import InputSpec
@@ -385,12 +384,6 @@ def check_member_name(name: str) -> None:
         )
 
 
-def near(value: object, known: Iterable[str]) -> str:
-    """``'; did you mean 'x'?'`` where a known word is close to the value, else nothing."""
-    matches = difflib.get_close_matches(str(value), list(known), n=1, cutoff=0.6)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
-
-
 def _parse(text: str | bytes) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -465,8 +458,8 @@ class _Fields:
         for name in self.values:
             if name not in every:
                 raise EngineError(
-                    f"manifest field {self.path(name)!r} is not known{near(name, every)}; expected "
-                    f"one of: {', '.join(every)}"
+                    f"manifest field {self.path(name)!r} is not known; "
+                    f"{expected_one_of(name, every)}"
                 )
         for name in required:
             if name not in self.values:
@@ -482,7 +475,7 @@ class _Fields:
         among = tuple(among)
         if among and value not in among:
             expected = "one of " + ", ".join(map(repr, among)) if among[1:] else repr(among[0])
-            raise _wrong(self.path(name), value, expected + near(value, among))
+            raise _wrong(self.path(name), value, expected + did_you_mean(value, among))
         return value
 
     def word(self, name: str) -> str:

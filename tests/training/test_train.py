@@ -496,7 +496,7 @@ def test_the_picture_of_sample_mattes() -> None:
         (["--recipe", "aim", "--data", "x"], "needs --background"),
         (["--recipe", "demo-plate", "--weights", "no.pth"], "--weights none"),
         (["--recipe", "demo", "--backbone-weights", "no.pth"], "no.pth: No such file"),
-        (["--recipe", "demo", "--set", "objective={kernl = 3}"], "Did you mean 'kernel'?"),
+        (["--recipe", "demo", "--set", "objective={kernl = 3}"], "did you mean 'kernel'?"),
         (["--recipe", "demo", "--classifier", "x"], "leave out --classifier"),
         (["--recipe", "demo", "--accelerator", "gpu"], "--accelerator gpu"),
     ],

@@ -13,13 +13,13 @@ Where the trainer sets ``objective.epoch`` before each epoch, what changes from 
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from typing import Any
 
 import numpy as np
 import torch
 from matter_sdk.kernels.trimap import CLASSES, UNKNOWN, distance_maps, two_channel
+from matter_sdk.sdk.errors import expected_one_of
 from matter_sdk.training import networks
 from matter_sdk.training.data.layers import Layers, compose
 from matter_sdk.training.data.representations import focus_target, glance_target, random_trimap
@@ -519,11 +519,9 @@ def _known(
     every = [*_keywords(objective.targets), *_keywords(objective.__init__)]
     for name in settings:
         if name not in every:
-            near = difflib.get_close_matches(name, every, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            expected = f"one of {', '.join(dict.fromkeys(every))}" if every else "none"
             raise ObjectiveError(
-                f"unknown setting of {network}: {name!r}; expected {expected}.{hint}"
+                f"unknown setting of {network}: {name!r}; "
+                f"{expected_one_of(name, dict.fromkeys(every))}"
             )
     return {name: settings[name] for name in _keywords(taker) if name in settings}
 

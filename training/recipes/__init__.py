@@ -12,13 +12,13 @@ Nothing here imports torch.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matter_sdk.sdk.errors import expected_one_of
 from matter_sdk.training import networks
 
 _FOLDER = Path(__file__).parent
@@ -317,8 +317,8 @@ def _path(name: str | Path) -> Path:
     path = _FOLDER / f"{name}.toml"
     if str(name) not in names():
         raise RecipeError(
-            f"unknown recipe {str(name)!r}; expected one of {', '.join(names())}, or the path of a "
-            f".toml file{_near(str(name), names())}"
+            f"unknown recipe {str(name)!r}; expected the path of a .toml file, or "
+            f"{expected_one_of(name, names()).removeprefix('expected ')}"
         )
     return path
 
@@ -342,8 +342,7 @@ def _entries(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
 def _check(where: str, entries: Mapping[str, Any]) -> None:
     for key, value in entries.items():
         if key not in _FIELDS:
-            hint = _near(key, tuple(_FIELDS)) or f"; expected one of {', '.join(_FIELDS)}"
-            raise RecipeError(f"{where}: unknown key {key!r}{hint}")
+            raise RecipeError(f"{where}: unknown key {key!r}; {expected_one_of(key, _FIELDS)}")
         metadata = _FIELDS[key].metadata
         try:
             metadata["read"](value)
@@ -363,12 +362,6 @@ def _check_network(where: str, recipe: Recipe) -> None:
     ):
         if value and value not in options:
             raise RecipeError(
-                f"{where}: {kind} is {value!r}; expected "
-                f"{'one of ' + ', '.join(options) if options else 'none'} for {recipe.network}"
-                f"{_near(value, options)}"
+                f"{where}: {kind} of {recipe.network} is {value!r}; "
+                f"{expected_one_of(value, options)}"
             )
-
-
-def _near(word: str, options: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, options, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
