@@ -83,7 +83,7 @@ def summary(engine: EngineFile, model: ModelEntry) -> Summary:
         EngineError: it is no ONNX model, refers to something outside the engine, or has a shape
             that is not fixed.
     """
-    content = read_graph(engine, model)
+    content = read_graph(engine, model).content
     try:
         graph = ir.from_proto(onnx.load_model_from_string(content)).graph
         return _summary(graph)

@@ -340,6 +340,7 @@ def _build(checked: Checked, subject: _Subject, folder: Path, report: Report) ->
         int8 = by_size[size][0].entry.int8
         kept = frozenset(int8.float32 if int8 else ())
     made = [by_size[size] for size in subject.sizes]
+    built = _shared(subject, [one for one, _, _ in made], home, report)
     spec = network.input_spec
     names = networks.inputs(network)
     image, *extra = names
@@ -352,7 +353,7 @@ def _build(checked: Checked, subject: _Subject, folder: Path, report: Report) ->
             network.backbone,
             network.rosta,
             sum(parameter.numel() for parameter in network.parameters()),
-            {_text(built.entry.size): macs // subject.batch for built, macs, _ in made},
+            {_text(one.entry.size): macs // subject.batch for one, macs, _ in made},
             tuple(getattr(network, "without", ())),
         ),
         input=InputInfo(
@@ -369,12 +370,50 @@ def _build(checked: Checked, subject: _Subject, folder: Path, report: Report) ->
         fusion=network.fusion,
         batch=subject.batch,
         precision=checked.precision,
-        models=tuple(built.entry for built, _, _ in made),
+        models=tuple(one.entry for one in built),
         plans=tuple(plan for _, _, plans_ in made for plan in plans_),
         weights=subject.weights,
         versions=_versions(checked),
     )
-    return _Built(manifest, tuple(built for built, _, _ in made))
+    return _Built(manifest, tuple(built))
+
+
+def _shared(
+    subject: _Subject, built: Sequence[_Sized], home: Path, report: Report
+) -> Sequence[_Sized]:
+    """The same, with the weights that graphs of several sizes hold in one member of the engine."""
+    if len(built) < 2:
+        return built
+    of = f" of {subject.part}" if subject.part else ""
+    with report.stage(f"share weights{of}") as stage:
+        stage.bytes = 0
+        data = home / "weights.data"
+        if graph.share([one.onnx for one in built], data):
+            entry = subject.prefix + data.name
+            built = [
+                dataclasses.replace(
+                    one, data=data, entry=dataclasses.replace(one.entry, data=entry)
+                )
+                for one in built
+            ]
+            stage.bytes += data.stat().st_size
+        data = home / "weights-int8.data"
+        if graph.share([one.int8[0] for one in built if one.int8], data):
+            entry = subject.prefix + data.name
+            built = [
+                dataclasses.replace(
+                    one,
+                    int8=one.int8 and (one.int8[0], data),
+                    entry=dataclasses.replace(
+                        one.entry,
+                        int8=one.entry.int8 and dataclasses.replace(one.entry.int8, data=entry),
+                    ),
+                )
+                for one in built
+            ]
+            stage.bytes += data.stat().st_size
+        stage.note = f"once for {len(built)} sizes"
+    return built
 
 
 def _size(

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matter_sdk.sdk.backends import check_graph
@@ -81,34 +81,44 @@ _NUMPY: dict[int, Any] = {
 _RANGES = {INT8: (-128, 127), UINT8: (0, 255), INT32: (-(1 << 31), (1 << 31) - 1), BOOL: (0, 1)}
 
 
-def read_graph(engine: EngineFile, model: ModelEntry) -> bytes:
+class Graph(NamedTuple):
+    """A serialised graph, and the member with the weights that it refers to: both as checked."""
+
+    content: bytes
+    data: memoryview | None
+
+
+def read_graph(engine: EngineFile, model: ModelEntry) -> Graph:
     """Return the graph of one network size, checked.
 
     Raises:
         EngineError: says what the graph holds, what was expected, and how to build it again.
     """
     graph = engine.read(model.onnx)
+    data = engine.read(model.data) if model.data else None
     # With what the verdict depends on: two sizes of a manifest may name one graph.
     about = (model.onnx, model.data, model.size)
     if about not in engine.vetted:
         try:
-            data_bytes = engine.member(model.data).bytes if model.data else 0
-            check(graph, engine.manifest, model, data_bytes)
+            check(graph, engine.manifest, model, data or b"")
         except (EngineError, BackendError) as error:
             raise EngineError(
                 f"{engine.path}: {model.onnx!r}: {error}. Such a graph is not run; what needs it "
                 f"is built from its checkpoint: {engine.manifest.build_command(engine.path.name)}"
             ) from error
         engine.vetted.add(about)
-    return bytes(graph)
+    return Graph(bytes(graph), data)
 
 
 def check(
-    content: bytes | memoryview, manifest: Manifest, model: ModelEntry, data_bytes: int = 0
+    content: bytes | memoryview,
+    manifest: Manifest,
+    model: ModelEntry,
+    data: bytes | memoryview = b"",
 ) -> None:
     """Refuse a serialised graph that is not what ``export`` writes for this manifest and size.
 
-    ``data_bytes`` is the length of the member with external weights, ``model.data``.
+    ``data``: the content of the member with external weights, ``model.data``.
 
     Raises:
         EngineError: names the node or tensor, what was found and what was expected.
@@ -141,7 +151,7 @@ def check(
         name = _name(tensor.get("name", ""))
         if name in known:
             raise EngineError(f"the value {name!r} is made twice; expected once")
-        known[name] = _initializer(name, tensor, place, data_bytes)
+        known[name] = _initializer(name, tensor, place, memoryview(data))
     weights = sum(tensor.bytes for tensor in known.values() if tensor.constant)
     pixels = manifest.batch * math.prod(model.size)
     given = sum(tensor.bytes for tensor in inputs.values())
@@ -226,8 +236,11 @@ def _declared(value: Message) -> tuple[str, Tensor]:
 # ------------------------------------------------------------------------------------ initialisers
 
 
-def _initializer(name: str, tensor: Message, place: str | None, data_bytes: int) -> Tensor:
-    """Check that a tensor's data are whole and inside the engine."""
+def _initializer(name: str, tensor: Message, place: str | None, outside: memoryview) -> Tensor:
+    """Check that a tensor's data are whole and inside the engine, and look at small ones.
+
+    ``outside``: the content of the member ``place``, which holds external data.
+    """
     dtype = _dtype(tensor.get("data_type", 0), name)
     shape = _shape(tensor["dims"], name)
     known = Tensor(dtype, shape, constant=True)
@@ -235,12 +248,12 @@ def _initializer(name: str, tensor: Message, place: str | None, data_bytes: int)
     if tensor.get("data_location", 0) == 1 or tensor["external_data"]:
         if held or tensor.get("data_location", 0) != 1:
             raise EngineError(f"{name!r} has data inside and outside of the graph; expected one")
-        _external(name, known, tensor["external_data"], place, data_bytes)
-        return known
-    if tensor.get("data_location", 0) != 0 or len(held) != 1:
+        key, data = "raw_data", _external(name, known, tensor["external_data"], place, outside)
+    elif tensor.get("data_location", 0) != 0 or len(held) != 1:
         raise EngineError(f"{name!r} has {len(held)} kinds of data; expected one")
-    (key,) = held
-    data = tensor[key]
+    else:
+        (key,) = held
+        data = tensor[key]
     if key in ("int32_data", "int64_data"):
         if known.elements > _SMALL:
             raise EngineError(f"{name!r} has {known.elements:,} numbers one by one; expected bytes")
@@ -273,8 +286,9 @@ def _listed(known: Tensor, name: str, key: str, data: memoryview) -> Any:
 
 
 def _external(
-    name: str, known: Tensor, entries: list[Message], place: str | None, data_bytes: int
-) -> None:
+    name: str, known: Tensor, entries: list[Message], place: str | None, outside: memoryview
+) -> memoryview:
+    """A tensor's data in the engine's own member, whose content is ``outside``."""
     about = {entry.get("key", ""): entry.get("value", "") for entry in entries}
     if len(about) != len(entries) or not set(about) <= {"location", "offset", "length"}:
         raise EngineError(
@@ -288,11 +302,12 @@ def _external(
         )
     offset, length = (_digits(name, about.get(key, "0")) for key in ("offset", "length"))
     length = length if "length" in about else known.bytes
-    if length != known.bytes or offset + length > data_bytes:
+    if length != known.bytes or offset + length > len(outside):
         raise EngineError(
             f"{name!r} would read {length:,} bytes at {offset:,} of {place!r}; expected "
-            f"{known.bytes:,} within its {data_bytes:,}"
+            f"{known.bytes:,} within its {len(outside):,}"
         )
+    return outside[offset : offset + length]
 
 
 def _digits(name: str, text: str) -> int:

@@ -61,7 +61,7 @@ class OnnxRuntime(Backend):
     ) -> None:
         import onnxruntime
 
-        graph = read_graph(engine, model)
+        graph, data = read_graph(engine, model)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = max(1, share.threads // share.lanes)
         # Its threads would go on turning for milliseconds after a run, in the way of what else
@@ -73,14 +73,11 @@ class OnnxRuntime(Backend):
             # Fixed shapes: let cuDNN search once, at the first image.
             cuda = {"device_id": number, "cudnn_conv_algo_search": "EXHAUSTIVE"}
             providers.insert(0, ("CUDAExecutionProvider", cuda))
-        data = engine.read(model.data) if model.data else None
         if data is not None and model.data:
             options.add_external_initializers_from_files_in_memory(
                 [PurePosixPath(model.data).name], [data], [len(data)]
             )
         self._session: Any = onnxruntime.InferenceSession(graph, options, providers=providers)
-        if data is not None:
-            data.release()
         if option == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
             # ONNX Runtime itself goes on with the CPU when its CUDA libraries do not load.
             raise BackendError(

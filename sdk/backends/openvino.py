@@ -13,12 +13,12 @@ import functools
 import importlib.util
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from matter_sdk.sdk.backends import Backend, Share, check_graph
-from matter_sdk.sdk.backends.graphs import read_graph
-from matter_sdk.sdk.errors import BackendError, EngineError
+from matter_sdk.sdk.backends.graphs import Graph, read_graph
+from matter_sdk.sdk.errors import BackendError
 
 if TYPE_CHECKING:
     from matter_sdk.sdk.engine.file import EngineFile
@@ -73,10 +73,10 @@ class OpenVino(Backend):
         }
         graph = read_graph(engine, model)
         if model.data is None:
-            compiled = core.compile_model(core.read_model(graph), "CPU", settings)
+            compiled = core.compile_model(core.read_model(graph.content), "CPU", settings)
         else:
             with tempfile.TemporaryDirectory(prefix="matter-") as folder:
-                network = core.read_model(_unpacked(engine, graph, model, Path(folder)))
+                network = core.read_model(_unpacked(graph, model, Path(folder)))
                 compiled = core.compile_model(network, "CPU", settings)
                 del network  # it maps the files, which some systems then refuse to delete
         check_graph(
@@ -111,16 +111,18 @@ class OpenVino(Backend):
         self._heads = {}
 
 
-def _unpacked(engine: EngineFile, graph: bytes, model: ModelEntry, folder: Path) -> Path:
+def _unpacked(graph: Graph, model: ModelEntry, folder: Path) -> Path:
     """The checked graph as a file, beside its external weights."""
-    path = folder / model.onnx
+    data = folder / PurePosixPath(model.data or "").name
+    path = data.with_name(data.name + ".onnx")  # never the same, whatever a member is called
     try:
-        if model.data is not None:
-            engine.unpack(model.data, folder)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(graph)
-    except (OSError, EngineError) as error:  # no room: another backend takes them from memory
-        raise BackendError(str(error)) from error
+        path.write_bytes(graph.content)
+        data.write_bytes(graph.data or b"")
+    except OSError as error:  # no room: another backend takes them from memory
+        raise BackendError(
+            f"{model.onnx!r} could not be unpacked to {folder} ({error}); expected a writable "
+            f"folder with {len(graph.content) + len(graph.data or b''):,} bytes free"
+        ) from error
     return path
 
 

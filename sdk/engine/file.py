@@ -175,33 +175,6 @@ class EngineFile:
         part._members = self._members
         return part
 
-    def unpack(self, member: str, folder: str | os.PathLike[str]) -> Path:
-        """Write one member under a folder (with its own sub-folders) and return where it is.
-
-        Raises:
-            EngineError: it cannot be written, or as for ``read``; no file is left then.
-            ClosedError: after ``close``.
-        """
-        span = self._span(member)
-        target = Path(folder) / member
-        digest = hashlib.sha256()
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("wb") as file:
-                for piece in _stream(self._file, span):
-                    digest.update(piece)
-                    file.write(piece)
-            self._verify(member, digest.hexdigest())
-        except OSError as error:
-            raise EngineError(
-                f"{self.path}: member {member!r} could not be unpacked to {target} ({error}); "
-                f"expected a writable folder with {span.length:,} bytes free"
-            ) from error
-        except EngineError:
-            target.unlink(missing_ok=True)
-            raise
-        return target
-
     def close(self) -> None:
         """Release the file; may be called more than once. What ``read`` gave stays valid."""
         self._file.close()

@@ -177,6 +177,69 @@ def test_external_weights_lie_beside_the_graph_under_a_bare_name(
     np.testing.assert_allclose(received, expected, atol=1e-5)
 
 
+def two_graphs(folder: Path) -> list[Path]:
+    """Two graphs with a weight in common, and with one that is each graph's own."""
+    rng = np.random.default_rng(3)
+    common = rng.standard_normal((3, 3, 8, 8)).astype(np.float32)
+    paths = []
+    for side in (32, 64):
+        own = rng.standard_normal((1, 3, side, side)).astype(np.float32)
+        tensors = {
+            "common": common,
+            "again": common.copy(),
+            "own": own,
+            "bias": np.ones(3, np.float32),
+            "marks": np.arange(300).reshape(1, 300),  # whole numbers: the check looks at them
+        }
+        nodes = [
+            onnx.helper.make_node(
+                "Conv", ["image", "common", "bias"], ["x"], auto_pad="SAME_UPPER"
+            ),
+            onnx.helper.make_node("Conv", ["x", "again"], ["y"], auto_pad="SAME_UPPER"),
+            onnx.helper.make_node("Add", ["y", "own"], ["alpha"]),
+        ]
+        ends = [
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 3, side, side])
+            for name in ("image", "alpha")
+        ]
+        held = [onnx.numpy_helper.from_array(array, name) for name, array in tensors.items()]
+        made = onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:], held)
+        opsets = [onnx.helper.make_opsetid("", 18)]
+        paths.append(folder / f"{side}.onnx")
+        onnx.save(onnx.helper.make_model(made, opset_imports=opsets, ir_version=10), paths[-1])
+    return paths
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_what_graphs_have_in_common_is_stored_once(tmp_path: Path, external: bool) -> None:
+    """Whether one of them had its weights in a file of its own or not."""
+    paths = two_graphs(tmp_path)
+    images = [image(size=(side, side)) for side in (32, 64)]
+    expected = [session(path)(x)["alpha"] for path, x in zip(paths, images, strict=True)]
+    if external:
+        graph.save(ir.load(paths[0]), paths[0], external_bytes=1000)
+        assert (tmp_path / "32.onnx.data").exists()
+    data = tmp_path / "weights.data"
+    assert graph.share(paths, data)
+    size = 4 * 3 * 3 * 8 * 8
+    large = [4 * 3 * 32 * 32, 300 * 8] if external else []
+    assert size + sum(large) <= data.stat().st_size < size + sum(large) + 64 * (1 + len(large))
+    assert {path.name for path in tmp_path.iterdir()} == {"32.onnx", "64.onnx", "weights.data"}
+    for path, x, alpha in zip(paths, images, expected, strict=True):
+        np.testing.assert_array_equal(session(path)(x)["alpha"], alpha)
+    stored = onnx.load(paths[1], load_external_data=False).graph.initializer
+    assert [t.name for t in stored if t.external_data] == ["common", "again"]
+
+
+def test_graphs_that_have_nothing_in_common_stay_as_they_are(tmp_path: Path) -> None:
+    paths = two_graphs(tmp_path)
+    before = paths[0].read_bytes()
+    assert not graph.share(paths[:1], tmp_path / "weights.data")
+    assert not graph.share([], tmp_path / "weights.data")
+    assert paths[0].read_bytes() == before
+    assert not (tmp_path / "weights.data").exists()
+
+
 TRIMAP_SIZE = (40, 72)
 
 

@@ -156,18 +156,24 @@ class Tiny:
         engine_file.write(path, manifest, members)
         return path
 
-    def build_external(self, name: str = "external.engine") -> Path:
-        """The same network with all weights in ``model.onnx.data``."""
-        graph = self.graph((32, 64))
-        data = externalise(graph, "model.onnx.data")
-        manifest = self.manifest()
-        manifest = replace(
-            manifest, models=(ModelEntry((32, 64), "model.onnx", "model.onnx.data"),)
-        )
+    def build_external(
+        self,
+        name: str = "external.engine",
+        sizes: tuple[Size, ...] = ((32, 64),),
+        change: Callable[[Manifest], Manifest] = lambda manifest: manifest,
+        graph: onnx.ModelProto | None = None,
+    ) -> Path:
+        """The same with all weights in the member ``model.onnx.data``, once for all sizes."""
+        manifest = change(self.manifest(sizes))
+        models = tuple(replace(model, data="model.onnx.data") for model in manifest.models)
+        members: dict[str, bytes | Path] = {}
+        for model in models:
+            proto = graph or self.graph(model.size)
+            data = externalise(proto, "model.onnx.data")
+            assert members.setdefault("model.onnx.data", data) == data
+            members[model.onnx] = proto.SerializeToString()
         path = self.folder / name
-        engine_file.write(
-            path, manifest, {"model.onnx": graph.SerializeToString(), "model.onnx.data": data}
-        )
+        engine_file.write(path, replace(manifest, models=models), members)
         return path
 
     def plan(self, runtime: str = "tensorrt-rtx", version: str = "1.7") -> PlanEntry:
@@ -199,9 +205,14 @@ class Tiny:
 
 
 def externalise(graph: onnx.ModelProto, location: str) -> bytes:
-    """Move the initialisers' bytes out of a model, to ``location``; returns them."""
+    """Move the bytes of all tensors with two dimensions or more to ``location``; returns them.
+
+    Sizes and axes, which have one, stay: ONNX Runtime reads them in the graph alone.
+    """
     data = b""
     for tensor in graph.graph.initializer:
+        if len(tensor.dims) < 2:
+            continue
         raw = tensor.raw_data
         tensor.ClearField("raw_data")
         tensor.data_location = TensorProto.EXTERNAL

@@ -3,9 +3,10 @@
     python -m tests.sdk.fuzz_engine --count 10000
 
 Every mutation comes from a seed and its number alone, so that a finding can be run again
-(``--only NUMBER``). It changes a graph (nodes, attributes, tensors, the encoding), the manifest or
-the archive; for half of them the checksums are made anew, as an attacker would. A worker process
-opens the engine with each CPU runtime and mattes a frame. Outcomes:
+(``--only NUMBER``). It changes a graph (nodes, attributes, tensors, the encoding), its references
+to the weights beside it, those weights, the manifest or the archive; for half of them the checksums
+are made anew, as an attacker would. A worker process opens the engine with each CPU runtime and
+mattes a frame. Outcomes:
 
 * ``refused``: a MatterError, in one line and printable;
 * ``same``: the matte of the engine that was not mutated;
@@ -165,7 +166,8 @@ def bases(folder: Path) -> list[Base]:
     paths = [
         tiny.build("rich", graph=rich(), change=lambda m: replace(m, **alpha)),
         tiny.build("two", sizes=(SIZE, (64, 32))),
-        tiny.build_external("external"),
+        tiny.build_external("external", sizes=(SIZE, (64, 32))),
+        tiny.build_external("rich external", graph=rich(), change=lambda m: replace(m, **alpha)),
     ]
     found = []
     for path in paths:
@@ -191,10 +193,15 @@ class Mutation:
 
     def content(self) -> bytes:
         """The mutated engine's bytes."""
-        kind = self.rng.choices(("graph", "wire", "manifest", "archive"), (6, 2, 2, 2))[0]
+        kind = self.rng.choices(
+            ("graph", "references", "wire", "manifest", "archive"), (6, 3, 2, 2, 2)
+        )[0]
         for _ in range(self.rng.choice((1, 1, 1, 2, 3))):
             if kind == "graph":
                 self._graph()
+            elif kind == "references":
+                with contextlib.suppress(IndexError, KeyError, ValueError):  # nothing to change
+                    self._references()
             elif kind == "wire":
                 self._wire()
             elif kind == "manifest":
@@ -419,6 +426,64 @@ class Mutation:
             graph.output[0].name = self._pick(self._names(graph))
         else:
             graph.value_info[0].type.map_type.key_type = 7
+
+    # -- weights beside the graphs
+
+    def _references(self) -> None:
+        name = self._pick(name for name in self.members if name.endswith(".onnx"))
+        model = onnx.ModelProto.FromString(self.members[name])
+        tensors = [tensor for tensor in model.graph.initializer if tensor.external_data]
+        if not tensors:
+            self._graph()
+            return
+        tensor, other = self._pick(tensors), self._pick(tensors)
+        about = {entry.key: entry for entry in tensor.external_data}
+        data = self.members["model.onnx.data"]
+        how = self._pick(("offset", "offset", "offset", "length", "length", "location", "swap",
+                          "dims", "twice", "drop", "numbers", "numbers", "cut", "more",
+                          "member"))  # fmt: skip
+        self.said.append(f"{how} of {tensor.name} beside {name}")
+        if how in ("offset", "length"):
+            entry = about[how]
+            near = int(entry.value) + self._pick((-64, -4, -1, 1, 2, 4, 64))
+            end = len(data) - int(about["length"].value)
+            entry.value = self._pick(
+                (str(near), str(near), str(end), str(end + 1), str(len(data)), f"0{entry.value}",
+                 f"+{entry.value}", f"{entry.value} ", "\u0664", str(self._pick(INTEGERS)))
+            )  # fmt: skip
+        elif how == "location":
+            about[how].value = self._pick(
+                ("model.onnx", "manifest.json", "./model.onnx.data", "x/../model.onnx.data",
+                 "MODEL.ONNX.DATA", "/proc/self/mem", "*/_ORT_MEM_ADDR_/*", *TEXTS)
+            )  # fmt: skip
+        elif how == "swap":
+            there = {entry.key: entry for entry in other.external_data}
+            about["offset"].value, there["offset"].value = (
+                there["offset"].value,
+                about["offset"].value,
+            )
+        elif how == "dims":
+            tensor.dims[:] = list(other.dims)
+            if self.rng.random() < 0.5 and tensor is not other:
+                tensor.ClearField("external_data")
+                tensor.external_data.extend(other.external_data)
+        elif how == "twice":
+            tensor.external_data.append(self._pick(tensor.external_data))
+        elif how == "drop":
+            tensor.external_data.remove(self._pick(tensor.external_data))
+        elif how == "numbers":
+            changed = bytearray(data)
+            for _ in range(self._pick((1, 8))):
+                changed[self.rng.randrange(len(changed))] = self._pick((0, 1, 127, 128, 255))
+            self.members["model.onnx.data"] = bytes(changed)
+        elif how == "cut":
+            self.members["model.onnx.data"] = data[: self.rng.randrange(len(data))]
+        elif how == "more":
+            self.members["model.onnx.data"] = data + bytes(self._pick((1, 4096)))
+        elif how == "member" and isinstance(self.manifest.get("models"), list):
+            one = self._pick(self.manifest["models"])
+            one["data"] = self._pick((None, "model.onnx", one["onnx"], "x/model.onnx.data"))
+        self.members[name] = model.SerializeToString()
 
     # -- encoding
 

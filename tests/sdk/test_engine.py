@@ -66,9 +66,6 @@ def test_round_trip_of_bytes_and_files(tiny: Any, tmp_path: Path) -> None:
         assert bytes(engine.read("plans/tensorrt-rtx-1.7.plan")) == source.read_bytes()
         assert bytes(engine.read("empty.bin")) == b""
         assert set(engine.manifest.members) == set(members)
-        unpacked = engine.unpack("plans/tensorrt-rtx-1.7.plan", tmp_path / "out")
-        assert unpacked == tmp_path / "out" / "plans" / "tensorrt-rtx-1.7.plan"
-        assert unpacked.read_bytes() == source.read_bytes()
 
 
 def test_unzip_is_happy(engine_path: Path) -> None:
@@ -118,7 +115,7 @@ def test_what_was_read_is_kept_apart_from_the_file(engine_path: Path) -> None:
         assert bytes(view) == before
 
 
-@pytest.mark.parametrize("how", ["shorter", "other weights", "unpacked", "part"])
+@pytest.mark.parametrize("how", ["shorter", "other weights", "part"])
 def test_a_file_that_is_written_into_while_open(tiny: Any, tmp_path: Path, how: str) -> None:
     """As by ``cp other.engine gfm.engine``, which truncates and writes in place."""
     path = tiny_sim.build(tmp_path / "a.engine") if how == "part" else tiny.build()
@@ -131,12 +128,8 @@ def test_a_file_that_is_written_into_while_open(tiny: Any, tmp_path: Path, how: 
         changed = content[:at] + bytes([graph[0] ^ 1]) + content[at + 1 :]
         path.write_bytes(content[:100] if how == "shorter" else changed)
         with pytest.raises(EngineError, match="was written into while it was open") as caught:
-            if how == "unpacked":
-                engine.unpack(name, tmp_path / "out")
-            else:
-                engine.read(name)
+            engine.read(name)
         assert name in str(caught.value)
-        assert not (tmp_path / "out" / name).exists()
         path.write_bytes(content)
         assert bytes(engine.read(name)) == graph
 
@@ -149,14 +142,14 @@ def test_close_twice_and_use_after_close(engine_path: Path) -> None:
         engine.read("model.onnx")
 
 
-def test_member_that_is_not_there(engine_path: Path, tmp_path: Path) -> None:
+def test_member_that_is_not_there(engine_path: Path) -> None:
     with EngineFile.open(engine_path) as engine:
         with pytest.raises(
             EngineError, match=r"no member 'modell.onnx'; the engine holds: model.onnx"
         ):
             engine.read("modell.onnx")
         with pytest.raises(EngineError, match=r"no member '\.\./x'"):
-            engine.unpack("../x", tmp_path / "in")
+            engine.read("../x")
 
 
 def test_a_part_is_the_same_file_through_its_own_manifest(tmp_path: Path) -> None:
@@ -188,15 +181,6 @@ def test_members_of_a_part_are_checked_like_the_others(tmp_path: Path) -> None:
     text = refusal(path)
     assert "member 'classifier/64x96.onnx' is damaged" in text
     assert "--model sim --backbone resnet50" in text
-
-
-def test_unpack_into_what_is_no_folder(engine_path: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    with (
-        EngineFile.open(engine_path) as engine,
-        pytest.raises(EngineError, match="could not be unpacked"),
-    ):
-        engine.unpack("model.onnx", tmp_path / "file")
 
 
 # ---------------------------------------------------------------------------------------- refusals

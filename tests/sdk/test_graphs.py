@@ -55,7 +55,7 @@ def plain() -> onnx.ModelProto:
 
 def check(proto: onnx.ModelProto | bytes, about: Manifest = ABOUT, data: int = 0) -> None:
     content = proto if isinstance(proto, bytes) else proto.SerializeToString()
-    graphs.check(content, about, about.models[0], data)
+    graphs.check(content, about, about.models[0], bytes(data))
 
 
 def refusal(proto: onnx.ModelProto | bytes, **options: Any) -> str:
@@ -600,6 +600,43 @@ def test_external_data_stay_in_their_member(
     tiny: Tiny, change: Callable[[TensorProto], None], message: str
 ) -> None:
     assert message in external(tiny, change)
+
+
+def test_external_data_are_looked_at_like_others(tiny: Tiny) -> None:
+    """A truth value of 2 in the weights' member."""
+    shape = (1, 1, *SIZE)
+    proto = model(
+        MEAN,
+        helper.make_node("Where", ["asked", "mean", "mean"], ["alpha"]),
+        tensors={"asked": np.ones(shape, np.bool_)},
+    )
+    data = bytearray(externalise(proto, "model.onnx.data"))
+    entry_ = replace(ABOUT.models[0], data="model.onnx.data")
+    graphs.check(proto.SerializeToString(), ABOUT, entry_, bytes(data))
+    data[7] = 2
+    with pytest.raises(EngineError, match="'asked' has truth values of 2"):
+        graphs.check(proto.SerializeToString(), ABOUT, entry_, bytes(data))
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_weights_that_are_called_like_a_graph(tiny: Tiny, name: str) -> None:
+    """The member with the weights is no graph that a runtime would take for the checked one."""
+    pytest.importorskip(name)
+    path = tiny.build_external()
+    with EngineFile.open(path) as file:
+        proto, data = tiny.graph(SIZE), bytes(file.read("model.onnx.data"))
+        manifest = file.manifest
+    assert externalise(proto, "model.onnx") == data
+    about = replace(manifest.models[0], data="x/model.onnx")
+    other = tiny.graph(SIZE, fusion="ft").SerializeToString()
+    members: dict[str, bytes | Path] = {
+        "model.onnx": proto.SerializeToString(),
+        "x/model.onnx": data + other,
+    }
+    engine.write(path, replace(manifest, models=(about,)), members)
+    frame = np.random.default_rng(1).integers(0, 256, (*SIZE, 3), np.uint8)
+    with Matter(path, backend=name, guided=False) as matter:
+        np.testing.assert_allclose(matter(frame).alpha, tiny.alpha(frame), atol=2e-2)
 
 
 def test_external_data_beyond_the_member_are_refused(tiny: Tiny) -> None:
