@@ -1,4 +1,4 @@
-"""The build itself, stage by stage. Options come checked from :mod:`export.options`.
+"""The build itself, stage by stage. Its options are resolved.
 
 An engine holds a network and, for SIM, a part: its patch classifier. Both go through the same
 steps. Large networks set their order: resnet101 holds 2 GB of float32 weights, so each graph goes
@@ -41,7 +41,7 @@ from matter_sdk.export import (
     verify,
 )
 from matter_sdk.export.errors import BuildError, UsageError
-from matter_sdk.export.options import CLASSIFIED, DEFAULT_SIZE, Checked
+from matter_sdk.export.options import CLASSIFIED, DEFAULT_SIZE, BuildOptions
 from matter_sdk.export.report import (
     Report,
     Stage,
@@ -150,7 +150,7 @@ class _Built:
         return files
 
 
-def run(checked: Checked, *, report: Report | None = None) -> Path:
+def run(options: BuildOptions, *, report: Report | None = None) -> Path:
     """Build, verify, write; returns the engine's path.
 
     Raises:
@@ -158,21 +158,21 @@ def run(checked: Checked, *, report: Report | None = None) -> Path:
         UsageError: a size that the network itself refuses.
     """
     report = report or Report()
-    report.line(f"Building {checked.output} ({_title(checked)})")
-    for runtime, reason in checked.skipped:
+    report.line(f"Building {options.output} ({_title(options)})")
+    for runtime, reason in options.skipped:
         report.line(f"  no plan for {runtime}: {reason}")
     with (
         _errors(),
         tempfile.TemporaryDirectory(
-            prefix=f".{checked.output.name}.", dir=checked.output.parent
+            prefix=f".{options.output.name}.", dir=options.output.parent
         ) as name,
     ):
-        return _run(checked, report, Path(name))
+        return _run(options, report, Path(name))
 
 
-def _run(checked: Checked, report: Report, folder: Path) -> Path:
-    subjects = _subjects(checked, report)
-    built = {subject.part: _build(checked, subject, folder, report) for subject in subjects}
+def _run(options: BuildOptions, report: Report, folder: Path) -> Path:
+    subjects = _subjects(options, report)
+    built = {subject.part: _build(options, subject, folder, report) for subject in subjects}
     del subjects
     gc.collect()  # the networks and their exported programs refer to each other
 
@@ -184,14 +184,14 @@ def _run(checked: Checked, report: Report, folder: Path) -> Path:
     with contextlib.closing(engine.EngineFile.open(draft, trust_plans=True)) as opened:
         for part, network in built.items():
             file = opened.part(part) if part else opened
-            built[part] = _verified(checked, file, network, report)
+            built[part] = _verified(options, file, network, report)
     draft.unlink()
     manifest = _whole(built)
     failed = _failures(built)
     if failed:
-        _conclude(checked, report, manifest)
-        raise BuildError(f"verification: {failed}; nothing was written. {_remedy(checked, built)}")
-    with report.stage(f"write {checked.output.name}") as stage:
+        _conclude(options, report, manifest)
+        raise BuildError(f"verification: {failed}; nothing was written. {_remedy(options, built)}")
+    with report.stage(f"write {options.output.name}") as stage:
         for network in built.values():
             note = onnx.ModelProto()
             note.metadata_props.add(key="matter", value=network.manifest.to_json(brief=True))
@@ -202,11 +202,11 @@ def _run(checked: Checked, report: Report, folder: Path) -> Path:
                 # the graph without reading a gigabyte of weights again.
                 with path.open("ab") as graph_file:
                     graph_file.write(note.SerializeToString())
-        engine.write(checked.output, manifest, members)
-        stage.bytes = checked.output.stat().st_size
-    _conclude(checked, report, manifest)
-    report.line(f"\nNext: {_next_command(checked.output, manifest)}")
-    return checked.output
+        engine.write(options.output, manifest, members)
+        stage.bytes = options.output.stat().st_size
+    _conclude(options, report, manifest)
+    report.line(f"\nNext: {_next_command(options.output, manifest)}")
+    return options.output
 
 
 def _whole(built: Mapping[str, _Built]) -> Manifest:
@@ -215,13 +215,13 @@ def _whole(built: Mapping[str, _Built]) -> Manifest:
     return dataclasses.replace(built[""].manifest, parts=parts)
 
 
-def _subjects(checked: Checked, report: Report) -> list[_Subject]:
+def _subjects(options: BuildOptions, report: Report) -> list[_Subject]:
     """The networks, with their weights: the engine's own and then its parts."""
     shown = _Shown()
     parts = []
     classifier = None
-    if checked.model in CLASSIFIED:
-        part = _classifier(checked, shown, report)
+    if options.model in CLASSIFIED:
+        part = _classifier(options, shown, report)
         classifier = part.network
         parts.append(part)
 
@@ -232,46 +232,46 @@ def _subjects(checked: Checked, report: Report) -> list[_Subject]:
     with report.stage("load weights") as stage:
         torch.manual_seed(RANDOM_SEED)
         network: Any = networks.create(
-            checked.model,
-            backbone=checked.backbone,
-            rosta=checked.rosta,
-            without=checked.without,
+            options.model,
+            backbone=options.backbone,
+            rosta=options.rosta,
+            without=options.without,
         )
-        if not checked.weights:
-            _settle(network, inputs(_settling_size(checked)))
-        weights = _load(network, checked.weights, stage)
-    _check_sizes(checked, network)
+        if not options.weights:
+            _settle(network, inputs(_settling_size(options)))
+        weights = _load(network, options.weights, stage)
+    _check_sizes(options, network)
     frames = None
-    if checked.calibrate is not None:
+    if options.calibrate is not None:
         with report.stage("read calibration frames") as stage:
             with_plate = "plate" in networks.inputs(network)
-            given = calibration.pictures(checked.calibrate, with_plate=with_plate)
-            stage.note = f"{len(given)} of {checked.calibrate.name}"
+            given = calibration.pictures(options.calibrate, with_plate=with_plate)
+            stage.note = f"{len(given)} of {options.calibrate.name}"
 
         def frames(size: tuple[int, int]) -> list[Inputs]:
             return pictures.inputs(network, given, size, classifier)
 
-    own = _Subject("", network, weights, checked.sizes, checked.batch, inputs, frames)
+    own = _Subject("", network, weights, options.sizes, options.batch, inputs, frames)
     return [own, *parts]
 
 
-def _classifier(checked: Checked, shown: _Shown, report: Report) -> _Subject:
+def _classifier(options: BuildOptions, shown: _Shown, report: Report) -> _Subject:
     """The part that makes the semantic trimap: a graph for each size of its windows."""
 
     def inputs(window: tuple[int, int]) -> list[Inputs]:
-        size = next(size for size in checked.sizes if window in pictures.window_sizes([size]))
+        size = next(size for size in options.sizes if window in pictures.window_sizes([size]))
         return pictures.windows(network, shown[size], size, window)
 
     with report.stage(f"load {CLASSIFIER} weights") as stage:
         torch.manual_seed(RANDOM_SEED)
-        network: Any = networks.create(CLASSIFIED[checked.model])
-        if checked.classifier is None:
-            size = _settling_size(checked)
+        network: Any = networks.create(CLASSIFIED[options.model])
+        if options.classifier is None:
+            size = _settling_size(options)
             largest = pictures.window_sizes([size])[-1]
             _settle(network, pictures.windows(network, shown[size], size, largest))
-        files = () if checked.classifier is None else (checked.classifier,)
+        files = () if options.classifier is None else (options.classifier,)
         weights = _load(network, files, stage)
-    windows = pictures.window_sizes(checked.sizes)
+    windows = pictures.window_sizes(options.sizes)
     return _Subject(CLASSIFIER, network, weights, windows, 1, inputs)
 
 
@@ -283,11 +283,11 @@ class _Shown(dict[tuple[int, int], list[pictures.Picture]]):
         return self[size]
 
 
-def _settling_size(checked: Checked) -> tuple[int, int]:
+def _settling_size(options: BuildOptions) -> tuple[int, int]:
     """The engine's main size, or the default where that has more pixels: it costs less."""
-    height, width = checked.sizes[0]
+    height, width = options.sizes[0]
     large = height * width > DEFAULT_SIZE[0] * DEFAULT_SIZE[1]
-    return DEFAULT_SIZE if large else checked.sizes[0]
+    return DEFAULT_SIZE if large else options.sizes[0]
 
 
 def _settle(network: nn.Module, inputs: Sequence[Inputs]) -> None:
@@ -317,17 +317,17 @@ def _load(network: nn.Module, files: Sequence[Path], stage: Stage) -> WeightsInf
     return weights
 
 
-def _check_sizes(checked: Checked, network: nn.Module) -> None:
+def _check_sizes(options: BuildOptions, network: nn.Module) -> None:
     multiple: Any = network.size_multiple
-    for height, width in checked.sizes:
+    for height, width in options.sizes:
         if height % multiple or width % multiple:
             raise UsageError(
-                f"--size {height}x{width} does not fit {checked.model}; expected multiples of "
+                f"--size {height}x{width} does not fit {options.model}; expected multiples of "
                 f"{multiple}"
             )
 
 
-def _build(checked: Checked, subject: _Subject, folder: Path, report: Report) -> _Built:
+def _build(options: BuildOptions, subject: _Subject, folder: Path, report: Report) -> _Built:
     """All that goes into the engine for one of its networks."""
     home = folder / subject.prefix
     home.mkdir(exist_ok=True)
@@ -336,7 +336,7 @@ def _build(checked: Checked, subject: _Subject, folder: Path, report: Report) ->
     kept: frozenset[str] = frozenset()
     by_size = {}
     for size in sorted(subject.sizes, key=lambda size: size[0] * size[1]):
-        by_size[size] = _size(checked, subject, size, kept, home, report)
+        by_size[size] = _size(options, subject, size, kept, home, report)
         int8 = by_size[size][0].entry.int8
         kept = frozenset(int8.float32 if int8 else ())
     made = [by_size[size] for size in subject.sizes]
@@ -369,11 +369,11 @@ def _build(checked: Checked, subject: _Subject, folder: Path, report: Report) ->
         ),
         fusion=network.fusion,
         batch=subject.batch,
-        precision=checked.precision,
+        precision=options.precision,
         models=tuple(one.entry for one in built),
         plans=tuple(plan for _, _, plans_ in made for plan in plans_),
         weights=subject.weights,
-        versions=_versions(checked),
+        versions=_versions(options),
     )
     return _Built(manifest, tuple(built))
 
@@ -417,7 +417,7 @@ def _shared(
 
 
 def _size(
-    checked: Checked,
+    options: BuildOptions,
     subject: _Subject,
     size: tuple[int, int],
     kept: frozenset[str],
@@ -445,36 +445,36 @@ def _size(
             inputs=networks.inputs(network),
             strides=getattr(network, "head_strides", {}),
             batch=subject.batch,
-            opset=checked.opset,
+            opset=options.opset,
         )
         macs = cost.count_macs(model)
         stage.bytes = cost.weight_bytes(model)
-        stage.note = f"opset {checked.opset}, {len(model.graph)} operators, {count_text(macs)} MACs"
+        stage.note = f"opset {options.opset}, {len(model.graph)} operators, {count_text(macs)} MACs"
     main = size == subject.sizes[0]
     name = "model.onnx" if main else f"model-{_text(size)}.onnx"
     with report.stage(f"write {subject.prefix}{name}") as stage:
-        stored = model if checked.precision == "fp32" else precision.store_half(model)
+        stored = model if options.precision == "fp32" else precision.store_half(model)
         data = graph.save(stored, home / name)
         stage.bytes = (home / name).stat().st_size + (data.stat().st_size if data else 0)
         stage.note = (
             "float32 weights"
-            if checked.precision == "fp32"
+            if options.precision == "fp32"
             else "float16 weights, cast to float32 at load"
         )
         del stored
-    source, emulation, large = _for_gpu(checked, model, truth, home, label, report)
+    source, emulation, large = _for_gpu(options, model, truth, home, label, report)
     int8, files8 = None, None
-    if checked.int8 and not subject.part:
-        int8, files8 = _int8(checked, subject, model, truth, kept, home, report)
+    if options.int8 and not subject.part:
+        int8, files8 = _int8(options, subject, model, truth, kept, home, report)
     del model
     files, entries = [], []
-    for runtime in checked.plans:
+    for runtime in options.runtimes:
         with report.stage(f"plan {runtime}{label}") as stage:
             warnings: list[str] = []
             target = home / f"{runtime}-{_text(size)}.plan"
             given: Path = source
             plugins: tuple[str, ...] = ()
-            if checked.unpool == "plugin" and runtime == "tensorrt":
+            if options.unpool == "plugin" and runtime == "tensorrt":
                 given, plugins = unpool_plugin.write(source), (unpool_plugin.NAME,)
             plan = plans.build(runtime, given, target, warn=warnings.append, plugins=plugins)
             stage.bytes = target.stat().st_size
@@ -501,7 +501,7 @@ def _size(
 
 
 def _for_gpu(
-    checked: Checked,
+    options: BuildOptions,
     model: ir.Model,
     truth: verify.Reference,
     folder: Path,
@@ -511,11 +511,11 @@ def _for_gpu(
     """The strongly typed graph for plans, its emulation for verification (both files), and the
     operators that are float32 in them since their values are too large."""
     source = folder / f"typed-{_text(truth.size)}.onnx"
-    if checked.precision == "fp32":
-        if checked.plans:
+    if options.precision == "fp32":
+        if options.runtimes:
             graph.save(model, source)
         return source, None, ()
-    half = precision.HALVES[checked.precision]
+    half = precision.HALVES[options.precision]
     keep = precision.protected(model, half)
     named: tuple[str, ...] = ()
     if half == ir.DataType.FLOAT16:  # bfloat16 reaches as far as float32
@@ -530,7 +530,7 @@ def _for_gpu(
             report.line(f"  float32, since values pass {precision.LIMIT:.0e}: {some(named)}")
     with report.stage(f"{half.name.lower()} graph{label}") as stage:
         typed = precision.typed(model, half, keep)
-        if checked.plans:
+        if options.runtimes:
             graph.save(typed, source)
         emulation = folder / f"emulated-{_text(truth.size)}.onnx"
         graph.save(precision.emulated(typed, half), emulation)
@@ -544,7 +544,7 @@ def _for_gpu(
 
 
 def _int8(
-    checked: Checked,
+    options: BuildOptions,
     subject: _Subject,
     model: ir.Model,
     truth: verify.Reference,
@@ -597,7 +597,7 @@ def _int8(
         subject.prefix + data.name if data else None,
         listed,
         count,
-        "" if checked.calibrate is None else checked.calibrate.name,
+        "" if options.calibrate is None else options.calibrate.name,
     )
     return entry, (home / name, data)
 
@@ -616,15 +616,17 @@ def _ranges(model: ir.Model, truth: verify.Reference, folder: Path) -> dict[str,
     return dict(zip(names, worst.tolist(), strict=True))
 
 
-def _verified(checked: Checked, file: engine.EngineFile, built: _Built, report: Report) -> _Built:
+def _verified(
+    options: BuildOptions, file: engine.EngineFile, built: _Built, report: Report
+) -> _Built:
     """The same with the verification of each size, as the engine's own backends run it."""
     entries: list[Verification] = []
     models: list[ModelEntry] = []
     steady = not built.manifest.weights.random
     runtimes = {plan.runtime for plan in built.manifest.plans}
     names = [name for name in ORDER if name not in plans.MODULES or name in runtimes]
-    stored = "float32" if checked.precision == "fp32" else "float16 weights"
-    half = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}[checked.precision]
+    stored = "float32" if options.precision == "fp32" else "float16 weights"
+    half = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}[options.precision]
     for sized in built.sized:
         entry, label = sized.entry, sized.label
         if sized.emulation is not None:
@@ -684,22 +686,22 @@ def _failures(built: Mapping[str, _Built]) -> str:
     )
 
 
-def _remedy(checked: Checked, built: Mapping[str, _Built]) -> str:
+def _remedy(options: BuildOptions, built: Mapping[str, _Built]) -> str:
     ties = max(sized.truth.ties for network in built.values() for sized in network.sized)
     if ties > verify.MANY_TIES:
         return (
             f"The network's glance classes tie at {ties:.0%} of the pixels, so its matte is "
             "arbitrary in any arithmetic: use trained --weights"
         )
-    if checked.int8 and any(
+    if options.int8 and any(
         entry.status == "failed" and "int8" in entry.precision
         for network in built.values()
         for entry in network.manifest.verification
     ):
         return "Build without --int8, or give frames like yours with --calibrate"
-    if checked.precision == "fp32":
+    if options.precision == "fp32":
         return "Try another --opset"
-    return f"Build without --{checked.precision}"
+    return f"Build without --{options.precision}"
 
 
 def _optional(entry: Verification) -> bool:
@@ -707,14 +709,14 @@ def _optional(entry: Verification) -> bool:
     return entry.artefact == "openvino" and "bfloat16" in entry.precision
 
 
-def _versions(checked: Checked) -> Mapping[str, str]:
+def _versions(options: BuildOptions) -> Mapping[str, str]:
     names = [
         "torch",
         "onnx",
         "onnxscript",
         "onnxruntime",
         "openvino",
-        *(plans.MODULES[x][0] for x in checked.plans),
+        *(plans.MODULES[x][0] for x in options.runtimes),
     ]
     versions = {}
     for name in names:
@@ -723,7 +725,7 @@ def _versions(checked: Checked) -> Mapping[str, str]:
     return versions
 
 
-def _conclude(checked: Checked, report: Report, manifest: Manifest) -> None:
+def _conclude(options: BuildOptions, report: Report, manifest: Manifest) -> None:
     report.line()
     for line in stages_table(report.stages):
         report.line(line)
@@ -735,8 +737,8 @@ def _conclude(checked: Checked, report: Report, manifest: Manifest) -> None:
         report.line(f"\n{part + ': ' if part else ''}{verification_heading(one)}")
         for line in verification_table(one.verification, sizes=len(one.models) > 1):
             report.line(line)
-    if checked.output.is_file() and report.stages[-1].name.startswith("write "):
-        report.line(f"\n{checked.output}: {size_text(checked.output.stat().st_size)}")
+    if options.output.is_file() and report.stages[-1].name.startswith("write "):
+        report.line(f"\n{options.output}: {size_text(options.output.stat().st_size)}")
 
 
 def _costs(network: NetworkInfo, *, whole: bool) -> str:
@@ -806,12 +808,12 @@ def _text(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def _title(checked: Checked) -> str:
-    words = [checked.model, checked.backbone]
-    words += [] if checked.rosta == "none" else [checked.rosta]
-    words += [f"without {part}" for part in checked.without]
-    words = [" ".join(words), ", ".join(map(_text, checked.sizes))]
-    words += [f"batch {checked.batch}"] if checked.batch > 1 else []
-    words += [checked.precision, "int8" if checked.int8 else ""]
-    words = [*filter(None, words), ", ".join(file.name for file in checked.weights)]
+def _title(options: BuildOptions) -> str:
+    words = [options.model, options.backbone]
+    words += [] if options.rosta == "none" else [options.rosta]
+    words += [f"without {part}" for part in options.without]
+    words = [" ".join(words), ", ".join(map(_text, options.sizes))]
+    words += [f"batch {options.batch}"] if options.batch > 1 else []
+    words += [options.precision, "int8" if options.int8 else ""]
+    words = [*filter(None, words), ", ".join(file.name for file in options.weights)]
     return ", ".join(word or "random weights" for word in words)

@@ -11,6 +11,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from matter_sdk.sdk.errors import MatterError, did_you_mean, printable
@@ -89,6 +90,18 @@ def positive(text: str) -> int:
     if not re.fullmatch(r"[1-9]\d{0,8}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
     return int(text)
+
+
+def word(text: str) -> str:
+    """A text that is not empty."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is empty; expected a value, or no such flag")
+    return text
+
+
+def path(text: str) -> Path:
+    """A path; ``~`` is the home folder."""
+    return Path(word(text)).expanduser()
 
 
 def typed(module: str, arguments: Sequence[str] | None) -> str:

@@ -13,7 +13,6 @@ import torch
 from matter_sdk.export import graph, plans, precision, unpool_plugin
 from matter_sdk.export.build import BuildOptions, build
 from matter_sdk.export.errors import BuildError, UsageError
-from matter_sdk.export.options import check
 from matter_sdk.export.plans import Plan
 from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.training.networks.unpool import MaxPool, MaxUnpool
@@ -150,14 +149,14 @@ def test_what_the_plugin_is_refused_for(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(
         UsageError, match=r"RTX has no plugins\); expected one .*: .*pip install it"
     ):
-        check(asked("aim", "tensorrt-rtx"))
+        asked("aim", "tensorrt-rtx").resolve()
     monkeypatch.setitem(plans.MODULES, "tensorrt", ("json", ""))
     monkeypatch.setattr(plans, "gpu", lambda: "9.0")
     with pytest.raises(UsageError, match=r"RTX has no plugins\).*: add --target tensorrt$"):
-        check(asked("aim", "tensorrt-rtx"))
+        asked("aim", "tensorrt-rtx").resolve()
     with pytest.raises(UsageError, match="does not fit --model gfm, which holds no max-unpool"):
-        check(asked("gfm", "tensorrt"))
+        asked("gfm", "tensorrt").resolve()
     with pytest.raises(UsageError, match=r"--unpool: 'plugins' is not known; .*did you mean 'plug"):
-        check(BuildOptions("aim", random_weights=True, targets=("onnx",), unpool="plugins"))
-    assert check(asked("aim", "tensorrt")).unpool == "plugin"
-    assert check(BuildOptions("aim", random_weights=True)).unpool == "graph"
+        BuildOptions("aim", random_weights=True, targets=("onnx",), unpool="plugins").resolve()
+    assert asked("aim", "tensorrt").resolve().unpool == "plugin"
+    assert BuildOptions("aim", random_weights=True).resolve().unpool == "graph"
