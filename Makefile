@@ -4,6 +4,7 @@
 #   make test     lint, types and tests
 #   make lint     lint and formatting alone
 #   make fuzz     10,000 engines mutated at random (the tests try 300)
+#   make sanitize the kernels' tests under AddressSanitizer and UBSan (needs g++)
 #   make clean    remove what the targets made, the virtual environment included
 #
 # PYTHON=python3.12 make test takes another interpreter for the environment (then `make clean` first).
@@ -20,7 +21,7 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt \
 	$(wildcard kernels/include/*.h kernels/host/*.h kernels/host/*.cpp kernels/cuda/*.cu)
 PACKAGES := sdk kernels export training samples
 
-.PHONY: help demo test lint types fuzz clean
+.PHONY: help demo test lint types fuzz sanitize clean
 .DELETE_ON_ERROR:
 
 help:
@@ -46,6 +47,22 @@ types: $(VENV)/stamp
 
 fuzz: $(VENV)/stamp
 	$(BIN)/python -m tests.sdk.fuzz_engine --count 10000
+
+# A build of its own, beside the installed one. Sanitizers come before all else that a process loads, and
+# Python itself leaks on purpose.
+SANITIZED := build/sanitize/installed
+$(SANITIZED)/stamp: $(VENV)/stamp
+	@rm -rf $(SANITIZED)
+	CXX=g++ $(PIP) --no-deps --target $(SANITIZED) -C build-dir=build/sanitize \
+	  -C cmake.build-type=RelWithDebInfo -C cmake.define.MATTER_CUDA=OFF \
+	  -C cmake.define.MATTER_SANITIZE=address,undefined .
+	@touch $@
+
+sanitize: $(SANITIZED)/stamp
+	MATTER_HOST=$$(echo $(SANITIZED)/kernels/_host*.so) \
+	  LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	  $(BIN)/python -m pytest tests/kernels --ignore tests/kernels/test_cuda_sources.py
 
 # The interpreter and the compiler are looked at first, so that what is missing is said in one line.
 $(BIN)/python:

@@ -177,7 +177,8 @@ def output(
     `name` is what messages call it; of several results it tells which, as "out[1]".
 
     Raises:
-        KernelError: `out` has another dtype or shape, is not C-contiguous, or is read-only.
+        KernelError: `out` has another dtype or shape, is not C-contiguous, lies at an address that
+            its dtype is not aligned to, or is read-only.
     """
     if out is None:
         result = place.empty(shape, dtype)
@@ -192,6 +193,11 @@ def output(
             f"{name} has strides {view.strides}, expected a C-contiguous array: "
             "write into a contiguous one and copy it from there"
         )
+    if not is_aligned(view):
+        raise KernelError(
+            f"{name} begins at {view.ctypes.data:#x}, expected a multiple of "
+            f"{view.dtype.alignment} for {view.dtype}: begin elsewhere in the buffer"
+        )
     if not getattr(view.flags, "writeable", True):
         raise KernelError(
             f"{name} is read-only, expected an array that can be written: pass a copy"
@@ -199,12 +205,19 @@ def output(
     return out, view
 
 
+def is_aligned(array: Any) -> bool:
+    """Whether every value begins where its dtype may; a view of packed bytes need not (NumPy's)."""
+    return bool(getattr(array.flags, "aligned", True))
+
+
 def rows_contiguous(place: ModuleType, array: Any, dimensions: int) -> Any:
     """`array` itself where its last `dimensions` axes lie side by side, else a contiguous copy.
 
-    Rows and frames may lie apart, so a crop is taken as it is. A view that is mirrored or has its
-    channels reversed is copied.
+    Rows and frames may lie apart, so a crop is taken as it is. A view that is mirrored, has its
+    channels reversed or is not aligned is copied.
     """
+    if not is_aligned(array):
+        return place.contiguous(array)
     step = array.dtype.itemsize
     for side, stride in zip(
         reversed(array.shape[-dimensions:]), reversed(array.strides[-dimensions:]), strict=True

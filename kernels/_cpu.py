@@ -45,8 +45,8 @@ def empty(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
 
 
 def contiguous(array: NDArray[Any]) -> NDArray[Any]:
-    """A C-contiguous copy, or the array itself if it is one."""
-    return np.ascontiguousarray(array)
+    """A C-contiguous and aligned copy, or the array itself if it is both."""
+    return np.ascontiguousarray(array) if array.flags.aligned else array.copy()
 
 
 def preprocess(

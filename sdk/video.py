@@ -289,7 +289,7 @@ def matte_video(
     alpha
         Write the cut-out with its alpha channel instead of a composite.
     audio
-        Take sound, subtitles and chapters along, as ``VideoWriter`` does with ``audio_from``.
+        Take sound, subtitles, chapters and tags along, as ``VideoWriter`` does with ``audio_from``.
     crf, preset
         As in ``VideoWriter``.
     hardware

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -264,7 +264,7 @@ class Clock:
 
 
 class Tracks:
-    """What goes with the pictures: packets of sound and subtitles on the clock, and chapters.
+    """What goes with the pictures: packets of sound and subtitles on the clock, chapters and tags.
 
     ``more``, where set, is called for further packets when none is left and says whether there may
     be one; without it, whoever demuxes calls ``put``.
@@ -277,10 +277,12 @@ class Tracks:
         streams: Sequence[Any],
         chapters: Sequence[Any] = (),
         left_out: Sequence[str] = (),
+        tags: Mapping[str, str] | None = None,
     ) -> None:
         self.streams = list(streams)
         self.chapters = list(chapters)
         self.left_out = list(left_out)
+        self.tags = {name.lower(): text for name, text in (tags or {}).items()}
         self._wanted = {stream.index for stream in streams}
         self._packets: deque[Any] = deque()
 
@@ -357,7 +359,7 @@ class Source:
             if chapters and "mov" in self.container.format.name:  # their titles are a data track
                 titles = next((s for s in others if s.type == "data"), None)
                 others = [s for s in others if s is not titles]
-            self.tracks = Tracks(kept, chapters, _names(others))
+            self.tracks = Tracks(kept, chapters, _names(others), self.container.metadata)
             address = isinstance(self.path, str) and "://" in self.path
             self._is_live = address and not self.container.duration
             self._demux()

@@ -1,4 +1,4 @@
-"""What goes along with the pictures into another container: sound, subtitles and chapters.
+"""What goes along with the pictures into another container: sound, subtitles, chapters, tags.
 
 A track is copied packet by packet where the container holds its codec, and transcoded where it does
 not; what is lost or changed is noted. Whether a container holds a codec its muxer says itself.
@@ -27,6 +27,15 @@ _OF_THE_DISK = frozenset(
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 _NAMES = {"aac": "AAC", "libopus": "Opus", "pcm_s16le": "PCM", "pcm_s24le": "PCM"}
 _TEXTS = frozenset(("subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text"))
+# Tags of a file that describe the clip. Others tell of a place or a device, or are the container's
+# own, which are made anew.
+_DESCRIPTIONS = frozenset(
+    ("title", "artist", "album", "comment", "description", "copyright", "date", "genre",
+     "creation_time")
+)  # fmt: skip
+_OF_THE_CONTAINER = frozenset(
+    ("major_brand", "minor_version", "compatible_brands", "encoder", "software", "duration")
+)
 _TEXT_IN = {"mp4": "mov_text", "mov": "mov_text", "ipod": "mov_text", "webm": "webvtt"}
 
 
@@ -52,6 +61,11 @@ class TrackWriter:
         tracks.only(self._ways)
         if tracks.left_out:
             notes.append(f"left out: {', '.join(tracks.left_out)}")
+        kept = _DESCRIPTIONS & tracks.tags.keys()
+        output.metadata.update({name: tracks.tags[name] for name in kept})
+        others = sorted(tracks.tags.keys() - kept - _OF_THE_CONTAINER)
+        if others:
+            notes.append(f"tags of the file left out: {', '.join(map(repr, others))[:200]}")
         if tracks.chapters:
             try:
                 output.set_chapters(tracks.chapters)

@@ -187,9 +187,10 @@ class VideoWriter:
         speed from ``ultrafast`` to ``veryslow``; by default what keeps up with live video on two
         cores. H.264 of crf 0 is lossless, which browsers do not play.
     audio_from
-        A file, or the VideoReader (with its tracks) of the frames, whose sound, subtitles and
-        chapters are copied; sound of a codec that the container does not take is transcoded to AAC
-        (.mov: PCM, .webm: Opus).
+        A file, or the VideoReader (with its tracks) of the frames, whose sound, subtitles, chapters
+        and describing tags (title, artist, date and so on; never a place or a device) are copied;
+        sound of a codec that the container does not take is transcoded to AAC (.mov: PCM, .webm:
+        Opus).
     notes
         What was changed or left out, in words; complete after ``finish``.
 
@@ -428,7 +429,7 @@ class _Container:
             raise
 
     def add_tracks(self, source: str | Path | VideoReader, notes: list[str]) -> None:
-        """Take sound, subtitles and chapters along; before the first frame."""
+        """Take sound, subtitles, chapters and tags along; before the first frame."""
         try:
             self._tracks = TrackWriter(self._file, self._tracks_of(source), self._suffix, notes)
         except BaseException:

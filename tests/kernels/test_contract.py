@@ -73,6 +73,23 @@ def assert_same(result: Any, expected: Any) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+def misaligned(array: Any) -> Any:
+    """The same values, contiguous, from an odd address on."""
+    room = np.empty(array.nbytes + 1, np.uint8)
+    view = room[1:].view(array.dtype).reshape(array.shape)
+    view[...] = array
+    return view
+
+
+def odd_rows(array: Any) -> Any:
+    """The same values, with a byte of something else behind every row."""
+    *rest, width = array.shape
+    room = np.zeros((*rest, width * array.itemsize + 1), np.uint8)
+    view = room[..., :-1].view(array.dtype)
+    view[...] = array
+    return view
+
+
 def planar(kernel: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """`kernel` with the planes of its frames one by one, as arguments "frame.y" and so on."""
 
@@ -442,6 +459,7 @@ def test_a_wrong_out_is_named(kernel: Kernel) -> None:
             (array[None], r"is .*, expected"),
             (wide[..., ::2], r"has strides .*, expected a C-contiguous array"),
             (frozen, r"is read-only"),
+            *[(misaligned(array), r"begins at 0x")] * (array.itemsize > 1),
             (array.tolist(), r"is a builtins.list, expected a NumPy array"),
         ]:
             out: Any = wrong
@@ -478,6 +496,15 @@ def test_strides_do_not_matter(kernel: Kernel) -> None:
         assert not view.flags.c_contiguous
         spread[name] = view
     assert_same(kernel.call(**spread, **kernel.options), expected)
+
+
+@every
+def test_addresses_do_not_matter(kernel: Kernel) -> None:
+    expected = kernel.call(**kernel.arrays, **kernel.options)
+    moved = {name: misaligned(array) for name, array in kernel.arrays.items()}
+    assert_same(kernel.call(**moved, **kernel.options), expected)
+    apart = {name: odd_rows(array) for name, array in kernel.arrays.items()}
+    assert_same(kernel.call(**apart, **kernel.options), expected)
 
 
 @every

@@ -22,11 +22,12 @@ HEAVY = (
     "av",
     "onnx",
 )
+KERNELS = "matter_sdk.kernels"
 
 
 def modules_after(code: str) -> set[str]:
-    """Names of the top-level modules that a fresh interpreter has after running ``code``."""
-    code += "; import sys; print(' '.join(name for name in sys.modules if '.' not in name))"
+    """Names of the modules that a fresh interpreter has after running ``code``."""
+    code += "; import sys; print(' '.join(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
@@ -34,20 +35,30 @@ def modules_after(code: str) -> set[str]:
 
 
 def test_import_loads_nothing_heavy() -> None:
-    loaded = modules_after("import sdk")
-    assert "sdk" in loaded
-    assert loaded.isdisjoint({*HEAVY, "numpy", "kernels"})
+    loaded = modules_after("import matter_sdk")
+    assert "matter_sdk.sdk" in loaded
+    assert loaded.isdisjoint({*HEAVY, "numpy", KERNELS})
 
 
 def test_the_engine_file_needs_no_runtime() -> None:
-    loaded = modules_after("import sdk.engine.file, sdk.engine.manifest, sdk.errors, sdk.backends")
-    assert loaded.isdisjoint({*HEAVY, "numpy", "kernels"})
+    loaded = modules_after("import matter_sdk.sdk.engine.file, matter_sdk.sdk.backends")
+    assert loaded.isdisjoint({*HEAVY, "numpy", KERNELS})
 
 
 def test_matter_loads_no_runtime_before_an_engine_is_opened() -> None:
     loaded = modules_after("from matter_sdk import Matter, Matte")
-    assert {"numpy", "kernels"} <= loaded
+    assert {"numpy", KERNELS} <= loaded
     assert loaded.isdisjoint({*HEAVY} - {"cv2"})
+
+
+def test_short_and_full_names_are_one_module() -> None:
+    """In a checkout: an error that is caught by its short name is the one that is raised."""
+    code = (
+        "import sdk, matter_sdk, sdk.errors as short, matter_sdk.sdk.errors as full, export.build; "
+        "assert short is full and sdk.Matter is matter_sdk.Matter; "
+        "assert export.build.main.__module__ == 'matter_sdk.export.build'"
+    )
+    assert "matter_sdk.sdk.errors" in modules_after(code)
 
 
 def test_everything_in_all_is_there() -> None:

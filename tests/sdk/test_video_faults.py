@@ -63,6 +63,7 @@ def write(
     tags: tuple[int, int, int] | None = None,
     pixels: str = "yuv420p",
     title: str | None = None,
+    tone_at: float = 0.0,
 ) -> Path:
     """A clip of numbered frames with B-frames, and a tone. ``tags``: primaries, curve, matrix."""
     with av.open(str(path), "w") as out:
@@ -83,7 +84,8 @@ def write(
             out.mux(stream.encode(frame))
             while sound is not None and samples < 48000 * (index + 1) / RATE:
                 times = (samples + np.arange(960)) / 48000
-                wave = 0.2 * np.sin(2 * np.pi * 440 * times).astype(np.float32)
+                wave = np.where(times < tone_at, 0, 0.2 * np.sin(2 * np.pi * 440 * times))
+                wave = wave.astype(np.float32)
                 part = av.AudioFrame.from_ndarray(
                     np.tile(wave, (sound.layout.nb_channels, 1)), "fltp", layout
                 )
@@ -311,6 +313,88 @@ def test_a_long_pause_in_a_file_stays() -> None:
 
 
 # Sound
+
+
+def tone_begins(path: Path) -> float:
+    """Seconds from the first frame until the tone is heard."""
+    first = decode(path)[1][0]
+    with av.open(str(path)) as file:
+        for frame in file.decode(audio=0):
+            loud = np.abs(frame.to_ndarray().astype(np.float64))
+            loud /= np.iinfo(frame.to_ndarray().dtype).max if loud.max() > 2 else 1
+            heard = np.flatnonzero(loud.reshape(-1, loud.shape[-1])[0] > 0.1)
+            if len(heard):
+                packed = 1 if frame.format.is_planar else frame.layout.nb_channels
+                begin = frame.pts * frame.time_base
+                return float(begin - first) + heard[0] / packed / frame.sample_rate
+    raise AssertionError(f"no tone in {path}")
+
+
+@pytest.mark.parametrize("output", ["out.mp4", "out.mov", "out.mkv", "out.webm"])
+@pytest.mark.parametrize(
+    ("name", "video", "audio", "pixels"),
+    [
+        ("in.mp4", "libx264", "aac", "yuv420p"),
+        ("in.m4v", "libx264", "aac", "yuv420p"),
+        ("in.mov", "prores_ks", "pcm_s16le", "yuv422p10le"),
+        ("in.webm", "libvpx-vp9", "libopus", "yuv420p"),
+        ("in.mkv", "libx265", "flac", "yuv420p"),
+        ("in.avi", "mpeg4", "libmp3lame", "yuv420p"),
+        ("in.ts", "libx264", "ac3", "yuv420p"),
+        ("in.mpg", "mpeg2video", "mp2", "yuv420p"),
+        ("in.flv", "flv", "libmp3lame", "yuv420p"),
+        ("in.wmv", "wmv2", "libmp3lame", "yuv420p"),
+    ],
+)
+def test_every_container_keeps_times_sound_and_title(
+    tmp_path: Path, name: str, video: str, audio: str, pixels: str, output: str
+) -> None:
+    source = write(
+        tmp_path / name, video=video, audio=audio, pixels=pixels, title="Über Köpfe", tone_at=0.4
+    )
+    report = matte(source, tmp_path / output)
+    images, times = decode(tmp_path / output)
+    assert [number_of(image) for image in images] == list(range(20)) == list(range(report.frames))
+    assert 0 <= times[0] <= 0.03  # the track that comes first, sound's run-in too, begins at 0
+    own = decode(source)[1]
+    assert [float(time - times[0]) for time in times] == pytest.approx(
+        [float(time - own[0]) for time in own], abs=0.001
+    )
+    assert sound_of(tmp_path / output)[2] == pytest.approx(sound_of(source)[2], abs=0.05)
+    assert tone_begins(tmp_path / output) == pytest.approx(tone_begins(source), abs=0.012)
+    with av.open(str(source)) as given, av.open(str(tmp_path / output)) as file:
+        assert float(file.duration / av.time_base) == pytest.approx(0.8, abs=0.06)
+        assert file.metadata.get("title") == given.metadata.get("title")
+
+
+def test_tags_describe_the_clip_and_not_its_maker(tmp_path: Path) -> None:
+    source = write(tmp_path / "plain.mkv", options={"bf": "0"})
+    tags = {
+        "title": "Köpfe",
+        "artist": "A",
+        "date": "2024",
+        "location": "+52.5+013.4/",
+        "x\x1b": "y",
+    }
+    with av.open(str(source)) as a, av.open(str(tmp_path / "in.mkv"), "w") as out:
+        out.metadata.update(tags)
+        streams = {stream: out.add_stream_from_template(stream) for stream in a.streams}
+        for packet in a.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream]
+                out.mux(packet)
+    report = matte(tmp_path / "in.mkv", tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as file:
+        kept = {name: file.metadata.get(name) for name in tags}
+    assert kept == {
+        "title": "Köpfe",
+        "artist": "A",
+        "date": "2024",
+        "location": None,
+        "x\x1b": None,
+    }
+    (note,) = (note for note in report.notes if "location" in note)
+    assert note.isprintable() and "52.5" not in note
 
 
 @pytest.mark.parametrize(
