@@ -163,7 +163,7 @@ def built(
     import onnx
     from matter_sdk.export.options import BuildOptions, demo_checkpoint
     from matter_sdk.export.pipeline import run
-    from matter_sdk.export.report import Report
+    from matter_sdk.export.progress import Report
     from matter_sdk.sdk.engine.file import EngineFile
 
     demo = not weights and demo_checkpoint(case.name, case.backbone, case.rosta) is not None

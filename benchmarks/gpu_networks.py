@@ -61,10 +61,10 @@ def scaled(scale: float) -> tuple[int, int]:
 
 def built(name: str, precision: str, folder: Path) -> tuple[Path, list[str]]:
     """An engine of all sizes with a plan for each TensorRT that is here; those runtimes."""
-    from matter_sdk.export import plans
     from matter_sdk.export.options import BuildOptions
     from matter_sdk.export.pipeline import run
-    from matter_sdk.export.report import Report
+    from matter_sdk.export.progress import Report
+    from matter_sdk.export.stages import plans
 
     options, scales = NETWORKS[name]
     runtimes = [runtime for runtime in plans.MODULES if not plans.missing(runtime)]

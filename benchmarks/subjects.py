@@ -50,7 +50,7 @@ def subject(name: str, folder: Path) -> Subject:
     import torch
     from matter_sdk.export.options import BuildOptions, demo_checkpoint
     from matter_sdk.export.pipeline import run
-    from matter_sdk.export.report import Report
+    from matter_sdk.export.progress import Report
     from matter_sdk.training import checkpoints, networks
 
     from tests.training import released

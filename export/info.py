@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from matter_sdk.export.report import (
+from matter_sdk.export.progress import (
     count_text,
     size_text,
     some,
@@ -31,7 +31,7 @@ from matter_sdk.sdk.engine.manifest import FUSIONS, InputInfo, Manifest, ModelEn
 from matter_sdk.sdk.errors import printable
 
 if TYPE_CHECKING:
-    from matter_sdk.export.layers import Stage, Summary
+    from matter_sdk.export.graph_summary import Stage, Summary
 
 # Rows of the table of stages, whose smallest are added up; and of that of the largest layers.
 _STAGES, _LARGEST = 12, 4
@@ -97,7 +97,7 @@ def describe(engine: EngineFile) -> Iterator[str]:
 
 def _network(engine: EngineFile) -> Iterator[str]:
     """One network: what its manifest says, its verification, its layers."""
-    from matter_sdk.export.layers import summary
+    from matter_sdk.export.graph_summary import summary
 
     manifest = engine.manifest
     if manifest.weights.random:
@@ -243,7 +243,7 @@ def _shares(macs: int, count: int, found: Summary) -> list[str]:
 
 def _largest_stages(stages: Sequence[Stage]) -> list[Stage]:
     """The stages in their order; the smallest of many, and those without weights, added up."""
-    from matter_sdk.export.layers import Stage
+    from matter_sdk.export.graph_summary import Stage
 
     costly = [stage for stage in stages if stage.macs or stage.bytes]
     kept = sorted(costly, key=lambda stage: (-stage.macs, -stage.bytes))[:_STAGES]

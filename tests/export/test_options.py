@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from matter_sdk.export import options, plans
+from matter_sdk.export import options
 from matter_sdk.export.build import main
 from matter_sdk.export.options import BuildOptions, UsageError
+from matter_sdk.export.stages import plans
 from matter_sdk.training import networks
 
 REPOSITORY = Path(__file__).resolve().parents[2]
