@@ -11,9 +11,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from matter_sdk.sdk import command_line
+from matter_sdk.sdk.command_line import Parser, size
 from matter_sdk.sdk.cpu import usable_cores
 from matter_sdk.training.data.datasets import DatasetError
-from matter_sdk.training.flags import size
 
 from benchmarks import (
     aims,
@@ -249,7 +250,7 @@ def size_names(text: str) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
     given = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser = Parser("benchmarks")
     commands = parser.add_subparsers(required=True)
     timing = commands.add_parser("kernels", help="every kernel beside its rivals")
     timing.add_argument("--sizes", type=size_names, default=list(scenes.SIZES), metavar="720p,…")
@@ -325,6 +326,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     drawn = commands.add_parser("pictures", help="what composite makes of hair")
     drawn.add_argument("--output", type=Path, default=RESULTS)
     drawn.set_defaults(run=draw)
+    return command_line.run("benchmarks", lambda: _run(parser, given))
+
+
+def _run(parser: Parser, given: Sequence[str]) -> int:
     args = parser.parse_args(given)
     return int(args.run(args))
 

@@ -48,9 +48,9 @@ def subject(name: str, folder: Path) -> Subject:
     """Build a network in a folder: the engine as ``export.build`` does it, and a plain ONNX file
     of float32 as ``torch.onnx.export`` leaves it, of ``NETWORK``'s size."""
     import torch
-    from matter_sdk.export.options import BuildOptions, check, demo_checkpoint
+    from matter_sdk.export.options import BuildOptions, demo_checkpoint
     from matter_sdk.export.pipeline import run
-    from matter_sdk.export.report import Report
+    from matter_sdk.export.progress import Report
     from matter_sdk.training import checkpoints, networks
 
     from tests.training import released
@@ -69,14 +69,14 @@ def subject(name: str, folder: Path) -> Subject:
         model,
         backbone=backbone,
         rosta=rosta,
-        weights=weights,
+        weights=(weights,),
         sizes=(NETWORK,) if reference else (NETWORK, SMALL),
         precision="fp16",
         int8=True,
         targets=("onnx",),
         output=folder / f"{stem}.engine",
     )
-    engine = run(check(options), report=Report(io.StringIO()))
+    engine = run(options.resolve(), report=Report(io.StringIO()))
     network: Any = networks.create(model, backbone=backbone, rosta=rosta).eval()
     checkpoints.load(network, weights)
     path = folder / f"{stem}.onnx"

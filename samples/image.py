@@ -29,9 +29,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matter_sdk.samples import add_engine, add_ways, engine, run, ways
+from matter_sdk.samples import add_engine, add_ways, engine, ways
 from matter_sdk.sdk import FrameError, Matter
 from matter_sdk.sdk.background import Background
+from matter_sdk.sdk.command_line import Parser, run, start
 from matter_sdk.sdk.media.picture_reader import read_grey, read_picture
 from matter_sdk.sdk.media.picture_writer import OPAQUE, TRANSPARENT, write_picture
 from matter_sdk.sdk.media.places import distinct_names, find_pictures
@@ -41,9 +42,7 @@ RESULTS = ("matte", "cutout", "composite")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m samples.image", description="Cut the subject out of pictures."
-    )
+    parser = Parser("samples.image", "Cut the subject out of pictures.")
     parser.add_argument("images", nargs="+", metavar="IN", help="pictures, folders, patterns or -")
     add_engine(parser)
     parser.add_argument(
@@ -145,4 +144,4 @@ def read_trimap(path: Path) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    run(main)
+    start(lambda: run("samples.image", main))

@@ -11,23 +11,22 @@ the subject is what differs from that (plate mode).
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matter_sdk.samples import add_engine, add_ways, engine, run, ways
+from matter_sdk.samples import add_engine, add_ways, engine, ways
 from matter_sdk.sdk import Matter, VideoError
+from matter_sdk.sdk.command_line import Parser, UsageError, run, start, whole
 from matter_sdk.sdk.video import VideoInterrupted, VideoReader, check_output, matte_video
 from tqdm import tqdm
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m samples.video",
-        description="Put a video's subject over another background, or cut it out.",
+    parser = Parser(
+        "samples.video", "Put a video's subject over another background, or cut it out."
     )
     parser.add_argument("source", metavar="IN", help="video to read")
     parser.add_argument(
@@ -49,13 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--alpha", action="store_true", help="write the cut-out, with transparency")
     parser.add_argument(
-        "--crf", type=int, help="quality of H.264 (0 to 51) and VP9 (0 to 63): lower is better"
+        "--crf", type=whole, help="quality of H.264 (0 to 51) and VP9 (0 to 63): lower is better"
     )
     parser.add_argument("--no-audio", action="store_true", help="leave the sound out")
     args = parser.parse_args(argv)
 
-    # Before the engine loads.
-    check_output(args.output, alpha=args.alpha, inputs=[args.source], crf=args.crf)
+    try:  # before the engine loads
+        check_output(args.output, alpha=args.alpha, inputs=[args.source], crf=args.crf)
+    except VideoError as error:
+        raise UsageError(str(error)) from error
     plate = None if args.plate is None else find_plate(args.plate, args.source)
     with (
         # Two frames in the network at once: nobody waits for a single one.
@@ -105,4 +106,4 @@ def find_plate(text: str, source: str) -> str | np.ndarray:
 
 
 if __name__ == "__main__":
-    run(main)
+    start(lambda: run("samples.video", main))

@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from matter_sdk.sdk import command_line
+from matter_sdk.sdk.command_line import Parser, positive, size, whole
 from matter_sdk.sdk.files import replace_text
 from matter_sdk.training import machine, networks
 from matter_sdk.training.data.sources import Procedural
@@ -27,7 +29,6 @@ from matter_sdk.training.evaluation import tables
 from matter_sdk.training.evaluation.judge import measure
 from matter_sdk.training.evaluation.pictures import EvaluationError, Scenes
 from matter_sdk.training.fit.batches import Batches, Samples, loader
-from matter_sdk.training.flags import Parser, finish, positive, size, whole
 
 if TYPE_CHECKING:
     from torch import nn
@@ -253,7 +254,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the command line.
 
     Raises:
-        FlagError: received, expected, remedy, in one line.
+        UsageError: received, expected, remedy, in one line.
     """
     defaults = Settings()
     flags = Parser("training.ablations", "Train the papers' ablations small, and measure them.")
@@ -282,14 +283,19 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
+    words = sys.argv[1:] if arguments is None else arguments
 
-    def command(words: Sequence[str], line: str) -> list[Path]:
+    def command() -> int:
         given = vars(parse(words))
         options = {name: given.pop(name) for name in ("output", "workers", "device")}
         chosen = given.pop("network") or tuple(VARIANTS)
-        return run(chosen, Settings(**given), command=line, **options)
+        line = command_line.typed("training.ablations", words)
+        print(*run(chosen, Settings(**given), command=line, **options), sep="\n")
+        return 0
 
-    return finish("training.ablations", arguments, command, expected, "what was done is kept")
+    return command_line.run(
+        "training.ablations", command, refused=expected, interrupted="what was done is kept"
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ must be there and agree. In that of SIM's classifier one more component stands b
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from matter_sdk.sdk.command_line import Parser, run
 from matter_sdk.sdk.files import replace
 from matter_sdk.training.networks import JOINED
 from matter_sdk.training.networks.gfm_ensemble import GFMEnsemble
@@ -413,10 +413,16 @@ def _remedy(network: nn.Module, state: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write one set of weights of a file that holds several as a file of its own."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.checkpoints",
-        description="Choose one set of weights of a checkpoint that holds several.",
+    """Write one set of weights of a file that holds several as a file of its own.
+
+    Returns the command's exit status.
+    """
+    return run("training.checkpoints", lambda: _choose(argv))
+
+
+def _choose(argv: Sequence[str] | None) -> int:
+    parser = Parser(
+        "training.checkpoints", "Choose one set of weights of a checkpoint that holds several."
     )
     parser.add_argument("checkpoint", type=Path, help="file to read")
     parser.add_argument("--entry", required=True, help="name of the set, as the refusal lists it")
@@ -433,11 +439,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         packed = safetensors_bytes(tensors, kept)
         replace(args.output, lambda file: file.write(packed))
     except KeyError:
-        print(f"error: {args.checkpoint}: nothing lies at {args.entry!r}", file=sys.stderr)
-        return 1
-    except (CheckpointError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        raise CheckpointError(f"{args.checkpoint}: nothing lies at {args.entry!r}") from None
+    except OSError as error:
+        raise CheckpointError(str(error)) from error
     print(f"{args.output}: {len(state)} tensors of {args.entry}")
     return 0
 

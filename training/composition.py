@@ -21,6 +21,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from matter_sdk.sdk.command_line import Parser, UsageError, positive, run, whole
 from matter_sdk.sdk.errors import MatterError
 from matter_sdk.sdk.media.picture_writer import write_picture
 from matter_sdk.training.data.layers import Image, Layers, Mask, compose
@@ -231,43 +232,41 @@ def steps(
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.composition", description="Contact sheet of RSSN's steps."
-    )
+    parser = Parser("training.composition", "Draw a contact sheet of RSSN's steps.")
     parser.add_argument("--image", type=Path, required=True, help="photograph of a subject")
     parser.add_argument("--alpha", type=Path, required=True, help="its alpha matte")
     parser.add_argument("--background", type=Path, required=True, help="another photograph")
     parser.add_argument("--output", type=Path, required=True, help="PNG or JPEG to write")
-    parser.add_argument("--kernel", type=int, choices=KERNELS, default=40, help="of the blur")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise")
+    parser.add_argument("--kernel", type=positive, choices=KERNELS, default=40, help="of the blur")
+    parser.add_argument("--seed", type=whole, default=0, help="of the noise")
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw the contact sheet; see the module's docstring."""
-    from matter_sdk.training.data.datasets import DatasetError, Item, read
+    """Draw the contact sheet of RSSN's steps; return the command's exit status."""
+    from matter_sdk.training.data.datasets import DatasetError
+
+    return run(
+        "training.composition",
+        lambda: _draw(_arguments(arguments)),
+        refused=lambda: (DatasetError, MatterError),
+    )
+
+
+def _draw(options: argparse.Namespace) -> int:
+    from matter_sdk.training.data.datasets import Item, read
     from matter_sdk.training.evaluation import sheets
 
-    options = _arguments(arguments)
     if not cv2.haveImageWriter(str(options.output)):
-        print(f"{options.output} is of no known format; expected .png or .jpg", file=sys.stderr)
-        return 2
-    try:
-        subject = read(Item(options.image.stem, options.image, options.alpha))
-        behind = read(Item(options.background.stem, options.background)).image
-    except DatasetError as error:
-        print(error, file=sys.stderr)
-        return 2
+        raise UsageError(f"--output {options.output} is no picture; expected .png or .jpg")
+    subject = read(Item(options.image.stem, options.image, options.alpha))
+    behind = read(Item(options.background.stem, options.background)).image
     photograph, alpha = subject.image, subject.matte
     background = fit(behind, alpha.shape)
     rng = np.random.default_rng(options.seed)
     names, tiles = zip(*steps(rng, photograph, alpha, background, options.kernel), strict=True)
     page = sheets.sheet("RSSN", options.image.name, names, [sheets.Row("", "", tiles)])
-    try:
-        print(write_picture(options.output, np.asarray(page)[..., ::-1]))
-    except MatterError as error:
-        print(error, file=sys.stderr)
-        return 2
+    print(write_picture(options.output, np.asarray(page)[..., ::-1]))
     return 0
 
 

@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from matter_sdk.sdk import command_line
+from matter_sdk.sdk.command_line import Parser, UsageError, positive, size, whole
 from matter_sdk.sdk.files import replace_text
 from matter_sdk.training import machine, networks
 from matter_sdk.training.data.layers import KINDS
@@ -34,7 +36,6 @@ from matter_sdk.training.evaluation.pictures import (
     Scenes,
 )
 from matter_sdk.training.evaluation.tables import Result
-from matter_sdk.training.flags import FlagError, Parser, finish, positive, size, whole
 
 if TYPE_CHECKING:
     from matter_sdk.training.evaluation.systems import System
@@ -238,7 +239,7 @@ def parse(arguments: Sequence[str]) -> Options:
     """Parse the command line.
 
     Raises:
-        FlagError: received, expected, remedy, in one line.
+        UsageError: received, expected, remedy, in one line.
     """
     parser = Parser(
         "training.evaluate",
@@ -311,7 +312,7 @@ def parse(arguments: Sequence[str]) -> Options:
     out.add_argument("--output", type=Path, metavar="DIR", help=f"default: {RUNS}/NAME")
     given = vars(parser.parse_args(arguments))
     if not given["subjects"]:
-        raise FlagError(
+        raise UsageError(
             "nothing to evaluate; expected --engine FILE or --weights FILE, one or several"
         )
     for name in ("subjects", "sizes", "without"):
@@ -340,19 +341,20 @@ def expected() -> tuple[type[Exception], ...]:
     from matter_sdk.training.data.datasets import DatasetError
     from matter_sdk.training.evaluation.metrics import MetricError
 
-    mine = (EvaluationError, FlagError, networks.UnknownNetwork)
+    mine = (EvaluationError, networks.UnknownNetwork)
     return (*mine, DatasetError, CheckpointError, MetricError, MatterError, OSError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    return finish(
-        "training.evaluate",
-        arguments,
-        lambda words, line: run(parse(words), line),
-        expected,
-        "nothing was written",
-    )
+    words = sys.argv[1:] if arguments is None else arguments
+
+    def command() -> int:
+        line = command_line.typed("training.evaluate", words)
+        print(*run(parse(words), line), sep="\n")
+        return 0
+
+    return command_line.run("training.evaluate", command, refused=expected)
 
 
 if __name__ == "__main__":

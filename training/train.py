@@ -16,7 +16,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -24,8 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from matter_sdk.sdk import command_line
+from matter_sdk.sdk.command_line import Parser, UsageError, positive, whole
 from matter_sdk.training import recipes
-from matter_sdk.training.flags import FlagError, Parser, positive, whole
 from matter_sdk.training.recipes import Recipe, RecipeError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def train(options: Options) -> Outcome:
     """Run, or go on with, what ``options`` say.
 
     Raises:
-        FlagError: a run that is there already, or not there, or another; weights or data that are
+        UsageError: a run that is there already, or not there, or another; weights or data that are
             not there; a device that this machine does not have.
         training.data.datasets.DatasetError: data that are not as expected.
         training.checkpoints.CheckpointError: weights that do not fit.
@@ -112,9 +112,9 @@ def train(options: Options) -> Outcome:
     recipe = options.recipe
     last = options.output / "last.ckpt"
     if options.resume and not last.exists():
-        raise FlagError(f"no last.ckpt in {options.output}; leave out --resume to begin")
+        raise UsageError(f"no last.ckpt in {options.output}; leave out --resume to begin")
     if not options.resume and last.exists():
-        raise FlagError(
+        raise UsageError(
             f"{options.output} holds a run already; add --resume to go on with it, or name another "
             "folder with --output"
         )
@@ -213,7 +213,7 @@ def train(options: Options) -> Outcome:
         )
     except MisconfigurationException as error:
         asked = f"--accelerator {options.accelerator} --devices {options.devices}"
-        raise FlagError(f"{asked}: {' '.join(str(error).split())}") from error
+        raise UsageError(f"{asked}: {' '.join(str(error).split())}") from error
     options.output.mkdir(parents=True, exist_ok=True)
     trainer.fit(task, ckpt_path=last if options.resume else None, weights_only=True)
     return Outcome(
@@ -235,13 +235,13 @@ def _same_run(options: Options, last: Path) -> None:
         run = torch.load(last, weights_only=True, mmap=True, map_location="cpu")["run"]
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0]
-        raise FlagError(
+        raise UsageError(
             f"{last} is no checkpoint of a run ({reason}); begin another with --output"
         ) from error
     before, now = run["settings"], options.settings()
     for key in (*before, *(key for key in now if key not in before)):
         if before.get(key) != now.get(key):
-            raise FlagError(
+            raise UsageError(
                 f"{last.parent} was begun with {key} {before.get(key)!r}, not {now.get(key)!r}; "
                 "give what it was begun with, or begin another run with --output"
             )
@@ -256,18 +256,18 @@ def _source(options: Options) -> tuple[Source, int]:
     if recipe.source == "procedural":
         for flag, given in (("--data", options.data), ("--background", options.background)):
             if given:
-                raise FlagError(f"{recipe.name} draws its scenes; leave out {flag}")
+                raise UsageError(f"{recipe.name} draws its scenes; leave out {flag}")
         plate = recipe.network == "gfm-plate"
         return Procedural(plate, decoys=plate), recipe.epochs
     if not options.data:
-        raise FlagError(f"{recipe.name} needs --data PATH: {recipe.data}")
+        raise UsageError(f"{recipe.name} needs --data PATH: {recipe.data}")
     if recipe.source == "mixed":
         mixed = _mixed(options)
         mixed.check()
         mixed.cache.fill(mixed.sets())
         return mixed, recipe.epochs
     if recipe.source == "composed" and options.background is None:
-        raise FlagError(
+        raise UsageError(
             f"{recipe.name} composes; it needs --background PATH, a folder such as BG-20k"
         )
     opened = [datasets.open(path) for path in options.data]
@@ -298,7 +298,7 @@ def _mixed(options: Options) -> Mixed:
     from matter_sdk.training.data.mixing import Mixed
 
     if len(options.data) != 1 or options.background is not None:
-        raise FlagError(
+        raise UsageError(
             f"{options.recipe.name} takes one --data PATH, the folder of its sets, and no "
             "--background"
         )
@@ -330,7 +330,7 @@ def _validation(options: Options, multiple: int) -> tuple[Source, list[tuple[int
             dataset.check()
             source = Whole(dataset, multiple)
         except datasets.DatasetError as error:
-            raise FlagError(f"{error}, to validate on: name another with --val-data") from error
+            raise UsageError(f"{error}, to validate on: name another with --val-data") from error
         size = (VALIDATION_SIDE, VALIDATION_SIDE)
     return source, [(index, *size) for index in range(min(len(source), options.validation))]
 
@@ -343,7 +343,7 @@ def _start(network: nn.Module, options: Options) -> None:
     weights = options.weights or recipe.weights
     if weights and weights != "none":
         if not Path(weights).exists():
-            raise FlagError(
+            raise UsageError(
                 f"{recipe.name} starts from {weights}, which is not there; name another file with "
                 "--weights, or begin from nothing with --weights none"
             )
@@ -364,10 +364,10 @@ def _helpers(options: Options) -> dict[str, nn.Module]:
 
     if options.recipe.network != "sim":
         if options.classifier is not None:
-            raise FlagError(f"{options.recipe.name} has no classifier; leave out --classifier")
+            raise UsageError(f"{options.recipe.name} has no classifier; leave out --classifier")
         return {}
     if options.classifier is None:
-        raise FlagError(
+        raise UsageError(
             f"{options.recipe.name} needs --classifier FILE: the trained patch classifier that "
             "makes its semantic trimaps"
         )
@@ -442,14 +442,14 @@ def _parser() -> Parser:
     return parser
 
 
-def _options(arguments: Sequence[str] | None) -> Options | None:
+def _options(arguments: Sequence[str]) -> Options | None:
     """None: only the list was asked for."""
     given = vars(_parser().parse_args(arguments))
     if given.pop("list"):
         return None
     name = given.pop("recipe")
     if name is None:
-        raise FlagError("no --recipe; see python -m training.train --list")
+        raise UsageError("no --recipe; see python -m training.train --list")
     changes: dict[str, Any] = dict(recipes.changed(text) for text in given.pop("set"))
     steps, without = given.pop("steps"), given.pop("without")
     if steps is not None:
@@ -468,41 +468,40 @@ def _options(arguments: Sequence[str] | None) -> Options | None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
-    try:
-        options = _options(arguments)
-        if options is None:
-            print(recipes.table([recipes.load(name) for name in recipes.names()]))
-            return 0
-        outcome = _trained(options)
-    except (FlagError, RecipeError) as error:
-        _say(f"training.train: error: {error}")
-        return 2
-    except KeyboardInterrupt:
-        _say("training.train: interrupted before the first step; nothing was kept")
-        return 130
+    words = sys.argv[1:] if arguments is None else arguments
+    return command_line.run(
+        "training.train",
+        lambda: _run(words),
+        refused=_refused,
+        interrupted="before the first step nothing is kept",
+    )
+
+
+def _run(words: Sequence[str]) -> int:
+    options = _options(words)
+    if options is None:
+        print(recipes.table([recipes.load(name) for name in recipes.names()]))
+        return 0
+    outcome = train(options)
     if not outcome.first:
         return 0
     if outcome.interrupted and outcome.step < outcome.steps:
-        words = sys.argv[1:] if arguments is None else arguments
-        again = shlex.join([*words, *([] if options.resume else ["--resume"])])
+        again = [*words, *([] if options.resume else ["--resume"])]
         _say(f"stopped at step {outcome.step} of {outcome.steps}; to go on:")
-        _say(f"python -m training.train {again}")
+        _say(command_line.typed("training.train", again))
         return 130
     _say(" ".join(f"{name} {value:.4g}" for name, value in outcome.metrics.items()))
     print(options.output / "network.safetensors")
     return 0
 
 
-def _trained(options: Options) -> Outcome:
-    """:func:`train`, with the errors of data and weights as usage errors."""
+def _refused() -> tuple[type[Exception], ...]:
+    """Errors of recipe, data and weights, which are said in one line."""
     from matter_sdk.training.checkpoints import CheckpointError
     from matter_sdk.training.data.datasets import DatasetError
     from matter_sdk.training.fit.objectives import ObjectiveError
 
-    try:
-        return train(options)
-    except (CheckpointError, DatasetError, ObjectiveError) as error:
-        raise FlagError(str(error)) from error
+    return RecipeError, CheckpointError, DatasetError, ObjectiveError
 
 
 if __name__ == "__main__":

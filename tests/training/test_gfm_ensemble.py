@@ -8,8 +8,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
-from matter_sdk.export import graph, plans
-from matter_sdk.export.verify import session
+from matter_sdk.export import onnx_files
+from matter_sdk.export.stages import graph, plans
+from matter_sdk.export.stages.verify import session
 from matter_sdk.training import checkpoints, networks
 from matter_sdk.training.checkpoints import CheckpointError, load, load_ensemble, save
 from matter_sdk.training.networks.gfm import GFM
@@ -212,7 +213,7 @@ def model(light: GFMEnsemble) -> ir.Model:
 def test_onnx_runtime_gives_the_same(model: ir.Model, light: GFMEnsemble, tmp_path: Path) -> None:
     # The last operators are plain minima and maxima.
     assert [node.op_type for node in model.graph][-4:] == ["Min", "Max", "Min", "Max"]
-    graph.save(model, tmp_path / "x.onnx")
+    onnx_files.save(model, tmp_path / "x.onnx")
     x = image(1, 3, 64, 96)
     with torch.inference_mode():
         expected = light(x)["alpha"].numpy()
@@ -223,6 +224,6 @@ def test_onnx_runtime_gives_the_same(model: ir.Model, light: GFMEnsemble, tmp_pa
 
 def test_tensorrt_rtx_builds_a_plan(model: ir.Model, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx")
-    graph.save(model, tmp_path / "x.onnx")
+    onnx_files.save(model, tmp_path / "x.onnx")
     plan = plans.build("tensorrt-rtx", tmp_path / "x.onnx", tmp_path / "x.plan", warn=print)
     assert plan.path.stat().st_size > 1e7

@@ -9,9 +9,10 @@ flags first.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
+
+from matter_sdk.sdk.errors import expected_one_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -170,7 +171,4 @@ def _options(name: str) -> _Options:
 def _known(kind: str, value: str, options: Sequence[str]) -> str:
     if value in options:
         return value
-    near = difflib.get_close_matches(value, options, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    expected = f"one of {', '.join(options)}" if options else "none"
-    raise UnknownNetwork(f"unknown {kind}: {value!r}; expected {expected}.{hint}")
+    raise UnknownNetwork(f"unknown {kind}: {value!r}; {expected_one_of(value, options)}")

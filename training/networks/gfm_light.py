@@ -54,7 +54,7 @@ class _Joining(Separable):
         return super().forward(torch.cat(features, 1))
 
     def plain(self) -> nn.Module:
-        """See ``export.graph.export_onnx``."""
+        """See ``export.stages.graph.export_onnx``."""
         return _Joined(self)
 
 
@@ -217,7 +217,7 @@ class Ending(nn.Module):
         return glance
 
     def plain(self) -> nn.Module:
-        """See ``export.graph.export_onnx``."""
+        """See ``export.stages.graph.export_onnx``."""
         return _Logits()
 
 

@@ -23,11 +23,11 @@ from matter_sdk.sdk.engine.schema import (
     Rule,
     build,
     entries,
-    near,
     number,
     one_of,
     whole,
 )
+from matter_sdk.sdk.errors import expected_one_of
 from matter_sdk.training import networks
 
 _FOLDER = Path(__file__).parent
@@ -213,8 +213,8 @@ def _path(name: str | Path) -> Path:
     path = _FOLDER / f"{name}.toml"
     if str(name) not in names():
         raise RecipeError(
-            f"unknown recipe {str(name)!r}; expected one of {', '.join(names())}, or the path of a "
-            f".toml file{near(str(name), names())}"
+            f"unknown recipe {str(name)!r}; expected the path of a .toml file, or "
+            f"{expected_one_of(name, names()).removeprefix('expected ')}"
         )
     return path
 
@@ -250,7 +250,6 @@ def _check_network(where: str, recipe: Recipe) -> None:
     ):
         if value and value not in options:
             raise RecipeError(
-                f"{where}: {kind} is {value!r}; expected "
-                f"{'one of ' + ', '.join(options) if options else 'none'} for {recipe.network}"
-                f"{near(value, options)}"
+                f"{where}: {kind} of {recipe.network} is {value!r}; "
+                f"{expected_one_of(value, options)}"
             )

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from matter_sdk.sdk.errors import MatterError
 from matter_sdk.training.weights import containers
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 
-class CheckpointError(ValueError):
+class CheckpointError(MatterError, ValueError):
     """A file that does not hold the weights of this network, or cannot be read or written."""
 
 

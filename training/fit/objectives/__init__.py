@@ -13,11 +13,11 @@ Where the trainer sets ``objective.epoch`` before each epoch, what changes from 
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from typing import Any
 
 import numpy as np
+from matter_sdk.sdk.errors import expected_one_of
 from matter_sdk.training import networks
 from matter_sdk.training.data.layers import Layers
 from matter_sdk.training.fit.objectives.aim import AIMObjective
@@ -107,11 +107,9 @@ def _known(
     every = [*_keywords(objective.targets), *_keywords(objective.__init__)]
     for name in settings:
         if name not in every:
-            near = difflib.get_close_matches(name, every, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            expected = f"one of {', '.join(dict.fromkeys(every))}" if every else "none"
             raise ObjectiveError(
-                f"unknown setting of {network}: {name!r}; expected {expected}.{hint}"
+                f"unknown setting of {network}: {name!r}; "
+                f"{expected_one_of(name, dict.fromkeys(every))}"
             )
     return {name: settings[name] for name in _keywords(taker) if name in settings}
 
