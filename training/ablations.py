@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from matter_sdk.sdk import command_line
 from matter_sdk.sdk.command_line import Parser, positive, size, whole
+from matter_sdk.sdk.engine import schema
 from matter_sdk.sdk.files import replace_text
 from matter_sdk.training import machine, networks
 from matter_sdk.training.data.sources import Procedural
@@ -193,7 +194,8 @@ def read(path: Path, settings: Settings) -> list[dict[str, Any]]:
         return []
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
-        before = Settings(**(held["settings"] | {"size": tuple(held["settings"]["size"])}))
+        at = schema.Place(EvaluationError, f"{path}:", str(path)).field("settings")
+        before = schema.read(Settings, held["settings"], at)
         done: list[dict[str, Any]] = held["variants"]
     except (ValueError, KeyError, TypeError) as error:
         raise EvaluationError(

@@ -149,7 +149,7 @@ def load_ensemble(network: nn.Module, paths: Sequence[str | Path]) -> list[LoadR
     if len(files) != len(JOINED):
         raise CheckpointError(f"{len(files)} files ({listed}); {_IN_ORDER}")
     if len({file.resolve() for file in files}) != len(files):
-        raise CheckpointError(f"one file stands twice ({listed}); {_IN_ORDER}")
+        raise CheckpointError(f"one file is given twice ({listed}); {_IN_ORDER}")
     members: list[nn.Module] = [network.tt, network.ft, network.bt]
     matched = []
     for member, path in zip(members, files, strict=True):

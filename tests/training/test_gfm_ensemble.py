@@ -153,7 +153,7 @@ def test_wrong_number_of_files(files: dict[str, Path]) -> None:
     assert message.endswith("expected the files of tt, ft and bt, in this order")
     assert refusal(meta(), []).startswith("0 files (none)")
     message = refusal(meta(), [files["tt"], files["ft"], files["ft"]])
-    assert message.startswith("one file stands twice (")
+    assert message.startswith("one file is given twice (")
 
 
 def test_a_bad_last_file_changes_nothing(files: dict[str, Path], tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_a_file_of_one_s_own_extends_another_and_changes_win(tmp_path: Path) -> 
         ('rosta = "tf"', "is 'tf'; expected one of tt, ft"),
         ('rosta = "en-median"', "joins three trained networks"),
         ('without = ["sed"]', "'sed'"),
-        ("epochs = 3", "expected one of the two above 0"),
+        ("epochs = 3", "epochs is 3 and steps 8000"),
         ("objective = 3", "'objective' is 3"),
         ("rate = ", "expected a TOML file"),
     ],

@@ -46,8 +46,8 @@ Size = tuple[int, int]
 
 DEFAULT_SIZE: Size = (288, 512)  # of an ordinary build
 SIM = "sim"
-# As backends name the arithmetic that they compute in; "bfloat16" holds "float16".
-_ARITHMETIC = ("float32", "bfloat16", "float16")
+# As backends name the precision that they compute in; "bfloat16" contains "float16".
+_PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 class System(ABC):
@@ -57,7 +57,7 @@ class System(ABC):
         name: the file's.
         stored: precision of the weights in it, such as "fp16".
         runtime: what runs it, such as "openvino" or "pytorch".
-        computes: the arithmetic there, such as "bfloat16".
+        computes: the precision that it computes in, such as "bfloat16".
         reads: the network's inputs, name -> channels.
         sizes: (height, width) that it runs at; each picture takes the nearest by aspect ratio.
     """
@@ -120,15 +120,15 @@ class Engine(System):
         if len(sizes) > 1 and set(sizes) != {model.size for model in manifest.models}:
             self._matter.close()
             raise EvaluationError(
-                f"{path} holds {held(manifest.models)} and {len(sizes)} sizes were given; expected "
-                f"one of these, or exactly these: give one --size, or none"
+                f"{path} holds {held(manifest.models)} and {len(sizes)} sizes were given; "
+                f"give one of these as --size, or none"
             )
         self.name = path.name
         self.runtime = self._matter.backend
         self.stored = manifest.precision
         # A CPU may compute in another precision than the weights are stored in; what the backend
         # says is of the size that was loaded first.
-        words = (word for word in _ARITHMETIC if word in self._matter.runtime)
+        words = (word for word in _PRECISIONS if word in self._matter.runtime)
         self.computes = next(words, manifest.precision)
         self.reads = manifest.inputs
         models = [model for model in manifest.models if only in (None, model.size)]

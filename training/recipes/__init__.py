@@ -160,8 +160,8 @@ def load(name: str | Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     recipe = build(Recipe, found | {"name": path.stem}, _place(path.name))
     if (recipe.steps > 0) == (recipe.epochs > 0):
         raise RecipeError(
-            f"{path.name}: epochs is {recipe.epochs} and steps {recipe.steps}; expected one of the "
-            "two above 0"
+            f"{path.name}: epochs is {recipe.epochs} and steps {recipe.steps}; expected exactly "
+            "one of them above 0"
         )
     _check_network(path.name, recipe)
     if recipe.rosta == "en-median":
