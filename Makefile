@@ -14,10 +14,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 # pip's progress on a terminal, its errors alone in a log.
 QUIET := $(shell test -t 2 || echo --quiet)
-PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install $(QUIET) -c constraints.txt
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install $(QUIET)
+TORCH := torch==2.13.0
 
 # What the compiled module is made of; Python files need no new installation.
-SOURCES := pyproject.toml constraints.txt CMakeLists.txt \
+SOURCES := pyproject.toml CMakeLists.txt \
 	$(wildcard kernels/include/*.h kernels/host/*.h kernels/host/*.cpp kernels/cuda/*.cu)
 PACKAGES := sdk kernels export training samples
 
@@ -59,7 +60,7 @@ $(SANITIZED)/stamp: $(VENV)/stamp
 	@touch $@
 
 sanitize: $(SANITIZED)/stamp
-	MATTER_HOST=$$(echo $(SANITIZED)/kernels/_host*.so) \
+	MATTER_HOST=$$(echo $(SANITIZED)/matter_sdk/kernels/_host*.so) \
 	  LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
 	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	  $(BIN)/python -m pytest tests/kernels --ignore tests/kernels/test_cuda_sources.py
@@ -77,16 +78,17 @@ $(BIN)/python:
 	@echo "Making $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
 
-# torch goes first and alone: its version decides which of the other wheels fit. On a machine whose
-# package index offers a CPU-only torch, that one is smaller by gigabytes: PIP_EXTRA_INDEX_URL names it.
-$(VENV)/torch: constraints.txt | $(BIN)/python
-	@echo "Installing PyTorch (the largest part, a few minutes on a slow line)"
-	@$(PIP) torch
+# What constraints.txt lists is taken only if its SHA-256 is in there. On a machine whose package index
+# offers a CPU-only torch, that one is smaller by gigabytes: PIP_EXTRA_INDEX_URL names it.
+$(VENV)/libraries: constraints.txt | $(BIN)/python
+	@echo "Installing PyTorch and the libraries (a few minutes on a slow line)"
+	@$(PIP) --require-hashes --no-deps -r constraints.txt
+	@$(PIP) $(TORCH)
 	@touch $@
 
-$(VENV)/stamp: $(SOURCES) $(VENV)/torch | $(BIN)/python
-	@echo "Installing the libraries and compiling the kernels"
-	@$(PIP) -e '.[dev,export,training,openvino,tensorrt-rtx]'
+$(VENV)/stamp: $(SOURCES) $(VENV)/libraries | $(BIN)/python
+	@echo "Compiling the kernels"
+	@$(PIP) --no-deps -e .
 	@touch $@
 
 clean:

@@ -30,7 +30,7 @@ DEFAULT_SIZES = (DEFAULT_SIZE, (512, 288), (384, 384))
 # What both sides are a multiple of: the networks' own ``size_multiple``, known before torch is.
 SIZE_MULTIPLE = {"gfm": 32, "gfm-plate": 32, "aim": 32, "msia": 16, "sim": 8}
 # The RoSTa of the ensemble that takes a checkpoint for each of its networks, and theirs in order.
-ENSEMBLE, ENSEMBLED = "en-median", ("tt", "ft", "bt")
+ENSEMBLE, ENSEMBLED = "en-median", networks.JOINED
 # Networks that take a semantic trimap -> the network that makes it.
 CLASSIFIED = {"sim": "sim_classifier"}
 # The networks that hold a max-unpool.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matter_sdk.kernels import _srgb
+from matter_sdk.kernels.spec import ROSTAS
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ else:
             "`pip install .` (or `make test`) in the source folder; that needs a C++ compiler, "
             "for example `apt-get install g++`"
         ) from error
-
-ROSTA = {"tt": 0, "unified": 0, "ft": 1, "bt": 2}
 
 
 def on(_array: Any, _stream: None) -> AbstractContextManager[None]:
@@ -70,7 +69,7 @@ def fuse(
     glance_size: tuple[int, int],
 ) -> None:
     """`glance` N×C×H×W and `focus` into `alpha`, both N×1×H×W, of one dtype; sizes may differ."""
-    mode = ROSTA[rosta]
+    mode = ROSTAS[rosta].mode
     plain = glance.shape[2:] == glance_size == focus.shape[2:] == alpha.shape[2:]
     if alpha.dtype == np.float16:
         glance, focus, alpha = (array.view(np.uint16) for array in (glance, focus, alpha))

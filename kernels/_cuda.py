@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from matter_sdk.kernels import _srgb, graphs
-from matter_sdk.kernels.spec import KernelError
+from matter_sdk.kernels.spec import ROSTAS, KernelError
 
 from matter_sdk import kernels
 
@@ -32,7 +32,6 @@ except ImportError as error:
         f"({error}): pip install 'matter-sdk[nvidia]', or pass NumPy arrays"
     ) from error
 
-ROSTA = {"tt": 0, "unified": 0, "ft": 1, "bt": 2}
 BLOCK = 256
 # --fmad=false: an expression has the same value as on the CPU, where contraction is off too.
 OPTIONS = ("-std=c++17", "--fmad=false")
@@ -193,7 +192,7 @@ def fuse(glance: Any, focus: Any, alpha: Any, rosta: str, glance_size: tuple[int
     count, classes = glance.shape[:2]
     kernel = "matter_fuse_half" if alpha.dtype == np.float16 else "matter_fuse_float"
     plane = alpha.shape[2] * alpha.shape[3]
-    mode = np.int32(ROSTA[rosta])
+    mode = np.int32(ROSTAS[rosta].mode)
     arguments: tuple[Any, ...]
     if glance.shape[2:] == glance_size == focus.shape[2:] == alpha.shape[2:]:
         arguments = (glance, focus, alpha, np.int64(classes), np.int64(plane), mode)

@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 from matter_sdk.kernels import _arrays
-from matter_sdk.kernels.spec import KernelError
-
-CLASSES = {"tt": 3, "unified": 3, "ft": 2, "bt": 2}
+from matter_sdk.kernels.spec import ROSTAS, KernelError
 
 
 def collaborative_fusion(
@@ -67,7 +65,7 @@ def collaborative_fusion(
     Matting, IJCAI 2021, for "unified".
     """
     place = _arrays.target(stream, glance=glance, focus=focus, out=out)
-    _arrays.check_choice("rosta", rosta, tuple(CLASSES))
+    _arrays.check_choice("rosta", rosta, tuple(ROSTAS))
     classes, detail = place.view(glance), place.view(focus)
     _arrays.check_dtype(
         "glance",
@@ -76,10 +74,10 @@ def collaborative_fusion(
         np.float16,
         remedy="convert both heads, for example with .astype('float32')",
     )
-    if classes.ndim != 4 or classes.shape[1] != CLASSES[rosta]:
+    if classes.ndim != 4 or classes.shape[1] != ROSTAS[rosta].classes:
         raise KernelError(
-            f"glance is {_arrays.text(classes.shape)}, expected N×{CLASSES[rosta]}×H×W for rosta "
-            f"{rosta!r}: check that the rosta is the one that the network was trained with"
+            f"glance is {_arrays.text(classes.shape)}, expected N×{ROSTAS[rosta].classes}×H×W for "
+            f"rosta {rosta!r}: check that the rosta is the one that the network was trained with"
         )
     _arrays.check_not_empty("glance", classes)
     _arrays.check_dtype(

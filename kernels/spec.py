@@ -4,8 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 COLOURS = ("rgb", "bgr")
+
+
+class Rosta(NamedTuple):
+    """A representation of semantics and transition areas (GFM, section 3.4).
+
+    Attributes:
+        classes: channels of the glance.
+        mode: number of the rule by which kernels fuse glance and focus.
+    """
+
+    classes: int
+    mode: int
+
+
+ROSTAS = {"tt": Rosta(3, 0), "unified": Rosta(3, 0), "ft": Rosta(2, 1), "bt": Rosta(2, 2)}
+"""Every representation, by its name in the papers."""
 
 
 class KernelError(ValueError):

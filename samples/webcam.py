@@ -35,10 +35,12 @@ from matter_sdk.sdk import Matte, Matter, VideoError
 from matter_sdk.sdk.arrays import letterboxed
 from matter_sdk.sdk.background import Background
 from matter_sdk.sdk.command_line import Parser, UsageError, positive, run, start
+from matter_sdk.sdk.matte import nothing
 from matter_sdk.sdk.stream import fail_safe
-from matter_sdk.sdk.streaming.stages import WITHHELD, finished
+from matter_sdk.sdk.streaming.matting import Wrapped
+from matter_sdk.sdk.streaming.pipeline import WITHHELD
 from matter_sdk.sdk.streaming.statistics import Stats
-from matter_sdk.sdk.video import VideoBackground, VideoReader, VideoWriter, check_output
+from matter_sdk.sdk.video import VideoReader, VideoWriter, check_output
 
 
 class Look:
@@ -51,10 +53,8 @@ class Look:
 
     def behind(self, frame: np.ndarray) -> Any:
         """The background of the moment, as ``Matte.over`` takes it; a video runs on the clock."""
-        background = self.backgrounds[0]
-        if isinstance(background, VideoBackground):
-            return background.at(frame, time=time.monotonic() - self.begin)
-        return background
+        del frame
+        return self.backgrounds[0].at_time(time.monotonic() - self.begin)
 
     def draw(self, matte: Any) -> np.ndarray:
         """The composite, or the matte in grey."""
@@ -72,7 +72,7 @@ class Look:
         return picture
 
 
-class PlateMode:
+class PlateMode(Wrapped):
     """A ``Matter`` in plate mode that takes its plate from the camera; for ``fail_safe``.
 
     Without a plate, or with one that no longer fits, there is no matte: the stream then shows the
@@ -84,8 +84,8 @@ class PlateMode:
     LARGEST = 1280  # pixels of its longer side: a median of more would keep the stream waiting
 
     def __init__(self, matter: Matter) -> None:
-        self.matter = matter
-        self.quality = matter.quality
+        super().__init__(matter)
+        self.matter: Matter = matter
         self._lock = threading.Lock()
         self._taken: list[np.ndarray] = []
         self._due: float | None = None
@@ -113,6 +113,14 @@ class PlateMode:
         left = math.ceil(self._due - time.monotonic())
         return f"step out of the picture: {left}" if left > 0 else "stay out: taking the room"
 
+    @property
+    def takes_planes(self) -> bool:
+        """No: a plate is taken from whole pictures."""
+        return False
+
+    def check_streamable(self) -> None:
+        """Frames alone will do: a plate is taken from them."""
+
     def prepare(self, frame: np.ndarray) -> Any:
         """See ``Matter.prepare``; ``WITHHELD`` without a plate, for which the frame may be one."""
         with self._lock:
@@ -136,7 +144,7 @@ class PlateMode:
 
     def finish(self, frame: np.ndarray, alpha: np.ndarray) -> Matte:
         """See ``Matter.finish``."""
-        return finished(self.matter, frame, alpha)
+        return nothing(frame) if alpha is WITHHELD else self.matter.finish(frame, alpha)
 
 
 class Recorder:

@@ -9,6 +9,7 @@ Background.open("blur:25")      the frame, blurred; 25 is the strength in pixels
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import re
@@ -17,6 +18,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -106,6 +108,11 @@ class Background(ABC):
         """As ``at``, for a frame in planes: a colour, or planes like the frame's."""
         behind = self.at(picture(frame), index, alpha)
         return behind if isinstance(behind, tuple) else planes_like(behind, frame)
+
+    def at_time(self, seconds: float) -> Background:
+        """This background at a time of the output, for one that moves; others return themselves."""
+        del seconds
+        return self
 
     def close(self) -> None:  # noqa: B027 - not abstract: most backgrounds hold nothing
         """Release what is open, such as a video. Images and colours hold nothing."""
@@ -231,6 +238,68 @@ class BlurBackground(Background):
         return cast(Image, cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
+class VideoBackground(Background):
+    """A video behind the subject, looped, scaled to cover the frame and cropped at its centre.
+
+    It shows the frame of ``at_time``, or of a frame's ``index`` at ``rate`` frames a second (by
+    default the video's own rate). Safe to use from several threads.
+
+    Raises:
+        BackgroundError: the video cannot be read.
+    """
+
+    reads_alpha = reads_frame = False
+
+    def __init__(self, path: str | Path, *, rate: Fraction | float | None = None) -> None:
+        from matter_sdk.sdk.media.video_loop import VideoLoop  # needs PyAV, which pictures do not
+
+        self._loop = VideoLoop(path)
+        self.rate = float(self._loop.rate if rate is None else rate)
+        self._seconds: float | None = None
+
+    def at_time(self, seconds: float) -> VideoBackground:
+        """See ``Background.at_time``; both read the same open video."""
+        moment = copy.copy(self)
+        moment._seconds = seconds
+        return moment
+
+    def at(self, frame: Image, index: int = 0, alpha: NDArray[np.float32] | None = None) -> Image:
+        """See ``Background.at``."""
+        del alpha
+        size = (frame.shape[0], frame.shape[1])
+
+        def fit(image: Image | YUV) -> Image:
+            if isinstance(image, YUV):
+                return cast(Image, picture(cover_planes(image, size)))
+            return cover(image, size)
+
+        return cast(Image, self._loop.at(self._time(index), size, fit))
+
+    def planes_at(
+        self, frame: YUV, index: int = 0, alpha: NDArray[np.float32] | None = None
+    ) -> YUV:
+        """See ``Background.planes_at``."""
+        del alpha
+        kind = (frame.layout, frame.matrix, frame.full_range)
+
+        def fit(image: Image | YUV) -> YUV:
+            if not isinstance(image, YUV):
+                return planes_like(cover(image, frame.shape), frame)
+            covering = cover_planes(image, frame.shape)
+            if (image.layout, image.matrix, image.full_range) == kind:
+                return covering
+            return planes_like(picture(covering), frame)
+
+        return cast(YUV, self._loop.at(self._time(index), (frame.shape, kind), fit))
+
+    def close(self) -> None:
+        """Release the file. Safe to call twice."""
+        self._loop.close()
+
+    def _time(self, index: int) -> float:
+        return index / self.rate if self._seconds is None else self._seconds
+
+
 def _darkened(image: Image, weight: NDArray[np.float32]) -> Image:
     """Each value by its pixel's weight, rounded."""
     if image.ndim == 3 and image.shape[2] == 3:
@@ -315,8 +384,6 @@ def _from_file(path: Path) -> Background:
             f"expected {_KINDS}"
         )
     if path.suffix.lower() in VIDEO_SUFFIXES or is_animation(path):
-        from matter_sdk.sdk.video import VideoBackground  # here, so that a picture needs no PyAV
-
         return VideoBackground(path)
     try:
         image = read_picture(path, transparency=True, what="the background")

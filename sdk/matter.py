@@ -24,7 +24,7 @@ from matter_sdk.sdk.inference import plate as plates
 from matter_sdk.sdk.inference import sizes
 from matter_sdk.sdk.inference import trimaps as guidance
 from matter_sdk.sdk.inference.modes import Choice, GlancePass, HybridPass, Pass, SinglePass
-from matter_sdk.sdk.inference.network import Network
+from matter_sdk.sdk.inference.network import EngineNetwork
 from matter_sdk.sdk.inference.quality import QUALITIES, Quality, settle
 from matter_sdk.sdk.matte import Matte, nothing, open_background
 from matter_sdk.sdk.shielded import shielded
@@ -134,7 +134,7 @@ class Matter:
             file = EngineFile.open(self._path, trust_plans=trust_plans)
             opened.callback(file.close)
             self.manifest: Manifest = file.manifest
-            self._network = Network(
+            self._network = EngineNetwork(
                 file, sizes.chosen(self._path, self.manifest, size), **self._options
             )
             opened.callback(self._network.close)
@@ -487,7 +487,7 @@ class Matter:
             )
         guidance.check_engine(self._path, manifest, [model.size for model in network.models])
         part = file.part(guidance.CLASSIFIER)
-        classifier = Network(part, part.manifest.models, **self._options)
+        classifier = EngineNetwork(part, part.manifest.models, **self._options)
         opened.callback(classifier.close)
         source = None if trimap_from is None else self._glance_of(trimap_from, opened)
         return guidance.GuidedPass(network, choose, classifier, source)

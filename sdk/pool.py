@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 from matter_sdk.sdk.errors import ClosedError, NoMatteError
-from matter_sdk.sdk.matte import Matte
 from matter_sdk.sdk.matter import Matter
 from matter_sdk.sdk.shielded import shielded
 from matter_sdk.sdk.stream import Stream, stream
+from matter_sdk.sdk.streaming.matting import Wrapped
 from numpy.typing import NDArray
 
 Alpha = NDArray[np.float32]
@@ -142,27 +142,13 @@ class MatterPool:
         return [self._waiting.popleft() for _ in range(count)]
 
 
-class _Member:
+class _Member(Wrapped):
     """What a stream of a pool takes for its ``Matter``."""
 
-    takes_planes = True
-
     def __init__(self, pool: MatterPool) -> None:
+        super().__init__(pool.matter)
         self._pool = pool
-        self.quality = pool.matter.quality
-
-    @property
-    def plate(self) -> Any:
-        return self._pool.matter.plate
-
-    def check_streamable(self) -> None:
-        self._pool.matter.check_streamable()
-
-    def prepare(self, frame: Any) -> Any:
-        return self._pool.matter.prepare(frame)
 
     def infer(self, prepared: Any) -> Alpha:
+        """See ``MatterPool.infer``."""
         return self._pool.infer(prepared)
-
-    def finish(self, frame: Any, alpha: Alpha) -> Matte:
-        return self._pool.matter.finish(frame, alpha)

@@ -1,4 +1,4 @@
-"""Matte a sequence of frames: decode ahead, infer, and hand out the mattes in order.
+"""Matte the frames of any source, in order.
 
     for matte in matter.stream("clip.mp4"):           # every frame, in order
         ...
@@ -14,19 +14,18 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import sys
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
-from matter_sdk.sdk.errors import ClosedError, FrameError, VideoError
+from matter_sdk.sdk.errors import VideoError
+from matter_sdk.sdk.media.sources import open_source
 from matter_sdk.sdk.shielded import shielded
-from matter_sdk.sdk.streaming.stages import check_streamable, filtered, finished, inferred, prepared
+from matter_sdk.sdk.streaming.matting import Matting
+from matter_sdk.sdk.streaming.pipeline import Pipeline, measured
+from matter_sdk.sdk.streaming.prefetch import Prefetcher
 from matter_sdk.sdk.streaming.statistics import Meter, Stats
 
 if TYPE_CHECKING:
@@ -34,147 +33,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 log = logging.getLogger("matter")
-
-
-class Ahead(Generic[T]):
-    """An iterator that runs ``source`` in a thread, at most ``depth`` items ahead of the reader.
-
-    With ``newest`` the thread never waits: when the queue is full its oldest item is dropped and
-    counted in ``dropped``. An error of the source is raised here, after the items before it.
-    ``close()`` (or leaving the ``with`` block) stops the thread and closes the source.
-    """
-
-    def __init__(self, source: Iterable[T], *, depth: int = 4, newest: bool = False) -> None:
-        self.dropped = 0
-        self._source = source
-        self._depth = depth
-        self._newest = newest
-        self._items: deque[T] = deque()
-        self._changed = threading.Condition()
-        self._closed = False
-        self._finished = False
-        self._process = os.getpid()
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, name="matter-ahead", daemon=True)
-        try:
-            shielded(self._thread.start)
-        except BaseException:  # an interrupt: it may run, and nobody will ever read from it
-            with self._changed:
-                self._closed = True
-                self._changed.notify_all()
-            raise
-
-    def _work(self) -> None:
-        error: BaseException | None = None
-        try:
-            iterator = iter(self._source)
-            try:
-                for item in iterator:
-                    if not self._put(item):
-                        break
-            finally:
-                # A generator holds files and cameras open; they are released in the thread that
-                # used them, not whenever the garbage collector comes by.
-                close = getattr(iterator, "close", None)
-                if close is not None:
-                    close()
-        except BaseException as caught:  # noqa: BLE001 - it is raised again, in the reader's thread
-            error = caught
-        with self._changed:
-            self._error = error
-            self._finished = True
-            self._changed.notify_all()
-
-    def _put(self, item: T) -> bool:
-        with self._changed:
-            if self._newest and len(self._items) >= self._depth:
-                self._items.popleft()
-                self.dropped += 1
-            self._changed.wait_for(lambda: self._closed or len(self._items) < self._depth)
-            if self._closed:
-                return False
-            self._items.append(item)
-            self._changed.notify_all()
-            return True
-
-    def get(self, timeout: float | None = None) -> T:
-        """The next item; TimeoutError after ``timeout`` seconds, StopIteration at the end.
-
-        Interrupted (KeyboardInterrupt), it loses no item.
-        """
-        if os.getpid() != self._process:
-            raise ClosedError(
-                "this stream was opened before a fork, and its threads did not come along; "
-                "expected one of this process. Open it in the child"
-            )
-        turn: _Turn[T] = _Turn()
-        try:
-            return shielded(lambda: self._get(timeout, turn), lambda: self._give_up(turn))
-        except BaseException:
-            if turn.taken:  # the interrupt came after it
-                with self._changed:
-                    self._items.appendleft(turn.taken.pop())
-            raise
-
-    def _give_up(self, turn: _Turn[T]) -> None:
-        with self._changed:
-            turn.given_up = True
-            self._changed.notify_all()
-
-    def _get(self, timeout: float | None, turn: _Turn[T]) -> T:
-        with self._changed:
-            ready = self._changed.wait_for(
-                lambda: self._items or self._finished or self._closed or turn.given_up, timeout
-            )
-            if not ready:
-                raise TimeoutError(f"nothing came for {timeout} s")
-            if turn.given_up:
-                raise InterruptedError
-            if self._items:
-                turn.taken.append(self._items.popleft())
-                self._changed.notify_all()
-                return turn.taken[0]
-            error, self._error = self._error, None
-        if error is not None:
-            raise error
-        raise StopIteration
-
-    def __iter__(self) -> Iterator[T]:
-        return self
-
-    def __next__(self) -> T:
-        return self.get()
-
-    def close(self, timeout: float | None = 5.0) -> None:
-        """Stop. A source that hangs for ``timeout`` seconds is left behind in its daemon thread."""
-        shielded(lambda: self._close(timeout))
-
-    def _close(self, timeout: float | None) -> None:
-        with self._changed:
-            self._closed = True
-            self._items.clear()
-            self._changed.notify_all()
-        if self._thread is not threading.current_thread():
-            self._thread.join(timeout)
-
-    @property
-    def alive(self) -> bool:
-        """Whether its thread runs."""
-        return self._thread.is_alive()
-
-    def __enter__(self) -> Ahead[T]:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-
-class _Turn(Generic[T]):
-    """One call of ``Ahead.get``."""
-
-    def __init__(self) -> None:
-        self.given_up = False
-        self.taken: list[T] = []
 
 
 class _Arrived(NamedTuple):
@@ -192,7 +50,7 @@ class Stream(Iterator["Matte"]):
 
     def __init__(
         self,
-        matter: Any,
+        matter: Matting,
         source: Any,
         *,
         live: bool = False,
@@ -200,55 +58,30 @@ class Stream(Iterator["Matte"]):
         temporal: bool | None = None,
         lookahead: int | None = None,
     ) -> None:
-        check_streamable(matter)
-        if lookahead is None and live:
-            lookahead = 0
-        self._matter = matter
+        matter.check_streamable()
         self._timeout = timeout
         self._first = True
         self._stamp = time.perf_counter()
         self._meter = Meter()
-        self._again = threading.Event()
-        self._stages: list[Ahead[Any]] = []
         try:
-            shielded(lambda: self._begin(source, live, temporal, lookahead))
+            shielded(lambda: self._begin(matter, source, live, temporal, lookahead))
         except BaseException:
             self.close()
             raise
 
-    def _begin(self, source: Any, live: bool, temporal: bool | None, lookahead: int | None) -> None:
-        matter = self._matter
-        self._frames: Ahead[_Arrived] = self._stage(
-            _arriving(
-                _frames(source, live=live, planes=getattr(matter, "takes_planes", False)),
-                self._meter,
-            ),
-            depth=1 if live else 4,
-            newest=live,
-        )
-        # Between a frame and its matte there is always a turn of the network. A file's next frame
-        # is prepared during it; a live one is not, since a newer one may come.
-        frames = prepared(matter, self._frames, self._meter)
-        tensors = frames if live else self._stage(frames)
-        # A live matte must not wait for the ones before it: one at a time.
-        lanes = 1 if live else getattr(matter, "lanes", 1)
-        alphas = inferred(matter, tensors, self._meter, lanes)
-        # A file's next frame is in the network while the last one is filtered.
-        alphas = filtered(
-            matter,
-            alphas if live else self._stage(alphas),
-            temporal=temporal,
-            lookahead=lookahead,
-            again=self._again,
-        )
+    def _begin(
+        self,
+        matter: Matting,
+        source: Any,
+        live: bool,
+        temporal: bool | None,
+        lookahead: int | None,
+    ) -> None:
+        frames = open_source(source, live=live, planes=matter.takes_planes)
+        self._pipeline = Pipeline(matter, _arriving(frames, self._meter), self._meter, live=live)
         # One matte ahead: the network works while the caller shows the last one, yet what is
         # shown is never older than one turn of the caller's loop.
-        self._mattes = self._stage(alphas)
-
-    def _stage(self, items: Iterable[T], *, depth: int = 1, newest: bool = False) -> Ahead[T]:
-        stage = Ahead(items, depth=depth, newest=newest)
-        self._stages.append(stage)
-        return stage
+        self._mattes = self._pipeline.alphas(temporal=temporal, lookahead=lookahead)
 
     @property
     def latency(self) -> float:
@@ -258,7 +91,7 @@ class Stream(Iterator["Matte"]):
     @property
     def dropped(self) -> int:
         """Frames that were passed over because a newer one had come."""
-        return self._frames.dropped
+        return self._pipeline.frames.dropped
 
     @property
     def stats(self) -> Callable[[], Stats]:
@@ -266,11 +99,11 @@ class Stream(Iterator["Matte"]):
 
         Whoever keeps it does not keep the stream.
         """
-        return functools.partial(_stats, self._meter, self._frames)
+        return functools.partial(_stats, self._meter, self._pipeline.frames)
 
     def reset(self) -> None:
         """Let the filter over time begin anew. A cut and another size do that by themselves."""
-        self._again.set()
+        self._pipeline.again.set()
 
     def __iter__(self) -> Stream:
         return self
@@ -305,7 +138,7 @@ class Stream(Iterator["Matte"]):
         self._first = False
         self._stamp = item.stamp
         with self._meter("finish"):
-            matte = finished(self._matter, item.image, alpha)
+            matte = self._pipeline.finish(item, alpha)
         self._meter.handed_out(self.latency)
         return matte
 
@@ -319,17 +152,16 @@ class Stream(Iterator["Matte"]):
     @property
     def alive(self) -> bool:
         """Whether any of its threads runs."""
-        return any(stage.alive for stage in self._stages)
+        return self._pipeline.alive
 
     def _close(self, timeout: float) -> None:
-        # Upstream first: it wakes the network's thread if that waits for a frame.
-        for stage in self._stages:
-            stage.close(timeout)
+        if hasattr(self, "_pipeline"):  # not if the source could not be opened
+            self._pipeline.close(timeout)
 
     def __del__(self) -> None:
         # `for matte in stream(0): break` must not keep the camera: the threads hold no reference
         # to the stream, so it goes with the loop. At the interpreter's end they are gone already.
-        if not sys.is_finalizing() and hasattr(self, "_stages"):
+        if not sys.is_finalizing():
             self.close()
 
     def __enter__(self) -> Stream:
@@ -339,30 +171,17 @@ class Stream(Iterator["Matte"]):
         self.close()
 
 
-def _stats(meter: Meter, frames: Ahead[Any]) -> Stats:
+def _stats(meter: Meter, frames: Prefetcher[Any]) -> Stats:
     return meter.stats(frames.dropped)
 
 
 def _arriving(frames: Iterable[Any], meter: Meter) -> Iterator[_Arrived]:
-    iterator = iter(frames)
-    try:
-        while True:
-            with meter("capture"):
-                frame = next(iterator, _END)
-            if frame is _END:
-                return
-            yield _Arrived(frame, time.perf_counter())
-    finally:
-        close = getattr(iterator, "close", None)
-        if close is not None:
-            close()
-
-
-_END = object()
+    for frame in measured(frames, meter, "capture"):
+        yield _Arrived(frame, time.perf_counter())
 
 
 def stream(
-    matter: Any,
+    matter: Matting,
     source: Any,
     live: bool = False,
     *,
@@ -396,7 +215,7 @@ def stream(
 
 
 def fail_safe(
-    matter: Any,
+    matter: Matting,
     source: Any,
     draw: Callable[[Any], np.ndarray],
     alone: Callable[[np.ndarray], np.ndarray],
@@ -422,7 +241,7 @@ def fail_safe(
     ``source`` as ``stream`` does. A ``matter`` that can never work on a video is refused at once:
     FrameError.
     """
-    check_streamable(matter)
+    matter.check_streamable()
     blank = np.zeros((720, 1280, 3), np.uint8)
     wait = _FIRST
     while True:
@@ -474,8 +293,8 @@ _FIRST = 1.0
 class _Opening:
     """A live stream that opens in a thread of its own: an address may take ten seconds for that."""
 
-    def __init__(self, matter: Any, source: Any) -> None:
-        self._opened: Ahead[Stream] = Ahead(_opened(matter, source))
+    def __init__(self, matter: Matting, source: Any) -> None:
+        self._opened: Prefetcher[Stream] = Prefetcher(_opened(matter, source))
         self._stream: Stream | None = None
 
     def stream(self, timeout: float) -> Stream | None:
@@ -499,81 +318,10 @@ class _Opening:
         return not self._opened.alive and (self._stream is None or not self._stream.alive)
 
 
-def _opened(matter: Any, source: Any) -> Iterator[Stream]:
+def _opened(matter: Matting, source: Any) -> Iterator[Stream]:
     streamed = stream(matter, source, live=True)
     try:
         yield streamed
     except GeneratorExit:  # nobody took it
         streamed.close()
         raise
-
-
-def _frames(source: Any, *, live: bool, planes: bool) -> Iterable[Any]:
-    """The frames of any kind of source; opens it at once so that its errors come early."""
-    if isinstance(source, bool):
-        raise VideoError(
-            f"source {source!r}, expected frames, a path, a camera index or an address"
-        )
-    if isinstance(source, (int, np.integer)):
-        return _camera(int(source))
-    if isinstance(source, (str, Path)):
-        from matter_sdk.sdk.video import VideoReader
-
-        reader = VideoReader(source, planes=planes)
-        return _paced(reader) if live and not reader.is_address else _whole(reader)
-    if isinstance(source, np.ndarray) and source.ndim != 4:
-        raise FrameError(
-            f"source is one array of shape {source.shape}, expected N×H×W×3 or a sequence of "
-            "frames; for a single frame call matter(frame)"
-        )
-    if isinstance(source, Iterable):
-        return source
-    raise VideoError(
-        f"source of type {type(source).__name__}, expected an iterable of frames, a path, "
-        "a camera index or a stream address"
-    )
-
-
-def _whole(reader: Any) -> Iterator[np.ndarray]:
-    with reader:
-        yield from reader
-
-
-def _paced(reader: Any) -> Iterator[np.ndarray]:
-    """A file's frames at the times at which a player would show them."""
-    with reader:
-        begin = first = None
-        for timed in reader.timed():
-            if begin is None or first is None:
-                begin, first = time.monotonic(), timed.time
-            time.sleep(max(0.0, begin + (timed.time - first) - time.monotonic()))
-            yield timed.image
-
-
-def _camera(index: int) -> Iterator[np.ndarray]:
-    import cv2
-
-    capture = cv2.VideoCapture(index)
-    if not capture.isOpened():
-        capture.release()
-        raise VideoError(
-            f"camera {index} cannot be opened, expected a camera that no other program uses; "
-            "try another index (0, 1, …), a video file or a stream address"
-        )
-    # The driver's own queue would put its length on the latency; drivers that know no such
-    # setting ignore it.
-    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-    return _captured(capture, index)
-
-
-def _captured(capture: Any, index: int) -> Iterator[np.ndarray]:
-    try:
-        while True:
-            good, frame = capture.read()
-            if not good or frame is None:
-                raise VideoError(
-                    f"camera {index} stopped giving frames; is it unplugged or in other hands?"
-                )
-            yield frame
-    finally:
-        capture.release()

@@ -24,8 +24,9 @@ from matter_sdk.sdk.command_line import Parser, positive, size, whole
 from matter_sdk.sdk.files import replace_text
 from matter_sdk.training import machine, networks
 from matter_sdk.training.data.sources import Procedural
-from matter_sdk.training.evaluate import expected, measure
+from matter_sdk.training.evaluate import expected
 from matter_sdk.training.evaluation import tables
+from matter_sdk.training.evaluation.judge import measure
 from matter_sdk.training.evaluation.pictures import EvaluationError, Scenes
 from matter_sdk.training.fit.batches import Batches, Samples, loader
 

@@ -10,24 +10,19 @@ must be there and agree. In that of SIM's classifier one more component stands b
 
 from __future__ import annotations
 
-import pickle
 import re
 import sys
-import warnings
-import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import torch
-from matter_sdk.kernels.trimap import CLASSES
 from matter_sdk.sdk.command_line import Parser, run
-from matter_sdk.sdk.errors import MatterError
 from matter_sdk.sdk.files import replace
-from matter_sdk.training.networks.blocks import ROSTAS
+from matter_sdk.training.networks import JOINED
 from matter_sdk.training.networks.gfm_ensemble import GFMEnsemble
-from matter_sdk.training.weights import containers, released
+from matter_sdk.training.weights import containers, identity, reading, released
+from matter_sdk.training.weights.reading import CheckpointError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
@@ -37,22 +32,6 @@ _LISTED = 4
 
 # The remedy for wrong files of an ensemble.
 _IN_ORDER = "expected the files of tt, ft and bt, in this order"
-
-# Names that only one network's files hold, released or ours -> its name, backbone and rosta.
-_SIGNATURES = {
-    "decoder_final_g.weight": ("aim", "resnet34", "unified"),
-    "semantic.final.weight": ("aim", "resnet34", "unified"),
-    "decoder.conv_up4_alpha.0.weight": ("sim", "resnet50", "none"),
-    "encoder.conv1_side.weight": ("sim", "resnet50", "none"),
-}
-
-# ``network``, ``backbone`` and ``rosta`` as `training.networks.create` calls them, and ``without``,
-# joined by commas, where parts are left out: what the metadata of a file say.
-Identity = dict[str, str]
-
-
-class CheckpointError(MatterError, ValueError):
-    """A file that does not hold the weights of this network, or cannot be read or written."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +87,7 @@ def load(network: nn.Module, path: str | Path, entry: str | None = None) -> Load
             or twice with different values. The network is then unchanged.
     """
     path = Path(path)
-    fitted, report = _matched(network, path, _read(path, _known(network), entry))
+    fitted, report = _matched(network, path, reading.read(path, _known(network), entry))
     _fill(network, network.state_dict(), fitted)
     return report
 
@@ -124,7 +103,7 @@ def load_partial(network: nn.Module, path: str | Path) -> LoadReport:
     """
     path = Path(path)
     own = network.state_dict()
-    state, _, metadata = _read(path, own.keys())
+    state, _, metadata = reading.read(path, own.keys())
     fitted = {
         key: found
         for key, found in state.items()
@@ -134,8 +113,8 @@ def load_partial(network: nn.Module, path: str | Path) -> LoadReport:
     }
     if not fitted:
         raise CheckpointError(
-            f"{path}: none of its {len(state)} entries fits {_describe(network)}; expected a "
-            "checkpoint of a related network"
+            f"{path}: none of its {len(state)} entries fits {identity.describe(network)}; "
+            "expected a checkpoint of a related network"
         )
     _check_finite(path, fitted)
     with torch.no_grad():
@@ -162,22 +141,24 @@ def load_ensemble(network: nn.Module, paths: Sequence[str | Path]) -> list[LoadR
             three different files. The network is then unchanged.
     """
     if not isinstance(network, GFMEnsemble):
-        raise CheckpointError(f"{_describe(network)} is one network; expected one file, with load")
+        raise CheckpointError(
+            f"{identity.describe(network)} is one network; expected one file, with load"
+        )
     files = [Path(path) for path in paths]
     listed = ", ".join(map(str, files)) or "none"
-    if len(files) != len(ROSTAS):
+    if len(files) != len(JOINED):
         raise CheckpointError(f"{len(files)} files ({listed}); {_IN_ORDER}")
     if len({file.resolve() for file in files}) != len(files):
         raise CheckpointError(f"one file stands twice ({listed}); {_IN_ORDER}")
     members: list[nn.Module] = [network.tt, network.ft, network.bt]
     matched = []
     for member, path in zip(members, files, strict=True):
-        read = _read(path, _known(member))
-        candidates = _candidates(read.state, read.metadata)
-        if candidates and _identity(member) not in candidates:
+        read = reading.read(path, _known(member))
+        candidates = identity.candidates(read.state, read.metadata)
+        if candidates and identity.of(member) not in candidates:
             raise CheckpointError(
-                f"{path}: looks like {_named(candidates)} where {_describe(member)} belongs; "
-                f"{_IN_ORDER}"
+                f"{path}: looks like {identity.named(candidates)} where "
+                f"{identity.describe(member)} belongs; {_IN_ORDER}"
             )
         matched.append(_matched(member, path, read))
     for member, (fitted, _) in zip(members, matched, strict=True):
@@ -197,12 +178,12 @@ def load_backbone(network: nn.Module, path: str | Path) -> LoadReport:
     path = Path(path)
     encoder = getattr(network, "encoder", None)
     if not isinstance(encoder, nn.Module):
-        raise CheckpointError(f"{_describe(network)} has no encoder to fill")
+        raise CheckpointError(f"{identity.describe(network)} has no encoder to fill")
     # DenseNet files of 2017 say norm.1 where torchvision's modules say norm1.
     new, old = r"(denselayer\d+\.(?:norm|conv))(\d\.)", r"(denselayer\d+\.(?:norm|conv))\.(\d\.)"
     keys = encoder.state_dict().keys()
     known = keys | {re.sub(new, r"\1.\2", key) for key in keys}
-    read = _read(path, known)
+    read = reading.read(path, known)
     state = {re.sub(old, r"\1\2", key): tensor for key, tensor in read.state.items()}
     metadata = read.metadata
     fresh = tuple(getattr(encoder, "unmatched_in_backbone", ()))
@@ -236,7 +217,7 @@ def save(
         CheckpointError: metadata other than strings, or a file that cannot be written.
     """
     path = Path(path)
-    strings = {**(metadata or {}), **_identity(network)}
+    strings = {**(metadata or {}), **identity.of(network)}
     for key, value in strings.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise CheckpointError(f"metadata {key!r}: {value!r}; expected strings")
@@ -258,178 +239,13 @@ def read_metadata(path: str | Path) -> dict[str, str]:
         CheckpointError: the file is missing or damaged, or is not safetensors.
     """
     path = Path(path)
-    if _kind(path) != "safetensors":
+    if reading.kind(path) != "safetensors":
         raise CheckpointError(f"{path}: a .pth file has no metadata; expected safetensors")
     try:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
-        raise _damaged(path, error) from error
-
-
-# ── Reading ─────────────────────────────────────────────────────────────────────────────────────
-
-
-class _Read(NamedTuple):
-    """What a file holds of a network: tensors by name, what lies beside them, and metadata."""
-
-    state: dict[str, Tensor]
-    beside: tuple[str, ...]
-    metadata: dict[str, str]
-
-
-def _read(path: Path, known: Set[str], entry: str | None = None) -> _Read:
-    """The file's set of weights of a network with these names."""
-    content, metadata = _content(path)
-    # Our own file holds one network, as `save` wrote it.
-    if entry is None and "network" in metadata and isinstance(content, dict):
-        return _Read(content, (), metadata)
-    return _Read(*_tensors(content, path, known, entry), metadata)
-
-
-def _content(path: Path) -> tuple[object, dict[str, str]]:
-    """What a file holds, tensors and numbers only, and its metadata."""
-    if _kind(path) == "safetensors":
-        try:
-            with safe_open(path, framework="pt") as file:
-                names = file.keys()
-                return {key: file.get_tensor(key) for key in names}, file.metadata() or {}
-        except (SafetensorError, OSError) as error:
-            raise _damaged(path, error) from error
-    try:
-        # Only a zip file (PyTorch >= 1.6) can be mapped.
-        mapped = zipfile.is_zipfile(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickles of other protocols
-            with torch.serialization.safe_globals(_HARMLESS):
-                content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except pickle.UnpicklingError as error:
-        # PyTorch's own text is left out: it recommends to load without weights_only.
-        found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        held = f"the Python object {found[1]}" if found else "something that is not a tensor"
-        raise CheckpointError(
-            f"{path}: holds {held}, or is damaged; expected tensors only. Nothing of it was run. "
-            "Ask its author for the network's state_dict() alone"
-        ) from None
-    except Exception as error:  # a damaged archive raises almost anything
-        raise _damaged(path, error) from error
-    return content, {}
-
-
-def _kind(path: Path) -> str:
-    """``"safetensors"`` or ``"pytorch"``, by content: a suffix proves nothing."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise CheckpointError(f"{path}: {reason}; expected a checkpoint file") from error
-    if not head:
-        raise CheckpointError(f"{path}: the file is empty; expected a checkpoint. Fetch it again")
-    if head.startswith((b"PK\x03\x04", b"\x80")):
-        return "pytorch"
-    if head[8:9] == b"{":
-        return "safetensors"
-    raise CheckpointError(
-        f"{path}: begins with {head[:8]!r}; expected a PyTorch file (.pth) or safetensors"
-    )
-
-
-def _damaged(path: Path, error: Exception) -> CheckpointError:
-    reason = (str(error).splitlines() or [""])[0].strip() or type(error).__name__
-    return CheckpointError(
-        f"{path}: damaged or incomplete, {path.stat().st_size:,} bytes ({reason}); "
-        "expected a whole checkpoint. Fetch it again"
-    )
-
-
-class _Inert:
-    """What a harmless object beside the weights is read as: options, paths, NumPy's numbers.
-
-    PyTorch refuses those, and with them the whole file. Nothing of their own classes is run.
-    """
-
-    def __new__(cls, *_: object) -> _Inert:
-        return super().__new__(cls)
-
-    def __init__(self, *_: object) -> None:
-        pass
-
-    def __setstate__(self, _: object) -> None:
-        pass
-
-
-_HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    *(
-        (_Inert, name)
-        for name in (
-            "numpy.dtype",
-            "numpy.ndarray",
-            *(
-                f"numpy.{core}.multiarray.{name}"
-                for core in ("core", "_core")
-                for name in ("scalar", "_reconstruct")
-            ),
-            "argparse.Namespace",
-            "types.SimpleNamespace",
-            *(
-                f"pathlib.{module}{name}"
-                for module in ("", "_local.")
-                for name in ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
-            ),
-            "datetime.datetime",
-            "datetime.timedelta",
-        )
-    ),
-    (dict, "lightning.fabric.utilities.data.AttributeDict"),
-    (dict, "lightning_fabric.utilities.data.AttributeDict"),
-    (dict, "pytorch_lightning.utilities.parsing.AttributeDict"),
-]
-
-
-def _tensors(
-    content: object, path: Path, known: Set[str], entry: str | None
-) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The set of weights in `content`, and the names of tensors that lie beside it."""
-    if not isinstance(content, Mapping):
-        raise CheckpointError(
-            f"{path}: holds a {type(content).__name__}; expected a state dict, bare or under a key"
-        )
-    try:
-        chosen = containers.choose(content, known, entry)
-    except containers.SeveralSets as error:
-        names = ", ".join(error.names) or "none that fits"
-        example = error.names[-1] if error.names else "NAME"
-        raise CheckpointError(
-            f"{path}: holds {error}: {names}; expected one. Choose it: python -m "
-            f"training.checkpoints {path} --entry {example} --output chosen.safetensors"
-        ) from None
-    if chosen is not None:
-        for key, kind in chosen.wrong:
-            raise CheckpointError(
-                f"{path}: entry {key!r} is a {kind}; expected tensors only. Save the network's "
-                "state_dict()"
-            )
-        return chosen.tensors, chosen.beside
-    # Of no network that is asked for: as it is, so that the message can say what it looks like.
-    inner = content.get("state_dict")
-    content = inner if isinstance(inner, Mapping) else content
-    for key, tensor in content.items():
-        if not isinstance(key, str) or not isinstance(tensor, Tensor):
-            raise CheckpointError(
-                f"{path}: entry {key!r} is a {type(tensor).__name__}; expected tensors only. "
-                "Save the network's state_dict()"
-            )
-    return dict(content), ()
-
-
-def _bare(state: Mapping[str, Tensor], known: Set[str]) -> Mapping[str, Tensor]:
-    """The state without the one component before all its names, where only the rest is known."""
-    components = {key.partition(".")[0] for key in state}
-    if len(components) != 1 or known & state.keys():
-        return state
-    bare = {key.partition(".")[2]: tensor for key, tensor in state.items()}
-    return bare if known & bare.keys() else state
+        raise reading.damaged(path, error) from error
 
 
 # ── Fitting ─────────────────────────────────────────────────────────────────────────────────────
@@ -441,7 +257,9 @@ def _known(network: nn.Module) -> Set[str]:
     return there | network.state_dict().keys()
 
 
-def _matched(network: nn.Module, path: Path, read: _Read) -> tuple[dict[str, Tensor], LoadReport]:
+def _matched(
+    network: nn.Module, path: Path, read: reading.Read
+) -> tuple[dict[str, Tensor], LoadReport]:
     """Our key -> the file's tensor for a checkpoint of either layout, or a CheckpointError."""
     state, beside, metadata = read
     names_there = released.names(network)
@@ -506,12 +324,12 @@ def _fit(
             f"{len(conflicting)} pairs that name one tensor but differ in value "
             f"({_listed(conflicting)})"
         )
-    if not problems and _recorded(metadata) not in ({}, _identity(network)):
+    if not problems and identity.recorded(metadata) not in ({}, identity.of(network)):
         problems.append("its metadata names another network")
     if problems:
         raise CheckpointError(
             f"{path}: {len(state)} entries, of which {', '.join(problems)}; expected the "
-            f"{len(known)} of {_describe(network)}. {_remedy(network, state, metadata)}"
+            f"{len(known)} of {identity.describe(network)}. {_remedy(network, state, metadata)}"
         )
     _check_finite(path, fitted)
     return fitted, ignored
@@ -560,42 +378,6 @@ def _same(a: Tensor, b: Tensor) -> bool:
 # ── Messages ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _identity(network: nn.Module) -> Identity:
-    attributes = {"network": "name", "backbone": "backbone", "rosta": "rosta"}
-    identity = {
-        key: str(getattr(network, attribute))
-        for key, attribute in attributes.items()
-        if hasattr(network, attribute)
-    }
-    without = getattr(network, "without", ())
-    return identity | ({"without": ",".join(without)} if without else {})
-
-
-def _recorded(metadata: Mapping[str, str]) -> Identity:
-    """The network that a file's metadata names; empty where they name none."""
-    if not metadata.keys() >= {"network", "backbone", "rosta"}:
-        return {}
-    keys = ("network", "backbone", "rosta", "without")
-    return {key: metadata[key] for key in keys if metadata.get(key)}
-
-
-def _describe(network: nn.Module) -> str:
-    return _named([_identity(network)]) or type(network).__name__
-
-
-def _named(identities: Iterable[Identity]) -> str:
-    """For a person: "aim resnet34 unified without se,attention"."""
-    words = [
-        " ".join(
-            f"without {value}" if key == "without" else value
-            for key, value in identity.items()
-            if value != "none"  # the rosta of a network that has none
-        )
-        for identity in identities
-    ]
-    return " or ".join(words)
-
-
 def _listed(names: Iterable[str], separator: str = ", ") -> str:
     listed = list(names)
     more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
@@ -608,96 +390,21 @@ def _shape(tensor: Tensor) -> str:
 
 def _remedy(network: nn.Module, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     """What the file looks like instead, and the options that would take it."""
-    mine = _identity(network)
-    candidates = _candidates(state, metadata)
+    mine = identity.of(network)
+    candidates = identity.candidates(state, metadata)
     if mine in candidates:
-        return f"This looks like a damaged or changed {_describe(network)}: fetch it again"
+        return f"This looks like a damaged or changed {identity.describe(network)}: fetch it again"
     if candidates:
-        looks = f"This looks like {_named(candidates)}"
-        if isinstance(network, GFMEnsemble) and candidates[0]["rosta"] in ROSTAS:
+        looks = f"This looks like {identity.named(candidates)}"
+        if isinstance(network, GFMEnsemble) and candidates[0]["rosta"] in JOINED:
             return f"{looks}, one network of the three; {_IN_ORDER}"
-        return f"{looks}; pass {' or '.join(_options(other, mine) for other in candidates)}"
+        return f"{looks}; pass {' or '.join(identity.options(other, mine) for other in candidates)}"
     if "fc.weight" in state or "classifier.weight" in state or "classifier.0.weight" in state:
         return (
             "This looks like an image classifier: it can only start an encoder "
             "(training.checkpoints.load_backbone)"
         )
     return "This does not look like any network that is known here"
-
-
-def _options(other: Identity, mine: Identity) -> str:
-    """What to pass to `create` or on a command line for another network than mine."""
-    if other["network"] == "sim_classifier":
-        return "it as --classifier" + ("" if mine.get("network") == "sim" else " of --model sim")
-    if other["network"] == "sim" and mine.get("network") == "sim_classifier":
-        return "it as --weights"
-    words = []
-    if other["network"] != mine.get("network"):
-        words.append(f"--model {other['network']}")
-    words.append(f"--backbone {other['backbone']}")
-    if other["rosta"] != "none":
-        words.append(f"--rosta {other['rosta']}")
-    words += [f"--without {part}" for part in other.get("without", "").split(",") if part]
-    if "without" in mine and "without" not in other:
-        words.append("with no --without")
-    return " ".join(words)
-
-
-def _candidates(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> list[Identity]:
-    """The networks that a file may be of: what its metadata say, or else its names and shapes."""
-    recorded = _recorded(metadata)
-    if recorded:
-        return [recorded]
-    state = _bare(state, {*_SIGNATURES, "fc.weight"})
-    found = {identity for key, identity in _SIGNATURES.items() if key in state}
-    if _is_patch_classifier(state):
-        found = {("sim_classifier", "resnet50", "none")}
-    return [
-        {"network": network, "backbone": backbone, "rosta": rosta}
-        for network, backbone, rosta in found or _gfm_candidates(state)
-    ]
-
-
-def _is_patch_classifier(state: Mapping[str, Tensor]) -> bool:
-    """A ResNet that takes an image and its trimap, and knows the 20 matting classes."""
-    stem = state.get("conv1.weight", state.get("encoder.conv1.weight"))
-    last = state.get("fc.weight")
-    if stem is None or last is None:
-        return False
-    return tuple(stem.shape[1:2]) == (4,) and tuple(last.shape[:1]) == (len(CLASSES),)
-
-
-def _gfm_candidates(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str]]:
-    """The GFM networks that a released state dict, or one of ours without metadata, may be."""
-    name = "gfm"
-    if any(key.startswith("decoders.") for key in state):
-        stem = state.get("encoder._conv_stem.weight")
-        backbone = "mobilenetv3" if stem is None else "efficientnet-lite0"
-        stem = state.get("encoder.features.0.0.weight", stem)
-        if stem is not None and stem.shape[1] == 6:  # an image and a plate
-            name = "gfm-plate"
-    elif not any(key.startswith(("psp_module.", "glance.blocks.")) for key in state):
-        return
-    elif any(key.startswith(("densenet.", "encoder.features.")) for key in state):
-        backbone = "densenet121"
-    elif any(key.startswith(("encoder5.", "encoder.layer5.")) for key in state):
-        backbone = "resnet34_2b"
-    elif any(key.endswith("layer1.0.conv3.weight") for key in state):
-        backbone = "resnet101"
-    else:
-        backbone = "resnet34"
-    if any(key.startswith("rim.") for key in state):
-        yield "gfm", backbone, "rim"
-        return
-    parts = {key.split(".")[1] for key in state if key.startswith(("glance_heads.", "decoders."))}
-    if not parts:  # released: the classes of the glance decoder's last convolution tell
-        last = state.get("decoder0_g.6.weight", state.get("decoder0_g.0.weight"))
-        parts = {"tt", "ft", "bt"}
-        if last is not None:
-            parts = {"tt"} if last.shape[0] == 3 else {"ft", "bt"}
-    if backbone == "mobilenetv3" and len(parts) > 1:
-        parts = {"rim"}
-    yield from ((name, backbone, part) for part in ("tt", "ft", "bt", "rim") if part in parts)
 
 
 # ── Command line ────────────────────────────────────────────────────────────────────────────────
@@ -720,7 +427,7 @@ def _choose(argv: Sequence[str] | None) -> int:
     parser.add_argument("--output", required=True, type=Path, help="safetensors file to write")
     args = parser.parse_args(argv)
     try:
-        content, metadata = _content(args.checkpoint)
+        content, metadata = reading.unpack(args.checkpoint)
         if not isinstance(content, Mapping):
             raise CheckpointError(f"{args.checkpoint}: holds no state dict; expected one")
         state = containers.extract(content, args.entry)

@@ -13,44 +13,34 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import multiprocessing
-import re
-import signal
 import sys
-import time
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from matter_sdk.sdk import command_line
 from matter_sdk.sdk.command_line import Parser, UsageError, positive, size, whole
 from matter_sdk.sdk.files import replace_text
 from matter_sdk.training import machine, networks
 from matter_sdk.training.data.layers import KINDS
 from matter_sdk.training.evaluation import tables
+from matter_sdk.training.evaluation.judge import measure
 from matter_sdk.training.evaluation.pictures import (
     COUNT,
     PROCEDURAL,
     Composites,
     EvaluationError,
     Photographs,
-    Picture,
     Pictures,
     Scenes,
 )
 from matter_sdk.training.evaluation.tables import Result
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matter_sdk.training.evaluation.systems import System
 
 RUNS = Path("runs/evaluate")
-# Seconds of measuring that are worth the second or two in which another process starts.
-POOL_PAYS = 6.0
 
 
 @dataclass(frozen=True)
@@ -87,131 +77,6 @@ class Options:
     output: Path | None = None
 
 
-class Judge:
-    """Measures mattes: in this process, or in several others once that pays.
-
-    Conn takes about a second for a megapixel, many times as long as a network. ``workers``: how
-    many processes; 0 stays in this one. ``jobs``: how many mattes there will be.
-    """
-
-    def __init__(self, workers: int, jobs: int) -> None:
-        self._workers, self._left = workers, jobs
-        self._pool: ProcessPoolExecutor | None = None
-        self._waiting: deque[Future[dict[str, float]]] = deque()
-
-    def __enter__(self) -> Judge:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-
-    def measure(
-        self, prediction: NDArray[np.float32], alpha: NDArray[np.float32], trimap: NDArray[np.uint8]
-    ) -> Future[dict[str, float]]:
-        """See ``training.evaluation.metrics.evaluate``. Waits where too many mattes wait, so that
-        memory does
-        not grow with the number of pictures."""
-        from matter_sdk.training.evaluation.metrics import evaluate
-
-        self._left -= 1
-        if self._pool is None:
-            done: Future[dict[str, float]] = Future()
-            start = time.perf_counter()
-            done.set_result(evaluate(prediction, alpha, trimap))
-            expected = (time.perf_counter() - start) * self._left
-            if self._workers and self._left and expected > POOL_PAYS:
-                self._pool = ProcessPoolExecutor(
-                    min(self._workers, self._left),
-                    # Never fork: a runtime's threads do not survive it.
-                    multiprocessing.get_context("spawn"),
-                    initializer=_leave_interrupts,
-                )
-            return done
-        while len(self._waiting) >= 2 * self._workers:
-            self._waiting.popleft().result()
-        future = self._pool.submit(evaluate, prediction, alpha, trimap)
-        self._waiting.append(future)
-        return future
-
-
-def _leave_interrupts() -> None:
-    """Ctrl-C is for the process that started this one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def measure(
-    systems: Sequence[System],
-    pictures: Pictures,
-    workers: int | None = None,
-    *,
-    quiet: bool = False,
-) -> list[list[Result]]:
-    """Every picture by every system: a list for each system, in the pictures' order.
-
-    Each picture is read once, and the systems take turns on it, so that a busy machine slows all of
-    them alike. ``workers``: processes that measure; by default one for each core.
-
-    Raises:
-        EvaluationError: a network that reads a plate, and pictures without; a matte that is not
-            finite.
-    """
-    from matter_sdk.sdk.cpu import usable_cores
-    from tqdm import tqdm
-
-    for system in systems:
-        if "plate" in system.reads and not pictures.plates:
-            raise EvaluationError(
-                f"{system.name} reads a plate, a photograph of the place without the subject, and "
-                f"{pictures.name} has none; expected pictures that do: --data {PROCEDURAL}, or "
-                f"photographs with --background FOLDER, over which they are composed"
-            )
-    workers = usable_cores() if workers is None else workers
-    jobs = len(pictures) * len(systems)
-    waiting: list[list[tuple[Result, Future[dict[str, float]]]]] = [[] for _ in systems]
-    bar = tqdm(total=jobs, unit="matte", disable=quiet or None, dynamic_ncols=True)
-    with bar, Judge(0 if workers < 2 else workers, jobs) as judge:
-        for index in range(len(pictures)):
-            picture = pictures.read(index)
-            frame = bgr(picture.image)
-            plate = None if picture.plate is None else bgr(picture.plate)
-            first: NDArray[np.float32] | None = None
-            for system, kept in zip(systems, waiting, strict=True):
-                start = time.perf_counter()
-                alpha = system.matte(frame, picture.trimap, plate)
-                seconds = time.perf_counter() - start
-                if not np.isfinite(alpha).all():
-                    raise EvaluationError(
-                        f"{system.title} gives {picture.name} a matte with NaN or infinity; "
-                        f"expected numbers: build the engine without --fp16, or take another "
-                        f"backend"
-                    )
-                apart = 0.0 if first is None else float(np.abs(alpha - first).mean())
-                first = alpha if first is None else first
-                result = Result(
-                    index=index,
-                    picture=picture.name,
-                    kind=picture.kind,
-                    category=picture.category,
-                    trimap="own" if picture.own else "made",
-                    size=cast("tuple[int, int]", alpha.shape),
-                    seconds=seconds,
-                    measures={},
-                    apart=apart,
-                )
-                kept.append((result, judge.measure(alpha, picture.alpha, picture.trimap)))
-                bar.update()
-        return [
-            [Result(**(vars(result) | {"measures": future.result()})) for result, future in kept]
-            for kept in waiting
-        ]
-
-
-def bgr(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """RGB as ``Matter`` takes it, or back."""
-    return np.ascontiguousarray(image[..., ::-1])
-
-
 def run(options: Options, command: str) -> list[Path]:
     """Evaluate, print the tables, and return the files that were written.
 
@@ -234,7 +99,9 @@ def run(options: Options, command: str) -> list[Path]:
         replace_text(paths[1], tables.comma_separated(results))
         replace_text(paths[2], json.dumps(record(about, systems, results), indent=1) + "\n")
         if options.worst:
-            paths += draw_worst(systems, results, pictures, options.worst, output)
+            from matter_sdk.training.evaluation import worst
+
+            paths += worst.draw(systems, results, pictures, options.worst, output)
     return paths
 
 
@@ -363,83 +230,6 @@ def markdown(
         *(f"```\n{system.describe()}\n```" for system in systems),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def draw_worst(
-    systems: Sequence[System],
-    results: Mapping[str, Sequence[Result]],
-    pictures: Pictures,
-    count: int,
-    output: Path,
-) -> list[Path]:
-    """A contact sheet of each system's worst pictures, and one of them all beside each other.
-
-    Mattes are made again, since keeping them all would take memory by the number of pictures.
-    """
-    from matter_sdk.training.evaluation import sheets
-
-    paths = []
-    for system, (title, some) in zip(systems, results.items(), strict=True):
-        worst = tables.worst(some, count)
-        page = sheets.sheet(
-            f"{title}: the worst {len(worst)} of {len(some)}",
-            f"{pictures.name} · mean SAD {tables.means(some)['sad']:.2f}",
-            ("picture", "truth", "prediction", sheets.DIFFERENCE),
-            _rows(system, worst, pictures),
-        )
-        paths.append(output / f"worst-{re.sub(r'[^A-Za-z0-9.]+', '-', title)}.png")
-        sheets.write(paths[-1], page)
-    if len(systems) > 1:
-        first = next(iter(results.values()))
-        worst = tables.worst(first, count)
-        page = sheets.sheet(
-            f"Side by side: the first one's worst {len(worst)} of {len(first)}",
-            pictures.name,
-            ("picture", *(["plate"] if pictures.plates else []), "truth", *results),
-            _beside(systems, results, worst, pictures),
-        )
-        paths.append(output / "side-by-side.png")
-        sheets.write(paths[-1], page)
-    return paths
-
-
-def _rows(system: System, worst: Sequence[Result], pictures: Pictures) -> Iterator[Any]:
-    from matter_sdk.training.evaluation.sheets import Row, difference
-
-    for place, result in enumerate(worst, 1):
-        picture = pictures.read(result.index)
-        alpha = _matte(system, picture)
-        shown = {name: _shown(name, result) for name in ("sad", "mse", "grad", "conn")}
-        title = f"{place}. {picture.name} · {shown.pop('sad')}"
-        note = " · ".join([f"{picture.kind} {picture.category}".strip(), *shown.values()])
-        tiles = (picture.image, picture.alpha, alpha, difference(alpha, picture.alpha))
-        yield Row(title, note, tiles)
-
-
-def _beside(
-    systems: Sequence[System],
-    results: Mapping[str, Sequence[Result]],
-    worst: Sequence[Result],
-    pictures: Pictures,
-) -> Iterator[Any]:
-    from matter_sdk.training.evaluation.sheets import Row
-
-    for place, result in enumerate(worst, 1):
-        picture = pictures.read(result.index)
-        mattes = [_matte(system, picture) for system in systems]
-        note = " · ".join(_shown("sad", some[result.index]) for some in results.values())
-        plate = [] if picture.plate is None else [picture.plate]
-        tiles: list[NDArray[Any]] = [picture.image, *plate, picture.alpha, *mattes]
-        yield Row(f"{place}. {picture.name}", note, tuple(tiles))
-
-
-def _matte(system: System, picture: Picture) -> NDArray[np.float32]:
-    plate = None if picture.plate is None else bgr(picture.plate)
-    return system.matte(bgr(picture.image), picture.trimap, plate)
-
-
-def _shown(name: str, result: Result) -> str:
-    return f"{tables.MEASURES[name][0]} {tables.number(name, result.measures[name])}"
 
 
 # ── Command ─────────────────────────────────────────────────────────────────────────────────────

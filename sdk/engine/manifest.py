@@ -1,25 +1,24 @@
 """The manifest of an engine: what ``export/`` knows about a network and ``sdk/`` needs to run it.
 
 It is written once, by the export, as ``manifest.json`` in the engine file and (without checksums
-and verification) in the ``metadata_props`` of the ONNX graph. Reading validates every field: a
-wrong type, an unknown name or a value out of range is an EngineError that names the field, the
-value and what was expected. Unknown fields are refused too, with the nearest known one: a misspelt
-option that is quietly ignored would change results.
+and verification) in the ``metadata_props`` of the ONNX graph. Reading validates every field
+(``sdk.engine.schema``): a wrong type, an unknown name or a value out of range is an EngineError
+that names the field, the value and what was expected.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from matter_sdk.sdk.errors import EngineError, did_you_mean, expected_one_of, printable
+from matter_sdk.sdk.engine.schema import REQUIRED, Place, Rule, one_of, pattern, read, whole
+from matter_sdk.sdk.errors import EngineError, printable
 
 if TYPE_CHECKING:
     from matter_sdk.kernels import InputSpec
@@ -63,18 +62,53 @@ STATUSES = ("passed", "failed", "not run")
 CREATED_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 _MEMBER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*(/[A-Za-z0-9_][A-Za-z0-9._+-]*)*")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def _is_member(name: str) -> bool:
+    return len(name) <= 255 and _MEMBER.fullmatch(name) is not None
+
+
+def _is_time(text: str) -> bool:
+    try:
+        year = datetime.strptime(text, CREATED_FORMAT).year
+    except ValueError:
+        return False
+    return 1980 <= year <= 2107  # what a ZIP's time stamp can say
+
+
+def _is_size(size: tuple[int, int]) -> bool:
+    return all(0 < side <= MAX_SIDE for side in size)
+
+
+# What the fields below hold.
+Word = Annotated[
+    str,
+    pattern(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", "a name of letters, digits, '_', '.' and '-'"),
+]
+Digest = Annotated[str, pattern(r"[0-9a-f]{64}", "64 hexadecimal digits")]
+MemberName = Annotated[
+    str, Rule("a plain path inside the archive, such as 'plans/a-1.7.plan'", _is_member)
+]
+Size = Annotated[tuple[int, int], Rule(f"[height, width], each from 1 to {MAX_SIDE}", _is_size)]
+Channels = Annotated[int, whole(1, 1024)]
+Three = Annotated[tuple[float, float, float], Rule("three numbers")]
+Time = Annotated[
+    str,
+    Rule("a UTC time such as '2026-01-31T12:00:00Z' in the years 1980 to 2107", _is_time),
+]
+_POSITIVE = Rule("three numbers above zero", lambda numbers: min(numbers) > 0)
 
 
 @dataclass(frozen=True)
 class NetworkInfo:
     """Which network: the options of ``training.networks.create`` and what it costs."""
 
-    name: str
-    backbone: str
-    rosta: str
-    parameters: int = 0
-    macs: Mapping[str, int] = field(default_factory=dict)  # "HxW" -> multiply-accumulates
+    name: Word
+    backbone: Word
+    rosta: Word
+    parameters: Annotated[int, whole(0, 10**12)] = 0
+    # "HxW" -> multiply-accumulates
+    macs: Mapping[str, Annotated[int, whole(0, 10**18)]] = field(default_factory=dict)
     without: tuple[str, ...] = ()  # parts left out, as in the papers' ablation studies
 
 
@@ -82,13 +116,13 @@ class NetworkInfo:
 class InputInfo:
     """The image input: x = (v - mean) / std with v in 0..255, channels in the order ``colour``."""
 
-    name: str = "image"
-    layout: str = "NCHW"
-    dtype: str = "float32"
-    colour: str = "rgb"
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    multiple: int = 32
+    name: Annotated[str, one_of("image"), REQUIRED] = "image"
+    layout: Annotated[str, one_of("NCHW"), REQUIRED] = "NCHW"
+    dtype: Annotated[str, one_of("float32"), REQUIRED] = "float32"
+    colour: Annotated[str, one_of("rgb", "bgr"), REQUIRED] = "rgb"
+    mean: Annotated[Three, REQUIRED] = (0.0, 0.0, 0.0)
+    std: Annotated[Three, _POSITIVE, REQUIRED] = (1.0, 1.0, 1.0)
+    multiple: Annotated[int, whole(1, 1024), REQUIRED] = 32
 
     def spec(self) -> InputSpec:
         """The same as ``kernels.InputSpec``, which ``kernels.preprocess`` takes."""
@@ -101,8 +135,8 @@ class InputInfo:
 class ExtraInput:
     """An input of the graph beside the image: float32 N×channels×H×W."""
 
-    name: str
-    channels: int
+    name: Word
+    channels: Channels
 
 
 @dataclass(frozen=True)
@@ -114,9 +148,9 @@ class Head:
     (``kernels.collaborative_fusion``), as the enlargement and a softmax would have it.
     """
 
-    name: str
-    channels: int
-    stride: int = 1
+    name: Word
+    channels: Channels
+    stride: Annotated[int, whole(1, 1024)] = 1
 
 
 @dataclass(frozen=True)
@@ -128,10 +162,10 @@ class Int8Graph:
     or video, or on the verification pictures where that is empty.
     """
 
-    onnx: str
-    data: str | None = None
+    onnx: MemberName
+    data: MemberName | None = None
     float32: tuple[str, ...] = ()
-    frames: int = 0
+    frames: Annotated[int, whole(0, 10**6)] = 0
     source: str = ""
 
 
@@ -139,9 +173,14 @@ class Int8Graph:
 class Timing:
     """Median milliseconds of a run of one CPU backend in one of its ``CPU_ARITHMETIC``."""
 
-    backend: str
+    backend: Annotated[str, one_of(*CPU_ARITHMETIC)]
     arithmetic: str
     ms: float
+
+    def checked(self, at: Place) -> Self:
+        """The arithmetic is one of the backend's."""
+        at.field("arithmetic").hold(self.arithmetic, one_of(*CPU_ARITHMETIC[self.backend]))
+        return self
 
 
 @dataclass(frozen=True)
@@ -153,7 +192,7 @@ class Measured:
     """
 
     cpu: str
-    threads: int
+    threads: Annotated[int, whole(1, 1024)]
     load: float | None
     timings: tuple[Timing, ...]
 
@@ -170,13 +209,22 @@ class ModelEntry:
     and one before schema 3.
     """
 
-    size: tuple[int, int]
-    onnx: str
-    data: str | None = None
-    cpu_precision: str = "float32"
+    size: Size
+    onnx: MemberName
+    data: MemberName | None = None
+    cpu_precision: Annotated[str, one_of(*CPU_PRECISIONS)] = "float32"
     float32: tuple[str, ...] = ()
     int8: Int8Graph | None = None
     measured: Measured | None = None
+
+    def checked(self, at: Place) -> Self:
+        """INT8 was measured only where there is an INT8 graph."""
+        timings = self.measured.timings if self.measured else ()
+        for index, timing in enumerate(timings):
+            if self.int8 is None and "int8" in timing.arithmetic:
+                where = at.field("measured").field("timings").item(index).field("arithmetic")
+                raise where.wrong(timing.arithmetic, "no INT8 without an INT8 graph")
+        return self
 
     def on_cpu(self, arithmetic: str) -> ModelEntry:
         """As a CPU backend runs it: the graph of this arithmetic, named by ``cpu_precision``."""
@@ -199,11 +247,11 @@ class PlanEntry:
     ``plugins`` names those of ``sdk.backends.unpool_plugin`` that it needs.
     """
 
-    runtime: str
-    version: str
-    compute_capability: str | None
-    size: tuple[int, int]
-    file: str
+    runtime: Annotated[str, one_of(*RUNTIMES)]
+    version: Word
+    compute_capability: Annotated[str, pattern(r"\d+\.\d+", "null or such as '9.0'")] | None
+    size: Size
+    file: MemberName
     plugins: tuple[str, ...] = ()
 
 
@@ -212,7 +260,7 @@ class WeightsFile:
     """One more checkpoint of a network that is made of several."""
 
     source: str
-    sha256: str
+    sha256: Digest
 
 
 @dataclass(frozen=True)
@@ -223,10 +271,16 @@ class WeightsInfo:
     """
 
     source: str
-    sha256: str
+    sha256: Annotated[str, pattern(r"([0-9a-f]{64})?", "64 hexadecimal digits")]
     random: bool
     licence: str
     more: tuple[WeightsFile, ...] = ()
+
+    def checked(self, at: Place) -> Self:
+        """Only random weights have no checksum."""
+        if not self.sha256 and not self.random:
+            raise at.field("sha256").wrong(self.sha256, "64 hexadecimal digits")
+        return self
 
     def sources(self) -> tuple[str, ...]:
         """The files' names, in order."""
@@ -237,8 +291,8 @@ class WeightsInfo:
 class Member:
     """Checksum and length of one member of the archive."""
 
-    sha256: str
-    bytes: int
+    sha256: Digest
+    bytes: Annotated[int, whole(0, 1 << 50)]
 
 
 @dataclass(frozen=True)
@@ -249,9 +303,9 @@ class Verification:
     """
 
     artefact: str
-    size: tuple[int, int]
+    size: Size
     precision: str
-    status: str
+    status: Annotated[str, one_of(*STATUSES)]
     reason: str = ""
     sad: float | None = None
     mse: float | None = None
@@ -263,7 +317,7 @@ class Verification:
     bound: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """Everything about an engine but its weights. See the module docstring.
 
@@ -275,20 +329,20 @@ class Manifest:
     network: NetworkInfo
     input: InputInfo
     heads: tuple[Head, ...]
-    fusion: str
-    batch: int
-    precision: str
-    models: tuple[ModelEntry, ...]
-    plans: tuple[PlanEntry, ...]
+    fusion: Annotated[str, one_of(*FUSIONS)]
+    batch: Annotated[int, whole(1, 1024)]
+    precision: Annotated[str, one_of(*PRECISIONS)]
+    models: Annotated[tuple[ModelEntry, ...], Rule("at least one network size", bool)]
+    plans: tuple[PlanEntry, ...] = ()
     weights: WeightsInfo
     versions: Mapping[str, str] = field(default_factory=dict)
-    members: Mapping[str, Member] = field(default_factory=dict)
+    members: Mapping[MemberName, Member] = field(default_factory=dict)
     verification: tuple[Verification, ...] = ()
     extra_inputs: tuple[ExtraInput, ...] = ()
     parts: Mapping[str, Manifest] = field(default_factory=dict)
     matter: str = ""
-    created: str = "1980-01-01T00:00:00Z"
-    schema: int = SCHEMA
+    created: Time = "1980-01-01T00:00:00Z"
+    schema: Annotated[int, whole(1, SCHEMA), REQUIRED] = SCHEMA
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:
@@ -297,7 +351,51 @@ class Manifest:
         Raises:
             EngineError: names the field, its value and what was expected.
         """
-        return _manifest(_Fields(_parse(text), ""))
+        values = _parse(text)
+        schema = values.get("schema") if isinstance(values, dict) else None
+        if type(schema) is int and schema > SCHEMA:
+            # First of all: nothing else about a future manifest can be judged.
+            raise EngineError(
+                f"the engine has schema {schema}, this package reads schema 1 to {SCHEMA}; upgrade "
+                f"the package: pip install --upgrade matter-sdk"
+            )
+        return read(cls, values, Place(EngineError, "manifest field", "the manifest"))
+
+    def checked(self, at: Place) -> Self:
+        """What no field shows by itself: heads that fit the fusion, sizes and files that agree."""
+        for name, names in (("heads", [h.name for h in self.heads]), ("models", self._sizes())):
+            if len(set(names)) != len(names):
+                raise at.field(name).wrong(names, "each once")
+        inputs = [self.input.name, *(extra.name for extra in self.extra_inputs)]
+        if len(self.inputs) != len(inputs):
+            raise at.field("extra_inputs").wrong(inputs, "each input once")
+        heads = {head.name: head.channels for head in self.heads}
+        if not heads.items() >= FUSIONS[self.fusion].items():
+            expected = f"{FUSIONS[self.fusion]} for the fusion {self.fusion!r}"
+            raise at.field("heads").wrong(heads, expected)
+        multiple = self.input.multiple
+        whole_size = Rule(
+            f"[height, width], each a multiple of {multiple} from {multiple} to {MAX_SIDE}",
+            lambda size: not any(side % multiple for side in size),
+        )
+        for name in ("models", "plans", "verification"):
+            for index, entry in enumerate(getattr(self, name)):
+                at.field(name).item(index).field("size").hold(entry.size, whole_size)
+        for index, plan in enumerate(self.plans):
+            if plan.size not in self._sizes():
+                where = at.field("plans").item(index).field("size")
+                raise where.wrong(plan.size, f"one of the models' sizes: {self._sizes()}")
+        if MANIFEST in self.files():
+            raise at.field("models").wrong(MANIFEST, "another member for a model or plan")
+        for name, part in self.parts.items():
+            for forbidden in ("members", "parts"):  # members are the whole file's
+                if getattr(part, forbidden):
+                    where = at.field("parts").field(name).field(forbidden)
+                    raise where.wrong(list(getattr(part, forbidden)), "nothing in a part")
+        return dataclasses.replace(self, schema=SCHEMA)
+
+    def _sizes(self) -> list[tuple[int, int]]:
+        return [model.size for model in self.models]
 
     def to_json(self, *, brief: bool = False) -> str:
         """As JSON; ``brief`` leaves out checksums and verification (for ONNX metadata)."""
@@ -378,7 +476,7 @@ def check_member_name(name: str) -> None:
     Raises:
         EngineError: for any other name.
     """
-    if len(name) > 255 or not _MEMBER.fullmatch(name):
+    if not _is_member(name):
         raise EngineError(
             f"member {name[:300]!r} is not a plain path inside the archive; expected a name such "
             f"as 'model.onnx' or 'plans/tensorrt-rtx-1.7.plan'"
@@ -440,401 +538,3 @@ def _check_size(value: Any) -> None:
                     f"characters; expected at most {MAX_STRING:,}, and no control characters"
                 )
         waiting = inner
-
-
-class _Fields:
-    """One JSON object being read: checked getters, and no field left over at the end."""
-
-    def __init__(self, value: Any, where: str) -> None:
-        if not isinstance(value, dict):
-            raise _wrong(where, value, "an object")
-        self.values: dict[str, Any] = value
-        self.where = where
-
-    def path(self, name: str) -> str:
-        return f"{self.where}.{name}" if self.where else name
-
-    def names(self, known: Iterable[str], optional: Iterable[str] = ()) -> None:
-        required, every = tuple(known), (*known, *optional)
-        for name in self.values:
-            if name not in every:
-                raise EngineError(
-                    f"manifest field {self.path(name)!r} is not known; "
-                    f"{expected_one_of(name, every)}"
-                )
-        for name in required:
-            if name not in self.values:
-                raise EngineError(
-                    f"manifest field {self.path(name)!r} is missing; expected the fields "
-                    f"{', '.join(required)}"
-                )
-
-    def text(self, name: str, default: str = "", among: Iterable[str] = ()) -> str:
-        value = self.values.get(name, default)
-        if not isinstance(value, str):
-            raise _wrong(self.path(name), value, "a string")
-        among = tuple(among)
-        if among and value not in among:
-            expected = "one of " + ", ".join(map(repr, among)) if among[1:] else repr(among[0])
-            raise _wrong(self.path(name), value, expected + did_you_mean(value, among))
-        return value
-
-    def word(self, name: str) -> str:
-        value = self.text(name)
-        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", value):
-            raise _wrong(self.path(name), value, "a name of letters, digits, '_', '.' and '-'")
-        return value
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        value = self.values.get(name, [])
-        if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-            raise _wrong(self.path(name), value, "a list of strings")
-        return tuple(value)
-
-    def digest(self, name: str) -> str:
-        value = self.text(name)
-        if not _SHA256.fullmatch(value):
-            raise _wrong(self.path(name), value, "64 hexadecimal digits")
-        return value
-
-    def integer(self, name: str, low: int, high: int, default: int = 0) -> int:
-        return _integer(self.path(name), self.values.get(name, default), low, high)
-
-    def boolean(self, name: str) -> bool:
-        value = self.values[name]
-        if not isinstance(value, bool):
-            raise _wrong(self.path(name), value, "true or false")
-        return value
-
-    def triple(self, name: str, *, positive: bool = False) -> tuple[float, float, float]:
-        value = self.values[name]
-        kind = "three numbers above zero" if positive else "three numbers"
-        if not isinstance(value, list) or len(value) != 3:
-            raise _wrong(self.path(name), value, kind)
-        numbers = [_number(self.path(name), entry, kind) for entry in value]
-        if positive and min(numbers) <= 0:
-            raise _wrong(self.path(name), value, kind)
-        return numbers[0], numbers[1], numbers[2]
-
-    def size(self, name: str, multiple: int) -> tuple[int, int]:
-        value = self.values[name]
-        expected = f"[height, width], each a multiple of {multiple} from {multiple} to {MAX_SIDE}"
-        if not isinstance(value, list) or len(value) != 2:
-            raise _wrong(self.path(name), value, expected)
-        for side in value:
-            if type(side) is not int or not 0 < side <= MAX_SIDE or side % multiple:
-                raise _wrong(self.path(name), value, expected)
-        return value[0], value[1]
-
-    def member(self, name: str) -> str:
-        value = self.text(name)
-        try:
-            check_member_name(value)
-        except EngineError as error:
-            raise EngineError(f"manifest field {self.path(name)!r}: {error}") from None
-        return value
-
-    def objects(self, name: str) -> list[_Fields]:
-        value = self.values.get(name, [])
-        if not isinstance(value, list):
-            raise _wrong(self.path(name), value, "a list")
-        return [_Fields(entry, f"{self.path(name)}[{index}]") for index, entry in enumerate(value)]
-
-    def object(self, name: str) -> _Fields:
-        return _Fields(self.values.get(name, {}), self.path(name))
-
-
-def _wrong(where: str, value: object, expected: str) -> EngineError:
-    shown = json.dumps(value, ensure_ascii=False)
-    shown = shown if len(shown) <= 80 else shown[:77] + "..."
-    place = f"manifest field {where!r}" if where else "the manifest"
-    return EngineError(f"{place} is {shown}; expected {expected}")
-
-
-def _check_time(where: str, created: str) -> None:
-    expected = "a UTC time such as '2026-01-31T12:00:00Z' in the years 1980 to 2107"
-    try:
-        year = datetime.strptime(created, CREATED_FORMAT).year
-    except ValueError as error:
-        raise _wrong(where, created, expected) from error
-    if not 1980 <= year <= 2107:  # what a ZIP's time stamp can say
-        raise _wrong(where, created, expected)
-
-
-def _integer(where: str, value: object, low: int, high: int) -> int:
-    if type(value) is not int or not low <= value <= high:
-        raise _wrong(where, value, f"a whole number from {low} to {high}")
-    return value
-
-
-def _number(where: str, value: object, expected: str = "a number") -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _wrong(where, value, expected)
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise _wrong(where, value, expected)
-    return number
-
-
-def _manifest(fields: _Fields) -> Manifest:
-    schema = fields.values.get("schema")
-    if type(schema) is int and schema > SCHEMA:
-        # First of all: nothing else about a future manifest can be judged.
-        raise EngineError(
-            f"the engine has schema {schema}, this package reads schema 1 to {SCHEMA}; upgrade the "
-            f"package: pip install --upgrade matter-sdk"
-        )
-    fields.names(
-        (
-            "schema",
-            "network",
-            "input",
-            "heads",
-            "fusion",
-            "batch",
-            "precision",
-            "models",
-            "weights",
-        ),
-        (
-            "matter",
-            "created",
-            "plans",
-            "versions",
-            "members",
-            "verification",
-            "extra_inputs",
-            "parts",
-        ),
-    )
-    fields.integer("schema", 1, SCHEMA)
-    created = fields.text("created", Manifest.created)
-    _check_time(fields.path("created"), created)
-    input_info = _input(fields.object("input"))
-    versions = fields.object("versions")
-    manifest = Manifest(
-        schema=SCHEMA,
-        matter=fields.text("matter"),
-        created=created,
-        network=_network(fields.object("network")),
-        input=input_info,
-        heads=tuple(_head(entry) for entry in fields.objects("heads")),
-        fusion=fields.text("fusion", among=FUSIONS),
-        batch=fields.integer("batch", 1, 1024),
-        precision=fields.text("precision", among=PRECISIONS),
-        models=tuple(_model(entry, input_info.multiple) for entry in fields.objects("models")),
-        plans=tuple(_plan(entry, input_info.multiple) for entry in fields.objects("plans")),
-        weights=_weights(fields.object("weights")),
-        versions={name: versions.text(name) for name in versions.values},
-        members={name: _member(name, fields) for name in fields.object("members").values},
-        verification=tuple(
-            _verification(entry, input_info.multiple) for entry in fields.objects("verification")
-        ),
-        extra_inputs=tuple(_extra_input(entry) for entry in fields.objects("extra_inputs")),
-        parts=_parts(fields.object("parts")),
-    )
-    _check_together(manifest, fields)
-    return manifest
-
-
-def _check_together(manifest: Manifest, fields: _Fields) -> None:
-    """What no field shows by itself: heads that fit the fusion, sizes and files that agree."""
-    heads = {head.name: head.channels for head in manifest.heads}
-    if len(heads) != len(manifest.heads):
-        raise EngineError(
-            f"manifest field {fields.path('heads')!r} names a head twice: "
-            f"{[h.name for h in manifest.heads]}; expected each once"
-        )
-    if len(manifest.inputs) != 1 + len(manifest.extra_inputs):
-        raise EngineError(
-            f"manifest field {fields.path('extra_inputs')!r} names an input twice: "
-            f"{[manifest.input.name, *(x.name for x in manifest.extra_inputs)]}; expected each once"
-        )
-    for name, channels in FUSIONS[manifest.fusion].items():
-        if heads.get(name) != channels:
-            raise EngineError(
-                f"manifest field {fields.path('heads')!r} is {heads}; the fusion "
-                f"{manifest.fusion!r} expects {FUSIONS[manifest.fusion]}"
-            )
-    sizes = [model.size for model in manifest.models]
-    models = fields.path("models")
-    if not sizes:
-        raise EngineError(f"manifest field {models!r} is empty; expected at least one network size")
-    if len(set(sizes)) != len(sizes):
-        raise EngineError(f"manifest field {models!r} has a size twice: {sizes}")
-    for index, plan in enumerate(manifest.plans):
-        if plan.size not in sizes:
-            raise EngineError(
-                f"manifest field '{fields.path('plans')}[{index}].size' is {list(plan.size)}; "
-                f"expected one of the models' sizes: {[list(size) for size in sizes]}"
-            )
-    if MANIFEST in manifest.files():
-        raise EngineError(
-            f"the manifest names {MANIFEST!r} as a model or plan; expected another member"
-        )
-
-
-def _parts(fields: _Fields) -> dict[str, Manifest]:
-    parts = {}
-    for name in fields.values:
-        part = fields.object(name)
-        for forbidden in ("members", "parts"):  # members are the whole file's
-            if part.values.get(forbidden):
-                raise _wrong(part.path(forbidden), part.values[forbidden], "nothing in a part")
-        parts[name] = _manifest(part)
-    return parts
-
-
-def _network(fields: _Fields) -> NetworkInfo:
-    fields.names(("name", "backbone", "rosta"), ("parameters", "macs", "without"))
-    macs = fields.object("macs")
-    return NetworkInfo(
-        name=fields.word("name"),
-        backbone=fields.word("backbone"),
-        rosta=fields.word("rosta"),
-        parameters=fields.integer("parameters", 0, 10**12),
-        macs={name: macs.integer(name, 0, 10**18) for name in macs.values},
-        without=fields.texts("without"),
-    )
-
-
-def _input(fields: _Fields) -> InputInfo:
-    fields.names(("name", "layout", "dtype", "colour", "mean", "std", "multiple"))
-    return InputInfo(
-        name=fields.text("name", among=("image",)),
-        layout=fields.text("layout", among=("NCHW",)),
-        dtype=fields.text("dtype", among=("float32",)),
-        colour=fields.text("colour", among=("rgb", "bgr")),
-        mean=fields.triple("mean"),
-        std=fields.triple("std", positive=True),
-        multiple=fields.integer("multiple", 1, 1024),
-    )
-
-
-def _extra_input(fields: _Fields) -> ExtraInput:
-    fields.names(("name", "channels"))
-    return ExtraInput(name=fields.word("name"), channels=fields.integer("channels", 1, 1024))
-
-
-def _head(fields: _Fields) -> Head:
-    fields.names(("name", "channels"), ("stride",))
-    return Head(
-        name=fields.word("name"),
-        channels=fields.integer("channels", 1, 1024),
-        stride=fields.integer("stride", 1, 1024, 1),
-    )
-
-
-def _model(fields: _Fields, multiple: int) -> ModelEntry:
-    fields.names(("size", "onnx"), ("data", "cpu_precision", "float32", "int8", "measured"))
-    int8, measured = (fields.values.get(name) for name in ("int8", "measured"))
-    entry = ModelEntry(
-        size=fields.size("size", multiple),
-        onnx=fields.member("onnx"),
-        data=None if fields.values.get("data") is None else fields.member("data"),
-        cpu_precision=fields.text("cpu_precision", "float32", CPU_PRECISIONS),
-        float32=fields.texts("float32"),
-        int8=None if int8 is None else _int8(fields.object("int8")),
-        measured=None if measured is None else _measured(fields.object("measured")),
-    )
-    if entry.int8 is None and entry.measured is not None:
-        for timing in entry.measured.timings:
-            if "int8" in timing.arithmetic:
-                where = f"{fields.path('measured')}.timings"
-                raise _wrong(where, timing.arithmetic, "no INT8 without an INT8 graph")
-    return entry
-
-
-def _int8(fields: _Fields) -> Int8Graph:
-    fields.names(("onnx",), ("data", "float32", "frames", "source"))
-    return Int8Graph(
-        onnx=fields.member("onnx"),
-        data=None if fields.values.get("data") is None else fields.member("data"),
-        float32=fields.texts("float32"),
-        frames=fields.integer("frames", 0, 10**6),
-        source=fields.text("source"),
-    )
-
-
-def _measured(fields: _Fields) -> Measured:
-    fields.names(("cpu", "threads", "timings"), ("load",))
-    load = fields.values.get("load")
-    timings = []
-    for entry in fields.objects("timings"):
-        entry.names(("backend", "arithmetic", "ms"))
-        backend = entry.text("backend", among=CPU_ARITHMETIC)
-        timings.append(
-            Timing(
-                backend,
-                entry.text("arithmetic", among=CPU_ARITHMETIC[backend]),
-                _number(entry.path("ms"), entry.values["ms"]),
-            )
-        )
-    return Measured(
-        cpu=fields.text("cpu"),
-        threads=fields.integer("threads", 1, 1024),
-        load=None if load is None else _number(fields.path("load"), load),
-        timings=tuple(timings),
-    )
-
-
-def _plan(fields: _Fields, multiple: int) -> PlanEntry:
-    fields.names(("runtime", "version", "size", "file"), ("compute_capability", "plugins"))
-    capability = fields.values.get("compute_capability")
-    if capability is not None and not re.fullmatch(r"\d+\.\d+", fields.text("compute_capability")):
-        raise _wrong(fields.path("compute_capability"), capability, "null or such as '9.0'")
-    return PlanEntry(
-        runtime=fields.text("runtime", among=RUNTIMES),
-        version=fields.word("version"),
-        compute_capability=capability,
-        size=fields.size("size", multiple),
-        file=fields.member("file"),
-        plugins=fields.texts("plugins"),
-    )
-
-
-def _weights(fields: _Fields) -> WeightsInfo:
-    fields.names(("source", "sha256", "random", "licence"), ("more",))
-    random = fields.boolean("random")
-    more = []
-    for entry in fields.objects("more"):
-        entry.names(("source", "sha256"))
-        more.append(WeightsFile(entry.text("source"), entry.digest("sha256")))
-    return WeightsInfo(
-        source=fields.text("source"),
-        sha256="" if random and not fields.text("sha256") else fields.digest("sha256"),
-        random=random,
-        licence=fields.text("licence"),
-        more=tuple(more),
-    )
-
-
-def _member(name: str, fields: _Fields) -> Member:
-    check_member_name(name)
-    entry = _Fields(fields.values["members"][name], f"members.{name}")
-    entry.names(("sha256", "bytes"))
-    return Member(sha256=entry.digest("sha256"), bytes=entry.integer("bytes", 0, 1 << 50))
-
-
-def _verification(fields: _Fields, multiple: int) -> Verification:
-    metrics = ("sad", "mse", "mad", "grad", "conn", "largest", "share")
-    fields.names(("artefact", "size", "precision", "status"), ("reason", *metrics, "bound"))
-    bound = fields.object("bound")
-    numbers = {
-        name: None
-        if fields.values.get(name) is None
-        else _number(fields.path(name), fields.values[name])
-        for name in metrics
-    }
-    return Verification(
-        artefact=fields.text("artefact"),
-        size=fields.size("size", multiple),
-        precision=fields.text("precision"),
-        status=fields.text("status", among=STATUSES),
-        reason=fields.text("reason"),
-        bound={name: _number(bound.path(name), value) for name, value in bound.values.items()},
-        **numbers,
-    )

@@ -1,4 +1,4 @@
-"""One network of an engine file: each of its sizes in a backend, loaded when it is first wanted."""
+"""One network: each of its sizes in a backend, loaded when it is first wanted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import queue
 import sys
 import threading
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,15 +23,15 @@ from matter_sdk.sdk.errors import BackendError, ClosedError, FrameError, MatterE
 from matter_sdk.sdk.shielded import shielded
 
 
-class Network:
-    """The engine's own network, or that of one of its parts.
+class Network(ABC):
+    """A network as a manifest describes it; a subclass opens its backends.
 
-    Safe to call from several threads: each size runs as many batches at once as it has lanes.
-    ``options`` are those of ``open_backend``. In a child of ``os.fork`` it loads itself anew at its
-    first run, since a runtime's threads do not come along; on a GPU it cannot.
+    Safe to call from several threads: each size runs as many batches at once as it has lanes. In a
+    child of ``os.fork`` it loads itself anew at its first run, since a runtime's threads do not
+    come along; on a GPU it cannot.
 
     Attributes:
-        path: of the engine file.
+        path: of the file that it is from.
         models: the sizes that may run.
         spec: how a frame becomes its image input.
         first: the backend that was loaded first, also after ``close``; None before.
@@ -37,15 +39,13 @@ class Network:
         passed: the backends that were not taken then, as (name, why not).
     """
 
-    def __init__(self, file: EngineFile, models: Sequence[ModelEntry], **options: Any) -> None:
-        self.path = file.path
-        self.manifest: Manifest = file.manifest
+    def __init__(self, path: Path, manifest: Manifest, models: Sequence[ModelEntry]) -> None:
+        self.path = path
+        self.manifest = manifest
         self.models = tuple(models)
-        self.spec = file.manifest.input.spec()
+        self.spec = manifest.input.spec()
         self.first: Backend | None = None
         self.passed: list[tuple[str, str]] = []
-        self._file = file
-        self._options = options
         self._lock = threading.RLock()
         self.closed = False
         self._loaded: dict[tuple[int, ...], _Loaded] = {}
@@ -77,21 +77,14 @@ class Network:
                 self.first = self.first or backend
             return self._loaded[size]
 
+    @abstractmethod
     def open(self, size: tuple[int, ...]) -> Backend:
-        """A backend of one size, loaded anew."""
-        for model in self.models:
-            if model.size == size:
-                break
-        else:
-            sizes = [model.size for model in self.models]
-            raise FrameError(
-                f"the tensor is of size {size}; expected one of {sizes}. Give what prepare(frame) "
-                f"returned"
-            )
-        backend, passed = open_backend(self._file, model, **self._options)
-        if self.first is None:
-            self.passed = passed
-        return backend
+        """A backend of one size, loaded anew.
+
+        Raises:
+            FrameError: for a size that is not among ``models``.
+            BackendError: if no backend can run it.
+        """
 
     def run(self, *inputs: Any, read: Callable[[Mapping[str, Any]], Any]) -> Any:
         """Run on N frames, in turns of the engine's batch, and return what ``read`` makes of it.
@@ -186,6 +179,34 @@ class Network:
             for loaded in self._loaded.values():
                 loaded.close()
             self._loaded.clear()
+
+
+class EngineNetwork(Network):
+    """The engine's own network, or that of one of its parts.
+
+    ``options`` are those of ``open_backend``.
+    """
+
+    def __init__(self, file: EngineFile, models: Sequence[ModelEntry], **options: Any) -> None:
+        super().__init__(file.path, file.manifest, models)
+        self._file = file
+        self._options = options
+
+    def open(self, size: tuple[int, ...]) -> Backend:
+        """See :class:`Network`."""
+        for model in self.models:
+            if model.size == size:
+                break
+        else:
+            sizes = [model.size for model in self.models]
+            raise FrameError(
+                f"the tensor is of size {size}; expected one of {sizes}. Give what prepare(frame) "
+                f"returned"
+            )
+        backend, passed = open_backend(self._file, model, **self._options)
+        if self.first is None:
+            self.passed = passed
+        return backend
 
 
 _all: weakref.WeakSet[Network] = weakref.WeakSet()

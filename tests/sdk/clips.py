@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import cv2
 import numpy as np
 import pytest
 from matter_sdk.sdk.background import Background
+from matter_sdk.sdk.inference.quality import QUALITIES
+from matter_sdk.sdk.streaming.matting import Matting
 
 HEIGHT, WIDTH = 48, 64
 NETWORK = (16, 16)
@@ -162,13 +165,15 @@ class FakeMatte:
         return np.dstack([self.frame, alpha])
 
 
-class FakeMatter:
+class FakeMatter(Matting):
     """``prepare``, ``infer`` and ``finish``; alpha is 1 in the upper half and 0 below.
 
     The upper half's number must therefore come out again, over a background that fills the
     lower half; ``seen`` lists the numbers in the order in which the network met them, and every
     alpha carries its frame's number, which ``finish`` compares.
     """
+
+    quality = replace(QUALITIES["balanced"], temporal=False)
 
     def __init__(self, fail_at: int | None = None, alpha: float = 1.0) -> None:
         self.fail_at = fail_at

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matter_sdk.kernels.spec import ROSTAS
 from matter_sdk.sdk.engine.manifest import (
+    FUSIONS,
     Head,
     Int8Graph,
     Manifest,
@@ -131,6 +133,7 @@ PART: dict[str, Any] = {
     "extra_inputs": [{"name": "trimap", "channels": 1}],
 }
 EXAMPLE["parts"]["classifier"] = PART
+PART_MEMBERS = {"a": {"sha256": "ab" * 32, "bytes": 1}}
 
 
 def changed(path: str, value: Any) -> str:
@@ -262,91 +265,95 @@ def test_cpu_precision_is_read() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("schema", "1", r"'schema' is \"1\"; expected a whole number from 1 to 3"),
-        ("schema", 0, r"'schema' is 0; expected"),
-        ("created", "yesterday", r"'created' is \"yesterday\"; expected a UTC time such as"),
+        ("schema", "1", r"'schema' is \"1\""),
+        ("schema", 0, r"'schema' is 0"),
+        ("created", "yesterday", r"'created' is \"yesterday\""),
         ("created", "2026-13-01T00:00:00Z", r"'created' is .* expected a UTC time"),
         ("created", "1970-01-01T00:00:00Z", r"'created' is .* in the years 1980 to 2107"),
-        ("network", [], r"'network' is \[\]; expected an object"),
-        ("network.name", "g f m", r"'network.name' is \"g f m\"; expected a name"),
-        ("network.parameters", -1, r"'network.parameters' is -1; expected a whole number"),
-        ("network.macs", {"288x512": 1.5}, r"'network.macs.288x512' is 1.5; expected a whole"),
+        ("network", [], r"'network' is \[\]"),
+        ("network.name", "g f m", r"'network.name' is \"g f m\""),
+        ("network.parameters", -1, r"'network.parameters' is -1"),
+        ("network.macs", {"288x512": 1.5}, r"'network.macs.288x512' is 1.5"),
         ("input.colour", "rbg", r"'input.colour' is \"rbg\"; .*'rgb', 'bgr'; did you mean 'rgb'\?"),
-        ("input.layout", "NHWC", r"'input.layout' is \"NHWC\"; expected 'NCHW'"),
-        ("input.mean", [0, 0], r"'input.mean' is \[0, 0\]; expected three numbers"),
-        ("input.mean", [0, "x", 0], r"'input.mean' is \"x\"; expected three numbers"),
-        ("input.std", [1, 0, 1], r"'input.std' is .*; expected three numbers above zero"),
-        ("input.multiple", True, r"'input.multiple' is true; expected a whole number"),
-        ("heads", {}, r"'heads' is \{\}; expected a list"),
-        ("heads.0.channels", 2, r"'heads' is .*'glance': 2.*; the fusion 'tt' expects"),
-        ("heads.1.name", "glance", r"'heads' names a head twice"),
-        ("fusion", "ttt", r"'fusion' is \"ttt\"; expected one of .*did you mean 'tt'\?"),
-        ("batch", 0, r"'batch' is 0; expected a whole number from 1 to 1024"),
+        ("input.layout", "NHWC", r"'input.layout' is \"NHWC\""),
+        ("input.mean", [0, 0], r"'input.mean' is \[0, 0\]"),
+        ("input.mean", [0, "x", 0], r"'input.mean\[1\]' is \"x\""),
+        ("input.std", [1, 0, 1], r"'input.std' is .*"),
+        ("input.multiple", True, r"'input.multiple' is true"),
+        ("heads", {}, r"'heads' is \{\}"),
+        ("heads.0.channels", 2, r"'heads' is .*\"glance\": 2"),
+        ("heads.1.name", "glance", r"'heads' is \[\"glance\", \"glance\"\]"),
+        ("fusion", "ttt", r"'fusion' is \"ttt\""),
+        ("batch", 0, r"'batch' is 0"),
         ("precision", "fp61", r"'precision' is \"fp61\"; .*did you mean 'fp16'\?"),
-        ("models", [], r"'models' is empty; expected at least one"),
+        ("models", [], r"'models' is \[\]"),
         ("models.0.size", [288, 500], r"'models\[0\].size' is \[288, 500\]; .*multiple of 32"),
         ("models.0.size", [288, 32 * 257], r"size' is .*; .* to 8192"),
-        ("models.0.size", [288.0, 512], r"size' is \[288.0, 512\]; expected"),
+        ("models.0.size", [288.0, 512], r"size\[0\]' is 288.0"),
         (
             "models.0.onnx",
             "/etc/passwd",
-            r"'models\[0\].onnx': member '/etc/passwd' is not a plain",
+            r"'models\[0\].onnx' is \"/etc/passwd\"",
         ),
-        ("models.0.data", "../up", r"'models\[0\].data': member '../up' is not a plain path"),
+        ("models.0.data", "../up", r"'models\[0\].data' is \"../up\""),
         (
             "models.0.onnx",
             "manifest.json",
-            r"'manifest.json' is named as a model|the manifest names",
+            r"'models' is \"manifest.json\"",
         ),
-        ("models.0.cpu_precision", "half", r"cpu_precision' is \"half\"; expected one of"),
-        ("models.0.int8", "yes", r"'models\[0\].int8' is \"yes\"; expected an object"),
-        ("models.0.int8.onnx", "../up", r"int8.onnx': member '../up' is not a plain path"),
-        ("models.0.int8", None, r"timings' is \"int8 bfloat16\"; expected no INT8 without"),
+        ("models.0.cpu_precision", "half", r"cpu_precision' is \"half\""),
+        ("models.0.int8", "yes", r"'models\[0\].int8' is \"yes\""),
+        ("models.0.int8.onnx", "../up", r"int8.onnx' is \"../up\""),
+        ("models.0.int8", None, r"timings\[0\].arithmetic' is \"int8 bfloat16\""),
         (
             "models.0.measured.timings.2.arithmetic",
             "bfloat16",
-            r"timings\[2\].arithmetic' is \"bfloat16\"; expected one of 'float32', 'int8'",
+            r"timings\[2\].arithmetic' is \"bfloat16\"",
         ),
         ("models.0.measured.timings.0.backend", "openvno", r"did you mean 'openvino'\?"),
-        ("models.0.measured.timings.0.ms", "5", r"timings\[0\].ms' is \"5\"; expected a number"),
-        ("models.0.measured.threads", 0, r"measured.threads' is 0; expected a whole number"),
-        ("models.0.dato", None, r"'models\[0\].dato' is not known; .*did you mean 'data'\?"),
+        ("models.0.measured.timings.0.ms", "5", r"timings\[0\].ms' is \"5\""),
+        ("models.0.measured.threads", 0, r"measured.threads' is 0"),
+        ("models.0.dato", None, r"'models\[0\].dato' is not known; did you mean 'data'\?"),
         ("plans.0.runtime", "tensort", r"runtime' is \"tensort\"; .*did you mean 'tensorrt'\?"),
-        ("plans.0.size", [32, 32], r"'plans\[0\].size' is \[32, 32\]; expected one of the models'"),
+        ("plans.0.size", [32, 32], r"'plans\[0\].size' is \[32, 32\]"),
         (
             "plans.0.compute_capability",
             "sm90",
-            r"compute_capability' is \"sm90\"; expected null or",
+            r"compute_capability' is \"sm90\"",
         ),
-        ("plans.0.plugins", "Unpool", r"plugins' is \"Unpool\"; expected a list of strings"),
-        ("weights.random", 0, r"'weights.random' is 0; expected true or false"),
-        ("weights.sha256", "", r"'weights.sha256' is \"\"; expected 64 hexadecimal digits"),
-        ("versions", {"torch": 2}, r"'versions.torch' is 2; expected a string"),
-        ("members", {"a/../b": {}}, r"member 'a/../b' is not a plain path"),
+        ("plans.0.plugins", "Unpool", r"plugins' is \"Unpool\""),
+        ("weights.random", 0, r"'weights.random' is 0"),
+        ("weights.sha256", "", r"'weights.sha256' is \"\""),
+        ("versions", {"torch": 2}, r"'versions.torch' is 2"),
+        ("members", {"a/../b": {}}, r"'members' is \"a/../b\""),
         ("members", {"a": {"sha256": "zz", "bytes": 1}}, r"'members.a.sha256' is \"zz\""),
         ("members", {"a": {"bytes": 1}}, r"'members.a.sha256' is missing"),
-        ("verification.0.status", "ok", r"status' is \"ok\"; expected one of 'passed'"),
-        ("verification.0.sad", "low", r"'verification\[0\].sad' is \"low\"; expected a number"),
-        ("verification.0.bound", {"mad": None}, r"bound.mad' is null; expected a number"),
-        ("network.without", "se", r"'network.without' is \"se\"; expected a list of strings"),
-        ("network.without", [1], r"'network.without' is \[1\]; expected a list of strings"),
-        ("heads.0.stride", 0, r"'heads\[0\].stride' is 0; expected a whole number from 1 to 1024"),
-        ("heads.0.strides", 2, r"'heads\[0\].strides' is not known; .*did you mean 'stride'\?"),
-        ("models.0.float32", [None], r"'models\[0\].float32' is \[null\]; expected a list of str"),
+        ("verification.0.status", "ok", r"status' is \"ok\""),
+        ("verification.0.sad", "low", r"'verification\[0\].sad' is \"low\""),
+        ("verification.0.bound", {"mad": None}, r"bound.mad' is null"),
+        ("network.without", "se", r"'network.without' is \"se\""),
+        ("network.without", [1], r"'network.without\[0\]' is 1"),
+        ("heads.0.stride", 0, r"'heads\[0\].stride' is 0"),
+        ("heads.0.strides", 2, r"'heads\[0\].strides' is not known; did you mean 'stride'\?"),
+        ("models.0.float32", [None], r"'models\[0\].float32\[0\]' is null"),
         ("weights.more", [{"source": "a"}], r"'weights.more\[0\].sha256' is missing"),
-        ("weights.more", [{"source": "a", "sha256": "0"}], r"more\[0\].sha256' is \"0\"; expected"),
-        ("extra_inputs.0.channels", 0, r"'extra_inputs\[0\].channels' is 0; expected a whole"),
-        ("extra_inputs.0.name", "a b", r"'extra_inputs\[0\].name' is \"a b\"; expected a name"),
-        ("extra_inputs.0.name", "clicks", r"'extra_inputs' names an input twice: \['image', 'cli"),
-        ("extra_inputs.0.name", "image", r"'extra_inputs' names an input twice: \['image', 'ima"),
-        ("parts", [], r"'parts' is \[\]; expected an object"),
-        ("parts.classifier.fusion", "tt", r"'parts.classifier.heads' is .*; the fusion 'tt' expe"),
-        ("parts.classifier.batch", 0, r"'parts.classifier.batch' is 0; expected"),
-        ("parts.classifier.models", [], r"'parts.classifier.models' is empty; expected at least"),
+        ("weights.more", [{"source": "a", "sha256": "0"}], r"more\[0\].sha256' is \"0\""),
+        ("extra_inputs.0.channels", 0, r"'extra_inputs\[0\].channels' is 0"),
+        ("extra_inputs.0.name", "a b", r"'extra_inputs\[0\].name' is \"a b\""),
+        (
+            "extra_inputs.0.name",
+            "clicks",
+            r"'extra_inputs' is \[\"image\", \"clicks\", \"clicks\"\]",
+        ),
+        ("extra_inputs.0.name", "image", r"'extra_inputs' is \[\"image\", \"image\", \"clicks\"\]"),
+        ("parts", [], r"'parts' is \[\]"),
+        ("parts.classifier.fusion", "tt", r"'parts.classifier.heads' is \{\"cam\": 20\}"),
+        ("parts.classifier.batch", 0, r"'parts.classifier.batch' is 0"),
+        ("parts.classifier.models", [], r"'parts.classifier.models' is \[\]"),
         (
             "parts.classifier.created",
             "now",
-            r"'parts.classifier.created' is \"now\"; expected a UTC",
+            r"'parts.classifier.created' is \"now\"",
         ),
         (
             "parts.classifier.models.0.size",
@@ -356,10 +363,10 @@ def test_cpu_precision_is_read() -> None:
         (
             "parts.classifier.parts",
             {"x": PART},
-            r"'parts.classifier.parts' is \{\"x\": .*nothing in a",
+            r"'parts.classifier.parts' is \[\"x\"\]",
         ),
-        ("parts.classifier.members", {"a": {}}, r"'parts.classifier.members' is \{\"a\""),
-        ("fussion", "tt", r"'fussion' is not known; .*did you mean 'fusion'\?"),
+        ("parts.classifier.members", PART_MEMBERS, r"'parts.classifier.members' is \[\"a\"\]"),
+        ("fussion", "tt", r"'fussion' is not known; did you mean 'fusion'\?"),
     ],
 )
 def test_wrong_field_is_named(path: str, value: Any, message: str) -> None:
@@ -377,7 +384,7 @@ def test_missing_field_is_named(name: str) -> None:
 def test_size_twice() -> None:
     document = json.loads(json.dumps(EXAMPLE))
     document["models"] *= 2
-    with pytest.raises(EngineError, match="'models' has a size twice"):
+    with pytest.raises(EngineError, match=r"'models' is \[\[288, 512\], \[288, 512\]\]"):
         Manifest.from_json(json.dumps(document))
 
 
@@ -393,7 +400,7 @@ def test_future_schema_names_both_and_the_remedy() -> None:
     ("text", "message"),
     [
         ("", "not valid JSON"),
-        ("[1]", r"the manifest is \[1\]; expected an object"),
+        ("[1]", r"the manifest is \[1\]"),
         (b"\xff\xfe", "not valid JSON"),
         ('{"schema": 1, "schema": 1}', "'schema' stands twice"),
         ('{"schema": NaN}', "the number NaN"),
@@ -533,3 +540,8 @@ def test_numbers_of_many_digits() -> None:
 def test_depth_beyond_the_parser_s() -> None:
     with pytest.raises(EngineError, match=r"not valid JSON|nested more than"):
         Manifest.from_json("[" * 500_000)
+
+
+def test_fusions_read_the_glance_that_the_kernel_takes() -> None:
+    glances = {name: heads["glance"] for name, heads in FUSIONS.items() if "glance" in heads}
+    assert glances == {name: rosta.classes for name, rosta in ROSTAS.items()}

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from matter_sdk.sdk import Matter, MatterPool
 from matter_sdk.sdk.shielded import shielded
-from matter_sdk.sdk.stream import Ahead
+from matter_sdk.sdk.streaming.prefetch import Prefetcher
 
 from tests.sdk.test_stream import no_threads_left
 
@@ -122,7 +122,7 @@ def test_a_pool_that_is_interrupted_closes(engine_path: Path, alarm: Alarm) -> N
 @needs_alarm
 def test_an_interrupted_reader_loses_no_item(alarm: Alarm) -> None:
     got: list[int] = []
-    with Ahead(iter(range(1_000_000)), depth=4) as ahead:
+    with Prefetcher(iter(range(1_000_000)), depth=4) as ahead:
         span = span_of(lambda: got.append(ahead.get()))
         hits, end = 0, time.monotonic() + 60
         while hits < INTERRUPTS:

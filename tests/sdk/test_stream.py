@@ -14,23 +14,24 @@ import numpy as np
 import pytest
 from matter_sdk.sdk import stream as sdk_stream
 from matter_sdk.sdk.errors import ClosedError, FrameError, VideoError
-from matter_sdk.sdk.stream import Ahead, fail_safe, stream
+from matter_sdk.sdk.stream import fail_safe, stream
+from matter_sdk.sdk.streaming.prefetch import Prefetcher
 
 from tests.sdk.clips import FakeMatter, number_of, numbered, tones, write_clip
 
 
 def no_threads_left() -> bool:
     for _ in range(100):
-        if not any(thread.name == "matter-ahead" for thread in threading.enumerate()):
+        if not any(thread.name == "matter-prefetch" for thread in threading.enumerate()):
             return True
         time.sleep(0.02)
     return False
 
 
-# Ahead
+# Prefetcher
 
 
-def test_ahead_keeps_order_and_its_bound() -> None:
+def test_prefetcher_keeps_order_and_its_bound() -> None:
     made = []
 
     def source() -> Iterator[int]:
@@ -39,7 +40,7 @@ def test_ahead_keeps_order_and_its_bound() -> None:
             yield number
 
     got = []
-    with Ahead(source(), depth=3) as ahead:
+    with Prefetcher(source(), depth=3) as ahead:
         for number in ahead:
             got.append(number)
             assert len(made) <= number + 1 + 3 + 1  # taken, queued, and one in the thread's hand
@@ -47,20 +48,20 @@ def test_ahead_keeps_order_and_its_bound() -> None:
     assert no_threads_left()
 
 
-def test_ahead_raises_after_the_items_before_the_error() -> None:
+def test_prefetcher_raises_after_the_items_before_the_error() -> None:
     def source() -> Iterator[int]:
         yield 1
         yield 2
         raise ValueError("third")
 
-    ahead = Ahead(source())
+    ahead = Prefetcher(source())
     assert [next(ahead), next(ahead)] == [1, 2]
     with pytest.raises(ValueError, match="third"):
         next(ahead)
     assert list(ahead) == []
 
 
-def test_ahead_closes_its_source() -> None:
+def test_prefetcher_closes_its_source() -> None:
     closed = threading.Event()
 
     def source() -> Iterator[int]:
@@ -70,7 +71,7 @@ def test_ahead_closes_its_source() -> None:
         finally:
             closed.set()
 
-    ahead = Ahead(source())
+    ahead = Prefetcher(source())
     next(ahead)
     ahead.close()
     assert closed.wait(5)
@@ -78,27 +79,27 @@ def test_ahead_closes_its_source() -> None:
     assert no_threads_left()
 
 
-def test_ahead_newest_drops_what_is_old_but_not_the_last() -> None:
+def test_prefetcher_newest_drops_what_is_old_but_not_the_last() -> None:
     done = threading.Event()
 
     def source() -> Iterator[int]:
         yield from range(10)
         done.set()
 
-    ahead = Ahead(source(), depth=1, newest=True)
+    ahead = Prefetcher(source(), depth=1, newest=True)
     assert done.wait(5)
     assert list(ahead) == [9]
     assert ahead.dropped == 9
 
 
-def test_ahead_times_out() -> None:
+def test_prefetcher_times_out() -> None:
     go = threading.Event()
 
     def source() -> Iterator[int]:
         go.wait(5)
         yield 1
 
-    ahead = Ahead(source())
+    ahead = Prefetcher(source())
     with pytest.raises(TimeoutError):
         ahead.get(timeout=0.01)
     go.set()
@@ -420,7 +421,7 @@ def test_fail_safe_waits_for_a_camera_that_hangs() -> None:
         times.append(time.monotonic())
     assert max(np.diff(times)) < 0.4
     assert len(opened) == 1
-    assert sum(thread.name == "matter-ahead" for thread in threading.enumerate()) <= 3
+    assert sum(thread.name == "matter-prefetch" for thread in threading.enumerate()) <= 3
     kinds = "".join("b" if is_background(picture) else "m" for picture in shown).lstrip("b")
     assert kinds == "m" + "b" * (len(kinds) - 1)  # not the last composite: as if all were well
     assert len(kinds) > 10
@@ -441,7 +442,7 @@ def test_fail_safe_goes_on_while_a_source_opens(monkeypatch: pytest.MonkeyPatch)
         ended.wait(10)
         raise VideoError("nobody answers")
 
-    monkeypatch.setattr(sdk_stream, "_frames", silent)
+    monkeypatch.setattr(sdk_stream, "open_source", silent)
     monkeypatch.setattr(sdk_stream, "_FIRST", 0.05)
     pictures = fail_safe(FakeMatter(), "rtsp://door", composite, alone, timeout=0.1, retry=0.01)
     begin, count = time.monotonic(), 0

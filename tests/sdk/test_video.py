@@ -507,7 +507,7 @@ def test_video_background_loops_at_the_outputs_time(tmp_path: Path) -> None:
     levels = [round(background.at(frame, index).mean() / 40) for index in range(22)]
     assert levels == [(index // 2) % 5 for index in range(22)]
     assert background.at(frame, 0).shape == frame.shape
-    assert round(background.at(frame, 0, time=3 / 30).mean() / 40) == 3
+    assert round(background.at_time(3 / 30).at(frame).mean() / 40) == 3
     background.close()
 
 
@@ -552,7 +552,7 @@ def test_background_that_cannot_be_read(clip: Path, tmp_path: Path) -> None:
 
 def no_threads_left() -> bool:
     for _ in range(100):
-        if not any(thread.name == "matter-ahead" for thread in threading.enumerate()):
+        if not any(thread.name == "matter-prefetch" for thread in threading.enumerate()):
             return True
         time.sleep(0.02)
     return False

@@ -679,7 +679,7 @@ def test_a_background_that_falls_behind_seeks(
     background = VideoBackground(path)
     frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     for seconds in (0.0, 3600.5, 36000.1, 1.9, 1.2, 0.0, 0.04, 7199.98):
-        shown = number_of(background.at(frame, time=seconds))
+        shown = number_of(background.at_time(seconds).at(frame))
         assert shown == int((seconds % 2 + 1e-6) * RATE)
     background.close()
     assert len(decoded) < 60
@@ -694,7 +694,7 @@ def test_backgrounds_of_other_formats_leap_too(tmp_path: Path, name: str) -> Non
     background = VideoBackground(path)
     frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     for seconds in (0.0, 600.5, 1.0):
-        shown = number_of(background.at(frame, time=seconds))
+        shown = number_of(background.at_time(seconds).at(frame))
         assert abs(shown - int((seconds % 2) * RATE)) <= 1
     background.close()
 

@@ -21,7 +21,7 @@ from matter_sdk.sdk import Matter
 from matter_sdk.training import checkpoints, evaluate, networks
 from matter_sdk.training.data.layers import KINDS
 from matter_sdk.training.data.representations import trimap
-from matter_sdk.training.evaluation import metrics, sheets, systems, tables
+from matter_sdk.training.evaluation import judge, metrics, sheets, systems, tables
 from matter_sdk.training.evaluation.pictures import (
     Composites,
     EvaluationError,
@@ -45,7 +45,7 @@ SMALL = (32, 64)
 def truths() -> dict[bytes, Any]:
     """Scenes' frames in BGR -> their mattes."""
     pictures = [Scenes(4, SMALL).read(index) for index in range(4)]
-    return {evaluate.bgr(picture.image).tobytes(): picture.alpha for picture in pictures}
+    return {judge.bgr(picture.image).tobytes(): picture.alpha for picture in pictures}
 
 
 class Shifted(systems.System):
@@ -157,7 +157,7 @@ def test_a_line_for_each_picture() -> None:
 
 def test_each_picture_by_each_system() -> None:
     scenes = Scenes(3, SMALL)
-    exact, shifted = evaluate.measure([Shifted(0), Shifted(0.25)], scenes, workers=0, quiet=True)
+    exact, shifted = judge.measure([Shifted(0), Shifted(0.25)], scenes, workers=0, quiet=True)
     assert [entry.picture for entry in shifted] == ["scene-0000", "scene-0001", "scene-0002"]
     assert {value for entry in exact for value in entry.measures.values()} == {0.0}
     for index, entry in enumerate(shifted):
@@ -172,33 +172,33 @@ def test_each_picture_by_each_system() -> None:
 
 def test_other_processes_measure_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     both = [Shifted(0.1), Shifted(0.4)]
-    here = evaluate.measure(both, Scenes(4, SMALL), workers=0, quiet=True)
-    monkeypatch.setattr(evaluate, "POOL_PAYS", -1.0)
+    here = judge.measure(both, Scenes(4, SMALL), workers=0, quiet=True)
+    monkeypatch.setattr(judge, "POOL_PAYS", -1.0)
     most = []
-    real = evaluate.Judge.measure
+    real = judge.Judge.measure
 
     def counted(judge: Any, *arguments: Any) -> Any:
         future = real(judge, *arguments)
         most.append(len(judge._waiting))
         return future
 
-    monkeypatch.setattr(evaluate.Judge, "measure", counted)
-    there = evaluate.measure(both, Scenes(4, SMALL), workers=2, quiet=True)
+    monkeypatch.setattr(judge.Judge, "measure", counted)
+    there = judge.measure(both, Scenes(4, SMALL), workers=2, quiet=True)
     for one, other in zip(here, there, strict=True):
         assert [entry.measures for entry in one] == [entry.measures for entry in other]
     assert max(most) == 4  # 7 went to the two processes; no more than 4 lay in memory at once
 
 
 def test_cheap_measuring_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "ProcessPoolExecutor", None)  # would raise
-    (found,) = evaluate.measure([Shifted(0.1)], Scenes(2, SMALL), workers=8, quiet=True)
+    monkeypatch.setattr(judge, "ProcessPoolExecutor", None)  # would raise
+    (found,) = judge.measure([Shifted(0.1)], Scenes(2, SMALL), workers=8, quiet=True)
     assert len(found) == 2
 
 
 def test_a_matte_that_is_not_finite_is_named() -> None:
     broken = Shifted(float("nan"), "broken.engine")
     with pytest.raises(EvaluationError, match=r"broken\.engine .* gives scene-0000 a matte with"):
-        evaluate.measure([broken], Scenes(1, SMALL), workers=0, quiet=True)
+        judge.measure([broken], Scenes(1, SMALL), workers=0, quiet=True)
 
 
 # ── Pictures ────────────────────────────────────────────────────────────────────────────────────
@@ -251,7 +251,7 @@ def test_pytorch_and_engine_agree(tmp_path: Path, backend: str) -> None:
     found = Photographs(photographs(tmp_path / "set", shapes))
     opened = systems.Engine(Tiny(tmp_path).build(sizes=((32, 64), (64, 32))), backend)
     pytorch = systems.Torch(Twin(), "twin", opened.sizes)
-    mine, theirs = evaluate.measure([pytorch, opened], found, workers=0, quiet=True)
+    mine, theirs = judge.measure([pytorch, opened], found, workers=0, quiet=True)
     opened.close()
     assert max(entry.apart for entry in theirs) < 1e-6
     for name in MEASURES:
@@ -330,7 +330,7 @@ class Difference(nn.Module):
 
 def test_a_plate_is_read_beside_the_picture(tmp_path: Path) -> None:
     system = systems.Torch(Difference(), "plate", (SMALL,))
-    (found,) = evaluate.measure([system], Scenes(2, SMALL), workers=0, quiet=True)
+    (found,) = judge.measure([system], Scenes(2, SMALL), workers=0, quiet=True)
     for index, entry in enumerate(found):
         picture: Picture = Scenes(2, SMALL).read(index)
         assert picture.plate is not None
@@ -342,7 +342,7 @@ def test_a_plate_is_read_beside_the_picture(tmp_path: Path) -> None:
     with pytest.raises(
         EvaluationError, match=r"plate reads a plate, .* and set has none; .*procedu"
     ):
-        evaluate.measure([system], Photographs(folder), workers=0, quiet=True)
+        judge.measure([system], Photographs(folder), workers=0, quiet=True)
 
 
 def test_subjects_are_composed_over_backgrounds_that_are_their_plates(tmp_path: Path) -> None:
@@ -430,7 +430,7 @@ def test_the_command_writes_what_it_prints(
         sads = []
         for index in range(3):
             picture = Photographs(folder).read(index)
-            alpha = matter(evaluate.bgr(picture.image)).alpha
+            alpha = matter(judge.bgr(picture.image)).alpha
             expected = metrics.evaluate(alpha, picture.alpha, picture.trimap)
             assert system["pictures"][index]["measures"] == expected
             sads.append(expected["sad"])

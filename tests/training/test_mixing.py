@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from matter_sdk.training import networks, recipes
-from matter_sdk.training.data import augment, datasets, mixing
+from matter_sdk.training.data import augment, datasets, layouts, mixing
 from matter_sdk.training.data import plate_pairs as plates
 from matter_sdk.training.data.datasets import DatasetError
 from matter_sdk.training.data.mattes import CLASS_ONLY, KNOWN, UNLABELLED, Cache, matte
@@ -198,15 +198,15 @@ def test_masks_are_needed_where_an_entry_says_so(root: Path, tmp_path: Path) -> 
 
 
 def test_the_held_out_pictures_are_in_no_training() -> None:
-    listed = datasets.held_out("ccp_fullbody")
+    listed = layouts.held_out("ccp_fullbody")
     assert len(listed) == 60
-    assert not datasets.held_out("no such folder")
+    assert not layouts.held_out("no such folder")
 
 
 def test_splits_follow_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "abc":
         write(tmp_path / f"set/images/{name}.png", np.zeros((8, 8, 3), np.uint8))
-    monkeypatch.setattr(datasets, "held_out", lambda _: frozenset("b"))
+    monkeypatch.setattr(layouts, "held_out", lambda _: frozenset("b"))
     names = [[i.name for i in datasets.open(tmp_path / "set", split=s).items] for s in
              ("train", "test")]  # fmt: skip
     assert names == [["a", "c"], ["b"]]

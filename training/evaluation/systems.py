@@ -12,14 +12,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from matter_sdk.kernels.trimap import Trimap
 from matter_sdk.sdk import Matter
 from matter_sdk.sdk.backends import Backend
-from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.sdk.engine.manifest import (
     ExtraInput,
     Head,
@@ -37,6 +36,7 @@ from matter_sdk.sdk.inference.trimaps import GuidedPass
 from matter_sdk.sdk.matter import finished
 from matter_sdk.training import checkpoints, networks
 from matter_sdk.training.evaluation.pictures import EvaluationError
+from matter_sdk.training.weights import identity
 from numpy.typing import NDArray
 from torch import nn
 
@@ -230,8 +230,9 @@ class Checkpoint:
         """
         if not path.is_file():
             raise EvaluationError(f"{path} is no file; expected a checkpoint, .safetensors or .pth")
-        known = checkpoints.read_metadata(path) if path.suffix == ".safetensors" else {}
-        if known.keys() >= {"network", "backbone", "rosta"}:
+        metadata = checkpoints.read_metadata(path) if path.suffix == ".safetensors" else {}
+        known = identity.recorded(metadata)
+        if known:
             parts = tuple(filter(None, known.get("without", "").split(",")))
             return cls(path, known["network"], known["backbone"], known["rosta"], parts)
         if model is None:
@@ -317,15 +318,8 @@ class _Backend(Backend):
         return
 
 
-class _NoFile(NamedTuple):
-    """What the SDK's ``Network`` asks of an engine file that it loads nothing from."""
-
-    path: Path
-    manifest: Manifest
-
-
 class _TorchNetwork(Network):
-    """A PyTorch module where the SDK's passes expect a network of an engine file.
+    """A PyTorch module as the SDK's passes run a network.
 
     A matting network answers with the alpha that it fuses itself, not with glance and focus for the
     SDK's kernel: what the two differ by is a cost of deployment too.
@@ -356,7 +350,7 @@ class _TorchNetwork(Network):
             weights=WeightsInfo(name, "", False, ""),
             extra_inputs=tuple(ExtraInput(*entry) for entry in list(inputs.items())[1:]),
         )
-        super().__init__(cast("EngineFile", _NoFile(Path(name), manifest)), manifest.models)
+        super().__init__(Path(name), manifest, manifest.models)
         self.backend = _Backend(module, (head.name,), device)
 
     def open(self, size: tuple[int, ...]) -> Backend:

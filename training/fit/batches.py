@@ -11,7 +11,7 @@ number of its workers, and R processes see what one would see with R times the b
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,7 @@ class Samples:
     network: str
     rosta: str
     seed: int
-    settings: dict[str, Any]
+    settings: Mapping[str, Any]
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
         index, height, width = key

@@ -34,7 +34,6 @@ from matter_sdk.training.fit.losses import (
     laplacian_loss,
     ssim_loss,
 )
-from matter_sdk.training.networks.blocks import ROSTAS
 from matter_sdk.training.networks.sim_classifier import AlphaDiscriminator, PatchClassifier
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -172,7 +171,7 @@ class GFMObjective(Objective):
             arrays["known"] = layers.known[None]
         if rosta != "rim":
             return arrays | _semantics(layers, rosta, kernel)
-        for part in ROSTAS:
+        for part in networks.JOINED:
             semantics = _semantics(layers, part, kernel)
             arrays |= {f"{name}_{part}": array for name, array in semantics.items()}
         return arrays
@@ -182,7 +181,7 @@ class GFMObjective(Objective):
         if self.network.rosta != "rim":
             return gfm_loss(outputs, batch)
         losses: Tensors = {}
-        for part in ROSTAS:
+        for part in networks.JOINED:
             own = {head: outputs[f"{head}_{part}"] for head in ("glance", "focus", "alpha")}
             wanted = {name: batch[f"{name}_{part}"] for name in ("classes", "mask", "focus")}
             group = gfm_loss(own, batch | wanted)

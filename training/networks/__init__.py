@@ -26,7 +26,10 @@ class _Options(NamedTuple):
     parts: tuple[str, ...] = ()
 
 
-# The matting networks. RoSTa: representation of semantics and transition areas.
+JOINED = ("tt", "ft", "bt")
+"""RoSTas, representations of semantics and transition areas, that RIM and the ensemble join."""
+
+# The matting networks.
 _NETWORKS = {
     "gfm": _Options(
         (
@@ -37,10 +40,10 @@ _NETWORKS = {
             "resnet101",
             "densenet121",
         ),
-        ("tt", "ft", "bt", "rim", "en-median"),
+        (*JOINED, "rim", "en-median"),
         ("pyramid", "bridge"),
     ),
-    "gfm-plate": _Options(("mobilenetv3", "efficientnet-lite0"), ("tt", "ft", "bt")),
+    "gfm-plate": _Options(("mobilenetv3", "efficientnet-lite0"), JOINED),
     "aim": _Options(("resnet34",), ("unified",), ("se", "attention")),
     "msia": _Options(("resnext101",), parts=("ini", "sed", "adaptive")),
     "sim": _Options(("resnet50",)),

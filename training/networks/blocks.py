@@ -7,16 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
 import torch
+from matter_sdk.kernels.spec import ROSTAS
 from torch import Tensor, nn
 from torch.nn import functional
 
-ROSTAS = ("tt", "ft", "bt")
-
 # Parts of GFM that its ablation study leaves out: pyramid pooling module and bridge block.
 GFM_PARTS = ("pyramid", "bridge")
-
-# Glance classes of each representation of semantics and transition areas (RoSTa).
-GLANCE_CHANNELS = {"tt": 3, "ft": 2, "bt": 2}
 
 
 def check_image(x: Tensor, multiple: int) -> None:
@@ -257,9 +253,9 @@ def collaborative_fusion(glance: Tensor, focus: Tensor, rosta: str) -> Tensor:
     Raises:
         ValueError: an unknown rosta, or a glance of another number of classes.
     """
-    classes = {**GLANCE_CHANNELS, "unified": 3}.get(rosta)
-    if classes is None:
-        raise ValueError(f"rosta {rosta!r}; expected one of tt, ft, bt, unified")
+    if rosta not in ROSTAS:
+        raise ValueError(f"rosta {rosta!r}; expected one of {', '.join(ROSTAS)}")
+    classes = ROSTAS[rosta].classes
     if glance.shape[1] != classes:
         raise ValueError(
             f"glance has {glance.shape[1]} classes; {rosta} needs {classes}: "

@@ -13,11 +13,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
-from matter_sdk.kernels.spec import InputSpec
+from matter_sdk.kernels.spec import ROSTAS, InputSpec
+from matter_sdk.training.networks import JOINED
 from matter_sdk.training.networks.blocks import (
     GFM_PARTS,
-    GLANCE_CHANNELS,
-    ROSTAS,
     BridgeBlock,
     ConvBnRelu,
     DecoderBlock,
@@ -191,23 +190,23 @@ class GFM(nn.Module):
         super().__init__()
         if backbone not in _PLANS:
             raise ValueError(f"backbone {backbone!r}; expected one of {', '.join(_PLANS)}")
-        if rosta not in (*ROSTAS, "rim"):
-            raise ValueError(f"rosta {rosta!r}; expected one of {', '.join(ROSTAS)}, rim")
+        if rosta not in (*JOINED, "rim"):
+            raise ValueError(f"rosta {rosta!r}; expected one of {', '.join(JOINED)}, rim")
         self.backbone = backbone
         self.rosta = rosta
         self.without = left_out(without, GFM_PARTS)
         plan = _PLANS[backbone]
-        parts = ROSTAS if rosta == "rim" else (rosta,)
+        parts = JOINED if rosta == "rim" else (rosta,)
         self.encoder = plan.encoder()
         channels: tuple[int, ...] = self.encoder.channels  # type: ignore[assignment]
         self.glance = GlanceDecoder(plan, channels[-1], pyramid="pyramid" not in self.without)
         self.focus = FocusDecoder(plan, channels, bridge="bridge" not in self.without)
         self.glance_heads = nn.ModuleDict(
-            {part: Head(self.glance.outside, GLANCE_CHANNELS[part], plan.deep) for part in parts}
+            {part: Head(self.glance.outside, ROSTAS[part].classes, plan.deep) for part in parts}
         )
         self.focus_heads = nn.ModuleDict({part: Head(128, 1, plan.deep) for part in parts})
         self.rim: RostaIntegration | None = None
-        self.heads = {"glance": GLANCE_CHANNELS.get(rosta, 3), "focus": 1}
+        self.heads = {"glance": ROSTAS[parts[0]].classes, "focus": 1}
         self.fusion = rosta
         if rosta == "rim":
             self.rim = RostaIntegration()
@@ -241,7 +240,7 @@ class GFM(nn.Module):
             result |= {f"glance_{part}": glance, f"focus_{part}": focus, f"alpha_{part}": alpha}
         if self.rim is None:
             return {head: result[f"{head}_{self.rosta}"] for head in ("glance", "focus", "alpha")}
-        alpha = self.rim(torch.cat([result[f"alpha_{part}"] for part in ROSTAS], 1))
+        alpha = self.rim(torch.cat([result[f"alpha_{part}"] for part in JOINED], 1))
         result["glance"] = result["glance_tt"]
         result["focus"] = result["focus_tt"]
         result["alpha"] = alpha if self.training else alpha.clamp(0, 1)

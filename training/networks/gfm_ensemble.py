@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from matter_sdk.training.networks import create
-from matter_sdk.training.networks.blocks import ROSTAS, check_image
+from matter_sdk.training.networks import JOINED, create
+from matter_sdk.training.networks.blocks import check_image
 from torch import Tensor, nn
 
 
@@ -45,7 +45,7 @@ class GFMEnsemble(nn.Module):
         self.backbone = backbone
         self.heads = {"alpha": 1}
         self.tt, self.ft, self.bt = (
-            create("gfm", backbone=backbone, rosta=rosta, without=without) for rosta in ROSTAS
+            create("gfm", backbone=backbone, rosta=rosta, without=without) for rosta in JOINED
         )
         self.without = self.tt.without
         self.input_spec = self.tt.input_spec
@@ -64,5 +64,5 @@ class GFMEnsemble(nn.Module):
         """
         check_image(x, self.size_multiple)
         alphas = [network(x)["alpha"] for network in (self.tt, self.ft, self.bt)]
-        named = {f"alpha_{rosta}": alpha for rosta, alpha in zip(ROSTAS, alphas, strict=True)}
+        named = {f"alpha_{rosta}": alpha for rosta, alpha in zip(JOINED, alphas, strict=True)}
         return {"alpha": median(*alphas), **named}

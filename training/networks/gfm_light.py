@@ -20,7 +20,8 @@ from collections.abc import Collection
 from typing import Any, ClassVar
 
 import torch
-from matter_sdk.kernels.spec import InputSpec
+from matter_sdk.kernels.spec import ROSTAS, InputSpec
+from matter_sdk.training.networks import JOINED
 from matter_sdk.training.networks.blocks import GFM_PARTS, collaborative_fusion, left_out
 from matter_sdk.training.networks.mobilenetv3 import CHANNELS, MobileNetV3
 from torch import Tensor, nn
@@ -189,7 +190,7 @@ class _Collaborative(nn.Module):
     def __init__(self, rosta: str, channels: int = 3, without: Collection[str] = ()) -> None:
         super().__init__()
         self.rosta = rosta
-        self.glance = _GlanceDecoder(3 if rosta == "tt" else 2, pyramid="pyramid" not in without)
+        self.glance = _GlanceDecoder(ROSTAS[rosta].classes, pyramid="pyramid" not in without)
         self.focus = _FocusDecoder(channels, bridge="bridge" not in without)
         self.ending = Ending()
 
@@ -264,13 +265,13 @@ class GFMLight(nn.Module):
         self.rosta = rosta
         self.without = left_out(without, self.parts)
         self.encoder = self.encoder_type()
-        parts = ("tt", "ft", "bt") if rosta == "rim" else (rosta,)
+        parts = JOINED if rosta == "rim" else (rosta,)
         self.decoders = nn.ModuleDict(
             {part: self.decoder_type(part, without=without) for part in parts}
         )
         self.integration = _Integration() if rosta == "rim" else None
         self.heads = (
-            {"alpha": 1} if rosta == "rim" else {"glance": 3 if rosta == "tt" else 2, "focus": 1}
+            {"alpha": 1} if rosta == "rim" else {"glance": ROSTAS[rosta].classes, "focus": 1}
         )
         self.fusion = "alpha" if rosta == "rim" else rosta
         self.head_strides = {} if rosta == "rim" else {"glance": self.glance_stride}
@@ -311,7 +312,7 @@ class GFMPlate(nn.Module):
         self.rosta = rosta
         self.encoder = self.encoder_type(channels=6)
         self.decoders = nn.ModuleDict({rosta: self.decoder_type(rosta, channels=6)})
-        self.heads = {"glance": 3 if rosta == "tt" else 2, "focus": 1}
+        self.heads = {"glance": ROSTAS[rosta].classes, "focus": 1}
         self.fusion = rosta
         self.head_strides = {"glance": self.glance_stride}
 

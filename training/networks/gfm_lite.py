@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import torch
-from matter_sdk.kernels.spec import InputSpec
-from matter_sdk.training.networks.blocks import GLANCE_CHANNELS, collaborative_fusion, upsample
+from matter_sdk.kernels.spec import ROSTAS, InputSpec
+from matter_sdk.training.networks.blocks import collaborative_fusion, upsample
 from matter_sdk.training.networks.efficientnet_lite import CHANNELS, EfficientNetLite0, SameConv2d
 from matter_sdk.training.networks.gfm_light import (
     Ending,
@@ -103,7 +103,7 @@ class _Collaborative(nn.Module):
     def __init__(self, rosta: str, channels: int = 3, without: Collection[str] = ()) -> None:
         super().__init__()
         self.rosta = rosta
-        self.glance = _GlanceDecoder(GLANCE_CHANNELS[rosta], context="pyramid" not in without)
+        self.glance = _GlanceDecoder(ROSTAS[rosta].classes, context="pyramid" not in without)
         self.focus = _FocusDecoder(channels, _GlanceDecoder.channels)
         self.ending = Ending()
 

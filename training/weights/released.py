@@ -7,6 +7,7 @@ and under the stage (``encoder2.0.conv1.weight``).
 
 from __future__ import annotations
 
+from matter_sdk.training.networks import JOINED
 from torch import nn
 
 # Our prefix -> the prefixes of the released checkpoint, each of which holds the same tensor.
@@ -174,7 +175,7 @@ def names(network: nn.Module) -> Table:
     if name != "gfm" or backbone not in _ENCODERS or rosta == "en-median":
         return {}
     integrated = rosta == "rim"
-    parts = ("tt", "ft", "bt") if integrated else (rosta,)
+    parts = JOINED if integrated else (rosta,)
     table = _ENCODERS[backbone] | _decoders(backbone == "resnet34_2b", parts, integrated)
     return _spelt_out(network, table)
 
