@@ -134,9 +134,23 @@ def test_a_plan_for_tensorrt_rtx(stand_in: ModuleType, tmp_path: Path) -> None:
         judged = {entry.artefact: entry for entry in engine.manifest.verification}
     assert plan.file == f"plans/tensorrt-rtx-{version}.plan"
     assert plan.compute_capability is None
+    assert plan.serves == ("8.0", "8.6", "8.9", "12.0+")
     assert judged["tensorrt-rtx"].status in ("not run", "passed")
     if plans.gpu() is None:
         assert judged["tensorrt-rtx"].reason == "no NVIDIA GPU here"
+
+
+def test_a_second_plan_for_turing(stand_in: ModuleType, tmp_path: Path) -> None:
+    """A bit of the header for each of 7.5, 8.0, 8.6, 8.9, 12.0, 12.1 and what comes later."""
+    pytest.importorskip("tensorrt_rtx")
+    asked = options(tmp_path / "x.engine", precision="fp16", targets=("tensorrt-rtx",), turing=True)
+    with EngineFile.open(build(asked)) as engine:
+        manifest = engine.manifest
+        masks = [bytes(engine.read(plan.file))[0x20] for plan in manifest.plans]
+    assert [plan.fits("7.5") for plan in manifest.plans] == [False, True]
+    assert [plan.fits("8.9") for plan in manifest.plans] == [True, False]
+    assert masks == [0x7E, 0x01]
+    assert "--turing" in manifest.build_command()
 
 
 def test_the_classifier_travels_in_the_engine(sim_engine: Path) -> None:

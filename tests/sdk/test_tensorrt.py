@@ -164,6 +164,35 @@ def test_no_memory_for_a_context(
         opened(path)
 
 
+# ----------------------------------------------------------------------------- which GPUs it serves
+
+
+def test_on_a_gpu_that_no_plan_serves_another_backend_runs(
+    tiny: Any, fake_tensorrt: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda.Device, "compute_capability", "90")
+    with EngineFile.open(built(tiny, fake_tensorrt)) as file:
+        backend, passed = open_backend(file, file.manifest.models[0])
+    assert backend.name in ("onnxruntime", "openvino")
+    assert "9.0" in dict(passed)["tensorrt-rtx"]
+    assert not fake_tensorrt.made
+
+
+@pytest.mark.parametrize(
+    ("bits", "words"), [(1, ("of another version",)), (6, ("this GPU", "driver is too old"))]
+)
+def test_a_plan_that_the_library_finds_invalid_is_passed_over(
+    tiny: Any, fake_tensorrt: Any, bits: int, words: tuple[str, ...]
+) -> None:
+    path = built(tiny, fake_tensorrt)
+    fake_tensorrt.invalid = bits
+    with EngineFile.open(path) as file:
+        backend, passed = open_backend(file, file.manifest.models[0])
+    assert backend.name in ("onnxruntime", "openvino")
+    reason = dict(passed)["tensorrt-rtx"]
+    assert all(word in reason for word in (*words, "plans/tensorrt-rtx-1.7.plan"))
+
+
 # --------------------------------------------------------------------------------- whose plan it is
 
 
