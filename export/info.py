@@ -15,10 +15,9 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from matter_sdk.export.errors import UsageError
-from matter_sdk.export.report import (
+from matter_sdk.export.progress import (
     count_text,
     size_text,
     some,
@@ -26,12 +25,13 @@ from matter_sdk.export.report import (
     verification_heading,
     verification_table,
 )
+from matter_sdk.sdk.command_line import Parser, UsageError, run
 from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.sdk.engine.manifest import FUSIONS, InputInfo, Manifest, ModelEntry
-from matter_sdk.sdk.errors import EngineError, printable
+from matter_sdk.sdk.errors import printable
 
 if TYPE_CHECKING:
-    from matter_sdk.export.layers import Stage, Summary
+    from matter_sdk.export.graph_summary import Stage, Summary
 
 # Rows of the table of stages, whose smallest are added up; and of that of the largest layers.
 _STAGES, _LARGEST = 12, 4
@@ -40,38 +40,24 @@ _INDENT = "  "
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
+    return run("export.info", lambda: _show(_parse(arguments)))
+
+
+def _show(given: argparse.Namespace) -> int:
+    with EngineFile.open(given.file) as engine:
+        text = engine.manifest.to_json() if given.json else "\n".join(describe(engine))
     try:
-        given = _parse(arguments)
-        with EngineFile.open(given.file) as engine:
-            if given.json:
-                print(engine.manifest.to_json())
-            else:
-                print(printable("\n".join(describe(engine))))
-            sys.stdout.flush()
-    except UsageError as error:
-        print(f"export.info: error: {error}", file=sys.stderr)
-        return 2
-    except EngineError as error:
-        print(f"export.info: failed: {error}", file=sys.stderr)
-        return 1
+        print(text if given.json else printable(text), flush=True)
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    """One line for an error."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see python -m export.info --help")
-
-
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(
-        prog="python -m export.info",
-        description="Show what an engine is: network, weights, verification, layers.",
-        epilog="Exit status: 0 shown, 1 no readable engine, 2 usage.",
-        allow_abbrev=False,
+    parser = Parser(
+        "export.info",
+        "Show what an engine is: network, weights, verification, layers.",
+        "Exit status: 0 shown, 1 no readable engine, 2 usage.",
     )
     parser.add_argument("file", metavar="FILE", help="engine, such as gfm.engine")
     parser.add_argument("--json", action="store_true", help="the manifest as it is in the file")
@@ -111,7 +97,7 @@ def describe(engine: EngineFile) -> Iterator[str]:
 
 def _network(engine: EngineFile) -> Iterator[str]:
     """One network: what its manifest says, its verification, its layers."""
-    from matter_sdk.export.layers import summary
+    from matter_sdk.export.graph_summary import summary
 
     manifest = engine.manifest
     if manifest.weights.random:
@@ -257,7 +243,7 @@ def _shares(macs: int, count: int, found: Summary) -> list[str]:
 
 def _largest_stages(stages: Sequence[Stage]) -> list[Stage]:
     """The stages in their order; the smallest of many, and those without weights, added up."""
-    from matter_sdk.export.layers import Stage
+    from matter_sdk.export.graph_summary import Stage
 
     costly = [stage for stage in stages if stage.macs or stage.bytes]
     kept = sorted(costly, key=lambda stage: (-stage.macs, -stage.bytes))[:_STAGES]

@@ -26,8 +26,7 @@ import cv2
 import numpy as np
 from matter_sdk.kernels import YUV, alpha_blend
 from matter_sdk.sdk.arrays import picture
-from matter_sdk.sdk.engine.schema import near
-from matter_sdk.sdk.errors import BackgroundError, FrameError
+from matter_sdk.sdk.errors import BackgroundError, FrameError, did_you_mean
 from matter_sdk.sdk.media.picture_reader import is_animation, on_black, read_picture
 from numpy.typing import NDArray
 
@@ -381,7 +380,7 @@ def _from_file(path: Path) -> Background:
     if not _exists(path) or path.is_dir():
         what = "a folder" if _exists(path) else "no colour that is known and no such file"
         raise BackgroundError(
-            f"the background {str(path)!r} is {what}{near(path, (*COLOURS, 'blur'))}; "
+            f"the background {str(path)!r} is {what}{did_you_mean(path, (*COLOURS, 'blur'))}; "
             f"expected {_KINDS}"
         )
     if path.suffix.lower() in VIDEO_SUFFIXES or is_animation(path):

@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("onnx_ir")
 
 from matter_sdk.export import info
-from matter_sdk.export.layers import Layer, Summary, summary
+from matter_sdk.export.graph_summary import Layer, Summary, summary
 from matter_sdk.sdk.engine.file import EngineFile, write
 from matter_sdk.sdk.engine.manifest import Int8Graph, Manifest, Measured, PlanEntry, Timing
 

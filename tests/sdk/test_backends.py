@@ -398,7 +398,7 @@ def test_backend_asked_for_that_is_not_there(
 def test_unknown_backend_names_the_near_match(engine_path: Path) -> None:
     with pytest.raises(
         BackendError,
-        match=r"'openvno' is not known; did you mean 'openvino'\?; expected one of: tens",
+        match=r"'openvno'.* did you mean 'openvino'",
     ):
         opened(engine_path, backend="openvno")
 

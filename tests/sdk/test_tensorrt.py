@@ -44,7 +44,7 @@ def built(tiny: Any, fake: Any, batch: int = 1, **plan: Any) -> Path:
     )
     plans = (replace(tiny.plan(), **plan),)
     path: Path = tiny.build(batch=batch, change=lambda m: replace(m, plans=plans))
-    own_plans.remember(PLAN)  # as export.plans does when it builds one
+    own_plans.remember(PLAN)  # as export.stages.plans does when it builds one
     return path
 
 
