@@ -1,7 +1,7 @@
-"""What is timed: each kernel on what it gets in practice, with its aim.
+"""The kernels that are timed, each on what it gets in practice.
 
-A case makes, for a frame size, the kernel's call and arguments; the rivals are the functions of the
-same name in `benchmarks.rivals`.
+A case makes, for a frame size, the kernel's call and arguments. Its baselines are the functions of
+one name in the modules of `benchmarks.baselines`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from matter_sdk.kernels import InputSpec
 from matter_sdk.kernels.yuv import YUV
 
-from benchmarks import scenes
+from benchmarks import inputs
 from matter_sdk import kernels
 
 SPEC = InputSpec("rgb", mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
@@ -25,38 +25,31 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Bound:
-    """How far a rival's result may be from the kernel's: at most, or in the mean where given."""
+    """How far a baseline's result may be from the kernel's: at most, or in the mean where given."""
 
     most: float = np.inf
     mean: float = np.inf
 
 
 @dataclass(frozen=True)
-class Aim:
-    """What the kernel should reach: a ratio to the best OpenCV form, or milliseconds at 1080p."""
-
-    ratio: float | None = None
-    milliseconds: float | None = None
-
-
-@dataclass(frozen=True)
 class Contest:
-    """A kernel's call and its rivals'.
+    """A kernel's call, its arguments, and what its baselines must give.
 
     Attributes:
         call: the kernel; takes `arrays`, `options` and `out` by name.
         arrays: by argument; on a GPU, they are copied there.
         options: what else both sides get.
         moved: bytes that must be read and written once.
-        rivals: name of the functions in `benchmarks.rivals`.
-        bound: of the difference to each rival, in the result's units; by library where they differ.
+        baseline: name of the functions in `benchmarks.baselines`.
+        bound: of the difference to each baseline, in the result's units.
+        bounds: by library, where they differ.
     """
 
     call: Callable[..., Any]
     arrays: dict[str, Any]
     options: dict[str, Any]
     moved: int
-    rivals: str
+    baseline: str
     bound: Bound
     bounds: dict[str, Bound] = field(default_factory=dict)
 
@@ -67,15 +60,14 @@ class Case:
 
     name: str
     make: Callable[[Size], Contest]
-    aim: Aim = Aim()
     fixed: str = ""
 
 
 def preprocess(size: Size, interpolation: str) -> Contest:
     """A BGR frame for the network: resized, RGB, normalised."""
-    options = {"size": scenes.NETWORK, "spec": SPEC, "interpolation": interpolation}
-    frame = scenes.frame(*size)
-    area = scenes.NETWORK[0] * scenes.NETWORK[1]
+    options = {"size": inputs.NETWORK, "spec": SPEC, "interpolation": interpolation}
+    frame = inputs.frame(*size)
+    area = inputs.NETWORK[0] * inputs.NETWORK[1]
     touched = frame.nbytes if interpolation == "area" else min(frame.nbytes, 4 * 3 * area)
     # OpenCV rounds to 8 bits in between, the others do not.
     return Contest(
@@ -91,7 +83,7 @@ def preprocess(size: Size, interpolation: str) -> Contest:
 
 def preprocess_yuv(size: Size) -> Contest:
     """An I420 frame for the network, without a BGR frame in between."""
-    planes = i420(scenes.frame(*size))
+    planes = i420(inputs.frame(*size))
 
     def call(y: Any, u: Any, v: Any, **options: Any) -> Any:
         return kernels.preprocess(YUV((y, u, v), matrix="bt601"), **options)
@@ -99,8 +91,8 @@ def preprocess_yuv(size: Size) -> Contest:
     return Contest(
         call,
         planes,
-        {"size": scenes.NETWORK, "spec": SPEC},
-        sum(plane.nbytes for plane in planes.values()) + 12 * scenes.NETWORK[0] * scenes.NETWORK[1],
+        {"size": inputs.NETWORK, "spec": SPEC},
+        sum(plane.nbytes for plane in planes.values()) + 12 * inputs.NETWORK[0] * inputs.NETWORK[1],
         "preprocess_yuv",
         # OpenCV repeats colours over 2×2 pixels and rounds in between.
         Bound(mean=LEVEL),
@@ -124,7 +116,7 @@ def i420(frame: Any) -> dict[str, Any]:
 
 def collaborative_fusion(fine: Size, size: Size | None) -> Contest:
     """Trimap and focus to alpha; `size`: from heads of two sizes."""
-    glance, focus = scenes.heads(scenes.NETWORK, fine)
+    glance, focus = inputs.heads(inputs.NETWORK, fine)
     options: dict[str, Any] = {"rosta": "tt"} | ({} if size is None else {"size": size})
     height, width = size or fine
     return Contest(
@@ -139,18 +131,18 @@ def collaborative_fusion(fine: Size, size: Size | None) -> Contest:
 
 def hybrid_fusion(size: Size) -> Contest:
     """Glance from a pass at the network's size, focus from one at half as much again."""
-    height, width = (3 * side // 2 for side in scenes.NETWORK)
+    height, width = (3 * side // 2 for side in inputs.NETWORK)
     return collaborative_fusion((height, width), size)
 
 
 def logits_fusion(stride: int) -> Contest:
     """Trimap logits at a part of the focus's size, and focus, to alpha."""
-    height, width = scenes.NETWORK
-    glance, focus = scenes.heads((height // stride, width // stride), scenes.NETWORK)
+    height, width = inputs.NETWORK
+    glance, focus = inputs.heads((height // stride, width // stride), inputs.NETWORK)
     return Contest(
         kernels.collaborative_fusion,
         {"glance": glance, "focus": focus},
-        {"rosta": "tt", "glance_size": scenes.NETWORK},
+        {"rosta": "tt", "glance_size": inputs.NETWORK},
         glance.nbytes + 2 * focus.nbytes,
         "logits_fusion",
         Bound(mean=1e-3),  # a rounding may decide between two classes
@@ -159,7 +151,7 @@ def logits_fusion(stride: int) -> Contest:
 
 def alpha_blend(size: Size, matte: Callable[..., Any], **options: bool) -> Contest:
     """A frame over an image."""
-    front, back, alpha = scenes.frame(*size), scenes.frame(*size, seed=1), matte(*size)
+    front, back, alpha = inputs.frame(*size), inputs.frame(*size, seed=1), matte(*size)
     return Contest(
         kernels.alpha_blend,
         {"foreground": front, "background": back, "alpha": alpha},
@@ -167,14 +159,13 @@ def alpha_blend(size: Size, matte: Callable[..., Any], **options: bool) -> Conte
         3 * front.nbytes + alpha.nbytes,
         "alpha_blend",
         Bound(most=1),
-        {"NumPy": Bound(most=2)},  # its int16 form has 128 steps of alpha
     )
 
 
 def alpha_blend_yuv(size: Size) -> Contest:
     """Both images in planes, as decoders give them."""
-    front, back = i420(scenes.frame(*size)), i420(scenes.frame(*size, seed=1))
-    alpha = scenes.matte(*size)
+    front, back = i420(inputs.frame(*size)), i420(inputs.frame(*size, seed=1))
+    alpha = inputs.matte(*size)
 
     def call(
         y: Any, u: Any, v: Any, back_y: Any, back_u: Any, back_v: Any, alpha: Any, out: Any = None
@@ -193,8 +184,8 @@ def alpha_blend_yuv(size: Size) -> Contest:
 
 def composite(size: Size, **options: bool) -> Contest:
     """The network's matte brought to the frame, and the subject over an image, in one."""
-    front, back = scenes.frame(*size), scenes.frame(*size, seed=1)
-    alpha = scenes.matte(*scenes.NETWORK)
+    front, back = inputs.frame(*size), inputs.frame(*size, seed=1)
+    alpha = inputs.matte(*inputs.NETWORK)
     # Filters and estimates of one kind, but not of one formula.
     alike = Bound(mean=2) if options["guided"] or options["clean"] else Bound(most=1)
     return Contest(
@@ -209,8 +200,8 @@ def composite(size: Size, **options: bool) -> Contest:
 
 def composite_yuv(size: Size, **options: bool) -> Contest:
     """The same in planes, as a video file's frames come and go."""
-    front, back = i420(scenes.frame(*size)), i420(scenes.frame(*size, seed=1))
-    alpha = scenes.matte(*scenes.NETWORK)
+    front, back = i420(inputs.frame(*size)), i420(inputs.frame(*size, seed=1))
+    alpha = inputs.matte(*inputs.NETWORK)
 
     def call(
         y: Any, u: Any, v: Any, back_y: Any, back_u: Any, back_v: Any, alpha: Any, **given: Any
@@ -229,7 +220,7 @@ def composite_yuv(size: Size, **options: bool) -> Contest:
 
 def foreground(size: Size) -> Contest:
     """The subject's own colours."""
-    frame, alpha = scenes.frame(*size), scenes.matte(*size)
+    frame, alpha = inputs.frame(*size), inputs.matte(*size)
     return Contest(
         kernels.foreground,
         {"frame": frame, "alpha": alpha},
@@ -243,7 +234,7 @@ def foreground(size: Size) -> Contest:
 def temporal_filter(size: Size) -> Contest:
     """The network's matte steadied, with the difference of two noisy frames."""
     random = np.random.default_rng(4)
-    alpha = scenes.matte(*size)
+    alpha = inputs.matte(*size)
     previous = np.clip(alpha + random.normal(0, 0.02, size), 0, 1).astype(np.float32)
     delta = np.abs(random.normal(0, 2.5, (*size, 3))).astype(np.uint8)
     return Contest(
@@ -261,7 +252,7 @@ POOLED = (1, 64, 400, 400)  # AIM's first pooling at 800×800
 
 def max_pool_offsets(_size: Size) -> Contest:
     """Values, and where in its window each maximum was."""
-    x = scenes.features(*POOLED)
+    x = inputs.features(*POOLED)
     return Contest(
         kernels.max_pool_offsets,
         {"x": x},
@@ -274,7 +265,7 @@ def max_pool_offsets(_size: Size) -> Contest:
 
 def max_unpool(_size: Size) -> Contest:
     """Back to where the maxima were."""
-    values, offsets = kernels.max_pool_offsets(scenes.features(*POOLED), window=3)
+    values, offsets = kernels.max_pool_offsets(inputs.features(*POOLED), window=3)
     return Contest(
         kernels.max_unpool,
         {"x": values, "offsets": offsets},
@@ -286,19 +277,19 @@ def max_unpool(_size: Size) -> Contest:
 
 
 _part = functools.partial
-NETWORK = "×".join(map(str, reversed(scenes.NETWORK)))
+NETWORK = "×".join(map(str, reversed(inputs.NETWORK)))
 CASES = [
-    Case("preprocess area", _part(preprocess, interpolation="area"), Aim(ratio=5)),
-    Case("preprocess bilinear", _part(preprocess, interpolation="bilinear"), Aim(ratio=1.5)),
+    Case("preprocess area", _part(preprocess, interpolation="area")),
+    Case("preprocess bilinear", _part(preprocess, interpolation="bilinear")),
     Case("preprocess I420", preprocess_yuv),
-    Case("alpha_blend", _part(alpha_blend, matte=scenes.matte), Aim(ratio=6)),
-    Case("alpha_blend noise", _part(alpha_blend, matte=scenes.noise)),
-    Case("alpha_blend linear", _part(alpha_blend, matte=scenes.matte, linear=True)),
+    Case("alpha_blend", _part(alpha_blend, matte=inputs.matte)),
+    Case("alpha_blend noise", _part(alpha_blend, matte=inputs.noise)),
+    Case("alpha_blend linear", _part(alpha_blend, matte=inputs.matte, linear=True)),
     Case("alpha_blend I420", alpha_blend_yuv),
-    Case("composite", _part(composite, guided=False, clean=False), Aim(ratio=4, milliseconds=4)),
-    Case("composite guided", _part(composite, guided=True, clean=False), Aim(milliseconds=4)),
-    Case("composite clean", _part(composite, guided=False, clean=True), Aim(milliseconds=4)),
-    Case("composite guided clean", _part(composite, guided=True, clean=True), Aim(milliseconds=4)),
+    Case("composite", _part(composite, guided=False, clean=False)),
+    Case("composite guided", _part(composite, guided=True, clean=False)),
+    Case("composite clean", _part(composite, guided=False, clean=True)),
+    Case("composite guided clean", _part(composite, guided=True, clean=True)),
     Case("composite I420", _part(composite_yuv, guided=False, clean=False)),
     Case("composite I420 guided", _part(composite_yuv, guided=True, clean=False)),
     Case("composite I420 clean", _part(composite_yuv, guided=False, clean=True)),
@@ -306,12 +297,12 @@ CASES = [
     Case("foreground", foreground),
     Case(
         "collaborative_fusion",
-        lambda _size: collaborative_fusion(scenes.NETWORK, None),
+        lambda _size: collaborative_fusion(inputs.NETWORK, None),
         fixed=NETWORK,
     ),
     Case("collaborative_fusion logits", lambda _size: logits_fusion(4), fixed=NETWORK),
     Case("collaborative_fusion hybrid", hybrid_fusion),
-    Case("temporal_filter", lambda _size: temporal_filter(scenes.NETWORK), fixed=NETWORK),
+    Case("temporal_filter", lambda _size: temporal_filter(inputs.NETWORK), fixed=NETWORK),
     Case("max_pool_offsets", max_pool_offsets, fixed="×".join(map(str, POOLED))),
     Case("max_unpool", max_unpool, fixed="×".join(map(str, POOLED))),
 ]

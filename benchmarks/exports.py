@@ -1,8 +1,8 @@
 """What every network costs and how exactly it is exported.
 
 Each is built in float32 and in float16 by the code of ``python -m export.build``; the figures are
-those of the engines' own manifests. Weights are the demo checkpoint's where there is one, those of
-a reference output (``tests/data/reference``) where there is one, and random ones elsewhere.
+from the engines' own manifests. Weights are the demo checkpoint's where there is one, and random
+elsewhere.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, tables
+from benchmarks import hardware, page
 
 Size = tuple[int, int]
 SIZE: Size = (288, 512)
-GLANCE_FOCUS = ("glance", "focus")
 SIDES = (512, 800)  # of the square images whose multiply-accumulates are counted
 
 # Millions of parameters and 10⁹ multiply-accumulates of 800×800 as the papers print them: GFM,
@@ -32,14 +31,13 @@ PAPER: dict[tuple[str, str, str], tuple[str, str]] = {
 }
 
 NOTES = """\
-* **weights**: *reference* ones are drawn as for the reference output. *random* ones are fresh, with
-  batch norms and heads fitted to the pictures: the mattes mean nothing, the differences do.
+* **weights**: *random* ones are fresh, with batch norms and heads fitted to the pictures: their
+  mattes mean nothing, the differences do.
 * **parameters**: those that the network reads. Released files of GFM and AIM hold 0.5 to 2 M more
   in a classifier that nothing reads. SIM's are the network's and its patch classifier's.
 * **GMac**: 10⁹ multiply-accumulates of convolutions and matrix products for one square image, by
   PyTorch's FlopCounterMode. The papers' counters add batch norms and more. SIM: without its
   classifier, with its heads for foreground and background, which the paper's test leaves out.
-* **reference**: largest difference of glance and focus from the output of the published code.
 * **nodes**: operators of the float32 ONNX graph. **RTX plan**: TensorRT for RTX, seconds to build
   and size, over all of an engine's plans.
 * **SAD**, in thousands: alpha against the PyTorch network's, mean over the verification pictures.
@@ -49,34 +47,34 @@ NOTES = """\
 
 HEAD = (
     *("network", "weights", "M parameters", "paper", "GMac 512²", "GMac 800²", "paper"),
-    *("reference", "nodes", "RTX plan fp32", "RTX plan fp16", "SAD fp32", "SAD fp16", "MAD fp16"),
-    *("bound", "kept in float32"),
+    *("nodes", "RTX plan fp32", "RTX plan fp16", "SAD fp32", "SAD fp16", "MAD fp16", "bound"),
+    "kept in float32",
 )
 
 
 @dataclass(frozen=True)
 class Case:
-    """One network. ``reference``: the published output that it is compared with."""
+    """One network."""
 
     name: str
     backbone: str
     rosta: str = "none"
-    reference: str = ""
 
     def __str__(self) -> str:
         return " ".join(word for word in (self.name, self.backbone, self.rosta) if word != "none")
 
 
 CASES = (
+    Case("gfm", "efficientnet-lite0", "tt"),
     Case("gfm", "mobilenetv3", "tt"),
     Case("gfm-plate", "mobilenetv3", "tt"),
-    Case("gfm", "resnet34", "tt", reference="gfm_r34_tt"),
+    Case("gfm", "resnet34", "tt"),
     Case("gfm", "resnet34", "rim"),
     Case("gfm", "resnet34", "en-median"),
     Case("gfm", "resnet34_2b", "tt"),
     Case("gfm", "densenet121", "tt"),
     Case("gfm", "resnet101", "tt"),
-    Case("aim", "resnet34", "unified", reference="aim"),
+    Case("aim", "resnet34", "unified"),
     Case("msia", "resnext101"),
     Case("sim", "resnet50"),
 )
@@ -92,30 +90,23 @@ class Row:
     weights: str = ""
     parameters: list[int] = field(default_factory=list)  # of the network, and of its part
     macs: dict[str, int] = field(default_factory=dict)  # "HxW" -> multiply-accumulates
-    reference: float | None = None
     engines: dict[str, dict[str, Any]] = field(default_factory=dict)  # precision -> figures
     failed: str = ""
 
 
 def measure(case: Case, size: Size, folder: Path) -> Row:
-    """Count, compare and build one network, its engines in `folder` one after the other."""
+    """Count and build one network, its engines in `folder` one after the other."""
     from matter_sdk.export.errors import BuildError
 
     row = Row(case.name, case.backbone, case.rosta)
     row.parameters, row.macs = cost(case)
-    weights: tuple[Path, ...] = ()
-    if case.reference:
-        weights = (folder / f"{case.reference}.pth",)
-        row.reference = against_reference(case, weights[0])
     for precision in ("fp32", "fp16"):
         try:
             row.weights, row.engines[precision] = built(
-                case, size, precision, weights, folder / "network.engine"
+                case, size, precision, folder / "network.engine"
             )
         except BuildError as error:
             row.failed = str(error).splitlines()[0]
-    for path in weights:
-        path.unlink()
     return row
 
 
@@ -134,31 +125,7 @@ def cost(case: Case) -> tuple[list[int], dict[str, int]]:
     }
 
 
-def against_reference(case: Case, path: Path) -> float:
-    """Write the reference's weights to `path`; the largest difference of glance and focus."""
-    import numpy as np
-    import torch
-    from matter_sdk.training import checkpoints, networks
-
-    from tests.training import released
-
-    torch.save(released.reference_weights(case.reference), path)
-    with torch.device("meta"):
-        network = networks.create(case.name, backbone=case.backbone, rosta=case.rosta).eval()
-    checkpoints.load(network, path)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as the reference was made
-    with torch.inference_mode():
-        found = network(released.reference_image(case.reference))
-    torch.set_num_threads(threads)
-    expected = np.load(released.REFERENCE / f"{case.reference}_1x3x96x128_every3.npz")
-    differences = (found[head][..., ::3, ::3].numpy() - expected[head] for head in GLANCE_FOCUS)
-    return max(float(np.abs(difference).max()) for difference in differences)
-
-
-def built(
-    case: Case, size: Size, precision: str, weights: tuple[Path, ...], output: Path
-) -> tuple[str, dict[str, Any]]:
+def built(case: Case, size: Size, precision: str, output: Path) -> tuple[str, dict[str, Any]]:
     """Build an engine; which weights it has, and its figures."""
     import onnx
     from matter_sdk.export.options import BuildOptions, demo_checkpoint
@@ -166,13 +133,11 @@ def built(
     from matter_sdk.export.progress import Report
     from matter_sdk.sdk.engine.file import EngineFile
 
-    demo = not weights and demo_checkpoint(case.name, case.backbone, case.rosta) is not None
-    random = not weights and not demo
+    random = demo_checkpoint(case.name, case.backbone, case.rosta) is None
     options = BuildOptions(
         case.name,
         backbone=case.backbone,
         rosta=case.rosta,
-        weights=weights,
         random_weights=random,
         sizes=(size,),
         precision=precision,
@@ -190,7 +155,7 @@ def built(
     entry = next(entry for entry in manifest.verification if entry.artefact == artefact)
     output.unlink()
     return (
-        "demo" if demo else "random" if random else "reference",
+        "random" if random else "demo",
         {
             "nodes": nodes,
             "plan_seconds": sum(seconds) if plans else None,
@@ -210,7 +175,6 @@ def text(row: Row) -> list[str]:
         counts += f" = {sum(row.parameters) / 1e6:.2f}"
     cells += [row.weights, counts, printed[0]]
     cells += [f"{row.macs[f'{side}x{side}'] / 1e9:.2f}" for side in SIDES] + [printed[1]]
-    cells += ["" if row.reference is None else f"{row.reference:.1e}"]
     if row.failed:
         return [*cells, "failed", *[""] * (len(HEAD) - len(cells) - 1)]
     plain, half = row.engines["fp32"], row.engines["fp16"]
@@ -227,20 +191,17 @@ def text(row: Row) -> list[str]:
     return cells
 
 
-def report(cases: Sequence[Case], size: Size, output: Path, command: str) -> list[Path]:
-    """Measure all, print the table, and write it to `output` as Markdown and JSON."""
-    facts = machine.describe() | {"command": command, "load_before": machine.load_average()}
+def report(cases: Sequence[Case], size: Size, output: Path, given: Sequence[str]) -> list[Path]:
+    """Measure all and write the page; returns the files."""
+    facts = hardware.begin(given)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for at, case in enumerate(cases, 1):
             print(f"{at}/{len(cases)} {case}", file=sys.stderr, flush=True)
             rows.append(measure(case, size, Path(folder)))
-    facts["load_after"] = machine.load_average()
-    table = tables.table(HEAD, [text(row) for row in rows])
-    for case, row in zip(cases, rows, strict=True):
-        table += f"\n\n{case} failed: {row.failed}" if row.failed else ""
-    print(table)
-    cores = f"{facts['cpu']}, {facts['cores']} cores"
-    markdown = f"# Exports\n\n`{command}` at {size[0]}×{size[1]}, {cores}, {facts['date'][:10]}\n\n"
-    everything = {"machine": facts, "size": size, "rows": [asdict(row) for row in rows]}
-    return tables.write(output, "exports", f"{markdown}{table}\n\n{NOTES}", everything)
+    failed = [
+        f"{case} failed: {row.failed}" for case, row in zip(cases, rows, strict=True) if row.failed
+    ]
+    parts = [f"At {size[0]}×{size[1]}.", page.table(HEAD, [text(row) for row in rows]), *failed]
+    data = {"size": size, "rows": [asdict(row) for row in rows]}
+    return page.write(output, "exports", facts, "\n\n".join([*parts, NOTES]), data)

@@ -4,7 +4,7 @@
 
 A SET is a folder of ``images`` and ``masks`` (layout ``masks`` of ``training.data.datasets``). Of a
 set that ``training/data/held_out.txt`` lists only the held-out pictures count. Other programs'
-mattes come from ``benchmarks/rivals/on_photographs.py``.
+mattes come from ``benchmarks/baselines/on_photographs.py``.
 
 IoU is that of alpha ≥ 0.5. SAD, MAD and Grad are ``training.evaluation.metrics``'s, means over the
 pictures; where a mask says nothing (128), the truth is taken for the matte.
@@ -12,7 +12,6 @@ pictures; where a mask says nothing (128), the truth is taken for the matte.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from matter_sdk.training.data.layers import Mask
 from matter_sdk.training.evaluation.metrics import gradient_error
 from numpy.typing import NDArray
 
-from benchmarks import machine
+from benchmarks import hardware, page
 
 MEASURES = ("IoU", "SAD", "MAD", "Grad")
 
@@ -102,12 +101,11 @@ def table(
 def markdown(result: dict[str, dict[str, dict[str, float]]]) -> str:
     """The table, a row for each set."""
     names = list(dict.fromkeys(name for row in result.values() for name in row))
-    lines = ["| set | pictures | " + " | ".join(names) + " |", "|---|---|" + "---|" * len(names)]
+    lines = []
     for name, row in result.items():
-        cells = [_cell(row.get(contestant)) for contestant in names]
         count = max(int(facts["pictures"]) for facts in row.values())
-        lines.append(f"| {name} | {count} | " + " | ".join(cells) + " |")
-    return "IoU / SAD / MAD / Grad\n\n" + "\n".join(lines)
+        lines.append([name, str(count), *(_cell(row.get(one)) for one in names)])
+    return " / ".join(MEASURES) + "\n\n" + page.table(["set", "pictures", *names], lines)
 
 
 def _cell(row: dict[str, float] | None) -> str:
@@ -164,24 +162,18 @@ def report(
     threads: int,
     every: int,
     output: Path,
-    command: str,
+    given: Sequence[str],
     picture: Path | None = None,
 ) -> list[Path]:
-    """Measure, write ``photographs.json`` and ``.md`` into ``output``, print the table.
+    """Measure and write the page; returns the files.
 
     ``picture``: a JPEG of 24 pictures, with the first contestant's mattes.
     """
     contestants = {path.stem: of_engine(path, threads) for path in engines}
     contestants |= {name: of_folder(folder) for name, folder in mattes.items()}
+    facts = hardware.begin(given)
     result = table(sets, contestants, every)
-    text = markdown(result)
-    print(text)
-    output.mkdir(parents=True, exist_ok=True)
-    paths = [output / "photographs.json", output / "photographs.md"]
-    facts = {"command": command, "machine": machine.describe(), "sets": result}
-    paths[0].write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    head = f"# Mattes of photographs\n\n`{command}`\n\n"
-    paths[1].write_text(head + text + "\n", encoding="utf-8")
+    paths = page.write(output, "photographs", facts, markdown(result), {"sets": result})
     if picture is not None:
         opened = [datasets.open(folder, "masks", "test") for folder in sets]
         drawn = sheet(opened, next(iter(contestants.values())), 24)
@@ -189,10 +181,3 @@ def report(
         picture.write_bytes(cv2.imencode(".jpg", drawn[..., ::-1], quality)[1].tobytes())
         paths.append(picture)
     return paths
-
-
-def command(engines: Sequence[Path], mattes: dict[str, str], sets: Sequence[Path]) -> str:
-    """The command without the places of files."""
-    words = [f"--engine {path.name}" for path in engines]
-    words += [f"--mattes {name}=FOLDER" for name in mattes]
-    return " ".join(["python -m benchmarks photographs", *words, *(path.name for path in sets)])

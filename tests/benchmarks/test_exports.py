@@ -20,10 +20,9 @@ def row(**changes: object) -> exports.Row:
         "network": "aim",
         "backbone": "resnet34",
         "rosta": "unified",
-        "weights": "reference",
+        "weights": "random",
         "parameters": [54_785_191],
         "macs": {"512x512": 78_066_000_000, "800x800": 190_577_000_000},
-        "reference": 1.4e-6,
         "engines": {name: engine | {"verification": verification} for name in ("fp32", "fp16")},
     }
     return exports.Row(**(values | changes))  # type: ignore[arg-type]
@@ -35,7 +34,7 @@ def test_a_line_stands_beside_the_papers_figures() -> None:
     assert (cells["M parameters"], cells["GMac 800²"]) == ("54.79", "190.58")
     assert exports.text(row())[3] == "55.3"
     assert cells["paper"] == "191.52"  # the later of the two columns of that name
-    assert (cells["reference"], cells["nodes"]) == ("1.4e-06", "574")
+    assert cells["nodes"] == "574"
     assert cells["RTX plan fp16"] == "1.8 s, 117 MB"
     assert (cells["SAD fp16"], cells["MAD fp16"], cells["bound"]) == (
         "0.032",
@@ -51,11 +50,12 @@ def test_a_failed_build_is_told_under_the_table(
     failed = row(failed="verification: past its bound", engines={})
     monkeypatch.setattr(exports, "measure", lambda *_: failed)
     case = exports.Case("aim", "resnet34", "unified")
-    paths = exports.report([case], (96, 160), tmp_path, "python -m benchmarks exports")
-    for text in (capsys.readouterr().out, paths[0].read_text(encoding="utf-8")):
-        assert "failed" in text.splitlines()[2 if text.startswith("|") else 6]
-        assert "aim resnet34 unified failed: verification: past its bound" in text
-    assert json.loads(paths[1].read_text(encoding="utf-8"))["rows"][0]["failed"] == failed.failed
+    page, data = exports.report([case], (96, 160), tmp_path, ["exports"])
+    for text in (capsys.readouterr().out, page.read_text(encoding="utf-8")):
+        (line,) = (line for line in text.splitlines() if line.startswith("| aim"))
+        assert "| failed" in line
+        assert f"aim resnet34 unified failed: {failed.failed}" in text
+    assert json.loads(data.read_text(encoding="utf-8"))["rows"][0]["failed"] == failed.failed
 
 
 def test_the_classifier_is_counted_beside_sim() -> None:
@@ -73,18 +73,13 @@ def test_counts_are_those_of_the_hooks() -> None:
     import torch
     from matter_sdk.training import networks
 
-    case = next(case for case in exports.CASES if case.reference == "gfm_r34_tt")
+    case = exports.Case("gfm", "resnet34", "tt")
     _, macs = exports.cost(case)
     with torch.device("meta"):
         network = networks.create(case.name, backbone=case.backbone, rosta=case.rosta).eval()
     assert macs["512x512"] == released.multiply_accumulates(network, 512, 512)
 
 
-def test_the_output_agrees_with_the_reference(tmp_path: Path) -> None:
-    case = next(case for case in exports.CASES if case.reference == "gfm_r34_tt")
-    assert exports.against_reference(case, tmp_path / "weights.pth") < 1e-4
-
-
 def test_an_unknown_network_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["exports", "--only", "gmf"]) == 2
-    assert "--only 'gmf' fits no network; expected a part of: gfm" in capsys.readouterr().err
+    assert "'gmf'" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The recurrent rival is as large as the published one, remembers, and runs as it is timed."""
+"""The recurrent network is as large as the published one, remembers, and runs as it is timed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.recurrent import RecurrentMatting, by_openvino, states_of
+from benchmarks.baselines.recurrent import RecurrentMatting, by_openvino, states_of
 
 
 def test_as_large_as_published() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.resources import (
+from benchmarks.registers import (
     ROOT,
     SOURCES,
     architectures,

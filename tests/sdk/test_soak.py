@@ -14,7 +14,7 @@ import pytest
 from matter_sdk.sdk import Matter
 from matter_sdk.sdk.video import matte_video
 
-from benchmarks.machine import resident
+from benchmarks.hardware import resident
 from tests.sdk.clips import numbered, write_clip
 
 FRAMES = 20_000

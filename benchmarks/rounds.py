@@ -1,0 +1,108 @@
+"""Interleaved timing: what takes turns in a round shares whatever else the machine does."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+TURN = 5  # calls of a turn: after four, times no longer fall
+FEWEST_ROUNDS = 5  # even where one round is longer than the budget
+SLOW_ROUNDS = 3  # for a function that would use up the budget by itself
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of one function's times, in seconds."""
+
+    count: int
+    median: float
+    p10: float
+    p90: float
+    minimum: float
+
+
+def statistics_of(samples: Sequence[float]) -> Statistics:
+    """Median, tenth and ninetieth percentile (interpolated between samples) and the least."""
+    if len(samples) == 1:
+        (only,) = samples
+        return Statistics(1, only, only, only, only)
+    tenths = statistics.quantiles(samples, n=10, method="inclusive")
+    return Statistics(len(samples), statistics.median(samples), tenths[0], tenths[-1], min(samples))
+
+
+@dataclass(frozen=True)
+class Times:
+    """Of one function, called several times in each of its turns.
+
+    Attributes:
+        first: of the first call: the caches and the memory are as the others left them.
+        steady: of the last one: they are as the same function left them.
+    """
+
+    first: Statistics
+    steady: Statistics
+
+
+def interleave(
+    functions: Mapping[str, Callable[[], Any]],
+    budget: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Times]:
+    """Time `functions` in turns until `budget` seconds have gone by.
+
+    In every round each of them has one turn of `TURN` calls, in an order of its own, so that none
+    always comes after the same other. Two calls come first, as a warm-up. A function of which a
+    turn takes more than a third of the budget stays for a few rounds, with two calls each.
+    """
+
+    def timed(name: str) -> float:
+        begin = clock()
+        functions[name]()
+        return clock() - begin
+
+    names = list(functions)
+    slow = set()
+    for name in names:
+        timed(name)  # compiles, fills pools and caches
+        if TURN * timed(name) > budget / SLOW_ROUNDS:
+            slow.add(name)
+    first: dict[str, list[float]] = {name: [] for name in names}
+    steady: dict[str, list[float]] = {name: [] for name in names}
+    finish = clock() + budget
+    orders = random.Random(0)
+    rounds = 0
+    while rounds < FEWEST_ROUNDS or clock() < finish:
+        for name in orders.sample(names, len(names)):
+            if name not in slow or rounds < SLOW_ROUNDS:
+                turn = [timed(name) for _ in range(2 if name in slow else TURN)]
+                first[name].append(turn[0])
+                steady[name].append(turn[-1])
+        rounds += 1
+    return {name: Times(statistics_of(first[name]), statistics_of(steady[name])) for name in names}
+
+
+def ratios(
+    first: Callable[[], Any],
+    second: Callable[[], Any],
+    budget: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Statistics:
+    """How many times as long `first` takes as `second`, for small differences on a noisy machine.
+
+    The two are called in turns (A B, B A, A B, …) until `budget` seconds have gone by, and each
+    call is divided by its neighbour.
+    """
+    found: list[float] = []
+    finish = clock() + budget
+    while len(found) < FEWEST_ROUNDS or clock() < finish:
+        times = {}
+        for call in (first, second) if len(found) % 2 else (second, first):
+            begin = clock()
+            call()
+            times[call] = clock() - begin
+        found.append(times[first] / times[second])
+    return statistics_of(found)
