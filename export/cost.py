@@ -6,7 +6,7 @@ import math
 
 import onnx_ir as ir
 from matter_sdk.export.errors import BuildError
-from matter_sdk.export.progress import count_text
+from matter_sdk.sdk.describe import count_text
 from matter_sdk.sdk.engine.manifest import NetworkInfo
 
 

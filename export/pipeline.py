@@ -16,13 +16,7 @@ from pathlib import Path
 from matter_sdk.export.cost import costs_text, count_macs
 from matter_sdk.export.errors import BuildError
 from matter_sdk.export.options import BuildOptions
-from matter_sdk.export.progress import (
-    Report,
-    size_text,
-    stages_table,
-    verification_heading,
-    verification_table,
-)
+from matter_sdk.export.progress import Report, stages_table
 from matter_sdk.export.stages import (
     Built,
     Context,
@@ -38,6 +32,7 @@ from matter_sdk.export.stages import (
     text,
     verify,
 )
+from matter_sdk.sdk.describe import bytes_text, verification_heading, verification_table
 from matter_sdk.sdk.engine.manifest import Manifest, ModelEntry
 from matter_sdk.sdk.errors import MatterError
 
@@ -80,7 +75,7 @@ def _run(context: Context) -> None:
     pack.write(context, built)
     _conclude(context, manifest)
     output = context.options.output
-    context.report.line(f"\n{output}: {size_text(output.stat().st_size)}")
+    context.report.line(f"\n{output}: {bytes_text(output.stat().st_size)}")
     context.report.line(f"\nNext: {_next_command(output, manifest)}")
 
 

@@ -22,8 +22,8 @@ import torch
 from matter_sdk.export import onnx_files
 from matter_sdk.export.cost import count_macs, dims, weight_bytes
 from matter_sdk.export.errors import BuildError
-from matter_sdk.export.progress import count_text
 from matter_sdk.export.stages import Context, Graph, Size, Subject, precision
+from matter_sdk.sdk.describe import count_text
 from matter_sdk.training import networks
 from onnxscript import opset18
 from torch import Tensor, nn

@@ -31,8 +31,8 @@ import onnx_ir as ir
 from matter_sdk.export import onnx_files
 from matter_sdk.export.cost import dims, weight_bytes
 from matter_sdk.export.errors import BuildError
-from matter_sdk.export.progress import some
 from matter_sdk.export.stages import Context, Subject, discard, text
+from matter_sdk.sdk.describe import some
 
 if TYPE_CHECKING:
     from matter_sdk.export.stages.verify import Reference

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from matter_sdk.export import cost, examples, onnx_files
 from matter_sdk.export.errors import BuildError
-from matter_sdk.export.progress import some
 from matter_sdk.export.stages import Context, Graph, Subject, verify
+from matter_sdk.sdk.describe import some
 from matter_sdk.sdk.engine.manifest import Int8Graph
 from matter_sdk.training import networks
 

@@ -106,7 +106,7 @@ def test_alpha_is_that_of_pytorch_on_frame_and_plate(engine: Path, checkpoint: P
 def test_info(engine: Path) -> None:
     with EngineFile.open(engine) as opened:
         text = "\n".join(info.describe(opened))
-    assert "network    gfm-plate, backbone mobilenetv3, RoSTa tt; 3.05 M parameters" in text
+    assert "network     gfm-plate mobilenetv3, RoSTa tt, 3.05 M parameters" in text
     assert "plate 3×H×W" in text
 
 

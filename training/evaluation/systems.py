@@ -28,12 +28,12 @@ from matter_sdk.sdk.engine.manifest import (
     NetworkInfo,
     WeightsInfo,
 )
-from matter_sdk.sdk.inference.modes import SinglePass
+from matter_sdk.sdk.inference.finish import finished
+from matter_sdk.sdk.inference.modes import SingleMode
 from matter_sdk.sdk.inference.network import Network
-from matter_sdk.sdk.inference.plate import PlatePass
+from matter_sdk.sdk.inference.plate import PlateMode
 from matter_sdk.sdk.inference.sizes import held, nearest_aspect
-from matter_sdk.sdk.inference.trimaps import GuidedPass
-from matter_sdk.sdk.matter import finished
+from matter_sdk.sdk.inference.trimaps import TrimapMode
 from matter_sdk.training import checkpoints, networks
 from matter_sdk.training.evaluation.pictures import EvaluationError
 from matter_sdk.training.weights import identity
@@ -178,19 +178,19 @@ class Torch(System):
         self._network = _TorchNetwork(network, name, self.sizes, device or "cpu")
         self.reads = self._network.manifest.inputs
         choose = functools.partial(nearest_aspect, self._network.models)
-        one_pass = PlatePass if "plate" in self.reads else SinglePass
-        self._pass: SinglePass | GuidedPass = one_pass(self._network, choose)
+        one_mode = PlateMode if "plate" in self.reads else SingleMode
+        self._mode: SingleMode | TrimapMode = one_mode(self._network, choose)
         if classifier is not None:
             second = _TorchNetwork(classifier, name, self.sizes, device or "cpu")
-            self._pass = GuidedPass(self._network, choose, second)
+            self._mode = TrimapMode(self._network, choose, second)
 
     def matte(self, frame: Frame, trimap: Trimap, plate: Frame | None = None) -> Alpha:
         """See :class:`System`."""
-        if isinstance(self._pass, PlatePass):
-            self._pass.plate = plate
-        given = [trimap] if "trimap" in self.reads else None
-        alpha = self._pass.alphas(self._pass.prepare([frame], given))[0]
-        return finished(frame, alpha, None if given is None else trimap).alpha
+        if isinstance(self._mode, PlateMode):
+            self._mode.plate = plate
+        given = trimap if "trimap" in self.reads else None
+        alpha = self._mode.alphas(self._mode.prepare(frame, given))[0]
+        return finished(frame, alpha, given).alpha
 
     def describe(self) -> str:
         """See :class:`System`."""
