@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import platform
-import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
+
+from matter_sdk.sdk import cpu
 
 PACKAGES = (
     *("matter-sdk", "numpy", "scipy", "scikit-image", "opencv-python-headless", "opencv-python"),
@@ -21,21 +21,11 @@ def facts(command: str) -> dict[str, Any]:
     return {
         "command": command,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "cpu": cpu_model(),
+        "cpu": cpu.name(),
         "gpu": _gpu(),
         "system": f"{platform.system()} {platform.release()}",
         "versions": versions(PACKAGES),
     }
-
-
-def cpu_model() -> str:
-    """The processor's own name."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        text = ""
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def _gpu() -> str:

@@ -8,10 +8,21 @@ import numpy as np
 from matter_sdk.kernels import YUV
 from matter_sdk.kernels.trimap import Trimap
 from matter_sdk.sdk.arrays import on_gpu, settled
+from matter_sdk.sdk.errors import FrameError
 from matter_sdk.sdk.inference.quality import QUALITIES, Quality
 from matter_sdk.sdk.inference.trimaps import impose
 from matter_sdk.sdk.matte import Matte
 from numpy.typing import NDArray
+
+
+def check_alpha(alpha: Any) -> None:
+    """Raise FrameError unless ``alpha`` is float32 h×w, NumPy's or CuPy's."""
+    shape = getattr(alpha, "shape", ())
+    if getattr(alpha, "dtype", None) != np.float32 or len(shape) != 2 or 0 in shape:
+        raise FrameError(
+            f"the alpha is a {type(alpha).__name__} of type {getattr(alpha, 'dtype', None)} "
+            f"and shape {tuple(shape)}; expected float32 h×w. Give what infer returned"
+        )
 
 
 def finished(

@@ -279,7 +279,8 @@ def open_graph(
     """A graph for checked frames like this one over a background, if there can be one."""
     plain = isinstance(frame, YUV) or tuple(frame.shape[2:]) == (3,)
     still = isinstance(background, (ColourBackground, ImageBackground))
-    if not (isinstance(backend, TensorRt) and manifest.batch == 1 and plain and still):
+    past = not (quality.temporal and quality.lookahead)
+    if not (isinstance(backend, TensorRt) and manifest.batch == 1 and plain and still and past):
         return None
     return FrameGraph(
         backend.lane(),
