@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from matter_sdk.sdk import command_line
+from matter_sdk.sdk.command_line import Parser, positive, size
 from matter_sdk.sdk.cpu import usable_cores
 from matter_sdk.training.data.datasets import DatasetError
-from matter_sdk.training.flags import size
 
 from benchmarks import (
     engines,
@@ -127,7 +128,7 @@ def names(known: Sequence[str]) -> Callable[[str], list[str]]:
 def main(argv: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
     given = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser = Parser("benchmarks")
     commands = parser.add_subparsers(required=True)
 
     def command(name: str, run: Callable[..., list[Path]], shown: str) -> Callable[..., Any]:
@@ -162,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     option("--engine", type=Path, required=True)
     option("--streams", type=counts, default=[1], metavar="1,2,4")
     option("--minutes", type=numbers(float, 0.01), default=[10.0], metavar="10,3,3")
-    option("--busy", type=int, default=usable_cores(), metavar="N", help="other processes")
+    option("--busy", type=positive, default=usable_cores(), metavar="N", help="other processes")
 
     option = command("exports", export_table, "every network's cost, and its export's drift")
     option("--size", type=size, default=exports.SIZE, metavar="HxW")
@@ -171,17 +172,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     option = command("photographs", real_pictures, "mattes of photographs with masks")
     option("--engine", type=Path, action="append", default=[], help="repeatable")
     option("--mattes", action="append", default=[], metavar="NAME=FOLDER")
-    option("--every", type=int, default=1, metavar="N", help="only every n-th picture")
-    option("--threads", type=int, default=usable_cores(), metavar="N")
+    option("--every", type=positive, default=1, metavar="N", help="only every n-th picture")
+    option("--threads", type=positive, default=usable_cores(), metavar="N")
     option("--sheet", type=Path, metavar="FILE.jpg", help="24 pictures, drawn")
     option("sets", type=Path, nargs="+", metavar="SET")
 
-    args = parser.parse_args(given)
+    return command_line.run(
+        "benchmarks",
+        lambda: _run(parser.parse_args(given)),
+        refused=lambda: (DatasetError, OSError, ValueError),
+    )
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
         paths = args.run(args)
-    except (DatasetError, OSError, ValueError) as error:
-        print(f"python -m benchmarks: {error}", file=sys.stderr)
-        return 2
     except subprocess.CalledProcessError as error:
         print(error.stderr or error, file=sys.stderr)
         return 1

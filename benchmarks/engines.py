@@ -41,9 +41,9 @@ def build(name: str, folder: Path) -> Built:
     if name not in NETWORKS:
         raise ValueError(f"{name!r} is no network; expected one of {', '.join(NETWORKS)}")
     import torch
-    from matter_sdk.export.options import BuildOptions, check, demo_checkpoint
+    from matter_sdk.export.options import BuildOptions, demo_checkpoint
     from matter_sdk.export.pipeline import run
-    from matter_sdk.export.report import Report
+    from matter_sdk.export.progress import Report
     from matter_sdk.training import checkpoints, networks
 
     chosen = NETWORKS[name]
@@ -58,10 +58,10 @@ def build(name: str, folder: Path) -> Built:
         targets=("onnx",),
         output=folder / f"{stem}.engine",
     )
-    checked = check(options)
-    engine = run(checked, report=Report(io.StringIO()))
+    resolved = options.resolve()
+    engine = run(resolved, report=Report(io.StringIO()))
     network: Any = networks.create(
-        checked.model, backbone=checked.backbone, rosta=checked.rosta
+        resolved.model, backbone=resolved.backbone, rosta=resolved.rosta
     ).eval()
     if demo is not None:
         checkpoints.load(network, demo.path)

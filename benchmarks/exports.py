@@ -128,9 +128,9 @@ def cost(case: Case) -> tuple[list[int], dict[str, int]]:
 def built(case: Case, size: Size, precision: str, output: Path) -> tuple[str, dict[str, Any]]:
     """Build an engine; which weights it has, and its figures."""
     import onnx
-    from matter_sdk.export.options import BuildOptions, check, demo_checkpoint
+    from matter_sdk.export.options import BuildOptions, demo_checkpoint
     from matter_sdk.export.pipeline import run
-    from matter_sdk.export.report import Report
+    from matter_sdk.export.progress import Report
     from matter_sdk.sdk.engine.file import EngineFile
 
     random = demo_checkpoint(case.name, case.backbone, case.rosta) is None
@@ -144,7 +144,7 @@ def built(case: Case, size: Size, precision: str, output: Path) -> tuple[str, di
         output=output,
     )
     report = Report(io.StringIO())
-    with contextlib.closing(EngineFile.open(run(check(options), report=report))) as engine:
+    with contextlib.closing(EngineFile.open(run(options.resolve(), report=report))) as engine:
         manifest = engine.manifest
         with engine.read(manifest.models[0].onnx) as graph:
             nodes = len(onnx.load_model_from_string(bytes(graph)).graph.node)

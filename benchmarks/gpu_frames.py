@@ -61,25 +61,23 @@ def scaled(scale: float) -> tuple[int, int]:
 
 def built(name: str, precision: str, folder: Path) -> tuple[Path, list[str]]:
     """An engine of all sizes with a plan for each TensorRT that is here; those runtimes."""
-    from matter_sdk.export import plans
-    from matter_sdk.export.options import BuildOptions, check
+    from matter_sdk.export.options import BuildOptions
     from matter_sdk.export.pipeline import run
-    from matter_sdk.export.report import Report
+    from matter_sdk.export.progress import Report
+    from matter_sdk.export.stages import plans
 
     options, scales = NETWORKS[name]
     runtimes = [runtime for runtime in plans.MODULES if not plans.missing(runtime)]
     sizes = dict.fromkeys((*SIZES, *map(scaled, scales or ())))
-    checked = check(
-        BuildOptions(
-            **options,  # type: ignore[arg-type]
-            random_weights=True,
-            sizes=tuple(sizes),
-            precision=precision,
-            targets=("onnx", *runtimes),
-            output=folder / f"{options['model']}-{precision}.engine",
-        )
+    asked = BuildOptions(
+        **options,  # type: ignore[arg-type]
+        random_weights=True,
+        sizes=tuple(sizes),
+        precision=precision,
+        targets=("onnx", *runtimes),
+        output=folder / f"{options['model']}-{precision}.engine",
     )
-    return run(checked, report=Report(io.StringIO())), runtimes
+    return run(asked.resolve(), report=Report(io.StringIO())), runtimes
 
 
 def torch_calls(name: str, precision: str, image: Any) -> dict[str, Callable[[], Any]]:

@@ -9,12 +9,8 @@ build or verification (nothing is written, an engine of the same name stays as i
 from __future__ import annotations
 
 import argparse
-import difflib
-import signal
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from matter_sdk.export.errors import BuildError, UsageError
 from matter_sdk.export.options import (
@@ -25,12 +21,9 @@ from matter_sdk.export.options import (
     TARGETS,
     UNPOOLS,
     BuildOptions,
-    check,
-    libraries_missing,
-    parse_size,
-    parse_whole,
+    check_libraries,
 )
-from matter_sdk.sdk.errors import printable
+from matter_sdk.sdk.command_line import Parser, path, run, size, start, whole, word
 from matter_sdk.training import networks
 
 __all__ = ["BuildError", "BuildOptions", "UsageError", "build", "main"]
@@ -43,186 +36,142 @@ def build(options: BuildOptions) -> Path:
         UsageError: options that cannot be met; found before anything heavy is imported.
         BuildError: a step failed, or an artefact's matte is past its bound. Nothing is written.
     """
-    checked = check(options)
-    libraries_missing()
-    from matter_sdk.export.pipeline import run  # torch and onnx
+    resolved = options.resolve()
+    check_libraries()
+    from matter_sdk.export import pipeline  # torch and onnx
 
-    return run(checked)
+    return pipeline.run(resolved)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
-    try:
-        path = build(_parse(arguments))
-    except UsageError as error:
-        print(printable(f"export.build: error: {error}"), file=sys.stderr)
-        return 2
-    except BuildError as error:
-        print(printable(f"export.build: failed: {error}"), file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("export.build: interrupted; nothing was written", file=sys.stderr)
-        return 130
-    print(path)
-    return 0
 
+    def command() -> int:
+        print(build(_parse(arguments)))
+        return 0
 
-class _Parser(argparse.ArgumentParser):
-    """One line for an error, with the flag that was probably meant."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see python -m export.build --help")
+    return run("export.build", command)
 
 
 def _parse(arguments: Sequence[str] | None) -> BuildOptions:
-    parser = _Parser(
-        prog="python -m export.build",
-        description="Build an engine: checkpoint, ONNX, precision, TensorRT plans, verification.",
-        epilog="Progress goes to stderr, the path alone to stdout. Exit status: 0 built, 1 failed "
+    parser = Parser(
+        "export.build",
+        "Build an engine: checkpoint, ONNX, precision, TensorRT plans, verification.",
+        "Progress goes to stderr, the path alone to stdout. Exit status: 0 built, 1 failed "
         "build or verification, 2 usage.",
-        allow_abbrev=False,
-    )
-    known = "; ".join(f"{name}: {', '.join(networks.backbones(name))}" for name in networks.names())
-    rostas = "; ".join(
-        f"{name}: {', '.join(networks.rostas(name))}"
-        for name in networks.names()
-        if len(networks.rostas(name)) > 1
-    )
-    parts = "; ".join(
-        f"{name}: {', '.join(networks.parts(name))}"
-        for name in networks.names()
-        if networks.parts(name)
+        argument_default=argparse.SUPPRESS,  # those of BuildOptions
     )
     sizes = ", ".join(f"{height}x{width}" for height, width in DEFAULT_SIZES)
-    what = parser.add_argument_group("network")
-    what.add_argument("--model", metavar="NAME", help=f"one of: {', '.join(networks.names())}")
-    what.add_argument("--backbone", metavar="NAME", help=f"default: the demo checkpoint's. {known}")
-    what.add_argument(
+    add = parser.add_argument_group("network").add_argument
+    add("--model", type=word, metavar="NAME", help=f"one of: {', '.join(networks.names())}")
+    add(
+        "--backbone",
+        type=word,
+        metavar="NAME",
+        help=f"default: the demo checkpoint's. {_each(networks.backbones)}",
+    )
+    add(
         "--rosta",
+        type=word,
         metavar="NAME",
         help="representation of semantics and transition areas, for those that have several. "
-        f"{rostas}",
+        f"{_each(networks.rostas, fewest=2)}",
     )
-    what.add_argument(
+    add(
         "--without",
+        type=word,
         metavar="PART",
         action="append",
-        help=f"leave out a part, as the papers' ablation studies do; repeatable. {parts}",
+        help="leave out a part, as the papers' ablation studies do; repeatable. "
+        f"{_each(networks.parts)}",
     )
-    what.add_argument(
+    add(
         "--weights",
+        type=path,
         metavar="PATH",
         action="append",
         help="checkpoint, .safetensors or a released .pth; default: the demo checkpoint. For "
         f"--rosta {ENSEMBLE} one of all, or three times: {', '.join(ENSEMBLED)}",
     )
-    what.add_argument(
+    add(
         "--classifier",
+        type=path,
         metavar="PATH",
         help="sim: checkpoint of its patch classifier, which travels in the engine",
     )
-    what.add_argument(
+    add(
         "--random-weights",
         action="store_true",
         help="fresh weights: for timing, the matte means nothing",
     )
     form = parser.add_argument_group("form")
-    form.add_argument(
+    add = form.add_argument
+    add(
         "--size",
+        dest="sizes",
+        type=size,
         metavar="HxW",
         action="append",
         help=f"network height and width; repeatable, the first is the main one (default: {sizes})",
     )
-    form.add_argument("--batch", metavar="N", default="1", help="images in one run (default: 1)")
-    form.add_argument("--fp16", action="store_true", help="float16 GPU plans and stored weights")
-    form.add_argument(
-        "--bf16", action="store_true", help="bfloat16 GPU plans, float16 stored weights"
-    )
-    form.add_argument(
-        "--int8", action="store_true", help="a graph in 8 bits too, for CPUs where it is faster"
-    )
-    form.add_argument(
+    add("--batch", type=whole, metavar="N", help="images in one run (default: 1)")
+    half = form.add_mutually_exclusive_group()
+    for name, what in (
+        ("fp16", "float16 GPU plans and stored weights"),
+        ("bf16", "bfloat16 GPU plans, float16 stored weights"),
+    ):
+        half.add_argument(
+            f"--{name}", dest="precision", action="store_const", const=name, help=what
+        )
+    add("--int8", action="store_true", help="a graph in 8 bits too, for CPUs where it is faster")
+    add(
         "--calibrate",
+        type=path,
         metavar="PATH",
         help="folder of pictures or video that --int8 measures ranges on (default: the "
         "verification pictures)",
     )
-    form.add_argument(
+    add(
         "--opset",
+        type=whole,
         metavar="N",
-        default="18",
         help=f"ONNX operator set, {OPSETS.start} to {OPSETS.stop - 1}",
     )
-    form.add_argument(
+    add(
         "--target",
+        dest="targets",
         metavar="NAME",
         action="append",
         help=f"repeatable: {', '.join(TARGETS)} (default: auto, which is onnx and every TensorRT "
         "that can build here)",
     )
-    form.add_argument(
+    add(
         "--unpool",
         metavar="FORM",
-        default="graph",
         help=f"{' or '.join(UNPOOLS)} (default: graph): max-unpools as plain operators, or in "
         "plans of the full TensorRT as a plugin, which such a plan then needs",
     )
-    form.add_argument(
-        "--output", metavar="PATH", help="default: MODEL.engine in the current directory"
+    add(
+        "--output",
+        type=path,
+        metavar="PATH",
+        help="default: MODEL.engine in the current directory",
     )
-    given, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        flags = list(parser._option_string_actions)
-        near = difflib.get_close_matches(unknown[0].split("=")[0], flags, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(
-            f"{unknown[0]!r} is not a flag; expected one of {', '.join(sorted(flags))}{hint}"
-        )
-    if given.model is None:
+    given = vars(parser.parse_args(arguments))
+    if "model" not in given:
         raise UsageError(
             f"--model is missing; expected one of {', '.join(networks.names())}: python -m "
-            "export.build --model "
-            f"{networks.names()[0]} --fp16"
+            f"export.build --model {networks.names()[0]} --fp16"
         )
-    if given.fp16 and given.bf16:
-        raise UsageError(
-            "--fp16 and --bf16 contradict each other; expected at most one: leave one out"
-        )
-    for flag in (
-        "model",
-        "backbone",
-        "rosta",
-        "without",
-        "weights",
-        "classifier",
-        "calibrate",
-        "output",
-    ):
-        value = getattr(given, flag)
-        values = value if isinstance(value, list) else [] if value is None else [value]
-        if not all(text.strip() for text in values):
-            raise UsageError(f"--{flag} is empty; expected a value, or no --{flag}")
-    return BuildOptions(
-        model=given.model,
-        backbone=given.backbone,
-        rosta=given.rosta,
-        without=tuple(given.without or ()),
-        weights=tuple(Path(path).expanduser() for path in given.weights or ()),
-        classifier=None if given.classifier is None else Path(given.classifier).expanduser(),
-        random_weights=given.random_weights,
-        sizes=tuple(parse_size(text) for text in given.size or ()),
-        precision="fp16" if given.fp16 else "bf16" if given.bf16 else "fp32",
-        int8=given.int8,
-        calibrate=None if given.calibrate is None else Path(given.calibrate).expanduser(),
-        targets=tuple(given.target or ("auto",)),
-        output=None if given.output is None else Path(given.output).expanduser(),
-        opset=parse_whole("--opset", given.opset),
-        batch=parse_whole("--batch", given.batch),
-        unpool=given.unpool,
-    )
+    repeated = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    return BuildOptions(**(given | repeated))
+
+
+def _each(choices: Callable[[str], Sequence[str]], fewest: int = 1) -> str:
+    """The choices of the networks that have so many, as "gfm: a, b; aim: c"."""
+    known = {name: choices(name) for name in networks.names()}
+    return "; ".join(f"{name}: {', '.join(x)}" for name, x in known.items() if len(x) >= fewest)
 
 
 if __name__ == "__main__":
-    # Stopped by the system as by Ctrl-C: the temporary folder goes, an old engine stays.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(main())
+    start(main)  # stopped by the system as by Ctrl-C: the temporary folder goes

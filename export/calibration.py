@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matter_sdk.export.errors import BuildError
+from matter_sdk.export.examples import Picture, photograph
 from matter_sdk.export.options import picture_files
-from matter_sdk.export.pictures import Picture, photograph
 from matter_sdk.sdk.errors import FrameError, VideoError
 from matter_sdk.sdk.media.picture_reader import read_picture
 
@@ -22,7 +22,7 @@ MOST = 32
 def pictures(source: Path, *, with_plate: bool = True) -> list[Picture]:
     """At most ``MOST`` pictures, spread evenly over the folder's names or the video's time.
 
-    Their trimaps and plates are those of ``export.pictures.photograph``.
+    Their trimaps and plates are those of ``export.examples.photograph``.
 
     Raises:
         BuildError: what cannot be read.

@@ -6,6 +6,8 @@ import math
 
 import onnx_ir as ir
 from matter_sdk.export.errors import BuildError
+from matter_sdk.sdk.describe import count_text
+from matter_sdk.sdk.engine.manifest import NetworkInfo
 
 
 def count_macs(model: ir.Model) -> int:
@@ -52,3 +54,33 @@ def dims(value: ir.Value | None) -> tuple[int, ...]:
             "static shape"
         )
     return tuple(int(side) for side in value.shape)  # type: ignore[arg-type]
+
+
+def costs_text(network: NetworkInfo, *, whole: bool) -> str:
+    """Parameters and multiply-accumulates, of the engine's own network as papers count them too."""
+    import torch
+    from matter_sdk.training import networks
+    from matter_sdk.training.evaluation import complexity
+    from matter_sdk.training.weights import released
+
+    parameters = f"{count_text(network.parameters)} parameters"
+    macs = [f"{count_text(count)} at {size}" for size, count in network.macs.items()]
+    unused = released.unused_parameters(network.backbone) if whole else 0
+    if unused:
+        count = network.parameters + unused * (3 if network.rosta == "en-median" else 1)
+        parameters += f" ({count_text(count)} with what released files hold and nothing reads)"
+    papers = "{}x{}".format(*complexity.PAPERS_SIZE)
+    if whole and papers not in network.macs:
+        with torch.device("meta"):
+            hollow = networks.create(
+                network.name,
+                backbone=network.backbone,
+                rosta=network.rosta,
+                without=network.without,
+            ).eval()
+        there = complexity.multiply_accumulates(hollow, complexity.PAPERS_SIZE)
+        macs.append(f"{count_text(there)} at {papers}, as the papers count")
+    return (
+        f"{parameters}; multiply-accumulates {'an image' if whole else 'a window'}: "
+        + ", ".join(macs)
+    )

@@ -1,12 +1,12 @@
-"""The two ways a build ends early; each message says what was received, expected, and the "
-"remedy."""
+"""The two ways a build ends early. A message says what was received, expected and the remedy."""
 
 from __future__ import annotations
 
+from matter_sdk.sdk.command_line import UsageError
+from matter_sdk.sdk.errors import MatterError
 
-class UsageError(ValueError):
-    """A request that cannot be met whatever the build does: exit status 2."""
+__all__ = ["BuildError", "UsageError"]
 
 
-class BuildError(RuntimeError):
+class BuildError(MatterError, RuntimeError):
     """A build or its verification failed: exit status 1, no engine written."""

@@ -15,23 +15,25 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from matter_sdk.export.errors import UsageError
-from matter_sdk.export.report import (
+from matter_sdk.sdk.command_line import Parser, UsageError, run
+from matter_sdk.sdk.describe import (
+    bytes_text,
     count_text,
-    size_text,
-    some,
+    facts,
+    layout,
     table,
+    text,
     verification_heading,
     verification_table,
 )
 from matter_sdk.sdk.engine.file import EngineFile
-from matter_sdk.sdk.engine.manifest import FUSIONS, InputInfo, Manifest, ModelEntry
-from matter_sdk.sdk.errors import EngineError, printable
+from matter_sdk.sdk.engine.manifest import ModelEntry
+from matter_sdk.sdk.errors import printable
 
 if TYPE_CHECKING:
-    from matter_sdk.export.layers import Stage, Summary
+    from matter_sdk.export.graph_summary import Stage, Summary
 
 # Rows of the table of stages, whose smallest are added up; and of that of the largest layers.
 _STAGES, _LARGEST = 12, 4
@@ -40,38 +42,24 @@ _INDENT = "  "
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
+    return run("export.info", lambda: _show(_parse(arguments)))
+
+
+def _show(given: argparse.Namespace) -> int:
+    with EngineFile.open(given.file) as engine:
+        shown = engine.manifest.to_json() if given.json else printable("\n".join(describe(engine)))
     try:
-        given = _parse(arguments)
-        with EngineFile.open(given.file) as engine:
-            if given.json:
-                print(engine.manifest.to_json())
-            else:
-                print(printable("\n".join(describe(engine))))
-            sys.stdout.flush()
-    except UsageError as error:
-        print(f"export.info: error: {error}", file=sys.stderr)
-        return 2
-    except EngineError as error:
-        print(f"export.info: failed: {error}", file=sys.stderr)
-        return 1
+        print(shown, flush=True)
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    """One line for an error."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see python -m export.info --help")
-
-
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(
-        prog="python -m export.info",
-        description="Show what an engine is: network, weights, verification, layers.",
-        epilog="Exit status: 0 shown, 1 no readable engine, 2 usage.",
-        allow_abbrev=False,
+    parser = Parser(
+        "export.info",
+        "Show what an engine is: network, weights, verification, layers.",
+        "Exit status: 0 shown, 1 no readable engine, 2 usage.",
     )
     parser.add_argument("file", metavar="FILE", help="engine, such as gfm.engine")
     parser.add_argument("--json", action="store_true", help="the manifest as it is in the file")
@@ -91,7 +79,7 @@ def describe(engine: EngineFile) -> Iterator[str]:
         EngineError: a graph that is no ONNX model, or refers to something outside the engine.
     """
     manifest = engine.manifest
-    size = size_text(engine.path.stat().st_size)
+    size = bytes_text(engine.path.stat().st_size)
     made = manifest.created.replace("T", " ").removesuffix("Z")
     yield f"{engine.path}: {size}, made by Matter SDK {manifest.matter} on {made} UTC"
     yield from _network(engine)
@@ -101,8 +89,9 @@ def describe(engine: EngineFile) -> Iterator[str]:
         yield from _network(engine.part(name))
     yield ""
     yield "Members"
-    lengths = [(name, size_text(member.bytes)) for name, member in manifest.members.items()]
-    yield from _aligned(lengths)
+    lengths = {name: bytes_text(member.bytes) for name, member in manifest.members.items()}
+    width = max(map(len, lengths), default=0)
+    yield from (f"{_INDENT}{name.ljust(width)}  {size}" for name, size in lengths.items())
     yield "Versions"
     yield _INDENT + ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     yield "The command that builds it"
@@ -111,12 +100,11 @@ def describe(engine: EngineFile) -> Iterator[str]:
 
 def _network(engine: EngineFile) -> Iterator[str]:
     """One network: what its manifest says, its verification, its layers."""
-    from matter_sdk.export.layers import summary
+    from matter_sdk.export.graph_summary import summary
 
     manifest = engine.manifest
-    if manifest.weights.random:
-        yield "*** RANDOM WEIGHTS: for timing only, its results mean nothing ***"
-    yield from _aligned(list(_facts(manifest)))
+    lines = text([*facts(manifest, manifest.models), *layout(manifest)])
+    yield from (_INDENT + line for line in lines.splitlines())
     yield ""
     yield verification_heading(manifest)
     for line in verification_table(manifest.verification, sizes=len(manifest.models) > 1):
@@ -128,88 +116,6 @@ def _network(engine: EngineFile) -> Iterator[str]:
     for model in others:  # the same layers at another size
         yield ""
         yield f"{model.onnx}: the same network; {_counted(summary(engine, model))}"
-
-
-def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
-    network, weights = manifest.network, manifest.weights
-    words = [network.name, f"backbone {network.backbone}"]
-    words += [] if network.rosta == "none" else [f"RoSTa {network.rosta}"]
-    words += [f"without {part}" for part in network.without]
-    yield "network", f"{', '.join(words)}; {count_text(network.parameters)} parameters"
-    if weights.random:
-        yield "weights", "RANDOM"
-    else:
-        yield "weights", f"{', '.join(weights.sources())}; licence: {weights.licence}"
-        for digest in (weights.sha256, *(file.sha256 for file in weights.more)):
-            yield "", f"SHA-256 {digest}"
-    yield "inputs", f"{manifest.input.name} 3×H×W: {_normalisation(manifest.input)}"
-    for extra in manifest.extra_inputs:
-        yield "", f"{extra.name} {extra.channels}×H×W"
-    heads = [f"{head.name} {head.channels}×{_plane(head.stride)}" for head in manifest.heads]
-    if manifest.fusion in FUSIONS[manifest.fusion]:
-        rule = f"{manifest.fusion} is the result"
-    else:
-        rule = f"joined to alpha by the rule {manifest.fusion}"
-    yield "heads", f"{', '.join(heads)}; {rule}"
-    for index, model in enumerate(manifest.models):
-        macs = count_text(network.macs.get(_text(model.size), 0))
-        row = f"{_text(model.size)}, {macs} multiply-accumulates; on a CPU in {model.cpu_precision}"
-        yield "" if index else "sizes", row
-    yield "", f"sides are multiples of {manifest.input.multiple}; {manifest.batch} in a run"
-    yield "precision", _precision(manifest)
-    for model in manifest.models:
-        if model.float32:
-            kept = some(model.float32)
-            yield "", f"float32 at {_text(model.size)}, as values pass float16's range: {kept}"
-    yield from _on_cpu(manifest)
-    for index, plan in enumerate(manifest.plans):
-        capability = plan.compute_capability
-        gpu = f"compute capability {capability}" if capability else "any GPU"
-        row = f"{plan.runtime} {plan.version}, {gpu}, {_text(plan.size)}"
-        yield "" if index else "plans", row
-    if not manifest.plans:
-        yield "plans", "none"
-
-
-def _on_cpu(manifest: Manifest) -> Iterator[tuple[str, str]]:
-    """INT8 graphs, and what the build measured of CPU backends."""
-    for model in manifest.models:
-        if model.int8 is not None:
-            int8 = model.int8
-            source = f"frames of {int8.source}" if int8.source else "verification images"
-            calibrated = f"calibrated on {int8.frames} {source}"
-            yield "INT8", f"{_text(model.size)}, {int8.onnx}, {calibrated}"
-            yield "", f"convolutions in floating point: {some(int8.float32) or 'none'}"
-    for model in manifest.models:
-        if model.measured is not None:
-            busy = "" if model.measured.load is None else f", load {model.measured.load:.1f}"
-            place = f"{model.measured.cpu}, {model.measured.threads} threads{busy}"
-            yield "CPU", f"{_text(model.size)}, on {place}"
-            for one in model.measured.timings:
-                yield "", f"{one.backend} {one.arithmetic}: {one.ms:.1f} ms"
-
-
-def _normalisation(image: InputInfo) -> str:
-    colour = image.colour.upper()
-    if not any(image.mean) and set(image.std) == {1.0}:
-        return f"{colour} in 0..255"
-    if not any(image.mean) and set(image.std) == {255.0}:
-        return f"{colour} in 0..1"
-    mean, std = (", ".join(f"{value:g}" for value in part) for part in (image.mean, image.std))
-    return f"{colour} in 0..255, less ({mean}), over ({std})"
-
-
-def _plane(stride: int) -> str:
-    return "H×W" if stride == 1 else f"H/{stride}×W/{stride}"
-
-
-def _precision(manifest: Manifest) -> str:
-    return {
-        "fp32": "fp32: float32 weights and plans",
-        "fp16": "fp16: plans in float16, stored weights in float16",
-        "bf16": "bf16: plans in bfloat16, stored weights in float16",
-        "int8": "int8: 8-bit weights and activations",
-    }[manifest.precision]
 
 
 def _layers(model: ModelEntry, found: Summary) -> Iterator[str]:
@@ -239,7 +145,7 @@ def _layers(model: ModelEntry, found: Summary) -> Iterator[str]:
 
 
 def _counted(found: Summary) -> str:
-    weights = ", ".join(f"{size_text(count)} {kind}" for kind, count in found.bytes.items())
+    weights = ", ".join(f"{bytes_text(count)} {kind}" for kind, count in found.bytes.items())
     cast = f" ({found.cast} tensors are cast to float32 at load)" if found.cast else ""
     return f"{sum(found.kinds.values())} operators; constants: {weights}{cast}"
 
@@ -250,14 +156,14 @@ def _shares(macs: int, count: int, found: Summary) -> list[str]:
     return [
         count_text(macs),
         f"{macs / max(found.macs, 1):.1%}",
-        size_text(count),
+        bytes_text(count),
         f"{count / max(every, 1):.1%}",
     ]
 
 
 def _largest_stages(stages: Sequence[Stage]) -> list[Stage]:
     """The stages in their order; the smallest of many, and those without weights, added up."""
-    from matter_sdk.export.layers import Stage
+    from matter_sdk.export.graph_summary import Stage
 
     costly = [stage for stage in stages if stage.macs or stage.bytes]
     kept = sorted(costly, key=lambda stage: (-stage.macs, -stage.bytes))[:_STAGES]
@@ -271,16 +177,6 @@ def _largest_stages(stages: Sequence[Stage]) -> list[Stage]:
         sum(stage.macs for stage in others),
     )
     return [*(stage for stage in stages if stage in kept), rest]
-
-
-def _aligned(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
-    width = max((len(name) for name, _ in rows), default=0)
-    for name, text in rows:
-        yield f"{_INDENT}{name.ljust(width)}  {text}".rstrip()
-
-
-def _text(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
 
 
 if __name__ == "__main__":

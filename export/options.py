@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
+import dataclasses
 import importlib.util
 import json
 import os
-import re
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from matter_sdk.export import plans
 from matter_sdk.export.errors import UsageError
+from matter_sdk.export.stages import plans
+from matter_sdk.sdk.errors import did_you_mean, expected_one_of
 from matter_sdk.sdk.files import PICTURE_SUFFIXES
 from matter_sdk.training import networks
 
@@ -53,22 +53,33 @@ class Demo(NamedTuple):
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """One build. ``None`` stands for "choose": :func:`check` fills it in.
+    """One build. :meth:`resolve` checks it, and chooses what is left empty.
 
-    ``sizes``: (height, width), the first is the engine's main one. ``precision``: "fp32", "fp16"
-    or "bf16". ``without``: parts of the network to leave out. ``weights``: the checkpoint, for the
-    ensemble also one each for tt, ft and bt; none takes the demo checkpoint, or fresh random
-    weights with ``random_weights``. ``classifier``: the checkpoint of SIM's patch classifier.
-    ``int8``: a graph in 8 bits for CPU backends too, calibrated on the pictures of the folder or
-    video ``calibrate``, or on the verification pictures.
-    ``unpool``: "graph", or "plugin" for plans of the full TensorRT.
+    Attributes:
+        model: the network's name.
+        backbone, rosta: of the network.
+        without: parts of the network to leave out.
+        weights: the checkpoint; for the ensemble also one each for tt, ft and bt. Empty: the demo
+            checkpoint, or fresh random weights with ``random_weights``.
+        classifier: the checkpoint of SIM's patch classifier.
+        sizes: (height, width) each; the first is the engine's main one.
+        precision: "fp32", "fp16" or "bf16".
+        int8: whether to write a graph in 8 bits for CPU backends too.
+        calibrate: folder of pictures, or video, on which INT8 is calibrated; None: the
+            verification pictures.
+        targets: "onnx", TensorRT runtimes, or "auto" for all that can be built for here.
+        output: the engine's path; "{model}" in it stands for the network's name.
+        opset: ONNX operator set.
+        batch: images in one run.
+        unpool: "graph", or "plugin" for plans of the full TensorRT.
+        skipped: filled by ``resolve``: runtimes of "auto" that are left out, and why.
     """
 
     model: str
-    backbone: str | None = None
-    rosta: str | None = None
+    backbone: str = ""
+    rosta: str = ""
     without: tuple[str, ...] = ()
-    weights: Path | tuple[Path, ...] = ()
+    weights: tuple[Path, ...] = ()
     classifier: Path | None = None
     random_weights: bool = False
     sizes: tuple[tuple[int, int], ...] = ()
@@ -76,138 +87,85 @@ class BuildOptions:
     int8: bool = False
     calibrate: Path | None = None
     targets: tuple[str, ...] = ("auto",)
-    output: Path | None = None
+    output: Path = Path("{model}.engine")
     opset: int = 18
     batch: int = 1
     unpool: str = "graph"
+    skipped: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def runtimes(self) -> tuple[str, ...]:
+        """The TensorRT runtimes among the targets."""
+        return tuple(target for target in self.targets if target in plans.MODULES)
 
-@dataclass(frozen=True)
-class Checked:
-    """Options without a gap. ``weights`` is empty, and ``classifier`` None, for random ones.
-    ``plans``: the TensorRT runtimes to build for; ``skipped``: those of "auto" that cannot be built
-    for here, with the reason."""
+    def resolve(self) -> BuildOptions:
+        """Check everything, and choose what is left empty.
 
-    model: str
-    backbone: str
-    rosta: str
-    without: tuple[str, ...]
-    weights: tuple[Path, ...]
-    classifier: Path | None
-    sizes: tuple[tuple[int, int], ...]
-    precision: str
-    int8: bool
-    calibrate: Path | None
-    plans: tuple[str, ...]
-    skipped: tuple[tuple[str, str], ...]
-    output: Path
-    opset: int
-    batch: int
-    unpool: str
+        Nothing heavy is imported for it.
 
-
-def check(options: BuildOptions) -> Checked:
-    """Check all options and fill in the defaults.
-
-    Raises:
-        UsageError: received, expected, remedy, in one line.
-    """
-    model = _among("--model", options.model, networks.names())
-    given = (options.weights,) if isinstance(options.weights, Path) else options.weights
-    if given and options.random_weights:
-        raise UsageError(
-            f"--weights {given[0]} and --random-weights contradict each other; expected one of "
-            "them: leave --random-weights out to build a network that mattes"
+        Raises:
+            UsageError: received, expected, remedy, in one line.
+        """
+        model = _among("--model", self.model, networks.names())
+        if self.weights and self.random_weights:
+            raise UsageError(
+                f"--weights {self.weights[0]} and --random-weights contradict each other; expected "
+                "one of them: leave --random-weights out to build a network that mattes"
+            )
+        for path in self.weights:
+            _readable("--weights", path)
+        if self.backbone:
+            _among("--backbone", self.backbone, networks.backbones(model))
+        if self.rosta:
+            _among("--rosta", self.rosta, networks.rostas(model))
+        backbone, rosta, without = self.backbone, self.rosta, self.without
+        stated = _metadata(self.weights[0]) if self.weights else {}
+        if stated.get("network") == model:  # our own checkpoints know what they are
+            backbone = backbone or stated.get("backbone", "")
+            rosta = rosta or stated.get("rosta", "")
+            without = without or tuple(filter(None, stated.get("without", "").split(",")))
+        without = _without(model, backbone or networks.backbones(model)[0], without)
+        weights = self.weights
+        if not weights and not self.random_weights:
+            demo = None if without else demo_checkpoint(model, backbone, rosta)
+            if demo is None:
+                raise UsageError(_no_demo(self))
+            backbone, rosta, weights = demo.backbone, demo.rosta, (demo.path,)
+        backbone = backbone or networks.backbones(model)[0]
+        rosta = rosta or networks.rostas(model)[0]
+        _check_count(self.weights, _among("--rosta", rosta, networks.rostas(model)))
+        targets, skipped = _targets(self.targets)
+        return dataclasses.replace(
+            self,
+            backbone=_among("--backbone", backbone, networks.backbones(model)),
+            rosta=rosta,
+            without=without,
+            weights=weights,
+            classifier=_classifier(self),
+            sizes=_sizes(model, self.sizes),
+            precision=_among("precision", self.precision, PRECISIONS),
+            calibrate=_calibrate(self),
+            targets=targets,
+            skipped=skipped,
+            output=_output(Path(str(self.output).replace("{model}", model))),
+            opset=_whole("--opset", self.opset, OPSETS.start, OPSETS.stop - 1),
+            batch=_whole("--batch", self.batch, 1, MAX_BATCH),
+            unpool=_unpool(model, self.unpool, targets),
         )
-    hint = _metadata(_readable("--weights", given[0])) if given else {}
-    for path in given[1:]:
-        _readable("--weights", path)
-    backbone, rosta = options.backbone, options.rosta
-    if backbone is not None:
-        _among("--backbone", backbone, networks.backbones(model))
-    if rosta is not None:
-        _among("--rosta", rosta, networks.rostas(model))
-    without = options.without
-    if hint.get("network") == model:  # our own checkpoints know what they are
-        backbone = backbone or hint.get("backbone")
-        rosta = rosta or hint.get("rosta")
-        without = without or tuple(filter(None, hint.get("without", "").split(",")))
-    without = _without(model, backbone or networks.backbones(model)[0], without)
-    demo = None
-    if not given and not options.random_weights:
-        demo = None if without else demo_checkpoint(model, backbone, rosta)
-        if demo is None:
-            wanted = backbone or networks.backbones(model)[0]
-            raise UsageError(_no_demo(options, wanted, rosta or networks.rostas(model)[0]))
-        backbone, rosta = demo.backbone, demo.rosta
-    backbone = _among(
-        "--backbone", backbone or networks.backbones(model)[0], networks.backbones(model)
-    )
-    rosta = _among("--rosta", rosta or networks.rostas(model)[0], networks.rostas(model))
-    _check_count(given, rosta)
-    wanted_plans, skipped = _plans(options.targets)
-    return Checked(
-        model=model,
-        backbone=backbone,
-        rosta=rosta,
-        without=without,
-        weights=given or ((demo.path,) if demo else ()),
-        classifier=_classifier(model, options),
-        sizes=_sizes(model, options.sizes),
-        precision=_among("precision", options.precision, PRECISIONS),
-        int8=options.int8,
-        calibrate=_calibrate(options),
-        plans=wanted_plans,
-        skipped=skipped,
-        output=_output(Path(f"{model}.engine") if options.output is None else options.output),
-        opset=_whole("--opset", options.opset, OPSETS.start, OPSETS.stop - 1),
-        batch=_whole("--batch", options.batch, 1, MAX_BATCH),
-        unpool=_unpool(model, options.unpool, wanted_plans),
-    )
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """ "288x512" → (288, 512).
-
-    Raises:
-        UsageError: anything else.
-    """
-    match = re.fullmatch(r"(\d{1,9})[xX×](\d{1,9})", text.strip())
-    if match is None:
-        raise UsageError(
-            f"--size {text!r} is not a size; expected height x width, such as --size 288x512"
-        )
-    return int(match[1]), int(match[2])
-
-
-def parse_whole(flag: str, text: str) -> int:
-    """A flag's whole number.
-
-    Raises:
-        UsageError: anything else.
-    """
-    if not re.fullmatch(r"[+-]?\d{1,9}", text.strip()):
-        raise UsageError(f"{flag} {text!r} is not a whole number; expected one, such as {flag} 1")
-    return int(text)
 
 
 def demo_folders() -> tuple[Path, ...]:
-    """Where demo checkpoints are looked for: the checkout's ``weights``, then the current "
-    "directory's."""
+    """Where demo checkpoints are looked for: ``weights`` beside this package, then here."""
     return Path(__file__).resolve().parent.parent / "weights", Path.cwd() / "weights"
 
 
-def demo_checkpoint(
-    model: str, backbone: str | None = None, rosta: str | None = None
-) -> Demo | None:
+def demo_checkpoint(model: str, backbone: str = "", rosta: str = "") -> Demo | None:
     """The first ``<model>-<backbone>-<rosta>.safetensors`` that fits, in the networks' own order.
 
     What it is of goes with it: a name cannot be taken apart again, as all three may hold a dash.
     """
-    for wanted in networks.backbones(model):
-        for other in networks.rostas(model):
-            if backbone not in (None, wanted) or rosta not in (None, other):
-                continue
+    for wanted in [backbone] if backbone else networks.backbones(model):
+        for other in [rosta] if rosta else networks.rostas(model):
             for folder in demo_folders():
                 path = folder / f"{model}-{wanted}-{other}.safetensors"
                 if path.is_file():
@@ -215,7 +173,9 @@ def demo_checkpoint(
     return None
 
 
-def _no_demo(options: BuildOptions, backbone: str, rosta: str) -> str:
+def _no_demo(options: BuildOptions) -> str:
+    backbone = options.backbone or networks.backbones(options.model)[0]
+    rosta = options.rosta or networks.rostas(options.model)[0]
     network = f"--model {options.model}"
     if len(networks.backbones(options.model)) > 1:
         network += f" --backbone {backbone}"
@@ -269,9 +229,9 @@ def _without(model: str, backbone: str, given: Sequence[str]) -> tuple[str, ...]
     return tuple(part for part in parts if part in given)
 
 
-def _classifier(model: str, options: BuildOptions) -> Path | None:
+def _classifier(options: BuildOptions) -> Path | None:
     """The checkpoint of the network that makes the semantic trimap; None: none, or random."""
-    path = options.classifier
+    model, path = options.model, options.classifier
     if path is None:
         helper = CLASSIFIED.get(model)
         if helper is None or options.random_weights:
@@ -319,7 +279,7 @@ def _calibrate(options: BuildOptions) -> Path | None:
     if not path.exists():
         raise UsageError(
             f"--calibrate {path} does not exist; expected a folder of pictures or a video"
-            f"{_near(path.name, [other.name for other in _beside(path.parent)])}"
+            f"{did_you_mean(path.name, [other.name for other in _beside(path.parent)])}"
         )
     if path.is_dir() and not picture_files(path):
         raise UsageError(
@@ -340,7 +300,8 @@ def _readable(flag: str, path: Path) -> Path:
     if not path.exists():
         beside = [other.name for other in _beside(path.parent) if other.suffix.lower() in SUFFIXES]
         raise UsageError(
-            f"{flag} {path} does not exist; expected a checkpoint file{_near(path.name, beside)}"
+            f"{flag} {path} does not exist; expected a checkpoint file"
+            f"{did_you_mean(path.name, beside)}"
         )
     if not path.is_file():
         raise UsageError(f"{flag} {path} is not an ordinary file; expected a checkpoint file")
@@ -360,8 +321,7 @@ def _readable(flag: str, path: Path) -> Path:
 
 
 def _metadata(path: Path) -> dict[str, str]:
-    """What our own checkpoints say they are; empty for any other file. Damage is the loader's "
-    "business."""
+    """What our own checkpoints say they are; empty for any other file, or a damaged one."""
     if path.suffix.lower() != ".safetensors":
         return {}
     try:
@@ -411,27 +371,25 @@ def _nearest(size: tuple[int, int], multiple: int) -> str:
     return f"the nearest is --size {sides[0]}x{sides[1]}"
 
 
-def _plans(targets: Sequence[str]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-    if not targets:
+def _targets(given: Sequence[str]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """The targets without "auto", and what of it cannot be built for here, with the reason."""
+    if not given:
         raise UsageError(f"no --target is given; expected one of {', '.join(TARGETS)}")
-    for target in targets:
+    for target in given:
         _among("--target", target, TARGETS)
-    wanted, skipped = [], []
+    targets, skipped = ["onnx"], []
     for runtime in plans.MODULES:
         reason = plans.missing(runtime)
-        if runtime in targets:
-            if reason:
-                raise UsageError(
-                    f"--target {runtime} cannot be built here; expected {runtime} to be usable: "
-                    f"{reason}"
-                )
-            wanted.append(runtime)
-        elif "auto" in targets:
-            if reason:
-                skipped.append((runtime, reason))
-            else:
-                wanted.append(runtime)
-    return tuple(wanted), tuple(skipped)
+        if runtime in given and reason:
+            raise UsageError(
+                f"--target {runtime} cannot be built here; expected {runtime} to be usable: "
+                f"{reason}"
+            )
+        if runtime in given or ("auto" in given and not reason):
+            targets.append(runtime)
+        elif "auto" in given:
+            skipped.append((runtime, reason))
+    return tuple(targets), tuple(skipped)
 
 
 def _unpool(model: str, given: str, wanted: Sequence[str]) -> str:
@@ -489,16 +447,8 @@ def _whole(flag: str, value: int, low: int, high: int) -> int:
 def _among(flag: str, value: str, known: Iterable[str]) -> str:
     known = tuple(known)
     if value not in known:
-        raise UsageError(
-            f"{flag}: {value!r} is not known; expected one of "
-            f"{', '.join(known)}{_near(value, known)}"
-        )
+        raise UsageError(f"{flag}: {value!r} is not known; {expected_one_of(value, known)}")
     return value
-
-
-def _near(value: str, known: Iterable[str]) -> str:
-    matches = difflib.get_close_matches(str(value), list(known), n=1)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
 def _beside(folder: Path) -> list[Path]:
@@ -508,8 +458,8 @@ def _beside(folder: Path) -> list[Path]:
         return []
 
 
-def libraries_missing() -> None:
-    """Stop where a library that every build needs is not installed, before any work.
+def check_libraries() -> None:
+    """Check that the libraries that every build needs are installed, before any work.
 
     Raises:
         UsageError: naming all of them and the line that installs them.

@@ -1,33 +1,16 @@
 """Short programs to copy from: ``image``, ``video``, ``webcam``, each one idea.
 
-They share how they end (``run``), which engine they open (``add_engine``, ``engine``) and the flags
-for special ways to run a network (``add_ways``).
+They share which engine they open (``add_engine``, ``engine``) and the flags for special ways to run
+a network (``add_ways``).
 """
 
 from __future__ import annotations
 
 import argparse
-import signal
-import sys
-from collections.abc import Callable
 from fractions import Fraction
-from typing import Any, NoReturn
+from typing import Any
 
-from matter_sdk import QUALITIES, MatterError
-
-
-def run(main: Callable[[], int]) -> NoReturn:
-    """Run ``main`` and exit: 0 done, 1 failed (one line on stderr), 2 usage, 130 interrupted."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends as gently as Ctrl-C
-    try:
-        status = main()
-    except MatterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        status = 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        status = 130
-    sys.exit(status)
+from matter_sdk import QUALITIES
 
 
 def scales(text: str) -> tuple[float, float]:

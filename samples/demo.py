@@ -9,7 +9,6 @@ draws a contact sheet. What it writes and how fast it was is said at the end.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from fractions import Fraction
@@ -18,7 +17,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from matter_sdk.samples import run
+from matter_sdk.sdk.command_line import Parser, run, start
 from skimage import data
 from tqdm import tqdm
 
@@ -34,7 +33,7 @@ TONE, AUDIO_RATE = 440.0, 44_100
 
 def main() -> int:
     """See the module's docstring."""
-    parser = argparse.ArgumentParser(prog="python -m samples.demo", description="See what it does.")
+    parser = Parser("samples.demo", "See what it does.")
     parser.add_argument("--engine", type=Path, default=Path("gfm.engine"))
     parser.add_argument("--output", type=Path, default=Path("out"), metavar="FOLDER")
     args = parser.parse_args()
@@ -164,4 +163,4 @@ def make_clip(path: Path, pictures: list[np.ndarray]) -> Path:
 
 
 if __name__ == "__main__":
-    run(main)
+    start(lambda: run("samples.demo", main))

@@ -29,7 +29,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matter_sdk.samples import add_engine, add_ways, engine, run, ways
+from matter_sdk.samples import add_engine, add_ways, engine, ways
+from matter_sdk.sdk.command_line import Parser, run, start
 
 from matter_sdk import (
     OPAQUE_SUFFIXES,
@@ -49,9 +50,7 @@ RESULTS = ("matte", "cutout", "composite")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m samples.image", description="Cut the subject out of pictures."
-    )
+    parser = Parser("samples.image", "Cut the subject out of pictures.")
     parser.add_argument("images", nargs="+", metavar="IN", help="pictures, folders, patterns or -")
     add_engine(parser)
     parser.add_argument(
@@ -141,4 +140,4 @@ def find_targets(
 
 
 if __name__ == "__main__":
-    run(main)
+    start(lambda: run("samples.image", main))

@@ -11,22 +11,21 @@ the subject is what differs from that (plate mode).
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from matter_sdk.samples import add_engine, add_ways, engine, run, ways
+from matter_sdk.samples import add_engine, add_ways, engine, ways
+from matter_sdk.sdk.command_line import Parser, UsageError, run, start, whole
 from tqdm import tqdm
 
-from matter_sdk import Matter, VideoInterrupted, check_output, frame_at, matte_video
+from matter_sdk import Matter, VideoError, VideoInterrupted, check_output, frame_at, matte_video
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m samples.video",
-        description="Put a video's subject over another background, or cut it out.",
+    parser = Parser(
+        "samples.video", "Put a video's subject over another background, or cut it out."
     )
     parser.add_argument("source", metavar="IN", help="video to read")
     parser.add_argument(
@@ -48,13 +47,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--alpha", action="store_true", help="write the cut-out, with transparency")
     parser.add_argument(
-        "--crf", type=int, help="quality of H.264 (0 to 51) and VP9 (0 to 63): lower is better"
+        "--crf", type=whole, help="quality of H.264 (0 to 51) and VP9 (0 to 63): lower is better"
     )
     parser.add_argument("--no-audio", action="store_true", help="leave the sound out")
     args = parser.parse_args(argv)
 
-    # Before the engine loads.
-    check_output(args.output, alpha=args.alpha, inputs=[args.source], crf=args.crf)
+    try:  # before the engine loads
+        check_output(args.output, alpha=args.alpha, inputs=[args.source], crf=args.crf)
+    except VideoError as error:
+        raise UsageError(str(error)) from error
     plate = None if args.plate is None else find_plate(args.plate, args.source)
     with (
         # Two frames in the network at once: nobody waits for a single one.
@@ -95,4 +96,4 @@ def find_plate(text: str, source: str) -> Any:
 
 
 if __name__ == "__main__":
-    run(main)
+    start(lambda: run("samples.video", main))

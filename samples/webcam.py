@@ -16,7 +16,6 @@ changed.
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
@@ -28,7 +27,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from matter_sdk.samples import add_engine, add_ways, engine, run, ways
+from matter_sdk.samples import add_engine, add_ways, engine, ways
+from matter_sdk.sdk.command_line import Parser, UsageError, positive, run, start
 
 from matter_sdk import (
     Background,
@@ -95,10 +95,10 @@ def show(picture: np.ndarray, text: str) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m samples.webcam",
-        description="Replace the background of a camera, live, and never show the room.",
-        epilog="Keys: b next background, m matte view, r record, p take the plate, q quit.",
+    parser = Parser(
+        "samples.webcam",
+        "Replace the background of a camera, live, and never show the room.",
+        "Keys: b next background, m matte view, r record, p take the plate, q quit.",
     )
     parser.add_argument("source", help="camera index, video file or stream address")
     add_engine(parser)
@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--output", type=Path, help="record to this file from the start")
     parser.add_argument("--no-window", action="store_true", help="only record; needs --output")
-    parser.add_argument("--frames", type=int, help="stop after so many pictures")
+    parser.add_argument("--frames", type=positive, help="stop after so many pictures")
     args = parser.parse_args(argv)
     if args.no_window and args.output is None:
         parser.error("--no-window shows nothing: give --output FILE to record")
@@ -127,7 +127,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.no_window:
         open_window()
     if args.output is not None:
-        check_output(args.output, inputs=[source])
+        try:
+            try:
+                check_output(args.output, inputs=[source])
+            except VideoError as error:
+                raise UsageError(str(error)) from error
+        except VideoError as error:
+            raise UsageError(str(error)) from error
     # A signal only asks to stop, so that a recording is finished between two frames.
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -173,4 +179,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    start(lambda: run("samples.webcam", main))

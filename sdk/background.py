@@ -26,8 +26,7 @@ import cv2
 import numpy as np
 from matter_sdk.kernels import YUV, alpha_blend
 from matter_sdk.sdk.arrays import picture
-from matter_sdk.sdk.engine.schema import near
-from matter_sdk.sdk.errors import BackgroundError, FrameError
+from matter_sdk.sdk.errors import BackgroundError, FrameError, did_you_mean
 from matter_sdk.sdk.media.picture_reader import is_animation, on_black, read_picture
 from numpy.typing import NDArray
 
@@ -264,8 +263,15 @@ class VideoBackground(Background):
         moment._seconds = seconds
         return moment
 
-    def at(self, frame: Image, index: int = 0, alpha: NDArray[np.float32] | None = None) -> Image:
-        """See ``Background.at``."""
+    def at(
+        self,
+        frame: Image,
+        index: int = 0,
+        alpha: NDArray[np.float32] | None = None,
+        *,
+        time: float | None = None,
+    ) -> Image:
+        """See ``Background.at``. ``time``: show that moment, in seconds, whatever the index."""
         del alpha
         size = (frame.shape[0], frame.shape[1])
 
@@ -274,7 +280,7 @@ class VideoBackground(Background):
                 return cast(Image, picture(cover_planes(image, size)))
             return cover(image, size)
 
-        return cast(Image, self._loop.at(self._time(index), size, fit))
+        return cast(Image, self._loop.at(self._time(index) if time is None else time, size, fit))
 
     def planes_at(
         self, frame: YUV, index: int = 0, alpha: NDArray[np.float32] | None = None
@@ -381,7 +387,7 @@ def _from_file(path: Path) -> Background:
     if not _exists(path) or path.is_dir():
         what = "a folder" if _exists(path) else "no colour that is known and no such file"
         raise BackgroundError(
-            f"the background {str(path)!r} is {what}{near(path, (*COLOURS, 'blur'))}; "
+            f"the background {str(path)!r} is {what}{did_you_mean(path, (*COLOURS, 'blur'))}; "
             f"expected {_KINDS}"
         )
     if path.suffix.lower() in VIDEO_SUFFIXES or is_animation(path):

@@ -5,7 +5,9 @@ Every message says what was received, then what was expected, and last how to re
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
+from collections.abc import Iterable
 
 
 def printable(text: str) -> str:
@@ -22,6 +24,19 @@ def printable(text: str) -> str:
         else ascii(char)[1:-1]
         for char in text
     )
+
+
+def did_you_mean(value: object, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` for the known word closest to ``value``; empty if none is close."""
+    near = difflib.get_close_matches(str(value), list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def expected_one_of(value: object, known: Iterable[str]) -> str:
+    """``expected one of a, b; did you mean 'a'?``: how the message about an unknown word ends."""
+    known = list(known)
+    words = f"one of {', '.join(known)}" if known else "none"
+    return f"expected {words}{did_you_mean(value, known)}"
 
 
 class MatterError(Exception):

@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from matter_sdk.sdk import command_line
+from matter_sdk.sdk.command_line import Parser, UsageError, positive, size, whole
 from matter_sdk.sdk.files import replace_text
 from matter_sdk.training import machine, networks
 from matter_sdk.training.data.layers import KINDS
@@ -34,7 +36,6 @@ from matter_sdk.training.evaluation.pictures import (
     Scenes,
 )
 from matter_sdk.training.evaluation.tables import Result
-from matter_sdk.training.flags import FlagError, Parser, finish, positive, size, whole
 
 if TYPE_CHECKING:
     from matter_sdk.training.evaluation.systems import System
@@ -105,7 +106,7 @@ def run(options: Options, command: str) -> list[Path]:
 
 
 def open_pictures(options: Options) -> Pictures:
-    """What ``--data`` names.
+    """Open what ``--data`` names.
 
     Raises:
         EvaluationError, DatasetError: see ``training.evaluation.pictures``.
@@ -125,7 +126,7 @@ def open_pictures(options: Options) -> Pictures:
 
 
 def open_systems(options: Options, opened: contextlib.ExitStack) -> list[System]:
-    """Every engine and checkpoint, in the order given; ``opened`` closes them."""
+    """Open every engine and checkpoint, in the order given; ``opened`` closes them."""
     import torch
     from matter_sdk.training.evaluation import systems
 
@@ -169,7 +170,7 @@ def open_systems(options: Options, opened: contextlib.ExitStack) -> list[System]
 
 
 def titles(systems: Sequence[System]) -> list[str]:
-    """A title for each system, no two alike."""
+    """Return a title for each system, no two alike."""
     found: list[str] = []
     for system in systems:
         again = sum(title.split(" #")[0] == system.title for title in found)
@@ -180,7 +181,7 @@ def titles(systems: Sequence[System]) -> list[str]:
 def record(
     about: Mapping[str, Any], systems: Sequence[System], results: Mapping[str, Sequence[Result]]
 ) -> dict[str, Any]:
-    """Everything, for the JSON file."""
+    """Return everything, for the JSON file."""
 
     def summary(some: Sequence[Result]) -> dict[str, float]:
         return {"pictures": len(some), **tables.means(some)}
@@ -215,7 +216,7 @@ def record(
 def markdown(
     about: Mapping[str, Any], systems: Sequence[System], found: Sequence[tables.Table]
 ) -> str:
-    """The tables as a page."""
+    """Write the tables as a Markdown page."""
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     where = ", ".join(filter(None, (about["cpu"], about["gpu"], about["system"])))
     parts = [
@@ -235,10 +236,10 @@ def markdown(
 
 
 def parse(arguments: Sequence[str]) -> Options:
-    """The command line.
+    """Parse the command line.
 
     Raises:
-        FlagError: received, expected, remedy, in one line.
+        UsageError: received, expected, remedy, in one line.
     """
     parser = Parser(
         "training.evaluate",
@@ -311,7 +312,7 @@ def parse(arguments: Sequence[str]) -> Options:
     out.add_argument("--output", type=Path, metavar="DIR", help=f"default: {RUNS}/NAME")
     given = vars(parser.parse_args(arguments))
     if not given["subjects"]:
-        raise FlagError(
+        raise UsageError(
             "nothing to evaluate; expected --engine FILE or --weights FILE, one or several"
         )
     for name in ("subjects", "sizes", "without"):
@@ -334,25 +335,26 @@ def _engine(text: str) -> Subject:
 
 
 def expected() -> tuple[type[Exception], ...]:
-    """What is said in one line; anything else is a fault of this program."""
+    """Return the errors to report in one line; any other is a bug."""
     from matter_sdk.sdk import MatterError
     from matter_sdk.training.checkpoints import CheckpointError
     from matter_sdk.training.data.datasets import DatasetError
     from matter_sdk.training.evaluation.metrics import MetricError
 
-    mine = (EvaluationError, FlagError, networks.UnknownNetwork)
+    mine = (EvaluationError, networks.UnknownNetwork)
     return (*mine, DatasetError, CheckpointError, MetricError, MatterError, OSError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
-    return finish(
-        "training.evaluate",
-        arguments,
-        lambda words, line: run(parse(words), line),
-        expected,
-        "nothing was written",
-    )
+    """Run the command; return its exit status."""
+    words = sys.argv[1:] if arguments is None else arguments
+
+    def command() -> int:
+        line = command_line.typed("training.evaluate", words)
+        print(*run(parse(words), line), sep="\n")
+        return 0
+
+    return command_line.run("training.evaluate", command, refused=expected)
 
 
 if __name__ == "__main__":

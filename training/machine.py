@@ -1,4 +1,4 @@
-"""What something ran on and with, for the results files of the commands here."""
+"""What a command ran on and with, for its results file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKAGES = (
 
 
 def facts(command: str) -> dict[str, Any]:
-    """Command, time, processor, GPU and versions."""
+    """Return command, time, processor, GPU and versions."""
     return {
         "command": command,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -35,7 +35,7 @@ def _gpu() -> str:
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
-    """Of those that are installed, and of Python."""
+    """Return the versions of these packages, where installed, and of Python."""
     found = {"python": platform.python_version()}
     for package in packages:
         try:

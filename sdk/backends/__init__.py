@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from matter_sdk.sdk import cpu
 from matter_sdk.sdk.engine.manifest import CPU_ARITHMETIC
-from matter_sdk.sdk.engine.schema import near
-from matter_sdk.sdk.errors import BackendError, EngineError, MatterError
+from matter_sdk.sdk.errors import BackendError, EngineError, MatterError, expected_one_of
 
 if TYPE_CHECKING:
     from matter_sdk.sdk.engine.file import EngineFile
@@ -115,10 +114,7 @@ def open_backend(
     """
     kind, number = _device(device)
     if backend is not None and backend not in _BACKENDS:
-        raise BackendError(
-            f"backend {backend!r} is not known{near(backend, ORDER)}; expected one of: "
-            f"{', '.join(ORDER)}"
-        )
+        raise BackendError(f"backend is {backend!r}; {expected_one_of(backend, ORDER)}")
     if threads is not None and (type(threads) is not int or not 1 <= threads <= 1024):
         raise BackendError(
             f"threads is {threads!r}; expected a whole number from 1 to 1024 or None"

@@ -20,13 +20,12 @@ with the nearest known one: a misspelt option that is quietly ignored would chan
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import json
 import math
 import re
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import (
     Annotated,
@@ -42,18 +41,14 @@ from typing import (
     runtime_checkable,
 )
 
+from matter_sdk.sdk.errors import did_you_mean, expected_one_of
+
 T = TypeVar("T")
 
 REQUIRED = object()
 """In ``Annotated``: the table must have this field, though the dataclass has a default."""
 GIVEN = object()
 """In ``Annotated``: the program fills in this field; a table must not have it."""
-
-
-def near(value: object, known: Iterable[str]) -> str:
-    """``'; did you mean 'x'?'`` where a known word is close to the value, else nothing."""
-    matches = difflib.get_close_matches(str(value), list(known), n=1, cutoff=0.6)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
 @dataclass(frozen=True)
@@ -118,7 +113,7 @@ class Place:
     def hold(self, value: Any, rule: Rule) -> None:
         """Raise the error unless the value meets the rule."""
         if not rule.holds(value):
-            raise self.wrong(value, rule.expected + near(value, rule.known))
+            raise self.wrong(value, rule.expected + did_you_mean(value, rule.known))
 
     def __str__(self) -> str:
         return f"{self.prefix} {self.path!r}" if self.path else self.document
@@ -158,8 +153,7 @@ def entries(kind: type[Any], values: Any, at: Place) -> dict[str, Any]:
     hints = {name: field.hint for name, field in fields.items() if not field.given}
     for name in values:
         if name not in hints:
-            hint = near(name, hints) or f"; expected one of: {', '.join(hints)}"
-            raise at.error(f"{at.field(name)} is not known{hint}")
+            raise at.error(f"{at.field(name)} is not known; {expected_one_of(name, hints)}")
     return {name: _read(hints[name], value, at.field(name)) for name, value in values.items()}
 
 

@@ -23,8 +23,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from matter_sdk.sdk.engine.schema import near
-from matter_sdk.sdk.errors import EngineError
+from matter_sdk.sdk.errors import EngineError, expected_one_of
 
 Scales = tuple[float, float]
 
@@ -77,15 +76,12 @@ def settle(name: str, **options: Any) -> Quality:
         EngineError: an unknown name, or a value that an option does not take.
     """
     if name not in QUALITIES:
-        raise EngineError(
-            f"quality is {name!r}{near(name, QUALITIES)}; expected one of {', '.join(QUALITIES)}"
-        )
+        raise EngineError(f"quality is {name!r}; {expected_one_of(name, QUALITIES)}")
     given = {key: value for key, value in options.items() if value is not None}
     arithmetic = given.get("arithmetic", ARITHMETIC[0])
     if arithmetic not in ARITHMETIC:
         raise EngineError(
-            f"arithmetic is {arithmetic!r}{near(arithmetic, ARITHMETIC)}; expected one of "
-            f"{', '.join(ARITHMETIC)}"
+            f"arithmetic is {arithmetic!r}; {expected_one_of(arithmetic, ARITHMETIC)}"
         )
     for key in ("guided", "clean", "temporal"):
         if type(given.get(key, True)) is not bool:

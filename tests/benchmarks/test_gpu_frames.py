@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from matter_sdk.export.options import BuildOptions, check
+from matter_sdk.export.options import BuildOptions
 
 from benchmarks import gpu_frames, gpu_kernels
 from benchmarks.__main__ import main
@@ -27,7 +27,7 @@ def test_its_engines_can_be_asked_for() -> None:
     for options, scales in gpu_frames.NETWORKS.values():
         sizes = (*gpu_frames.SIZES, *map(scaled, scales or ()))
         asked = BuildOptions(**options, random_weights=True, sizes=sizes, targets=("onnx",))  # type: ignore[arg-type]
-        assert check(asked).sizes == sizes
+        assert asked.resolve().sizes == sizes
         for scale in scales or ():
             height, width = scaled(scale)
             assert abs(height - 1080 * scale) <= 16

@@ -38,12 +38,12 @@ def stand_in(tiny: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.fixture(scope="session")
 def sim_engine(tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An engine with a part, of the tiny networks; some weights are external."""
-    from matter_sdk.export import graph
+    from matter_sdk.export import onnx_files
     from matter_sdk.export.build import BuildOptions, build
 
     with pytest.MonkeyPatch.context() as patch:
         use_stand_ins(tiny, patch)
-        patch.setattr(graph, "EXTERNAL_BYTES", 5000)
+        patch.setattr(onnx_files, "EXTERNAL_BYTES", 5000)
         return build(
             BuildOptions(
                 "sim",
@@ -58,12 +58,12 @@ def sim_engine(tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def use_stand_ins(tiny: ModuleType, patch: pytest.MonkeyPatch) -> None:
     """`networks.create` makes the tiny networks; one scene, no photographs, short timings."""
-    from matter_sdk.export import pictures, timing
+    from matter_sdk.export import cpu_backends, examples
     from matter_sdk.training import networks
 
     made = {"gfm": tiny.Tiny, "aim": tiny.TinyUnpool, "sim": tiny.TinyTrimap}
     made |= {"sim_classifier": tiny.TinyClassifier, "gfm-plate": tiny.TinyPlate}
     patch.setattr(networks, "create", lambda name, **options: made[name]())
-    patch.setattr(pictures, "SCENES", 1)
-    patch.setattr(pictures, "PHOTOGRAPHS", ())
-    patch.setattr(timing, "_ROUNDS", 2)
+    patch.setattr(examples, "SCENES", 1)
+    patch.setattr(examples, "PHOTOGRAPHS", ())
+    patch.setattr(cpu_backends, "_ROUNDS", 2)

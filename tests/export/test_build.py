@@ -19,9 +19,10 @@ import pytest
 
 pytest.importorskip("torch")
 
-from matter_sdk.export import graph, pipeline, plans, settling, verify
+from matter_sdk.export import cost, onnx_files, settling
 from matter_sdk.export.build import BuildError, BuildOptions, build, main
-from matter_sdk.export.report import Report
+from matter_sdk.export.progress import Report
+from matter_sdk.export.stages import graph, plans, verify
 from matter_sdk.sdk.engine import file as engine
 from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.sdk.engine.manifest import Head, Manifest, NetworkInfo
@@ -151,7 +152,7 @@ def test_the_classifier_travels_in_the_engine(sim_engine: Path) -> None:
         (328, 400): "classifier/model-328x400.onnx",
     }
     assert manifest.models[0].data == "model.onnx.data"
-    assert part.models[0].data == "classifier/model.onnx.data"
+    assert part.models[0].data == "classifier/weights.data"  # two sizes share it
     assert set(manifest.members) == set(manifest.files())
     for one in (manifest, part):
         judged = {(entry.artefact, entry.size): entry for entry in one.verification}
@@ -222,7 +223,7 @@ def test_operators_whose_values_pass_float16_are_named(
         network.focus.weight.data[:, 16:] /= 1e5
         return network
 
-    monkeypatch.setattr(pipeline.networks, "create", lambda name, **options: loud())
+    monkeypatch.setattr(networks, "create", lambda name, **options: loud())
     checkpoints.save(loud(), tmp_path / "loud.safetensors")
     path = build(
         options(
@@ -291,7 +292,7 @@ def test_graphs_with_several_representations_pass_the_check(
     settling.settle(network, (shown,))  # else the matte is black all over
     image = shown[:1].numpy()
     model = graph.export_onnx(network, network.heads, size)
-    graph.save(model, tmp_path / "model.onnx")
+    onnx_files.save(model, tmp_path / "model.onnx")
     manifest = dataclasses.replace(
         conftest.Tiny(tmp_path).manifest((size,), fusion=network.fusion),
         heads=tuple(Head(name, channels) for name, channels in network.heads.items()),
@@ -312,7 +313,7 @@ def test_weights_too_large_for_one_message(
     stand_in: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As resnet101's 2 GB: external weights inside the engine, with a threshold to match."""
-    monkeypatch.setattr(graph, "EXTERNAL_BYTES", 1000)
+    monkeypatch.setattr(onnx_files, "EXTERNAL_BYTES", 1000)
     path = build(options(tmp_path / "x.engine", precision="fp16"))
     with EngineFile.open(path) as engine:
         assert engine.manifest.models[0].data == "model.onnx.data"
@@ -407,7 +408,7 @@ def test_an_interrupted_build_leaves_nothing(
     def interrupt(*arguments: Any, **more: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "_verified", interrupt)
+    monkeypatch.setattr(verify, "verify", interrupt)
     flags = ["--model", "gfm", "--random-weights", "--size", "64x96", "--target", "onnx"]
     assert main([*flags, "--output", str(tmp_path / "x.engine")]) == 130
     assert "interrupted; nothing was written" in capsys.readouterr().err
@@ -420,7 +421,7 @@ def test_a_full_disk_is_one_clear_error(
     def full(*arguments: Any, **more: Any) -> Any:
         raise OSError(28, "No space left on device", "model.onnx")
 
-    monkeypatch.setattr(graph, "save", full)
+    monkeypatch.setattr(onnx_files, "save", full)
     with pytest.raises(BuildError, match=r"No space left on device \(model.onnx\); nothing"):
         build(options(tmp_path / "x.engine"))
     assert list(tmp_path.iterdir()) == []
@@ -643,7 +644,7 @@ def test_the_light_network_builds_from_the_command_line(tmp_path: Path) -> None:
 
 def test_costs_are_told_as_the_papers_count() -> None:
     network = NetworkInfo("aim", "resnet34", "unified", 54_785_191, {"288x512": 43_920_000_000})
-    assert pipeline._costs(network, whole=True) == (
+    assert cost.costs_text(network, whole=True) == (
         "54.79 M parameters (55.30 M with what released files hold and nothing reads); "
         "multiply-accumulates an image: 43.92 G at 288x512, 190.58 G at 800x800, "
         "as the papers count"

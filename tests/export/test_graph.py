@@ -12,9 +12,10 @@ import onnx
 import onnx_ir as ir
 import pytest
 import torch
-from matter_sdk.export import cost, graph, settling
+from matter_sdk.export import cost, onnx_files, settling
 from matter_sdk.export.errors import BuildError
-from matter_sdk.export.verify import session
+from matter_sdk.export.stages import graph
+from matter_sdk.export.stages.verify import session
 from matter_sdk.training.networks.blocks import StandardisedConv2d
 from numpy.typing import NDArray
 from torch.nn import functional as F
@@ -41,7 +42,7 @@ def image(batch: int = 1, size: tuple[int, int] = SIZE) -> NDArray[np.float32]:
 def largest_difference(
     model: ir.Model, network: torch.nn.Module, x: NDArray[np.float32], folder: Path
 ) -> float:
-    graph.save(model, folder / "model.onnx")
+    onnx_files.save(model, folder / "model.onnx")
     heads = session(folder / "model.onnx")(x)
     with torch.no_grad():
         expected = network(torch.from_numpy(x))
@@ -66,7 +67,7 @@ def test_batch_of_two_at_another_size(network: torch.nn.Module, tmp_path: Path) 
 
 
 def test_what_the_graph_holds(model: ir.Model, tmp_path: Path) -> None:
-    assert graph.save(model, tmp_path / "model.onnx") is None
+    assert onnx_files.save(model, tmp_path / "model.onnx") is None
     onnx.checker.check_model(tmp_path / "model.onnx", full_check=True)
     loaded = onnx.load(tmp_path / "model.onnx")
     kinds = {node.op_type for node in loaded.graph.node}
@@ -128,7 +129,7 @@ def test_folding_a_batch_norm_into_grouped_convolutions(
     model = ir.from_proto(proto)
     assert graph.fold_batch_norm(model) == 1
     assert [node.op_type for node in model.graph] == [kind]
-    graph.save(model, tmp_path / "model.onnx")
+    onnx_files.save(model, tmp_path / "model.onnx")
     received = session(tmp_path / "model.onnx")(x.numpy())["z"]
     np.testing.assert_allclose(received, expected.numpy(), atol=2e-5)
 
@@ -150,7 +151,7 @@ def test_pooling_that_divides_is_an_ordinary_pool(tmp_path: Path) -> None:
 
     model = graph.export_onnx(Pool(), {"y": 3}, (32, 96))
     assert [node.op_type for node in model.graph] == ["AveragePool", "Resize"]
-    graph.save(model, tmp_path / "model.onnx")
+    onnx_files.save(model, tmp_path / "model.onnx")
     x = image(1, (32, 96))
     expected = Pool()(torch.from_numpy(x))["y"].numpy()
     received = session(tmp_path / "model.onnx")(x)["y"]
@@ -160,7 +161,7 @@ def test_pooling_that_divides_is_an_ordinary_pool(tmp_path: Path) -> None:
 def test_external_weights_lie_beside_the_graph_under_a_bare_name(
     model: ir.Model, network: torch.nn.Module, tmp_path: Path
 ) -> None:
-    data = graph.save(model, tmp_path / "model.onnx", external_bytes=1000)
+    data = onnx_files.save(model, tmp_path / "model.onnx", external_bytes=1000)
     assert data == tmp_path / "model.onnx.data"
     loaded = onnx.load(tmp_path / "model.onnx", load_external_data=False)
     places = {
@@ -217,10 +218,10 @@ def test_what_graphs_have_in_common_is_stored_once(tmp_path: Path, external: boo
     images = [image(size=(side, side)) for side in (32, 64)]
     expected = [session(path)(x)["alpha"] for path, x in zip(paths, images, strict=True)]
     if external:
-        graph.save(ir.load(paths[0]), paths[0], external_bytes=1000)
+        onnx_files.save(ir.load(paths[0]), paths[0], external_bytes=1000)
         assert (tmp_path / "32.onnx.data").exists()
     data = tmp_path / "weights.data"
-    assert graph.share(paths, data)
+    assert onnx_files.share(paths, data)
     size = 4 * 3 * 3 * 8 * 8
     large = [4 * 3 * 32 * 32, 300 * 8] if external else []
     assert size + sum(large) <= data.stat().st_size < size + sum(large) + 64 * (1 + len(large))
@@ -234,8 +235,8 @@ def test_what_graphs_have_in_common_is_stored_once(tmp_path: Path, external: boo
 def test_graphs_that_have_nothing_in_common_stay_as_they_are(tmp_path: Path) -> None:
     paths = two_graphs(tmp_path)
     before = paths[0].read_bytes()
-    assert not graph.share(paths[:1], tmp_path / "weights.data")
-    assert not graph.share([], tmp_path / "weights.data")
+    assert not onnx_files.share(paths[:1], tmp_path / "weights.data")
+    assert not onnx_files.share([], tmp_path / "weights.data")
     assert paths[0].read_bytes() == before
     assert not (tmp_path / "weights.data").exists()
 
@@ -282,7 +283,7 @@ def test_several_inputs_keep_their_names_and_order(
         "clicks": (1, 6, *TRIMAP_SIZE),
         "semantic": (1, 20, *TRIMAP_SIZE),
     }
-    graph.save(model, tmp_path / "model.onnx")
+    onnx_files.save(model, tmp_path / "model.onnx")
     x = several_inputs(of_trimaps, TRIMAP_SIZE)
     with torch.no_grad():
         expected = of_trimaps.eval()(*x)
@@ -297,7 +298,7 @@ def test_a_head_with_a_stride(tiny: ModuleType, tmp_path: Path) -> None:
     model = export_all(network, size)
     (cam,) = model.graph.outputs
     assert cost.dims(cam) == (1, 20, 2, 3)  # ⌈40/32⌉ and ⌈72/32⌉
-    graph.save(model, tmp_path / "model.onnx")
+    onnx_files.save(model, tmp_path / "model.onnx")
     x = several_inputs(network, size)
     with torch.no_grad():
         expected = network(*x)["cam"].numpy()

@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("onnx_ir")
 
 from matter_sdk.export import info
-from matter_sdk.export.layers import Layer, Summary, summary
+from matter_sdk.export.graph_summary import Layer, Summary, summary
 from matter_sdk.sdk.engine.file import EngineFile, write
 from matter_sdk.sdk.engine.manifest import Int8Graph, Manifest, Measured, PlanEntry, Timing
 
@@ -37,14 +37,14 @@ def test_a_stranger_learns_what_the_engine_is(sim_engine: Path) -> None:
         assert "float16 graph" in half
         assert "not run: no NVIDIA GPU here" in half or "passed" in half
     for words in (
-        "sim, backbone resnet50; ",
+        "sim resnet50, ",
         "image 3×H×W: RGB in 0..1\n",
         "trimap 2×H×W\n",
         "semantic 20×H×W\n",
         "alpha 1×H×W, foreground 3×H×W, background 3×H×W; alpha is the result",
-        "328x400, ",
+        "328×400, ",
         "sides are multiples of 8; 1 in a run",
-        "fp16: plans in float16",
+        "fp16: float16 plans",
         "SAD",
         "LeakyRelu",
         "aspp",
@@ -53,7 +53,7 @@ def test_a_stranger_learns_what_the_engine_is(sim_engine: Path) -> None:
     for words in (
         "cam 20×H/32×W/32; cam is the result",
         "RGB in 0..255, less (123.675, 116.28, 103.53), over (58.395, 57.12, 57.375)",
-        "320x320, ",
+        "320×320, ",
         "classifier/model-328x400.onnx: the same network",
     ):
         assert words in after
@@ -148,15 +148,15 @@ def test_trained_weights_plans_int8_and_float32_operators(sim_engine: Path, tmp_
     text = shown(path)
     assert "RANDOM" not in text
     for words in (
-        "sim.pth; licence: MIT",
+        "sim.pth (MIT, ",
         "SHA-256 " + "ab" * 32,
         "without se",
         "as values pass float16's range: stem/Conv, bn/Mul",
-        "tensorrt-rtx 1.7, any GPU, 328x400",
-        "328x400, q.onnx, calibrated on 32 frames of clip.mp4",
+        "tensorrt-rtx 1.7, any GPU, 328×400",
+        "328×400, q.onnx, calibrated on 32 frames of clip.mp4",
         "in floating point: a/Conv, b/Conv",
-        "328x400, on a Z80, 2 threads, load 0.5",
-        "openvino int8: 4.2 ms",
+        "on another CPU (a Z80), 2 threads, load 0.5",
+        "328×400: openvino int8 4.2 ms",
     ):
         assert words in text
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from matter_sdk.export import graph, pictures, plans, precision, settling, verify
+from matter_sdk.export import examples, onnx_files, settling
 from matter_sdk.export.build import BuildOptions, build
+from matter_sdk.export.stages import graph, plans, precision, verify
 from matter_sdk.kernels import collaborative_fusion
 from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.sdk.engine.manifest import Manifest
@@ -30,8 +31,8 @@ def settled_weights(backbone: str, rosta: str) -> dict[str, Tensor]:
     """A state dict in the released layout whose network gives mattes that mean something."""
     torch.manual_seed(1)
     network: Any = networks.create("gfm", backbone=backbone, rosta=rosta)
-    single = pictures.inputs(network, pictures.pictures(SIZE), SIZE)
-    (tensors,) = pictures.batched(single, len(single))
+    single = examples.inputs(network, examples.pictures(SIZE), SIZE)
+    (tensors,) = examples.batched(single, len(single))
     settling.settle(network, tuple(map(torch.from_numpy, tensors)))
     own = network.state_dict()
     named = {
@@ -86,7 +87,7 @@ def test_aim_is_plain_operators_that_tensorrt_rtx_builds(tmp_path: Path) -> None
     pytest.importorskip("tensorrt_rtx")
     half = precision.HALVES["fp16"]
     typed = precision.typed(model, half, precision.protected(model, half))
-    graph.save(typed, tmp_path / "aim.onnx")
+    onnx_files.save(typed, tmp_path / "aim.onnx")
     plan = plans.build("tensorrt-rtx", tmp_path / "aim.onnx", tmp_path / "x.plan", warn=print)
     assert plan.path.stat().st_size > 100_000_000  # the weights are in it
 
@@ -153,7 +154,7 @@ def test_the_light_glance_leaves_before_its_enlargement(
         network, network.heads, (64, 96), inputs=inputs, strides=network.head_strides
     )
     assert not any(node.op_type == "Softmax" for node in exported.graph)
-    graph.save(exported, tmp_path / "model.onnx")
+    onnx_files.save(exported, tmp_path / "model.onnx")
     tensors = [np.random.default_rng(1).normal(size=(1, 3, 64, 96)).astype("f4") for _ in inputs]
     heads = verify.session(tmp_path / "model.onnx")(*tensors)
     assert heads["glance"].shape == (1, network.heads["glance"], 16, 24)

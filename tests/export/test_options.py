@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from matter_sdk.export import options, plans
+from matter_sdk.export import options
 from matter_sdk.export.build import main
-from matter_sdk.export.options import BuildOptions, UsageError, check
+from matter_sdk.export.options import BuildOptions, UsageError
+from matter_sdk.export.stages import plans
 from matter_sdk.training import networks
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -27,22 +28,23 @@ def no_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     [
         ([], ["--model is missing", "gfm"]),
         (["--model", "gmf"], ["'gmf'", "did you mean 'gfm'"]),
-        (["--model", ""], ["--model is empty"]),
+        (["--model", ""], ["--model", "empty"]),
         (["--model"], ["--model", "expected one argument"]),
-        (["--modle", "gfm"], ["'--modle'", "did you mean --model?"]),
+        (["--modle", "gfm"], ["'--modle'", "did you mean '--model'?"]),
         (["--mod", "gfm"], ["'--mod' is not a flag"]),
         (["--model", "gfm", "--backbone", "resnet43"], ["'resnet43'", "did you mean 'resnet34"]),
         (["--model", "gfm", "--rosta", "tf"], ["'tf'", "tt, ft, bt, rim"]),
-        (["--model", "gfm", "--fp16", "--bf16"], ["contradict", "leave one out"]),
+        (["--model", "gfm", "--fp16", "--bf16"], ["--fp16", "--bf16"]),
         (["--model", "gfm", "--calibrate", "."], ["of no use without --int8", "add --int8"]),
         (["--model", "gfm", "--int8", "--calibrate", "no"], ["no does not exist", "or a video"]),
         (["--model", "gfm", "--int8", "--calibrate", "."], ["holds no picture", ".jpg"]),
-        (["--model", "gfm", "--int8", "--calibrate", ""], ["--calibrate is empty"]),
-        (["--model", "gfm", "--size", "288"], ["'288'", "--size 288x512"]),
+        (["--model", "gfm", "--int8", "--calibrate", ""], ["--calibrate", "empty"]),
+        (["--model", "gfm", "--size", "288"], ["'288'", "288x512"]),
         (["--model", "gfm", "--size", "288x"], ["'288x'", "height x width"]),
         (["--model", "gfm", "--size=-32x64"], ["height x width"]),
         (["--model", "gfm", "--size", "nanx32"], ["'nanx32'"]),
-        (["--model", "gfm", "--size", "0x0"], ["0x0", "from 32 to 8192", "32x32"]),
+        (["--model", "gfm", "--size", "0x0"], ["'0x0'"]),
+        (["--model", "gfm", "--size", "8x8"], ["8x8", "from 32 to 8192", "32x32"]),
         (["--model", "gfm", "--size", "32x9000"], ["out of range", "32x8192"]),
         (["--model", "gfm", "--size", "290x512"], ["multiples of 32", "--size 288x512"]),
         (["--model", "gfm", "--size", "8192x8192"], ["67 million pixels", "at most 17"]),
@@ -60,10 +62,10 @@ def no_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["--model", "sim", "--without", "se"], ["sim has no parts", "aim: se, attention"]),
         (["--model", "gfm", "--without", "ppm"], ["'ppm'", "one of pyramid"]),
         (["--model", "msia", "--without", "int"], ["'int'", "ini, sed", "did you mean 'ini'"]),
-        (["--model", "aim", "--without", " "], ["--without is empty"]),
+        (["--model", "aim", "--without", " "], ["--without", "empty"]),
         (["--model", "msia", "--size", "40x64"], ["fit msia", "multiples of 16", "32x64"]),
         (["--model", "sim", "--size", "44x64"], ["fit sim", "multiples of 8", "48x64"]),
-        (["--model", "sim", "--classifier", ""], ["--classifier is empty"]),
+        (["--model", "sim", "--classifier", ""], ["--classifier", "empty"]),
         (["--model", "sim", "--classifier", "c.pth"], ["c.pth", "--random-weights", "contradict"]),
         (["--model", "aim", "--classifier", "c.pth"], ["no semantic trimap", "leave it out"]),
     ],
@@ -85,7 +87,7 @@ def test_wrong_flags(
 def test_weights_that_cannot_be_read(tmp_path: Path) -> None:
     def message(path: Path, **more: object) -> str:
         with pytest.raises(UsageError) as caught:
-            check(BuildOptions("gfm", weights=(path,), **more))  # type: ignore[arg-type]
+            BuildOptions("gfm", weights=(path,), **more).resolve()  # type: ignore[arg-type]
         return str(caught.value)
 
     good = tmp_path / "mine.pth"
@@ -107,7 +109,7 @@ def test_the_ensemble_takes_one_checkpoint_or_one_for_each_network(tmp_path: Pat
         file.write_bytes(b"x")
 
     def check_weights(weights: tuple[Path, ...], rosta: str | None) -> tuple[Path, ...]:
-        return check(BuildOptions("gfm", rosta=rosta, weights=weights)).weights
+        return BuildOptions("gfm", rosta=rosta, weights=weights).resolve().weights
 
     assert check_weights(files, "en-median") == files
     assert check_weights(files[:1], "en-median") == files[:1]
@@ -126,32 +128,34 @@ def test_sim_needs_its_classifier(tmp_path: Path) -> None:
     weights.write_bytes(b"x")
     classifier.write_bytes(b"x")
     with pytest.raises(UsageError, match=r"--classifier is missing.*--classifier PATH"):
-        check(BuildOptions("sim", weights=(weights,)))
+        BuildOptions("sim", weights=(weights,)).resolve()
     with pytest.raises(UsageError, match=r"--classifier .* does not exist"):
-        check(BuildOptions("sim", weights=(weights,), classifier=tmp_path / "none.pth"))
-    checked = check(BuildOptions("sim", weights=(weights,), classifier=classifier))
-    assert (checked.weights, checked.classifier) == ((weights,), classifier)
-    checked = check(BuildOptions("sim", random_weights=True))
-    assert (checked.weights, checked.classifier) == ((), None)
+        BuildOptions("sim", weights=(weights,), classifier=tmp_path / "none.pth").resolve()
+    resolved = BuildOptions("sim", weights=(weights,), classifier=classifier).resolve()
+    assert (resolved.weights, resolved.classifier) == ((weights,), classifier)
+    resolved = BuildOptions("sim", random_weights=True).resolve()
+    assert (resolved.weights, resolved.classifier) == ((), None)
     with pytest.raises(UsageError) as caught:
-        check(BuildOptions("sim"))
+        BuildOptions("sim").resolve()
     assert "--model sim --weights PATH --classifier PATH" in str(caught.value)
 
 
 def test_parts_are_left_out_in_the_networks_order() -> None:
-    checked = check(BuildOptions("msia", without=("adaptive", "ini", "ini"), random_weights=True))
-    assert checked.without == ("ini", "adaptive")
+    resolved = BuildOptions(
+        "msia", without=("adaptive", "ini", "ini"), random_weights=True
+    ).resolve()
+    assert resolved.without == ("ini", "adaptive")
     with pytest.raises(UsageError, match=r"--model aim --without se --weights PATH"):
-        check(BuildOptions("aim", without=("se",)))
+        BuildOptions("aim", without=("se",)).resolve()
 
 
 def test_a_demo_checkpoint_has_all_its_parts(tmp_path: Path) -> None:
     (tmp_path / "weights").mkdir()
     demo = tmp_path / "weights" / "aim-resnet34-unified.safetensors"
     demo.write_bytes(b"x")
-    assert check(BuildOptions("aim")).weights == (demo,)
+    assert BuildOptions("aim").resolve().weights == (demo,)
     with pytest.raises(UsageError, match="no demo checkpoint for --model aim --without se"):
-        check(BuildOptions("aim", without=("se",)))
+        BuildOptions("aim", without=("se",)).resolve()
 
 
 @pytest.mark.parametrize("model", networks.names())
@@ -160,7 +164,7 @@ def test_the_size_multiple_is_the_networks_own(model: str) -> None:
     with torch.device("meta"):
         network = networks.create(model)
     assert options.SIZE_MULTIPLE[model] == network.size_multiple
-    assert check(BuildOptions(model, random_weights=True)).sizes == options.DEFAULT_SIZES
+    assert BuildOptions(model, random_weights=True).resolve().sizes == options.DEFAULT_SIZES
 
 
 def test_output_folder_that_cannot_be_written(
@@ -168,44 +172,46 @@ def test_output_folder_that_cannot_be_written(
 ) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: False)
     with pytest.raises(UsageError, match="not writable"):
-        check(BuildOptions("gfm", random_weights=True, output=tmp_path / "gfm.engine"))
+        BuildOptions("gfm", random_weights=True, output=tmp_path / "gfm.engine").resolve()
 
 
 def test_output_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="is not a folder"):
-        check(BuildOptions("gfm", random_weights=True, output=tmp_path / "file" / "gfm.engine"))
+        BuildOptions("gfm", random_weights=True, output=tmp_path / "file" / "gfm.engine").resolve()
 
 
 def test_target_asked_for_by_name_but_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(plans.MODULES, "tensorrt-rtx", ("no_such_module", "pip install it"))
     with pytest.raises(UsageError, match=r"no_such_module is not installed.*pip install it"):
-        check(BuildOptions("gfm", random_weights=True, targets=("tensorrt-rtx",)))
-    checked = check(BuildOptions("gfm", random_weights=True, targets=("auto",)))
-    assert "tensorrt-rtx" in dict(checked.skipped)  # auto goes on, and says so
-    assert check(BuildOptions("gfm", random_weights=True, targets=("onnx",))).plans == ()
+        BuildOptions("gfm", random_weights=True, targets=("tensorrt-rtx",)).resolve()
+    resolved = BuildOptions("gfm", random_weights=True, targets=("auto",)).resolve()
+    assert "tensorrt-rtx" in dict(resolved.skipped)  # auto goes on, and says so
+    assert BuildOptions("gfm", random_weights=True, targets=("onnx",)).resolve().runtimes == ()
 
 
 def test_tensorrt_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(plans.MODULES, "tensorrt", ("json", ""))  # any module that is installed
     monkeypatch.setattr(plans, "gpu", lambda: None)
     with pytest.raises(UsageError, match="no NVIDIA GPU here"):
-        check(BuildOptions("gfm", random_weights=True, targets=("tensorrt",)))
+        BuildOptions("gfm", random_weights=True, targets=("tensorrt",)).resolve()
     monkeypatch.setattr(plans, "gpu", lambda: "9.0")
-    assert check(BuildOptions("gfm", random_weights=True, targets=("tensorrt",))).plans == (
+    assert BuildOptions("gfm", random_weights=True, targets=("tensorrt",)).resolve().runtimes == (
         "tensorrt",
     )
 
 
 def test_without_a_demo_checkpoint_the_message_is_a_command_that_works() -> None:
     with pytest.raises(UsageError) as caught:
-        check(BuildOptions("gfm", backbone="resnet34", precision="fp16"))
+        BuildOptions("gfm", backbone="resnet34", precision="fp16").resolve()
     message = str(caught.value)
     command = "python -m export.build --model gfm --backbone resnet34 --rosta tt --fp16"
     assert f"{command} --weights PATH" in message
     assert f"{command} --random-weights" in message
-    checked = check(BuildOptions("gfm", backbone="resnet34", precision="fp16", random_weights=True))
-    assert (checked.backbone, checked.rosta, checked.weights) == ("resnet34", "tt", ())
+    resolved = BuildOptions(
+        "gfm", backbone="resnet34", precision="fp16", random_weights=True
+    ).resolve()
+    assert (resolved.backbone, resolved.rosta, resolved.weights) == ("resnet34", "tt", ())
 
 
 def test_demo_checkpoint_decides_backbone_and_rosta(tmp_path: Path) -> None:
@@ -213,10 +219,10 @@ def test_demo_checkpoint_decides_backbone_and_rosta(tmp_path: Path) -> None:
     folder.mkdir()
     demo = folder / "gfm-resnet34_2b-ft.safetensors"
     demo.write_bytes(b"x")
-    checked = check(BuildOptions("gfm"))
-    assert (checked.backbone, checked.rosta, checked.weights) == ("resnet34_2b", "ft", (demo,))
+    resolved = BuildOptions("gfm").resolve()
+    assert (resolved.backbone, resolved.rosta, resolved.weights) == ("resnet34_2b", "ft", (demo,))
     with pytest.raises(UsageError, match="no demo checkpoint"):
-        check(BuildOptions("gfm", rosta="bt"))
+        BuildOptions("gfm", rosta="bt").resolve()
 
 
 def test_names_with_a_dash(tmp_path: Path) -> None:
@@ -226,15 +232,15 @@ def test_names_with_a_dash(tmp_path: Path) -> None:
     plate = folder / "gfm-plate-mobilenetv3-ft.safetensors"
     plate.write_bytes(b"x")
     with pytest.raises(UsageError, match="no demo checkpoint for --model gfm "):
-        check(BuildOptions("gfm"))
-    checked = check(BuildOptions("gfm-plate"))
-    assert (checked.backbone, checked.rosta, checked.weights) == ("mobilenetv3", "ft", (plate,))
-    assert checked.output == Path("gfm-plate.engine")
+        BuildOptions("gfm").resolve()
+    resolved = BuildOptions("gfm-plate").resolve()
+    assert (resolved.backbone, resolved.rosta, resolved.weights) == ("mobilenetv3", "ft", (plate,))
+    assert resolved.output == Path("gfm-plate.engine")
     ensemble = folder / "gfm-resnet34-en-median.safetensors"
     ensemble.write_bytes(b"x")
-    checked = check(BuildOptions("gfm"))
-    assert (checked.backbone, checked.rosta) == ("resnet34", "en-median")
-    assert checked.weights == (ensemble,)
+    resolved = BuildOptions("gfm").resolve()
+    assert (resolved.backbone, resolved.rosta) == ("resnet34", "en-median")
+    assert resolved.weights == (ensemble,)
 
 
 def test_our_checkpoints_know_their_network(tmp_path: Path) -> None:
@@ -243,21 +249,23 @@ def test_our_checkpoints_know_their_network(tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
     metadata = {"network": "gfm", "backbone": "densenet121", "rosta": "bt"}
     safetensors.save_file({"x": numpy.zeros(1, numpy.float32)}, path, metadata)
-    checked = check(BuildOptions("gfm", weights=(path,)))
-    assert (checked.backbone, checked.rosta) == ("densenet121", "bt")
-    assert check(BuildOptions("gfm", weights=(path,), backbone="resnet34")).backbone == "resnet34"
+    resolved = BuildOptions("gfm", weights=(path,)).resolve()
+    assert (resolved.backbone, resolved.rosta) == ("densenet121", "bt")
+    assert (
+        BuildOptions("gfm", weights=(path,), backbone="resnet34").resolve().backbone == "resnet34"
+    )
     metadata = {"network": "msia", "without": "ini,sed"}
     safetensors.save_file({"x": numpy.zeros(1, numpy.float32)}, path, metadata)
-    assert check(BuildOptions("msia", weights=(path,))).without == ("ini", "sed")
+    assert BuildOptions("msia", weights=(path,)).resolve().without == ("ini", "sed")
     path.write_bytes(b"\xff" * 64)  # damage is for the loader to report
-    assert check(BuildOptions("gfm", weights=(path,))).backbone == "efficientnet-lite0"
+    assert BuildOptions("gfm", weights=(path,)).resolve().backbone == "efficientnet-lite0"
 
 
 def test_defaults() -> None:
-    checked = check(BuildOptions("gfm", random_weights=True, targets=("onnx",)))
-    assert checked.sizes == options.DEFAULT_SIZES
-    assert checked.output == Path("gfm.engine")
-    assert (checked.precision, checked.opset, checked.batch) == ("fp32", 18, 1)
+    resolved = BuildOptions("gfm", random_weights=True, targets=("onnx",)).resolve()
+    assert resolved.sizes == options.DEFAULT_SIZES
+    assert resolved.output == Path("gfm.engine")
+    assert (resolved.precision, resolved.opset, resolved.batch) == ("fp32", 18, 1)
 
 
 @pytest.mark.parametrize(
@@ -287,6 +295,7 @@ def test_nothing_heavy_is_imported_before_the_flags_are_right(
         capture_output=True,
         text=True,
         check=False,
+        timeout=120,
     )
     assert done.returncode == status, done.stderr
     assert done.stderr.splitlines()[-1] == "[]"

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from matter_sdk.export import info, pictures, timing
+from matter_sdk.export import cpu_backends, examples, info
 from matter_sdk.export.build import BuildOptions, build, main
 from matter_sdk.sdk import Matter
 from matter_sdk.sdk.engine.file import EngineFile
@@ -29,8 +29,8 @@ def network() -> Any:
 
     torch.manual_seed(3)
     made: Any = networks.create("gfm-plate")
-    single = pictures.inputs(made, pictures.pictures(SIZE), SIZE)
-    (tensors,) = pictures.batched(single, len(single))
+    single = examples.inputs(made, examples.pictures(SIZE), SIZE)
+    (tensors,) = examples.batched(single, len(single))
     settling.settle(made, tuple(map(torch.from_numpy, tensors)))
     return made
 
@@ -46,9 +46,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def engine(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of the network itself, once: exporting it takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timing, "_ROUNDS", 2)
-        patch.setattr(pictures, "SCENES", 1)
-        patch.setattr(pictures, "PHOTOGRAPHS", ("chelsea",))
+        patch.setattr(cpu_backends, "_ROUNDS", 2)
+        patch.setattr(examples, "SCENES", 1)
+        patch.setattr(examples, "PHOTOGRAPHS", ("chelsea",))
         return build(
             BuildOptions(
                 "gfm-plate",
@@ -80,7 +80,7 @@ def test_alpha_is_that_of_pytorch_on_frame_and_plate(engine: Path, checkpoint: P
     nor are they of one."""
     loaded: Any = networks.create("gfm-plate").eval()
     checkpoints.load(loaded, checkpoint)
-    (image, _, plate), *_ = pictures.pictures((256, 384))
+    (image, _, plate), *_ = examples.pictures((256, 384))
     frame = np.ascontiguousarray(image[..., ::-1])
     plate = cv2.resize(plate, (192, 128), interpolation=cv2.INTER_AREA)
 
@@ -106,7 +106,7 @@ def test_alpha_is_that_of_pytorch_on_frame_and_plate(engine: Path, checkpoint: P
 def test_info(engine: Path) -> None:
     with EngineFile.open(engine) as opened:
         text = "\n".join(info.describe(opened))
-    assert "network    gfm-plate, backbone mobilenetv3, RoSTa tt; 3.05 M parameters" in text
+    assert "network     gfm-plate mobilenetv3, RoSTa tt, 3.05 M parameters" in text
     assert "plate 3×H×W" in text
 
 
@@ -126,7 +126,7 @@ def test_random_weights_and_the_next_command(
     command = error.splitlines()[-1]
     prefix = "Next: python -m samples.image "
     assert command == f"{prefix}photo.jpg --plate empty.jpg --engine gfm-plate.engine"
-    (drawn,) = pictures.pictures((64, 96))
+    (drawn,) = examples.pictures((64, 96))
     for name, picture in (("photo.jpg", drawn.image), ("empty.jpg", drawn.plate)):
         cv2.imwrite(name, picture[..., ::-1])
     assert image.main(command.removeprefix(prefix).split()) == 0

@@ -10,9 +10,10 @@ import onnx
 import onnx_ir as ir
 import pytest
 import torch
-from matter_sdk.export import cost, graph, plans, precision
+from matter_sdk.export import cost, onnx_files
 from matter_sdk.export.errors import BuildError
-from matter_sdk.export.verify import session
+from matter_sdk.export.stages import graph, plans, precision
+from matter_sdk.export.stages.verify import session
 from matter_sdk.training import networks
 from matter_sdk.training.networks.unpool import MaxPool, MaxUnpool
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ def image() -> NDArray[np.float32]:
 
 
 def heads(model: ir.Model, x: NDArray[np.float32], folder: Path) -> dict[str, NDArray[np.float32]]:
-    graph.save(model, folder / "x.onnx")
+    onnx_files.save(model, folder / "x.onnx")
     return dict(session(folder / "x.onnx")(x))
 
 
@@ -45,7 +46,7 @@ def test_stored_weights_are_half_and_computed_in_float32(
     model: ir.Model, image: NDArray[np.float32], tmp_path: Path
 ) -> None:
     stored = precision.store_half(model)
-    graph.save(stored, tmp_path / "model.onnx")
+    onnx_files.save(stored, tmp_path / "model.onnx")
     onnx.checker.check_model(tmp_path / "model.onnx", full_check=True)
     sizes = {value.dtype: 0 for value in stored.graph.initializers.values()}
     for value in stored.graph.initializers.values():
@@ -115,7 +116,7 @@ def test_typed_graph_has_float32_input_and_outputs_and_consistent_types(
 
 def test_float16_graph_passes_onnx_own_type_check(model: ir.Model, tmp_path: Path) -> None:
     typed = precision.typed(model, FLOAT16, precision.protected(model, FLOAT16))
-    graph.save(typed, tmp_path / "typed.onnx")
+    onnx_files.save(typed, tmp_path / "typed.onnx")
     onnx.checker.check_model(tmp_path / "typed.onnx", full_check=True)
 
 
@@ -144,7 +145,7 @@ def test_emulated_results_are_numbers_of_the_half_type(
     model = graph.export_onnx(Steps(), {"y": 3}, (32, 32))
     typed = precision.typed(model, half, [])
     x = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    graph.save(precision.emulated(typed, half), tmp_path / "x.onnx")
+    onnx_files.save(precision.emulated(typed, half), tmp_path / "x.onnx")
     received = session(tmp_path / "x.onnx")(x.numpy())["y"]
     z = x.to(kind)
     expected = (torch.relu(z * torch.tensor(0.3711).to(kind)) + z).float().numpy()
@@ -163,10 +164,10 @@ def test_saturated_classes_do_not_tie_in_a_float16_graph(tmp_path: Path) -> None
     x[:, 1], x[:, 2] = 4.5, 6.0
     keep = precision.protected(model, FLOAT16)
     good = precision.emulated(precision.typed(model, FLOAT16, keep), FLOAT16)
-    graph.save(good, tmp_path / "good.onnx")
+    onnx_files.save(good, tmp_path / "good.onnx")
     assert (session(tmp_path / "good.onnx")(x)["glance"].argmax(1) == 2).all()
     bad = precision.emulated(precision.typed(model, FLOAT16, []), FLOAT16)
-    graph.save(bad, tmp_path / "bad.onnx")
+    onnx_files.save(bad, tmp_path / "bad.onnx")
     assert (session(tmp_path / "bad.onnx")(x)["glance"].argmax(1) == 1).all()
 
 
@@ -179,7 +180,7 @@ def test_layers_that_would_overflow_stay_float32(tmp_path: Path) -> None:
     model = graph.export_onnx(Loud(), {"y": 3}, (32, 32))
     x = np.random.default_rng(0).uniform(100, 255, (1, 3, 32, 32)).astype(np.float32)
     measured, names = precision.with_ranges(model)
-    graph.save(measured, tmp_path / "ranges.onnx")
+    onnx_files.save(measured, tmp_path / "ranges.onnx")
     values = session(tmp_path / "ranges.onnx")(x).values()
     ranges = dict(zip(names, map(float, values), strict=True))
     assert max(ranges.values()) == pytest.approx(1000 * x.max(), rel=1e-6)
@@ -189,7 +190,7 @@ def test_layers_that_would_overflow_stay_float32(tmp_path: Path) -> None:
     expected = np.tanh(x * 1e-2)
     for keep, good in ((large, True), (set(), False)):
         made = precision.emulated(precision.typed(model, FLOAT16, keep), FLOAT16)
-        graph.save(made, tmp_path / "x.onnx")
+        onnx_files.save(made, tmp_path / "x.onnx")
         received = session(tmp_path / "x.onnx")(x)["y"]
         assert bool(np.allclose(received, expected, atol=2e-3)) is good
     assert precision.too_large(model, dict.fromkeys(ranges, float("nan")))
@@ -231,7 +232,7 @@ def test_a_max_pool_in_half_precision_finds_the_same_pixels(
     assert not [
         node.op_type for node in model.graph if node.name in keep and "unpool" not in node.name
     ]
-    graph.save(precision.emulated(precision.typed(model, half, []), half), tmp_path / "x.onnx")
+    onnx_files.save(precision.emulated(precision.typed(model, half, []), half), tmp_path / "x.onnx")
     x = torch.randn(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
     x = torch.round(x * 64) / 64 + 1e-5  # so that many of a window's values tie once rounded
     kind = torch.float16 if half == FLOAT16 else torch.bfloat16
@@ -282,7 +283,7 @@ def test_a_sum_over_channels_stays_float32_only_if_it_may_overflow(unpooling: ir
 
 def test_the_border_of_a_max_pool_is_no_overflow(unpooling: ir.Model, tmp_path: Path) -> None:
     measured, names = precision.with_ranges(unpooling)
-    graph.save(measured, tmp_path / "ranges.onnx")
+    onnx_files.save(measured, tmp_path / "ranges.onnx")
     x = np.random.default_rng(0).standard_normal((1, 3, *SIZE)).astype(np.float32)
     ranges = dict(
         zip(names, map(float, session(tmp_path / "ranges.onnx")(x).values()), strict=True)
@@ -314,7 +315,7 @@ def test_tensorrt_rtx_takes_the_operators_of_every_network(
         strides=getattr(network, "head_strides", {}),
     )
     typed = precision.typed(model, half, precision.protected(model, half))
-    graph.save(typed, tmp_path / "typed.onnx")
+    onnx_files.save(typed, tmp_path / "typed.onnx")
     plans.build("tensorrt-rtx", tmp_path / "typed.onnx", tmp_path / "x.plan", warn=print)
     assert (tmp_path / "x.plan").stat().st_size > 1000
 
@@ -327,7 +328,7 @@ def test_tensorrt_rtx_builds_a_plan(
     typed = (
         model if half is None else precision.typed(model, half, precision.protected(model, half))
     )
-    graph.save(typed, tmp_path / "typed.onnx", external_bytes=1000)
+    onnx_files.save(typed, tmp_path / "typed.onnx", external_bytes=1000)
     warnings: list[str] = []
     plan = plans.build(
         "tensorrt-rtx", tmp_path / "typed.onnx", tmp_path / "x.plan", warn=warnings.append

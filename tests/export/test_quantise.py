@@ -16,10 +16,11 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
-from matter_sdk.export import graph, quantise
+from matter_sdk.export import onnx_files
 from matter_sdk.export.errors import BuildError
-from matter_sdk.export.quantise import Quantiser, search
-from matter_sdk.export.verify import session
+from matter_sdk.export.stages import graph, quantise
+from matter_sdk.export.stages.quantise import Quantiser, search
+from matter_sdk.export.stages.verify import session
 from torch import nn
 from torch.nn import functional as F
 
@@ -200,7 +201,7 @@ def test_external_weights_are_taken_and_kept(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(graph, "EXTERNAL_BYTES", 500)
+    monkeypatch.setattr(onnx_files, "EXTERNAL_BYTES", 500)
     quantiser = quantiser_of(chain_model, frames, tmp_path)
     assert (tmp_path / "float32.onnx.data").exists()
     data = quantiser.write(quantiser.always, tmp_path / "int8.onnx")

@@ -337,7 +337,7 @@ def test_describe_says_what_was_measured(tiny: Any) -> None:
     with Matter(path, device="cpu") as matter:
         text = matter.describe()
     assert "32×64: onnxruntime float32 2.2 ms; at the build, on this CPU, 2 threads" in text
-    assert "INT8 too" in text
+    assert "INT8" in text
     path = tiny.build(change=measured_as(("onnxruntime", "float32", 2.25), cpu_name="a Z80"))
     with Matter(path, device="cpu") as matter:
         assert "on another CPU (a Z80)" in matter.describe()
@@ -398,7 +398,7 @@ def test_backend_asked_for_that_is_not_there(
 def test_unknown_backend_names_the_near_match(engine_path: Path) -> None:
     with pytest.raises(
         BackendError,
-        match=r"'openvno' is not known; did you mean 'openvino'\?; expected one of: tens",
+        match=r"'openvno'.* did you mean 'openvino'",
     ):
         opened(engine_path, backend="openvno")
 

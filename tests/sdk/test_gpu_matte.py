@@ -1,4 +1,4 @@
-"""Frames and mattes in a GPU's memory, with stand-ins: see tests/sdk/fake_cuda.py."""
+"""Frames and mattes in a GPU's memory, with stand-ins: see tests/fakes/cuda.py."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from matter_sdk.sdk.matte import Matte
 from matter_sdk.sdk.streaming.temporal_filter import TemporalFilter
 from numpy.typing import NDArray
 
-from tests.sdk.fake_cuda import DeviceArray, Stream
+from tests.fakes.cuda import DeviceArray, Stream
 from tests.sdk.test_tensorrt import built
 
 SHAPE = (70, 130)

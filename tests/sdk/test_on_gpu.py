@@ -27,14 +27,14 @@ from tests.sdk.clips import write_clip
 pytestmark = pytest.mark.gpu
 
 SIZE = (96, 160)
-# Mean absolute difference of alpha from ONNX Runtime's in float32. What export.verify allows
+# Mean absolute difference of alpha from ONNX Runtime's in float32. What export.stages.verify allows
 # depends on the pictures; these are far above it and far below what a wrong layer gives.
 BOUNDS = {"fp32": 1e-3, "fp16": 5e-3}
 
 
 @pytest.fixture(scope="module", params=["tensorrt-rtx", "tensorrt"])
 def runtime(request: pytest.FixtureRequest) -> str:
-    from matter_sdk.export import plans
+    from matter_sdk.export.stages import plans
 
     reason = plans.missing(request.param)
     if reason:

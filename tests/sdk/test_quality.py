@@ -27,8 +27,8 @@ def test_a_name_with_other_values_is_custom() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("livid", {}, r"quality is 'livid'; did you mean 'live'\?; expected one of live, "),
-        ("live", {"arithmetic": "int4"}, "arithmetic is 'int4'.*; expected one of fastest, "),
+        ("livid", {}, r"'livid'.* did you mean 'live'"),
+        ("live", {"arithmetic": "int4"}, "'int4'"),
         ("live", {"guided": 1}, "guided is 1; expected True or False"),
         ("live", {"lookahead": -1}, "lookahead is -1; expected a whole number from 0 to 30"),
     ],

@@ -10,8 +10,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
-from matter_sdk.export import cost, graph, plans, precision
-from matter_sdk.export.verify import session
+from matter_sdk.export import cost, onnx_files
+from matter_sdk.export.stages import graph, plans, precision
+from matter_sdk.export.stages.verify import session
 from matter_sdk.training import checkpoints, networks
 from matter_sdk.training.checkpoints import CheckpointError
 from matter_sdk.training.networks.aim import AIM
@@ -171,7 +172,7 @@ def test_without_se_every_block_passes_its_features_on(network: AIM) -> None:
 def test_unknown_part() -> None:
     with pytest.raises(ValueError, match="without 'spa'; expected parts of se, attention"):
         meta(("spa",))
-    with pytest.raises(networks.UnknownNetwork, match="Did you mean 'attention'"):
+    with pytest.raises(networks.UnknownNetwork, match="did you mean 'attention'"):
         networks.create("aim", without=["atention"])
 
 
@@ -275,7 +276,7 @@ def test_graph_holds_what_every_runtime_has(model: ir.Model) -> None:
 
 
 def test_onnx_runtime_gives_the_reference_output(model: ir.Model, tmp_path: Path) -> None:
-    graph.save(model, tmp_path / "aim.onnx")
+    onnx_files.save(model, tmp_path / "aim.onnx")
     heads = session(tmp_path / "aim.onnx")(normal(1, 3, *SIZE).numpy())
     reference = np.load(released.REFERENCE / "aim_1x3x96x128_every3.npz")
     for head in ("glance", "focus"):
@@ -289,7 +290,7 @@ def test_tensorrt_rtx_builds_a_plan(
     pytest.importorskip("tensorrt_rtx")
     if half is not None:
         model = precision.typed(model, half, precision.protected(model, half))
-    graph.save(model, tmp_path / "aim.onnx")
+    onnx_files.save(model, tmp_path / "aim.onnx")
     warnings: list[Any] = []
     plan = plans.build("tensorrt-rtx", tmp_path / "aim.onnx", tmp_path / "p", warn=warnings.append)
     assert plan.path.stat().st_size > 100e6 / (1 if half is None else 2)

@@ -10,8 +10,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
-from matter_sdk.export import cost, graph, plans
-from matter_sdk.export.verify import session
+from matter_sdk.export import cost, onnx_files
+from matter_sdk.export.stages import graph, plans
+from matter_sdk.export.stages.verify import session
 from matter_sdk.training import checkpoints, networks
 from matter_sdk.training.networks.msia import MSIA, InformationAssembly
 from matter_sdk.training.networks.resnet import Bottleneck, ResNeXt101Encoder, layer
@@ -260,7 +261,7 @@ def model(network: MSIA) -> ir.Model:
 
 
 def test_onnx_runtime_gives_the_same(model: ir.Model, network: MSIA, tmp_path: Path) -> None:
-    graph.save(model, tmp_path / "msia.onnx")
+    onnx_files.save(model, tmp_path / "msia.onnx")
     x = image(1, 3, 64, 80)
     with torch.inference_mode():
         expected = network(x)["alpha"].numpy()
@@ -280,7 +281,7 @@ def test_what_the_graph_holds(model: ir.Model) -> None:
 
 def test_tensorrt_rtx_builds_a_plan(model: ir.Model, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx")
-    graph.save(model, tmp_path / "msia.onnx")
+    onnx_files.save(model, tmp_path / "msia.onnx")
     plan = plans.build("tensorrt-rtx", tmp_path / "msia.onnx", tmp_path / "p", warn=print)
     assert plan.path.stat().st_size > 4 * BACKBONE
     plan.path.unlink()

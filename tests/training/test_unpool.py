@@ -11,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from matter_sdk.export import graph, plans, precision
-from matter_sdk.export.verify import session
+from matter_sdk.export import onnx_files
+from matter_sdk.export.stages import graph, plans, precision
+from matter_sdk.export.stages.verify import session
 from matter_sdk.sdk.backends.openvino import process_core
 from matter_sdk.training.networks.unpool import MaxPool, MaxUnpool
 from numpy.typing import NDArray
@@ -173,7 +174,7 @@ def test_the_exported_graph_gives_the_same_bits(size: tuple[int, int], tmp_path:
     assert {node.op_type for node in model.graph} == OPERATORS
     (pool,) = (node for node in model.graph if node.op_type == "MaxPool")
     assert len(pool.outputs) == 1
-    graph.save(model, tmp_path / "x.onnx")
+    onnx_files.save(model, tmp_path / "x.onnx")
     x = features(2, 3, *size) - 3
     expected = reference(x, F.max_pool2d(x, 3, 2, 1)).numpy()
     received = session(tmp_path / "x.onnx")(x.numpy())["y"]
@@ -182,7 +183,7 @@ def test_the_exported_graph_gives_the_same_bits(size: tuple[int, int], tmp_path:
 
 def test_openvino_gives_the_same(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
-    graph.save(graph.export_onnx(Alone(), {"y": 3}, (32, 48)), tmp_path / "x.onnx")
+    onnx_files.save(graph.export_onnx(Alone(), {"y": 3}, (32, 48)), tmp_path / "x.onnx")
     x = features(1, 3, 32, 48) - 3
     compiled = process_core().compile_model(
         tmp_path / "x.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
@@ -197,7 +198,7 @@ def test_tensorrt_rtx_builds_a_plan(half: ir.DataType | None, tmp_path: Path) ->
     model = graph.export_onnx(Network(), {"alpha": 1}, (64, 96))
     if half is not None:
         model = precision.typed(model, half, precision.protected(model, half))
-    graph.save(model, tmp_path / "x.onnx")
+    onnx_files.save(model, tmp_path / "x.onnx")
     plan = plans.build("tensorrt-rtx", tmp_path / "x.onnx", tmp_path / "x.plan", warn=print)
     assert plan.path.stat().st_size > 1000
 
@@ -224,7 +225,7 @@ def test_half_precision_finds_every_maximum(kept: str, tmp_path: Path) -> None:
     keep = precision.protected(model, half)
     keep |= {node.name or "" for node in model.graph if node.op_type == kept}
     made = precision.emulated(precision.typed(model, half, keep), half)
-    graph.save(made, tmp_path / "x.onnx")
+    onnx_files.save(made, tmp_path / "x.onnx")
     image = torch.randn((1, 3, 32, 48), generator=torch.Generator().manual_seed(0))
     x = image.relu() if kept else image.half().float().relu()
     expected = reference(x, F.max_pool2d(x, 3, 2, 1)).half().float().numpy()

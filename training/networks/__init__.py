@@ -9,9 +9,10 @@ flags first.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
+
+from matter_sdk.sdk.errors import expected_one_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,23 +62,25 @@ class UnknownNetwork(ValueError):
 
 
 def names() -> tuple[str, ...]:
-    """The matting networks. :func:`create` knows ``sim_classifier`` and ``sim_discriminator``
-    too, which serve ``sim``."""
+    """Return the matting networks' names.
+
+    :func:`create` also knows ``sim_classifier`` and ``sim_discriminator``, which serve ``sim``.
+    """
     return tuple(_NETWORKS)
 
 
 def backbones(name: str) -> tuple[str, ...]:
-    """Backbones of a network, the default first."""
+    """Return a network's backbones, the default first."""
     return _options(name).backbones
 
 
 def rostas(name: str) -> tuple[str, ...]:
-    """Representations of semantics and transition areas of a network, the default first."""
+    """Return a network's RoSTas, the default first."""
     return _options(name).rostas
 
 
 def parts(name: str, backbone: str | None = None) -> tuple[str, ...]:
-    """Parts of a network that ``without`` may name; of one backbone, or of any."""
+    """Return the parts that ``without`` may name; of one backbone, or of any."""
     lacking = _LACKING.get((name, backbone), ())
     return tuple(part for part in _options(name).parts if part not in lacking)
 
@@ -155,7 +158,7 @@ def create(
 
 
 def inputs(network: nn.Module) -> Mapping[str, int]:
-    """What a network takes, in order: name -> channels; most take an image alone."""
+    """Return a network's inputs in order, name -> channels; most take an image alone."""
     declared: Mapping[str, int] = getattr(network, "inputs", {"image": 3})
     return declared
 
@@ -168,7 +171,4 @@ def _options(name: str) -> _Options:
 def _known(kind: str, value: str, options: Sequence[str]) -> str:
     if value in options:
         return value
-    near = difflib.get_close_matches(value, options, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    expected = f"one of {', '.join(options)}" if options else "none"
-    raise UnknownNetwork(f"unknown {kind}: {value!r}; expected {expected}.{hint}")
+    raise UnknownNetwork(f"unknown {kind}: {value!r}; {expected_one_of(value, options)}")

@@ -122,7 +122,7 @@ class _HalvingConv2d(SameConv2d):
         return super().forward(functional.avg_pool2d(x, 2))
 
     def plain(self) -> nn.Module:
-        """See ``export.graph.export_onnx``: both at once, a 6×6 convolution of stride 4.
+        """See ``export.stages.graph.export_onnx``: both at once, a 6×6 convolution of stride 4.
 
         CPUs have no fast average pool for three channels; alone it took a fifth of the network.
         """

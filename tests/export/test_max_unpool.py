@@ -10,11 +10,11 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from matter_sdk.export import graph, plans, precision, unpool_plugin
+from matter_sdk.export import max_unpool, onnx_files
 from matter_sdk.export.build import BuildOptions, build
 from matter_sdk.export.errors import BuildError, UsageError
-from matter_sdk.export.options import check
-from matter_sdk.export.plans import Plan
+from matter_sdk.export.stages import graph, plans, precision
+from matter_sdk.export.stages.plans import Plan
 from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.training.networks.unpool import MaxPool, MaxUnpool
 from onnx.reference import ReferenceEvaluator
@@ -27,7 +27,7 @@ FP16 = precision.HALVES["fp16"]
 class MatterMaxUnpool(OpRun):
     """PyTorch's own operator, by the indices that the offsets stand for."""
 
-    op_domain = unpool_plugin.DOMAIN
+    op_domain = max_unpool.DOMAIN
 
     def _run(self, features: Any, offsets: Any) -> tuple[Any]:
         height, width = features.shape[2:]
@@ -61,14 +61,14 @@ def test_the_operator_stands_for_the_plain_form(tmp_path: Path, one_thread: None
     size = (15, 23)
     torch.manual_seed(0)
     model = graph.export_onnx(Twice().eval(), {"y": 1}, size)
-    changed, count = unpool_plugin.with_plugin(model)
+    changed, count = max_unpool.with_plugin(model)
     kinds = [node.op_type for node in changed.graph]
-    assert count == kinds.count(unpool_plugin.NAME) == 2
+    assert count == kinds.count(max_unpool.NAME) == 2
     assert kinds.count("DepthToSpace") == 1  # that of the pixel shuffle
     assert "Pad" in kinds  # the pooling's own comparisons stay
     assert [node.op_type for node in model.graph].count("DepthToSpace") == 3  # it is a copy
-    graph.save(model, tmp_path / "plain.onnx")
-    graph.save(changed, tmp_path / "plugin.onnx")
+    onnx_files.save(model, tmp_path / "plain.onnx")
+    onnx_files.save(changed, tmp_path / "plugin.onnx")
     x = np.random.default_rng(1).standard_normal((1, 3, *size)).astype(np.float32)
     expected = onnxruntime.InferenceSession(tmp_path / "plain.onnx").run(None, {"image": x})
     evaluator = ReferenceEvaluator(str(tmp_path / "plugin.onnx"), new_ops=[MatterMaxUnpool])
@@ -78,10 +78,10 @@ def test_the_operator_stands_for_the_plain_form(tmp_path: Path, one_thread: None
 def test_in_half_precision(tmp_path: Path) -> None:
     model = graph.export_onnx(Twice().eval(), {"y": 1}, (16, 24))
     typed = precision.typed(model, FP16, precision.protected(model, FP16))
-    changed, count = unpool_plugin.with_plugin(typed)
+    changed, count = max_unpool.with_plugin(typed)
     assert count == 2
     for node in changed.graph:
-        if node.op_type == unpool_plugin.NAME:
+        if node.op_type == max_unpool.NAME:
             features, offsets = node.inputs
             assert features is not None
             assert offsets is not None
@@ -97,9 +97,9 @@ def test_a_graph_without_a_max_unpool(tmp_path: Path) -> None:
             return {"y": network(x)[:, :, ::2, ::2]}
 
     path = tmp_path / "x.onnx"
-    graph.save(graph.export_onnx(Shuffle().eval(), {"y": 1}, (16, 24)), path)
+    onnx_files.save(graph.export_onnx(Shuffle().eval(), {"y": 1}, (16, 24)), path)
     with pytest.raises(BuildError, match=r"holds no max-unpool; expected one for --unpool plugin"):
-        unpool_plugin.write(path)
+        max_unpool.write(path)
 
 
 # ---------------------------------------------------------------------------------------- the build
@@ -132,7 +132,7 @@ def test_a_plan_says_that_it_needs_the_plugin(
 ) -> None:
     targets = ("tensorrt", "tensorrt-rtx")
     path = build(options(tmp_path / "x.engine", targets=targets, unpool="plugin"))
-    name = unpool_plugin.NAME
+    name = max_unpool.NAME
     assert full_tensorrt == [("tensorrt", True, (name,)), ("tensorrt-rtx", False, ())]
     with EngineFile.open(path) as engine:
         plugins = {plan.runtime: plan.plugins for plan in engine.manifest.plans}
@@ -150,14 +150,14 @@ def test_what_the_plugin_is_refused_for(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(
         UsageError, match=r"RTX has no plugins\); expected one .*: .*pip install it"
     ):
-        check(asked("aim", "tensorrt-rtx"))
+        asked("aim", "tensorrt-rtx").resolve()
     monkeypatch.setitem(plans.MODULES, "tensorrt", ("json", ""))
     monkeypatch.setattr(plans, "gpu", lambda: "9.0")
     with pytest.raises(UsageError, match=r"RTX has no plugins\).*: add --target tensorrt$"):
-        check(asked("aim", "tensorrt-rtx"))
+        asked("aim", "tensorrt-rtx").resolve()
     with pytest.raises(UsageError, match="does not fit --model gfm, which holds no max-unpool"):
-        check(asked("gfm", "tensorrt"))
+        asked("gfm", "tensorrt").resolve()
     with pytest.raises(UsageError, match=r"--unpool: 'plugins' is not known; .*did you mean 'plug"):
-        check(BuildOptions("aim", random_weights=True, targets=("onnx",), unpool="plugins"))
-    assert check(asked("aim", "tensorrt")).unpool == "plugin"
-    assert check(BuildOptions("aim", random_weights=True)).unpool == "graph"
+        BuildOptions("aim", random_weights=True, targets=("onnx",), unpool="plugins").resolve()
+    assert asked("aim", "tensorrt").resolve().unpool == "plugin"
+    assert BuildOptions("aim", random_weights=True).resolve().unpool == "graph"

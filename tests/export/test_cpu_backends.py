@@ -6,19 +6,19 @@ import pytest
 
 pytest.importorskip("torch")
 
-from matter_sdk.export import timing
+from matter_sdk.export import cpu_backends
 from matter_sdk.sdk.engine.manifest import Measured, Timing
 
 
 def test_a_less_exact_arithmetic_has_to_be_clearly_faster() -> None:
     exact = Timing("onnxruntime", "float32", 10.0)
-    assert timing.ranked([Timing("openvino", "bfloat16", 9.5), exact])[0] == exact
+    assert cpu_backends.ranked([Timing("openvino", "bfloat16", 9.5), exact])[0] == exact
     brief = Timing("openvino", "bfloat16", 8.5)
-    assert timing.ranked([exact, brief])[0] == brief
-    assert timing.ranked([Timing("openvino", "int8", 8.2), brief])[0] == brief
+    assert cpu_backends.ranked([exact, brief])[0] == brief
+    assert cpu_backends.ranked([Timing("openvino", "int8", 8.2), brief])[0] == brief
     rounded = Timing("openvino", "int8 bfloat16", 7.0)
-    assert timing.ranked([exact, brief, rounded]) == [rounded, brief, exact]
-    assert timing.ranked([Timing("openvino", "float32", 9.9), exact])[1] == exact
+    assert cpu_backends.ranked([exact, brief, rounded]) == [rounded, brief, exact]
+    assert cpu_backends.ranked([Timing("openvino", "float32", 9.9), exact])[1] == exact
 
 
 def test_a_backend_s_preferred_float() -> None:
@@ -29,6 +29,6 @@ def test_a_backend_s_preferred_float() -> None:
         Timing("openvino", "float32", 4.0),
     )
     measured = Measured("a CPU", 2, None, timings)
-    assert timing.prefers(measured, "openvino", "bfloat16")
-    assert not timing.prefers(measured, "openvino", "float32")
-    assert not timing.prefers(Measured("a CPU", 2, None, timings[:2]), "openvino", "bfloat16")
+    assert cpu_backends.prefers(measured, "openvino", "bfloat16")
+    assert not cpu_backends.prefers(measured, "openvino", "float32")
+    assert not cpu_backends.prefers(Measured("a CPU", 2, None, timings[:2]), "openvino", "bfloat16")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
-from matter_sdk.export import graph
+from matter_sdk.export import onnx_files
 from matter_sdk.export.errors import BuildError
 from matter_sdk.sdk.backends.unpool_plugin import NAME
 
@@ -35,7 +35,7 @@ def write(source: Path) -> Path:
             "the graph holds no max-unpool; expected one for --unpool plugin: leave it out"
         )
     path = source.with_name(f"{source.stem}-plugin.onnx")
-    graph.save(model, path)
+    onnx_files.save(model, path)
     return path
 
 

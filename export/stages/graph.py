@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import hashlib
 import logging
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 import torch
-from matter_sdk.export.cost import dims, weight_bytes
+from matter_sdk.export import onnx_files
+from matter_sdk.export.cost import count_macs, dims, weight_bytes
 from matter_sdk.export.errors import BuildError
+from matter_sdk.export.stages import Context, Graph, Size, Subject, precision
+from matter_sdk.sdk.describe import count_text
+from matter_sdk.training import networks
 from onnxscript import opset18
 from torch import Tensor, nn
 
@@ -36,15 +37,37 @@ if TYPE_CHECKING:
 # Inputs of a network that takes a picture alone.
 IMAGE: Mapping[str, int] = MappingProxyType({"image": 3})
 
-# A protobuf message ends at 2 GiB, and some readers copy it whole: beyond this many bytes of
-# weights they stand in a file of their own beside the graph.
-EXTERNAL_BYTES = 1 << 30
 
-# Weights that several graphs hold are stored once from this many bytes on. What is smaller stays in
-# its graph, and so do whole numbers: there the check of an engine looks at them.
-SHARED_BYTES = 1024
-_SHARED_TYPES = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.INT8)
-_SHARED_ALIGNMENT = 64  # bytes: a cache line
+def export(context: Context, subject: Subject, size: Size) -> tuple[ir.Model, Graph]:
+    """Export the network at one size.
+
+    Returns:
+        The float32 model, which shares the network's weights, and the graph that is stored.
+
+    Raises:
+        BuildError: see :func:`export_onnx`.
+    """
+    options, report, network = context.options, context.report, subject.network
+    with report.stage(f"export ONNX{subject.label(size)}") as stage:
+        model = export_onnx(
+            network,
+            network.heads,
+            size,
+            inputs=networks.inputs(network),
+            strides=getattr(network, "head_strides", {}),
+            batch=subject.batch,
+            opset=options.opset,
+        )
+        stage.bytes = weight_bytes(model)
+        macs = count_text(count_macs(model))
+        stage.note = f"opset {options.opset}, {len(model.graph)} operators, {macs} MACs"
+    path = context.folder / subject.prefix / subject.name("model", size)
+    with report.stage(f"write {subject.prefix}{path.name}") as stage:
+        half = options.precision != "fp32"
+        stored = Graph(path, onnx_files.save(precision.store_half(model) if half else model, path))
+        stage.bytes = stored.bytes
+        stage.note = "float16 weights, cast to float32 at load" if half else "float32 weights"
+    return model, stored
 
 
 class _Heads(nn.Module):
@@ -247,76 +270,6 @@ def check(
             raise BuildError(f"{value.name} is {value.dtype}; expected FLOAT")
 
 
-def save(model: ir.Model, path: Path, *, external_bytes: int | None = None) -> Path | None:
-    """Write a model; returns the file of external weights, or None where they are inside.
-
-    The external file is ``<path>.data``, beside the model, and named there by its bare name. It is
-    used from ``external_bytes`` on, ``EXTERNAL_BYTES`` unless given.
-    """
-    data = path.with_name(path.name + ".data")
-    limit = EXTERNAL_BYTES if external_bytes is None else external_bytes
-    external = weight_bytes(model) > limit
-    # 64 KiB is the coarsest granularity of memory mapping, so that large weights can be mapped.
-    ir.save(
-        model,
-        path,
-        external_data=data.name if external else None,
-        alignment=65536 if external else None,
-    )
-    return data if external else None
-
-
-def share(paths: Sequence[Path], data: Path) -> bool:
-    """Store what several saved graphs have in common once: in ``data``, beside them.
-
-    Each graph is written anew and names ``data`` by its bare name. A graph whose weights stood in a
-    file of their own takes them all along, and that file is deleted. Returns False where there is
-    nothing in common; then nothing is written.
-    """
-    held: Counter[bytes] = Counter()
-    for path in paths:
-        model = onnx.load(path, load_external_data=False)
-        held.update({key for _, _, key in _weights(path, model)})
-    if max(held.values(), default=0) < 2:
-        return False
-    places: dict[bytes, int] = {}
-    with data.open("xb") as file:
-        for path in paths:
-            model = onnx.load(path, load_external_data=False)
-            for tensor, content, key in _weights(path, model):
-                if held[key] < 2 and not tensor.external_data:
-                    continue
-                if key not in places:
-                    file.write(bytes(-file.tell() % _SHARED_ALIGNMENT))
-                    places[key] = file.tell()
-                    file.write(content)
-                about = {"location": data.name, "offset": places[key], "length": len(content)}
-                tensor.ClearField("raw_data")
-                tensor.ClearField("external_data")
-                tensor.data_location = onnx.TensorProto.EXTERNAL
-                for name, value in about.items():
-                    tensor.external_data.add(key=name, value=str(value))
-            path.write_bytes(model.SerializeToString())
-    for path in paths:
-        path.with_name(path.name + ".data").unlink(missing_ok=True)
-    return True
-
-
-def _weights(path: Path, model: onnx.ModelProto) -> Iterator[tuple[onnx.TensorProto, bytes, bytes]]:
-    """Tensors of a saved graph that may be shared: with their bytes, and the SHA-256 of those."""
-    for tensor in model.graph.initializer:
-        if tensor.external_data:
-            about = {entry.key: entry.value for entry in tensor.external_data}
-            with path.with_name(about["location"]).open("rb") as file:
-                file.seek(int(about.get("offset", 0)))
-                content = file.read(int(about["length"]))
-        elif tensor.data_type in _SHARED_TYPES and len(tensor.raw_data) >= SHARED_BYTES:
-            content = tensor.raw_data
-        else:
-            continue
-        yield tensor, content, hashlib.sha256(content).digest()
-
-
 def _pool(x: Any, output_size: Sequence[int]) -> Any:
     """aten::adaptive_avg_pool2d for a static shape, in operators that every runtime has.
 
@@ -462,12 +415,4 @@ def _simplify(model: ir.Model) -> None:
         passes.RemoveUnusedNodesPass(),
     ):
         step(model)
-    sign(model)
-
-
-def sign(model: ir.Model) -> None:
-    """Drop what tools note in a graph beside what it computes, and say who made it."""
-    passes.RemoveUnusedOpsetsPass()(model)
-    passes.ClearMetadataAndDocStringPass()(model)
-    model.producer_name, model.producer_version = "matter", None
-    model.metadata_props.clear()
+    onnx_files.sign(model)

@@ -7,102 +7,33 @@ is the truth of the metrics.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from matter_sdk.export import plans
+from matter_sdk.export import cpu_backends, examples
+from matter_sdk.export.bounds import MAD_BOUND, RANDOM_FACTOR, SHARE_BOUND
 from matter_sdk.export.errors import BuildError
-from matter_sdk.sdk.engine.manifest import FUSIONS, Verification
+from matter_sdk.export.stages import Built, Context, Size, Sized, Subject, discard, plans, text
+from matter_sdk.sdk.backends import ORDER
+from matter_sdk.sdk.engine.manifest import CPU_ARITHMETIC, FUSIONS, Verification
 from matter_sdk.sdk.errors import MatterError
 from torch import nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from matter_sdk.export.pictures import Inputs
+    from matter_sdk.export.examples import Inputs
     from matter_sdk.sdk.engine.file import EngineFile
-    from matter_sdk.sdk.engine.manifest import ModelEntry
+    from matter_sdk.sdk.engine.manifest import Manifest, ModelEntry
     from numpy.typing import NDArray
 
     Run = Callable[..., Mapping[str, Any]]  # the network's inputs in their order → heads by name
 
-# The most that alpha may differ from PyTorch's, as a mean over all pixels. (Its largest difference
-# is shown, but judges nothing where classes meet: a pixel that is on the edge of two falls to
-# either side, and its alpha jumps, however exact the arithmetic is.)
-#
-# float32: runtimes add in another order, some 1e-6. "float16 weights": float32 arithmetic, with
-# weights rounded to 11 bits. float16: half an 8-bit level, 2e-3, what a saved matte is rounded by,
-# unless the network has a reason for more. bfloat16 keeps 8 bits where float16 keeps 11. "bfloat16
-# unasked" is a CPU's, which is taken only within one 8-bit level, since nobody asked for it.
-#
-# Measured at 288×512, largest of the verification pictures and of 11 photographs; "drawn": weights
-# by the recipe of the reference outputs; "settled": random ones (export.settling), which amplify
-# roundings ten times as much.
-MAD_BOUND: dict[str, dict[str, float]] = {
-    # The arg-max: where two classes are as probable, half precision moves their border by a pixel.
-    "gfm": {
-        "float32": 1e-4,  # drawn 4e-7, settled 7e-6
-        "float16 weights": 1e-3,  # demo 1.1e-4, drawn 7e-4, settled 5e-3
-        "float16": 2e-3,  # demo 2.2e-4, drawn 9e-4, settled 7e-3
-        "bfloat16": 1e-2,  # demo 1.8e-3, drawn 5.4e-3, settled 5e-2
-        "bfloat16 unasked": 4e-3,
-    },
-    # GFM's layers, and so its bounds.
-    "gfm-plate": {
-        "float32": 1e-4,  # settled 1e-6
-        "float16 weights": 1e-3,  # demo 3.7e-5, settled 1.2e-3
-        "float16": 2e-3,  # demo 8.0e-5, settled 3.2e-3
-        "bfloat16": 1e-2,  # demo 4.8e-4, settled 2.3e-2
-        "bfloat16 unasked": 4e-3,
-    },
-    # The same, and the max-pools: where two pixels of a window become equal by rounding, a feature
-    # is unpooled to the neighbour of the pixel that it came from.
-    "aim": {
-        "float32": 1e-4,  # drawn 3e-6, settled 1e-5
-        "float16 weights": 1e-3,  # drawn 5e-4, settled 2.6e-3
-        "float16": 3e-3,  # drawn 1.5e-3, settled 5.8e-3
-        "bfloat16": 1.5e-2,  # drawn 8.2e-3, settled 3.2e-2
-        "bfloat16 unasked": 4e-3,
-    },
-    # Smooth from end to end, no class and no index: nothing jumps. 105 layers, all of them random
-    # in what was measured.
-    "msia": {
-        "float32": 1e-4,  # settled 2e-6
-        "float16 weights": 1e-3,  # settled 1.7e-3
-        "float16": 2e-3,  # settled 2.6e-3
-        "bfloat16": 1e-2,  # settled 1.8e-2
-        "bfloat16 unasked": 4e-3,
-    },
-    # Smooth too, but a clamp in place of a sigmoid: what the last convolution was rounded by is
-    # alpha's own error (half of 2⁻¹¹ near 1), and no flat end of a curve hides it.
-    "sim": {
-        "float32": 1e-4,  # settled 2e-6
-        "float16 weights": 1e-3,  # settled 1.4e-3
-        "float16": 2e-3,  # settled 2.6e-3
-        "bfloat16": 1e-2,  # settled 2.0e-2
-        "bfloat16 unasked": 4e-3,
-    },
-    # Activation maps, relative to their range over the picture: that is what the semantic trimap
-    # scales them by. It is one of SIM's inputs, and what is off in it is off before that network.
-    "sim_classifier": {
-        "float32": 1e-4,  # settled 3e-7
-        "float16 weights": 1e-3,  # settled 2.2e-4
-        "float16": 1e-3,  # settled 3.6e-4
-        "bfloat16": 1e-2,  # settled 2.9e-3
-        "bfloat16 unasked": 4e-3,
-    },
-}
-# The most that SAD may be as a part of the matte's own scale: the sum of PyTorch's alpha over all
-# pictures (or 1 % of their pixels, where that is more).
-SHARE_BOUND = {
-    "float16 weights": 0.02,
-    "float16": 0.02,
-    "int8": 0.10,  # demo 4 to 5 %
-    "int8 bfloat16": 0.10,
-}
+# A matte's own scale is at least that of so much alpha.
 _LEAST_ALPHA = 0.01
 # What arithmetic each of them is, for the table.
 _ARITHMETIC = {"float16 weights": "float32", "bfloat16 unasked": "bfloat16"}
@@ -117,11 +48,6 @@ _JUMPING = {("aim", "focus"), ("gfm", "alpha")}
 # Probabilities this close are a tie to half precision and nearly one to float32. A trained network
 # has few of them; where they are many the weights are random or saturated, and alpha is arbitrary.
 TIE, MANY_TIES = 1e-4, 0.1
-
-# Fresh random weights, settled as they are, amplify each rounding from layer to layer, see above.
-# The bounds for trained weights are the ones that tell anything. (The deepest, resnet101: 2.0e-2 by
-# float16 weights.)
-RANDOM_FACTOR = 40
 
 
 @dataclass(frozen=True)
@@ -140,6 +66,129 @@ class Reference:
     heads: tuple[Mapping[str, NDArray[np.float32]], ...]
     answers: tuple[NDArray[np.float32], ...]
     ties: float = 0.0  # share of the pixels where two glance classes are as good as equal
+
+
+def refer(context: Context, subject: Subject, size: Size) -> Reference:
+    """What the PyTorch network says of the verification pictures at one size.
+
+    Raises:
+        BuildError: see :func:`reference`.
+    """
+    with context.report.stage(f"PyTorch reference{subject.label(size)}") as stage:
+        single = subject.inputs(size)
+        stage.note = f"{len(single)} verification images"
+        return reference(subject.network, examples.batched(single, subject.batch), size)
+
+
+def verify(context: Context, file: EngineFile, built: Built) -> Built:
+    """Judge each size as the engine's own backends run it, and time those of the CPU.
+
+    Returns:
+        The same with verification and timings in its manifest, whether passed or failed.
+    """
+    steady = not built.manifest.weights.random
+    entries: list[Verification] = []
+    models: list[ModelEntry] = []
+    for sized in built.sized:
+        found = list(_judged_artefacts(context, file, built.manifest, sized, steady=steady))
+        entries += found
+        models.append(_timed(context, file, sized, found))
+    manifest = dataclasses.replace(
+        built.manifest, models=tuple(models), verification=tuple(entries)
+    )
+    return dataclasses.replace(built, manifest=manifest)
+
+
+def _judged_artefacts(
+    context: Context, file: EngineFile, manifest: Manifest, sized: Sized, *, steady: bool
+) -> Iterator[Verification]:
+    options, entry, label = context.options, sized.entry, sized.label
+    half = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}[options.precision]
+    if sized.emulation is not None:
+        with context.report.stage(f"verify {half} graph{label}") as stage:
+            run = session(sized.emulation)
+            one = compare(f"{half} graph", half, run, sized.truth, steady=steady)
+            stage.note = one.status
+            del run
+        discard(sized.emulation)
+        yield one
+    stored = "float32" if options.precision == "fp32" else "float16 weights"
+    runtimes = {plan.runtime for plan in manifest.plans}
+    names = [name for name in ORDER if name not in plans.MODULES or name in runtimes]
+    judged = [(name, half if name in plans.MODULES else stored) for name in reversed(names)]
+    bfloat16 = cpu_has_bfloat16()
+    judged += [("openvino", "bfloat16 unasked")] if bfloat16 else []
+    if entry.int8 is not None:
+        judged += [("onnxruntime", "int8"), ("openvino", "int8")]
+        judged += [("openvino", "int8 bfloat16")] if bfloat16 else []
+    for name, precision in judged:
+        kind = "" if precision in (stored, half) else f" {precision.removesuffix(' unasked')}"
+        with context.report.stage(f"verify {name}{kind}{label}") as stage:
+            one = backend(file, entry, name, precision, sized.truth, steady=steady)
+            if one.status == "failed" and _optional(one):
+                one = dataclasses.replace(one, reason=f"{one.reason}; not used")
+            stage.note = one.status
+        yield one
+
+
+def _timed(
+    context: Context, file: EngineFile, sized: Sized, entries: Sequence[Verification]
+) -> ModelEntry:
+    """The manifest's entry, with what the CPU backends that passed take."""
+    entry = sized.entry
+    choices = [
+        (one.artefact, one.precision)
+        for one in entries
+        if one.status == "passed" and one.artefact in CPU_ARITHMETIC
+    ]
+    if not choices:
+        return entry
+    with context.report.stage(f"time CPU backends{sized.label}") as stage:
+        measured = cpu_backends.measure(file, entry, choices, sized.truth.tensors[0])
+        best, *others = (f"{x.backend} {x.arithmetic} {x.ms:.1f} ms" for x in measured.timings)
+        stage.note = best
+    if others:
+        context.report.line(f"  not {', '.join(others)}")
+    brief = cpu_backends.prefers(measured, "openvino", "bfloat16")
+    return dataclasses.replace(
+        entry, measured=measured, cpu_precision="bfloat16" if brief else "float32"
+    )
+
+
+def check_passed(context: Context, built: Mapping[str, Built]) -> None:
+    """Refuse an engine with an artefact that is past its bound.
+
+    Raises:
+        BuildError: naming each, and the remedy.
+    """
+    failed = {
+        f"{part + ' ' if part else ''}{entry.artefact} {text(entry.size)} ({entry.precision}): "
+        f"{entry.reason}": entry
+        for part, network in built.items()
+        for entry in network.manifest.verification
+        if entry.status == "failed" and not _optional(entry)
+    }
+    if not failed:
+        return
+    ties = max(sized.truth.ties for network in built.values() for sized in network.sized)
+    options = context.options
+    if ties > MANY_TIES:
+        remedy = (
+            f"The network's glance classes tie at {ties:.0%} of the pixels, so its matte is "
+            "arbitrary in any arithmetic: use trained --weights"
+        )
+    elif any("int8" in entry.precision for entry in failed.values()):
+        remedy = "Build without --int8, or give frames like yours with --calibrate"
+    elif options.precision == "fp32":
+        remedy = "Try another --opset"
+    else:
+        remedy = f"Build without --{options.precision}"
+    raise BuildError(f"verification: {'; '.join(failed)}; nothing was written. {remedy}")
+
+
+def _optional(entry: Verification) -> bool:
+    """bfloat16 on a CPU is an offer: past its bound it is not taken, and the build goes on."""
+    return entry.artefact == "openvino" and "bfloat16" in entry.precision
 
 
 def reference(network: nn.Module, tensors: Sequence[Inputs], size: tuple[int, int]) -> Reference:
@@ -338,8 +387,7 @@ def backend(
     *,
     steady: bool = True,
 ) -> Verification:
-    """Judge what the SDK's own backend makes of the engine; "not run" with the reason if it "
-    "cannot."""
+    """Judge what the SDK's own backend makes of the engine; "not run", with why, if it cannot."""
     from matter_sdk.sdk.backends import open_backend
 
     shown = _ARITHMETIC.get(precision, precision)

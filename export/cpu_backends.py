@@ -13,7 +13,7 @@ from matter_sdk.sdk.backends import open_backend
 from matter_sdk.sdk.engine.manifest import Measured, Timing
 
 if TYPE_CHECKING:
-    from matter_sdk.export.pictures import Inputs
+    from matter_sdk.export.examples import Inputs
     from matter_sdk.sdk.engine.file import EngineFile
     from matter_sdk.sdk.engine.manifest import ModelEntry
 

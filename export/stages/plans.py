@@ -1,9 +1,9 @@
 """TensorRT plans: full TensorRT and TensorRT for RTX through the same code.
 
-Both are strongly typed: precision stands in the graph (:mod:`export.precision`). TensorRT for RTX
-builds without a GPU, for any from Turing on, and compiles kernels where the plan first runs; the
-full TensorRT times kernels on the GPU that it builds for. The path of the full one has not run on a
-GPU yet.
+Both are strongly typed: precision stands in the graph (:mod:`export.stages.precision`). TensorRT
+for RTX builds without a GPU, for any from Turing on, and compiles kernels where the plan first
+runs; the full TensorRT times kernels on the GPU that it builds for. The path of the full one has
+not run on a GPU yet.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matter_sdk.export.errors import BuildError
+from matter_sdk.export.stages import Context, Size, Subject, discard, text
+
+if TYPE_CHECKING:
+    from matter_sdk.sdk.engine.manifest import PlanEntry
 
 # Runtime as the manifest names it -> Python module and the line that installs it.
 MODULES = {
@@ -77,6 +81,45 @@ def gpu() -> str | None:
     if any(step() != 0 for step in steps):
         return None
     return f"{major.value}.{minor.value}"
+
+
+def build_all(
+    context: Context, subject: Subject, size: Size, source: Path
+) -> tuple[tuple[PlanEntry, Path], ...]:
+    """Build a plan for each TensorRT that is asked for; deletes ``source``, the typed graph.
+
+    Returns:
+        The manifest's entry and the file of each.
+
+    Raises:
+        BuildError: with all that TensorRT complained about.
+    """
+    from matter_sdk.export import max_unpool
+    from matter_sdk.sdk.engine.manifest import PlanEntry
+
+    made = []
+    for runtime in context.options.runtimes:
+        with context.report.stage(f"plan {runtime}{subject.label(size)}") as stage:
+            warnings: list[str] = []
+            target = context.folder / subject.prefix / f"{runtime}-{text(size)}.plan"
+            given: Path = source
+            plugins: tuple[str, ...] = ()
+            if context.options.unpool == "plugin" and runtime == "tensorrt":
+                given, plugins = max_unpool.write(source), (max_unpool.NAME,)
+            plan = build(runtime, given, target, warn=warnings.append, plugins=plugins)
+            stage.bytes = target.stat().st_size
+            capability = plan.compute_capability
+            where = f"compute capability {capability}" if capability else "any GPU"
+            stage.note = ", ".join((f"{runtime} {plan.version}", where, *plugins))
+            if given != source:
+                discard(given)
+        for warning in dict.fromkeys(warnings):
+            context.report.line(f"  {runtime}: {warning}")
+        member = subject.prefix + plan.member(None if size == subject.sizes[0] else size)
+        entry = PlanEntry(runtime, plan.version, capability, size, member, plugins)
+        made.append((entry, plan.path))
+    discard(source)
+    return tuple(made)
 
 
 def build(

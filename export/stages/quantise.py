@@ -14,12 +14,17 @@ it may touch. In floating point stay
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matter_sdk.export import cost, graph
+from matter_sdk.export import cost, examples, onnx_files
 from matter_sdk.export.errors import BuildError
+from matter_sdk.export.stages import Context, Graph, Subject, verify
+from matter_sdk.sdk.describe import some
+from matter_sdk.sdk.engine.manifest import Int8Graph
+from matter_sdk.training import networks
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -38,6 +43,74 @@ SMALL_PART = 5e-4
 MOST_FLOAT = 0.4
 # Or where the error is this part of its bound.
 TARGET = 0.5
+
+
+def quantise(
+    context: Context,
+    subject: Subject,
+    model: ir.Model,
+    truth: verify.Reference,
+    kept: frozenset[str],
+) -> tuple[Int8Graph, Graph]:
+    """Write the graph in 8 bits.
+
+    Args:
+        context, subject: what is built.
+        model: the float32 graph.
+        truth: the PyTorch network's answers.
+        kept: what another size's graph has in floating point.
+
+    Returns:
+        The manifest's entry, and the graph.
+
+    Raises:
+        BuildError: the matte is past its bound whatever stays in floating point.
+    """
+    options, report, size = context.options, context.report, truth.size
+    names = tuple(networks.inputs(subject.network))
+    given = None if subject.frames is None else subject.frames(size)
+    tensors = truth.tensors if given is None else examples.batched(given, subject.batch)
+    frames = (dict(zip(names, inputs, strict=True)) for inputs in tensors)
+    count = len(subject.inputs(size)) if given is None else len(given)
+    bound = verify.share_bound("int8", steady=not subject.weights.random)
+    path = context.folder / subject.prefix / subject.name("model-int8", size)
+    with (
+        report.stage(f"quantise{subject.label(size)}") as stage,
+        tempfile.TemporaryDirectory(dir=path.parent) as scratch,
+    ):
+        quantiser = Quantiser(model, frames, Path(scratch))
+        trial = Path(scratch) / "trial.onnx"
+
+        def error(float32: frozenset[str]) -> float:
+            quantiser.write(float32, trial)
+            return verify.share(verify.session(trial, fused=True), truth)
+
+        float32, reached = search(quantiser, error, bound, quantiser.always | kept)
+        part = f"{quantiser.part(float32):.0%}"
+        stage.note = (
+            f"{count} frames; SAD {reached:.1%} of the matte, {part} of the MACs stay float"
+        )
+        if reached > bound:
+            raise BuildError(
+                f"--int8: with {part} of the multiply-accumulates in floating point SAD is still "
+                f"{reached:.0%} of the matte; expected at most {bound:.0%}. Build without --int8, "
+                "or give frames like yours with --calibrate"
+            )
+        graph = Graph(path, quantiser.write(float32, path))
+        stage.bytes = graph.bytes
+    listed = quantiser.ordered(float32)
+    found = quantiser.ordered(float32 - quantiser.always)
+    report.line(
+        f"  {len(listed)} convolutions stay float; found by search: {some(found) or 'none'}"
+    )
+    entry = Int8Graph(
+        subject.prefix + path.name,
+        subject.prefix + graph.data.name if graph.data else None,
+        listed,
+        count,
+        "" if options.calibrate is None else options.calibrate.name,
+    )
+    return entry, graph
 
 
 class Quantiser:
@@ -61,7 +134,7 @@ class Quantiser:
         self._model = model.clone()
         _set_apart(self._model)
         self._source = folder / "float32.onnx"
-        self._external = graph.save(self._model, self._source) is not None
+        self._external = onnx_files.save(self._model, self._source) is not None
         self._ranges = folder / "ranges.json"
         self._frames: _Frames | None = _Frames(frames)
         self._macs = {
@@ -116,9 +189,9 @@ class Quantiser:
         self._frames = None  # from now on the ranges are read from their file
         model = ir.load(target)
         ir.external_data.load_to_model(model)
-        graph.sign(model)
+        onnx_files.sign(model)
         target.with_name(target.name + ".data").unlink(missing_ok=True)
-        return graph.save(model, target)
+        return onnx_files.save(model, target)
 
     def part(self, float32: Iterable[str]) -> float:
         """The part of the multiply-accumulates that those are."""

@@ -19,16 +19,23 @@ silently, and keep float32 by operator, not by what a value was measured to be.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
 import onnx_ir as ir
-from matter_sdk.export.cost import dims
+from matter_sdk.export import onnx_files
+from matter_sdk.export.cost import dims, weight_bytes
 from matter_sdk.export.errors import BuildError
+from matter_sdk.export.stages import Context, Subject, discard, text
+from matter_sdk.sdk.describe import some
 
 if TYPE_CHECKING:
+    from matter_sdk.export.stages.verify import Reference
     from numpy.typing import NDArray
 
 FLOAT = ir.DataType.FLOAT
@@ -76,6 +83,78 @@ _MOVES = ("Pad", "Slice", "Split", "Reshape", "Transpose", "Squeeze", "Unsqueeze
 
 # What TensorRT for RTX 1.7 refuses to compute in bfloat16.
 _NO_BFLOAT16 = ("ConvTranspose", "HardSwish", "HardSigmoid")
+
+
+@dataclass(frozen=True)
+class Half:
+    """A graph for plans.
+
+    Attributes:
+        source: strongly typed; not there if no plan is asked for.
+        emulation: for verification; None in float32.
+        float32: operators that are float32 in both, since their values are too large.
+    """
+
+    source: Path
+    emulation: Path | None = None
+    float32: tuple[str, ...] = ()
+
+
+def half(context: Context, subject: Subject, model: ir.Model, truth: Reference) -> Half:
+    """Write the strongly typed graph for plans, and its emulation for verification.
+
+    Raises:
+        BuildError: a value of the graph that nothing makes.
+    """
+    options, report = context.options, context.report
+    folder, label = context.folder / subject.prefix, subject.label(truth.size)
+    source = folder / f"typed-{text(truth.size)}.onnx"
+    if options.precision == "fp32":
+        if options.runtimes:
+            onnx_files.save(model, source)
+        return Half(source)
+    half = HALVES[options.precision]
+    keep = protected(model, half)
+    named: tuple[str, ...] = ()
+    if half == ir.DataType.FLOAT16:  # bfloat16 reaches as far as float32
+        with report.stage(f"measure ranges{label}") as stage:
+            ranges = _ranges(model, truth, folder)
+            large = too_large(model, ranges) - keep
+            top = max(ranges, key=lambda name: ranges[name], default="")
+            stage.note = f"largest {ranges.get(top, 0.0):.3g}, float16 holds 65504"
+        keep |= large
+        named = tuple(node.name or "" for node in model.graph if node.name in large)
+        if named:
+            report.line(f"  float32, since values pass {LIMIT:.0e}: {some(named)}")
+    with report.stage(f"{half.name.lower()} graph{label}") as stage:
+        graph = typed(model, half, keep)
+        if options.runtimes:
+            onnx_files.save(graph, source)
+        emulation = folder / f"emulated-{text(truth.size)}.onnx"
+        onnx_files.save(emulated(graph, half), emulation)
+        stage.bytes = weight_bytes(graph)
+        kinds = Counter(node.op_type for node in model.graph if node.name in keep)
+        shown = [f"{count} {kind}" for kind, count in kinds.most_common(4)]
+        shown += ["…"] if len(kinds) > 4 else []
+        stage.note = f"{len(keep)} of {len(model.graph)} operators stay float32"
+        stage.note += f": {', '.join(shown)}" if shown else ""
+    return Half(source, emulation, named)
+
+
+def _ranges(model: ir.Model, truth: Reference, folder: Path) -> dict[str, float]:
+    """Largest magnitude of each value of the float32 graph over the verification images."""
+    from matter_sdk.export.stages.verify import session
+
+    path = folder / "ranges.onnx"
+    measured, names = with_ranges(model)
+    onnx_files.save(measured, path)
+    run = session(path)
+    worst = np.zeros(len(names))
+    for inputs in truth.tensors:
+        # maximum(), unlike max(), lets a NaN through: it must count as too large
+        worst = np.maximum(worst, [float(value) for value in run(*inputs).values()])
+    discard(path)
+    return dict(zip(names, worst.tolist(), strict=True))
 
 
 def store_half(model: ir.Model) -> ir.Model:

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from matter_sdk.export import pictures
-from matter_sdk.export.pictures import Picture
+from matter_sdk.export import examples
+from matter_sdk.export.examples import Picture
 from matter_sdk.training import networks
 
 from matter_sdk import kernels
@@ -28,12 +28,12 @@ def shown() -> list[Picture]:
 
 
 def test_every_picture_has_a_trimap_and_a_plate_of_its_size() -> None:
-    for image, trimap, plate in pictures.pictures((48, 64)):
+    for image, trimap, plate in examples.pictures((48, 64)):
         assert image.dtype == trimap.dtype == plate.dtype == np.uint8
         assert image.shape == plate.shape == (*trimap.shape, 3)
         assert set(np.unique(trimap)) <= {0, 128, 255}
         assert (trimap == 128).any()
-    photographs = pictures.pictures((48, 64))[pictures.SCENES :]
+    photographs = examples.pictures((48, 64))[examples.SCENES :]
     for image, trimap, plate in photographs:  # an ellipse: all three, the middle in front
         assert set(np.unique(trimap)) == {0, 128, 255}
         assert trimap[trimap.shape[0] // 2, trimap.shape[1] // 2] == 255
@@ -49,7 +49,7 @@ def test_a_scenes_plate_is_its_background_and_not_its_subject() -> None:
     from matter_sdk.training.scenes import layers
 
     size = (96, 160)
-    for seed, picture in enumerate(pictures.pictures(size)[: pictures.SCENES]):
+    for seed, picture in enumerate(examples.pictures(size)[: examples.SCENES]):
         alpha = layers(seed, size).alpha
         behind = alpha < 0.01
         distances = np.zeros(size)
@@ -62,7 +62,7 @@ def test_a_scenes_plate_is_its_background_and_not_its_subject() -> None:
 
 def test_inputs_of_a_picture_alone(tiny: ModuleType, shown: list[Picture]) -> None:
     network = tiny.Tiny()
-    ((image,),) = pictures.inputs(network, shown, (32, 64))
+    ((image,),) = examples.inputs(network, shown, (32, 64))
     expected = kernels.preprocess(shown[0].image, (32, 64), network.input_spec, order="rgb")[0]
     np.testing.assert_array_equal(image, expected)
 
@@ -71,7 +71,7 @@ def test_inputs_with_a_plate(shown: list[Picture]) -> None:
     """The plate is preprocessed as the image is, and after it."""
     with torch.device("meta"):
         network = networks.create("gfm-plate")
-    ((image, plate),) = pictures.inputs(network, shown, (32, 64))
+    ((image, plate),) = examples.inputs(network, shown, (32, 64))
     mean, std = (np.float32(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
     for made, given in ((image, shown[0].image), (plate, shown[0].plate)):
         small = cv2.resize(given.astype(np.float32), (64, 32), interpolation=cv2.INTER_AREA)
@@ -81,7 +81,7 @@ def test_inputs_with_a_plate(shown: list[Picture]) -> None:
 def test_inputs_of_sim(tiny: ModuleType, shown: list[Picture]) -> None:
     """By name in the network's order; the semantic trimap by the classifier on its own scale."""
     network, classifier = tiny.TinyTrimap(), tiny.TinyClassifier().eval()
-    (made,) = pictures.inputs(network, shown, SIZE, classifier)
+    (made,) = examples.inputs(network, shown, SIZE, classifier)
     image, two, clicks, semantic = made
     assert [array.shape[0] for array in made] == list(network.inputs.values())
     assert all(array.dtype == np.float32 for array in made)
@@ -119,10 +119,14 @@ def test_the_classifier_sees_the_windows_that_the_sdk_makes(tiny: ModuleType) ->
 
     whole = kernels.preprocess(picture.image, size, classifier.input_spec, order="rgb")[0]
     kernels.semantic_trimap(whole, trimap, classify)
-    assert pictures.window_sizes([size]) == ((320, 320), (328, 648))
-    assert pictures.window_sizes([size, (328, 320)]) == ((320, 320), (328, 648), (328, 320))
-    for window in pictures.window_sizes([size]):
-        ((image, part),) = pictures.windows(classifier, [picture], size, window)
+    assert examples.window_sizes([size]) == ((320, 320), (328, 648))
+    assert examples.window_sizes([size, (328, 320)]) == (
+        (320, 320),
+        (328, 648),
+        (328, 320),
+    )
+    for window in examples.window_sizes([size]):
+        ((image, part),) = examples.windows(classifier, [picture], size, window)
         assert image.shape == (3, *window)
         assert any(
             np.array_equal(image[None], seen) and np.array_equal(part[None], its)
@@ -139,5 +143,5 @@ def test_batches_are_filled_from_the_first_picture_on(
     batch: int, expected: list[list[int]]
 ) -> None:
     single = [(np.full((1, 2, 2), index, np.float32),) for index in range(3)]
-    runs = pictures.batched(single, batch)
+    runs = examples.batched(single, batch)
     assert [[int(one) for one in run[0][:, 0, 0, 0]] for run in runs] == expected
