@@ -24,7 +24,7 @@ from matter_sdk.sdk.inference import trimaps as guidance
 from matter_sdk.sdk.inference.finish import check_alpha, finished
 from matter_sdk.sdk.inference.modes import GlanceMode, SingleMode, alike, joined
 from matter_sdk.sdk.inference.network import EngineNetwork
-from matter_sdk.sdk.inference.quality import settle
+from matter_sdk.sdk.inference.quality import resolve
 from matter_sdk.sdk.inference.select import open_mode
 from matter_sdk.sdk.matte import Matte, nothing, open_background
 from matter_sdk.sdk.shielded import shielded
@@ -102,7 +102,7 @@ class Matter:
     ) -> None:
         self._path = as_path(path, "the engine", EngineError)
         self.transparency = transparency
-        self.quality = settle(
+        self.quality = resolve(
             quality,
             arithmetic=arithmetic,
             guided=guided,
@@ -187,9 +187,14 @@ class Matter:
         return mattes if batch else mattes[0]
 
     def prepare(self, frame: Any, *, trimap: Any = None) -> Any:
-        """First stage: one frame as what ``infer`` takes. Pure, any thread.
+        """Run the first stage: convert one frame to what ``infer`` takes. Safe in any thread.
 
         For a network that reads the frame alone, in one pass, that is float32 1×3×h×w.
+
+        Raises:
+            FrameError: as a call.
+            PlateError: no plate is set, or it does not fit the frame.
+            ClosedError: after ``close``.
         """
         self._check_open()
         image = self._frame(frame)
@@ -197,19 +202,20 @@ class Matter:
         return self._mode.prepare(image, checked)
 
     def infer(self, prepared: Any) -> NDArray[np.float32]:
-        """Second stage: the alpha at the network's size, float32 h×w in 0..1, a fresh array.
+        """Run the second stage: return the alpha at the network's size, float32 h×w in 0..1.
 
-        It lies where the frame lay, in the CPU's memory or (a CuPy array) in a GPU's.
-        ``prepared`` is what ``prepare`` gave. It waits for a lane of the network.
+        ``prepared`` is what ``prepare`` returned. The array is a new one, NumPy's, or CuPy's for a
+        frame on a GPU. Waits until a lane of the network is free.
 
         Raises:
+            FrameError: ``prepared`` is something else.
             NoMatteError: the network answered NaN or infinity.
             ClosedError: after ``close``.
         """
         return self.infer_batch([prepared])[0]
 
     def infer_batch(self, prepared: Sequence[Any]) -> list[NDArray[np.float32]]:
-        """``infer`` for several at once: those of one kind and size run in the engine's batch."""
+        """Run ``infer`` on several at once; those of one size run in the engine's batch."""
         self._check_open()
         for one in prepared:
             self._mode.check(one)
@@ -217,7 +223,7 @@ class Matter:
         return [alpha for turn in turns for alpha in self._mode.alphas(joined(turn))]
 
     def finish(self, frame: Any, alpha: NDArray[np.float32], *, trimap: Any = None) -> Matte:
-        """Third stage: the matte of an alpha of the network's size. Pure, any thread.
+        """Run the third stage: make the matte from ``infer``'s alpha. Safe in any thread.
 
         ``trimap`` is the one that ``prepare`` was given, if any.
 
@@ -274,7 +280,7 @@ class Matter:
         )
 
     def stats(self) -> Stats:
-        """How long each stage of the last stream takes, and how old its mattes are.
+        """Return the times of each stage of the last stream, and how old its mattes are.
 
         Raises:
             MatterError: nothing was streamed yet.
@@ -285,7 +291,7 @@ class Matter:
 
     @property
     def size(self) -> tuple[int, int]:
-        """The network's (height, width) for a frame of the shape that the engine has first."""
+        """The network's (height, width) for frames of the engine's first aspect ratio."""
         models = self._network.models
         return sizes.nearest_aspect(models, models[0].size, self.quality.pixels).size
 
@@ -296,7 +302,7 @@ class Matter:
 
     @property
     def runtime(self) -> str:
-        """What the backend says of itself, such as "OpenVINO 2026.4.1, bfloat16, 2 threads"."""
+        """The backend's own words, such as "OpenVINO 2026.4.1, bfloat16, 2 threads"."""
         return self._primary.detail
 
     @property
@@ -341,7 +347,7 @@ class Matter:
         self._mode.check_streamable()
 
     def describe(self) -> str:
-        """What runs where, from which weights, how well verified: several lines for a person."""
+        """Describe what runs where, from which weights and how well verified, in several lines."""
         lines = description.engine(self._network)
         if self._scales is not None:
             lines.append(description.hybrid(self._scales))
@@ -400,7 +406,7 @@ class Matter:
                 raise
             if not self._warned_of_plate:
                 self._warned_of_plate = True
-                log.warning("no matte, the background alone is shown: %s", error)
+                log.warning("no matte; showing the background only: %s", error)
             return None
 
     def _finished(self, image: Any, alpha: Any, trimap: Trimap | None) -> Matte:
