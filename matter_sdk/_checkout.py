@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from importlib.abc import InspectLoader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import find_spec
 from types import CodeType, ModuleType
 
@@ -42,9 +42,10 @@ class _ShortNames(MetaPathFinder, InspectLoader):
     def get_code(self, fullname: str) -> CodeType | None:
         """Return the code that ``python -m export.build`` runs."""
         real = find_spec(f"matter_sdk.{fullname}")
-        if real is None or not isinstance(real.loader, InspectLoader):
+        if real is None or real.origin is None:
             return None
-        return real.loader.get_code(real.name)
+        # Not real.loader: that of an editable installation may have no code to give.
+        return SourceFileLoader(real.name, real.origin).get_code(real.name)
 
     def get_source(self, fullname: str) -> None:
         """Return nothing: the code is enough."""

@@ -10,7 +10,7 @@ import argparse
 from fractions import Fraction
 from typing import Any
 
-from matter_sdk.sdk.inference.quality import QUALITIES
+from matter_sdk import QUALITIES
 
 
 def scales(text: str) -> tuple[float, float]:

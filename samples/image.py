@@ -30,12 +30,20 @@ from typing import Any
 
 import numpy as np
 from matter_sdk.samples import add_engine, add_ways, engine, ways
-from matter_sdk.sdk import FrameError, Matter
-from matter_sdk.sdk.background import Background
 from matter_sdk.sdk.command_line import Parser, run, start
-from matter_sdk.sdk.media.picture_reader import read_grey, read_picture
-from matter_sdk.sdk.media.picture_writer import OPAQUE, TRANSPARENT, write_picture
-from matter_sdk.sdk.media.places import distinct_names, find_pictures
+
+from matter_sdk import (
+    OPAQUE_SUFFIXES,
+    TRANSPARENT_SUFFIXES,
+    Background,
+    FrameError,
+    Matter,
+    distinct_names,
+    find_pictures,
+    read_picture,
+    read_trimap,
+    write_picture,
+)
 
 RESULTS = ("matte", "cutout", "composite")
 
@@ -109,13 +117,13 @@ def find_targets(
     """The files to write for each picture, by what they show; none of them is a picture to read."""
     output: Path = args.output
     suffix = output.suffix.lower()
-    if suffix in TRANSPARENT | OPAQUE and not output.is_dir():
+    if suffix in TRANSPARENT_SUFFIXES | OPAQUE_SUFFIXES and not output.is_dir():
         only = args.only or "cutout"
         if len(images) > 1:
             parser.error(f"--output {output} is one picture and {len(images)} are read: a folder?")
-        if only == "cutout" and suffix in OPAQUE:
+        if only == "cutout" and suffix in OPAQUE_SUFFIXES:
             parser.error(
-                f"--output {output} keeps no transparency: {' '.join(sorted(TRANSPARENT))}"
+                f"--output {output} keeps no transparency: {' '.join(sorted(TRANSPARENT_SUFFIXES))}"
             )
         targets = [{only: output}]
     else:
@@ -129,18 +137,6 @@ def find_targets(
         if target.resolve() in read:
             parser.error(f"{target} is read and would be written: choose another --output")
     return targets
-
-
-def read_trimap(path: Path) -> np.ndarray:
-    """A trimap as grey values; whether they are right is for ``Matter`` to say.
-
-    Programs differ in the one grey that stands for unknown: it becomes the 128 of ``Matter``.
-    """
-    trimap = read_grey(path, what="the trimap").copy()
-    between = np.setdiff1d(trimap, (0, 255))
-    if len(between) == 1 and 64 <= between[0] <= 191:
-        trimap[trimap == between[0]] = 128
-    return trimap
 
 
 if __name__ == "__main__":

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
-import numpy as np
 from matter_sdk.samples import add_engine, add_ways, engine, ways
-from matter_sdk.sdk import Matter, VideoError
 from matter_sdk.sdk.command_line import Parser, UsageError, run, start, whole
-from matter_sdk.sdk.video import VideoInterrupted, VideoReader, check_output, matte_video
 from tqdm import tqdm
+
+from matter_sdk import Matter, VideoError, VideoInterrupted, check_output, frame_at, matte_video
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,22 +86,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 130 if report.interrupted else 0
 
 
-def find_plate(text: str, source: str) -> str | np.ndarray:
+def find_plate(text: str, source: str) -> Any:
     """``--plate``: the picture's path as it is, or the frame of ``source`` at that second."""
     try:
         second = float(text)
     except ValueError:
         return text
-    if Path(source).is_fifo():
-        raise VideoError(
-            f"{source} is a pipe, which is read but once, and --plate {text} is a second of it; "
-            f"expected the picture of the empty place"
-        )
-    with VideoReader(source) as reader:
-        for frame in reader.timed():
-            if frame.time >= second:
-                return frame.image
-    raise VideoError(f"{source} ends before second {text}; expected --plate with an earlier one")
+    return frame_at(source, second)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ changed.
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import sys
@@ -24,23 +23,24 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from matter_sdk.samples import add_engine, add_ways, engine, ways
-from matter_sdk.sdk import Matte, Matter, VideoError
-from matter_sdk.sdk.arrays import letterboxed
-from matter_sdk.sdk.background import Background
 from matter_sdk.sdk.command_line import Parser, UsageError, positive, run, start
-from matter_sdk.sdk.matte import nothing
-from matter_sdk.sdk.stream import fail_safe
-from matter_sdk.sdk.streaming.matting import Wrapped
-from matter_sdk.sdk.streaming.pipeline import WITHHELD
-from matter_sdk.sdk.streaming.statistics import Stats
-from matter_sdk.sdk.video import VideoReader, VideoWriter, check_output
+
+from matter_sdk import (
+    Background,
+    Matte,
+    Matter,
+    PlateTaker,
+    Recorder,
+    VideoError,
+    VideoReader,
+    check_output,
+    fail_safe,
+)
 
 
 class Look:
@@ -51,16 +51,11 @@ class Look:
         self.matte_view = False
         self.begin = time.monotonic()
 
-    def behind(self, frame: np.ndarray) -> Any:
-        """The background of the moment, as ``Matte.over`` takes it; a video runs on the clock."""
-        del frame
-        return self.backgrounds[0].at_time(time.monotonic() - self.begin)
-
-    def draw(self, matte: Any) -> np.ndarray:
-        """The composite, or the matte in grey."""
+    def draw(self, matte: Matte) -> np.ndarray:
+        """The composite, or the matte in grey; a background video runs on the clock."""
         if self.matte_view:
             return cv2.merge([np.rint(matte.alpha * 255).astype(np.uint8)] * 3)
-        return matte.over(self.behind(matte.frame))
+        return matte.over(self.backgrounds[0].at_time(time.monotonic() - self.begin))
 
     def alone(self, blank: np.ndarray) -> np.ndarray:
         """The background without anybody; black if that fails too. A blur has nothing to blur."""
@@ -70,101 +65,6 @@ class Look:
         except Exception as error:  # noqa: BLE001 - the last resort must not fail
             print(f"black alone: {error}", file=sys.stderr)
         return picture
-
-
-class PlateMode(Wrapped):
-    """A ``Matter`` in plate mode that takes its plate from the camera; for ``fail_safe``.
-
-    Without a plate, or with one that no longer fits, there is no matte: the stream then shows the
-    background alone.
-    """
-
-    COUNTDOWN = 5.0  # seconds to step out of the picture
-    FRAMES = 9  # the plate is their median: less noise, and nothing that only passes by
-    LARGEST = 1280  # pixels of its longer side: a median of more would keep the stream waiting
-
-    def __init__(self, matter: Matter) -> None:
-        super().__init__(matter)
-        self.matter: Matter = matter
-        self._lock = threading.Lock()
-        self._taken: list[np.ndarray] = []
-        self._due: float | None = None
-        self.matter.plate = None  # refused by an engine that reads none
-
-    def take(self) -> None:
-        """Begin the countdown; the plate that is there is forgotten."""
-        self.forget()
-        self._due = time.monotonic() + self.COUNTDOWN
-
-    def forget(self) -> None:
-        """Show nothing until a plate is taken again."""
-        with self._lock:
-            self.matter.plate = self._due = None
-            self._taken = []
-
-    def hint(self) -> str:
-        """What the person is to do; empty once there is a plate."""
-        if self.matter.plate is not None:
-            if self.matter.plate_fits is False:
-                return "camera or room have changed. p: take the empty room again"
-            return ""
-        if self._due is None:
-            return "p: take the empty room"
-        left = math.ceil(self._due - time.monotonic())
-        return f"step out of the picture: {left}" if left > 0 else "stay out: taking the room"
-
-    @property
-    def takes_planes(self) -> bool:
-        """No: a plate is taken from whole pictures."""
-        return False
-
-    def check_streamable(self) -> None:
-        """Frames alone will do: a plate is taken from them."""
-
-    def prepare(self, frame: np.ndarray) -> Any:
-        """See ``Matter.prepare``; ``WITHHELD`` without a plate, for which the frame may be one."""
-        with self._lock:
-            if self.matter.plate is not None:
-                return self.matter.prepare(frame)
-            if self._due is None or time.monotonic() < self._due:
-                return WITHHELD
-            scale = min(1, self.LARGEST / max(frame.shape[:2]))
-            self._taken.append(
-                cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-            )
-            if len(self._taken) == self.FRAMES:
-                middle = self.FRAMES // 2
-                self.matter.plate = np.partition(np.stack(self._taken), middle, axis=0)[middle]
-                self._taken = []
-            return WITHHELD
-
-    def infer(self, prepared: Any) -> np.ndarray:
-        """See ``Matter.infer``."""
-        return prepared if prepared is WITHHELD else self.matter.infer(prepared)
-
-    def finish(self, frame: np.ndarray, alpha: np.ndarray) -> Matte:
-        """See ``Matter.finish``."""
-        return nothing(frame) if alpha is WITHHELD else self.matter.finish(frame, alpha)
-
-
-class Recorder:
-    """Writes pictures with the times at which they came; the first one sets the size."""
-
-    def __init__(self, path: Path, picture: np.ndarray) -> None:
-        size = (picture.shape[0], picture.shape[1])
-        self.writer = VideoWriter(path, size, time_base=Fraction(1, 1000))
-        self.begin, self.last = time.monotonic(), -1
-
-    def add(self, picture: np.ndarray) -> None:
-        """Write one picture, shown now."""
-        if picture.shape[:2] != self.writer.size:
-            picture = letterboxed(picture, self.writer.size)
-        self.last = max(self.last + 1, round(1000 * (time.monotonic() - self.begin)))
-        self.writer.write(picture, self.last)
-
-    def close(self) -> None:
-        """Finish the file and print its path."""
-        print(self.writer.finish())
 
 
 def open_window() -> None:
@@ -191,19 +91,6 @@ def show(picture: np.ndarray, text: str) -> str:
     cv2.imshow("matter", picture)
     key = cv2.waitKey(1) & 0xFF
     return "" if key == 0xFF else chr(key)
-
-
-def overlay(stats: Stats | None) -> str:
-    """Frame rate, age of the picture (half of them, nineteen of twenty), the network's share of
-    it, and frames that were passed over."""
-    if stats is None or stats.latency is None:
-        return "background alone"
-    latency, network = stats.latency, stats.stages.get("network")
-    share = "" if network is None else f"network {network.p50:.0f} ms, "
-    return (
-        f"{stats.fps:.0f} frames/s, {latency.p50:.0f} ms (95 %: {latency.p95:.0f}), "
-        f"{share}{stats.dropped} dropped"
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -237,12 +124,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(source, str) and not Path(source).is_fifo():
         VideoReader(source).close()  # a file that is not there will not come; a camera may
     look = Look(args.background or ["green"])
-    recorder: Recorder | None = None
     if not args.no_window:
         open_window()
     if args.output is not None:
         try:
-            check_output(args.output, inputs=[source])
+            try:
+                check_output(args.output, inputs=[source])
+            except VideoError as error:
+                raise UsageError(str(error)) from error
         except VideoError as error:
             raise UsageError(str(error)) from error
     # A signal only asks to stop, so that a recording is finished between two frames.
@@ -251,40 +140,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: stop.set())
 
     shown = 0
+    recorder = None if args.output is None else Recorder(args.output)
     with Matter(engine(args), **ways(args)) as matter:
-        plate = PlateMode(matter) if args.plate else None
+        taker = PlateTaker(matter) if args.plate else None
 
         def alone(blank: np.ndarray) -> np.ndarray:
-            if plate is not None:
-                plate.forget()
+            if taker is not None:
+                taker.forget()
             return look.alone(blank)
 
         try:
-            for picture, stats in fail_safe(plate or matter, source, look.draw, alone):
-                if shown == 0 and args.output is not None:
-                    recorder = Recorder(args.output, picture)
+            for picture, stats in fail_safe(taker or matter, source, look.draw, alone):
                 shown += 1
                 if recorder is not None:
                     recorder.add(picture)
-                text = (plate.hint() if plate else "") or overlay(stats)
+                text = "" if taker is None else taker.hint("p: take the empty room")
+                if not text:
+                    text = "background alone" if stats is None else stats.summary()
                 text += " REC" if recorder else ""
                 key = "" if args.no_window else show(picture, text)
-                if key == "p" and plate is not None:
-                    plate.take()
+                if key == "p" and taker is not None:
+                    taker.take()
                 elif key == "b":
                     look.backgrounds.rotate(-1)
                 elif key == "m":
                     look.matte_view = not look.matte_view
                 elif key == "r" and recorder is None:
-                    recorder = Recorder(Path(time.strftime("matter-%Y%m%d-%H%M%S.mp4")), picture)
+                    recorder = Recorder(time.strftime("matter-%Y%m%d-%H%M%S.mp4"))
                 elif key == "r" and recorder is not None:
-                    recorder.close()
+                    print(recorder.close())
                     recorder = None
                 if key in ("q", "\x1b") or stop.is_set() or shown == args.frames:
                     break
         finally:
             if recorder is not None:
-                recorder.close()
+                print(recorder.close())
     return 0
 
 

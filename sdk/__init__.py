@@ -17,13 +17,13 @@
     for matte in matter.stream("clip.mp4"): ...           # or a camera: stream(0, live=True)
     MatterPool("gfm.engine").stream(0, live=True)         # several streams, one engine
 
-This file is the map: everything that an application needs is named here. ``Matter``, ``Matte``
-and ``MatterPool`` are loaded at their first use, so that ``import sdk`` costs nothing and pulls in
-no runtime.
+This file is the map: everything that an application needs is named here. Errors are loaded at once,
+the rest at its first use, so that the import costs nothing and pulls in no runtime.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from matter_sdk.sdk.errors import (
@@ -39,17 +39,76 @@ from matter_sdk.sdk.errors import (
 )
 
 if TYPE_CHECKING:
+    from matter_sdk.sdk.background import Background
+    from matter_sdk.sdk.engine.file import EngineFile
+    from matter_sdk.sdk.inference.quality import QUALITIES
     from matter_sdk.sdk.matte import Matte
     from matter_sdk.sdk.matter import Matter
+    from matter_sdk.sdk.media.picture_reader import read_grey, read_picture, read_trimap
+    from matter_sdk.sdk.media.picture_writer import (
+        OPAQUE_SUFFIXES,
+        TRANSPARENT_SUFFIXES,
+        write_picture,
+    )
+    from matter_sdk.sdk.media.places import distinct_names, find_pictures
+    from matter_sdk.sdk.media.recorder import Recorder
     from matter_sdk.sdk.pool import MatterPool
+    from matter_sdk.sdk.stream import Stream, fail_safe
+    from matter_sdk.sdk.streaming.plate_taker import PlateTaker
+    from matter_sdk.sdk.streaming.statistics import Stats
+    from matter_sdk.sdk.video import (
+        VideoBackground,
+        VideoInterrupted,
+        VideoReader,
+        VideoReport,
+        VideoWriter,
+        check_output,
+        frame_at,
+        matte_video,
+    )
 
 __version__ = "0.1.0"
 
+_PLACES = {
+    "Matter": "matter",
+    "Matte": "matte",
+    "MatterPool": "pool",
+    "Background": "background",
+    "Stream": "stream",
+    "fail_safe": "stream",
+    "PlateTaker": "streaming.plate_taker",
+    "Stats": "streaming.statistics",
+    "VideoBackground": "video",
+    "VideoInterrupted": "video",
+    "VideoReader": "video",
+    "VideoReport": "video",
+    "VideoWriter": "video",
+    "check_output": "video",
+    "frame_at": "video",
+    "matte_video": "video",
+    "Recorder": "media.recorder",
+    "read_grey": "media.picture_reader",
+    "read_picture": "media.picture_reader",
+    "read_trimap": "media.picture_reader",
+    "OPAQUE_SUFFIXES": "media.picture_writer",
+    "TRANSPARENT_SUFFIXES": "media.picture_writer",
+    "write_picture": "media.picture_writer",
+    "distinct_names": "media.places",
+    "find_pictures": "media.places",
+    "QUALITIES": "inference.quality",
+    "EngineFile": "engine.file",
+}
+
 __all__ = [
+    "OPAQUE_SUFFIXES",
+    "QUALITIES",
+    "TRANSPARENT_SUFFIXES",
     "BackendError",
+    "Background",
     "BackgroundError",
     "ClosedError",
     "EngineError",
+    "EngineFile",
     "FrameError",
     "Matte",
     "Matter",
@@ -57,24 +116,33 @@ __all__ = [
     "MatterPool",
     "NoMatteError",
     "PlateError",
+    "PlateTaker",
+    "Recorder",
+    "Stats",
+    "Stream",
+    "VideoBackground",
     "VideoError",
+    "VideoInterrupted",
+    "VideoReader",
+    "VideoReport",
+    "VideoWriter",
     "__version__",
+    "check_output",
+    "distinct_names",
+    "fail_safe",
+    "find_pictures",
+    "frame_at",
+    "matte_video",
+    "read_grey",
+    "read_picture",
+    "read_trimap",
+    "write_picture",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Matter":
-        from matter_sdk.sdk.matter import Matter
-
-        return Matter
-    if name == "MatterPool":
-        from matter_sdk.sdk.pool import MatterPool
-
-        return MatterPool
-    if name == "Matte":
-        from matter_sdk.sdk.matte import Matte
-
-        return Matte
+    if name in _PLACES:
+        return getattr(importlib.import_module(f"matter_sdk.sdk.{_PLACES[name]}"), name)
     raise AttributeError(f"module 'sdk' has no attribute {name!r}; it has: {', '.join(__all__)}")
 
 

@@ -114,20 +114,12 @@ def as_array(value: Any, what: str, *, on_gpu: bool = False) -> Any:
         return cupy.from_dlpack(value)
 
 
-def tensor_of(images: Sequence[Any], size: tuple[int, int], spec: InputSpec) -> Any:
-    """Checked frames of one size as a network's input: float32 N×3×h×w.
+def tensor_of(frame: Any, size: tuple[int, int], spec: InputSpec) -> Any:
+    """A checked frame as a network's input: float32 1×3×h×w.
 
-    Frames in a GPU's memory give a CuPy array there, written when this returns. Where only some of
-    them lie there, it is NumPy's.
+    A frame in a GPU's memory gives a CuPy array there, written when this returns.
     """
-    if len({on_gpu(image) for image in images}) > 1:
-        images = [host(image) for image in images]
-    if len(images) == 1:
-        return settled(preprocess(images[0], size, spec, order=_order(images[0])))
-    tensor = library(images[0]).empty((len(images), 3, *size), np.float32)
-    for at, image in enumerate(images):
-        preprocess(image, size, spec, order=_order(image), out=tensor[at : at + 1])
-    return settled(tensor)
+    return settled(preprocess(frame, size, spec, order=_order(frame)))
 
 
 def picture(frame: Any, size: tuple[int, int] | None = None) -> Any:
@@ -214,6 +206,17 @@ def host(array: Any) -> Any:
     if isinstance(array, YUV):
         return replace(array, planes=tuple(map(host, array.planes)))
     return array.get()
+
+
+def uploaded(value: Any) -> Any:
+    """An array, or a frame in planes, in a GPU's memory, as CuPy's; a colour as it is."""
+    if isinstance(value, YUV):
+        return replace(value, planes=tuple(map(uploaded, value.planes)))
+    if isinstance(value, tuple) or on_gpu(value):
+        return value
+    import cupy
+
+    return cupy.asarray(value)
 
 
 def _checked_planes(value: YUV, what: str, *, on_gpu: bool) -> YUV:

@@ -6,27 +6,24 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
 from matter_sdk.kernels import YUV, alpha_blend, composite, foreground
-from matter_sdk.sdk.arrays import host, picture
+from matter_sdk.sdk.arrays import host, library, on_gpu, picture, uploaded
 from matter_sdk.sdk.background import Background, Image
 from matter_sdk.sdk.errors import BackendError
 from matter_sdk.sdk.media.cutout import eight_bits, hide_removed
 from numpy.typing import DTypeLike, NDArray
-
-if TYPE_CHECKING:
-    from matter_sdk.sdk.media.gpu_matte import GpuMatte
 
 
 class Matte:
     """The alpha matte of one frame.
 
     What is asked for is computed then: a composite of a frame whose alpha nobody reads never makes
-    that alpha at the frame's size. Arrays that it gives are in the CPU's memory, those of ``gpu()``
-    in a GPU's; a frame that lies there is brought from there when it is first needed.
+    that alpha at the frame's size. Arrays that it gives are NumPy's, those of ``gpu()`` CuPy's,
+    made on CuPy's current stream; what lies elsewhere is copied when it is first needed.
 
     Args:
         frame: the frame as it was given, uint8 H×W×3 (BGR), H×W×4 (BGRA), H×W (grey) or in planes;
@@ -35,6 +32,7 @@ class Matte:
         guided: whether alpha follows the frame's colours where it is enlarged; otherwise it is
             interpolated. See ``kernels.composite``.
         clean: whether ``over`` blends the subject's estimated colours if it is not told.
+        on_gpu: whether to work in a GPU's memory, with CuPy.
     """
 
     def __init__(
@@ -44,41 +42,52 @@ class Matte:
         *,
         guided: bool = False,
         clean: bool = False,
+        on_gpu: bool = False,
     ) -> None:
         self._came = frame, alpha
         self._guided = guided
         self._clean = clean
+        self._on_gpu = on_gpu
 
     @functools.cached_property
     def _given(self) -> Image | YUV:
-        return cast("Image | YUV", host(self._came[0]))
+        return cast("Image | YUV", self._here(self._came[0]))
 
     @functools.cached_property
     def _small(self) -> NDArray[np.float32]:
-        alpha = cast("NDArray[np.float32]", host(self._came[1]))
+        alpha = self._here(self._came[1])
         # Where it is not known, nothing of the frame is shown.
-        known = np.isfinite(alpha)
-        return alpha if known.all() else np.where(known, alpha, np.float32(0))
+        known = library(alpha).isfinite(alpha)
+        if not self._on_gpu and known.all():
+            return cast("NDArray[np.float32]", alpha)
+        return cast("NDArray[np.float32]", library(alpha).where(known, alpha, np.float32(0)))
+
+    def _here(self, value: Any) -> Any:
+        return uploaded(value) if self._on_gpu else host(value)
 
     @property
     def planes(self) -> YUV | None:
         """The frame as ``kernels.YUV``, if that is how it came, as from a video; or None."""
         return cast(YUV, self._given) if isinstance(self._came[0], YUV) else None
 
-    def gpu(self) -> GpuMatte:
+    def gpu(self) -> Matte:
         """The same matte in a GPU's memory: what lies there is not copied, the rest is, once.
+
+        ``over`` then also takes a CuPy array, uint8 H×W×3 of the frame's size, as a background, and
+        ``over_planes`` a ``YUV`` like the frame. Only these and a colour cost no copy. A blur and
+        ``cutout`` are made on the CPU. This has not run on a GPU yet.
 
         Raises:
             BackendError: CuPy is not installed.
         """
         try:
-            from matter_sdk.sdk.media.gpu_matte import GpuMatte
+            import cupy  # noqa: F401
         except ImportError as error:
             raise BackendError(
                 f"gpu() was called and CuPy cannot be imported ({error}); expected it: pip install "
                 f"'matter-sdk[nvidia]'"
             ) from error
-        return GpuMatte(*self._came, guided=self._guided, clean=self._clean)
+        return Matte(*self._came, guided=self._guided, clean=self._clean, on_gpu=True)
 
     @functools.cached_property
     def frame(self) -> Image:
@@ -104,10 +113,8 @@ class Matte:
         Raises:
             BackgroundError: for a background that is not known or cannot be read.
         """
-        opened = open_background(background)
-        subject = self._colours()
-        behind = opened.at(subject, index, self._weights(opened))
-        return cast(Image, self._composed(subject, behind, clean))
+        behind = self._behind(background, self._colours, index)
+        return cast(Image, self._composed(self._colours, behind, clean))
 
     def over_planes(self, background: object, *, index: int = 0, clean: bool | None = None) -> YUV:
         """As ``over``, in planes from end to end: of the frame's layout, matrix and range.
@@ -118,8 +125,7 @@ class Matte:
         """
         if self.planes is None:
             raise ValueError("the frame came as an array and has no planes; expected over()")
-        opened = open_background(background)
-        behind = opened.planes_at(self.planes, index, self._weights(opened))
+        behind = self._behind(background, self.planes, index)
         return cast(YUV, self._composed(self.planes, behind, clean))
 
     def cutout(self) -> Image:
@@ -129,7 +135,8 @@ class Matte:
         where alpha is 0 they tell nothing of the frame. Write it with
         ``sdk.media.picture_writer.write_picture``.
         """
-        return cast(Image, cv2.merge([*cv2.split(self.foreground()), eight_bits(self.alpha)]))
+        alpha = eight_bits(host(self.alpha))
+        return cast(Image, self._here(cv2.merge([*cv2.split(self._shown), alpha])))
 
     def foreground(self) -> Image:
         """The subject's colours without the background that shines through: uint8 H×W×3 BGR.
@@ -139,28 +146,38 @@ class Matte:
         the frame: the subject's colours extend outwards a little, and beyond it is black. The
         result is kept.
         """
-        return self._shown
+        return cast(Image, self._here(self._shown))
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        if dtype is not None and np.dtype(dtype) != self.alpha.dtype:
+        alpha = cast("NDArray[np.float32]", host(self.alpha))
+        if dtype is not None and np.dtype(dtype) != alpha.dtype:
             if copy is False:
                 raise ValueError(
-                    f"the alpha is {self.alpha.dtype}; as {np.dtype(dtype)} it cannot be had "
+                    f"the alpha is {alpha.dtype}; as {np.dtype(dtype)} it cannot be had "
                     f"without a copy, expected copy=None or copy=True"
                 )
-            return self.alpha.astype(dtype)
-        return self.alpha.copy() if copy else self.alpha
+            return alpha.astype(dtype)
+        return alpha.copy() if copy else alpha
 
     def __repr__(self) -> str:
         height, width = self._came[0].shape[:2]
-        return f"Matte({height}×{width}, {float(self._came[1].mean()):.0%} subject)"
+        place = ", on a GPU" if self._on_gpu else ""
+        return f"Matte({height}×{width}, {float(self._came[1].mean()):.0%} subject{place})"
 
+    @property
     def _colours(self) -> Image:
         """The frame as H×W×3, whatever it came as. A BGRA frame's own alpha is in the matte."""
         return _three_channels(self.frame)
 
-    def _weights(self, background: Background) -> NDArray[np.float32] | None:
-        return self.alpha if background.reads_alpha else None
+    def _behind(self, background: Any, frame: Any, index: int) -> Any:
+        """What is behind ``frame``, the picture or the planes."""
+        if self._on_gpu and isinstance(background, (YUV, library(self._small).ndarray)):
+            return background
+        opened = open_background(background)
+        at = opened.planes_at if isinstance(frame, YUV) else opened.at
+        alpha = host(self.alpha) if opened.reads_alpha else None
+        behind = at(host(frame) if opened.reads_frame else frame, index, alpha)
+        return uploaded(behind) if self._on_gpu else behind
 
     def _composed(self, subject: Any, behind: Any, clean: bool | None) -> Any:
         """Subject over ``behind``, by alpha as it is: enlarged on the way if it is small."""
@@ -176,11 +193,11 @@ class Matte:
 
     @functools.cached_property
     def _foreground(self) -> Image:
-        return cast(Image, foreground(self._colours(), self.alpha))
+        return cast(Image, foreground(self._colours, self.alpha))
 
     @functools.cached_property
     def _shown(self) -> Image:
-        return hide_removed(self._foreground, eight_bits(self.alpha))
+        return hide_removed(host(self._foreground), eight_bits(host(self.alpha)))
 
 
 def nothing(frame: Any) -> Matte:
@@ -224,6 +241,8 @@ def composed(
 
 
 def _three_channels(frame: Image) -> Image:
+    if frame.ndim == 2 and on_gpu(frame):
+        return cast(Image, library(frame).stack((frame,) * 3, -1))
     if frame.ndim == 2:
         return cast(Image, cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR))
     return frame[..., :3]
@@ -234,11 +253,11 @@ def _enlarged(frame: Any, alpha: NDArray[np.float32], guided: bool) -> NDArray[n
     height, width = frame.shape[:2]
     if alpha.shape == (height, width):
         return alpha
-    if guided:
-        result = np.empty((height, width), np.float32)
+    if guided or on_gpu(alpha):
+        result = library(alpha).empty((height, width), np.float32)
         colours = frame if isinstance(frame, YUV) else _three_channels(frame)
-        composite(colours, (0, 0, 0), alpha, guided=True, clean=False, alpha_out=result)
-        return result
+        composite(colours, (0, 0, 0), alpha, guided=guided, clean=False, alpha_out=result)
+        return cast("NDArray[np.float32]", result)
     # Area averaging when shrinking, as in preprocess: bilinear sampling would alias.
     shrinks = height < alpha.shape[0] and width < alpha.shape[1]
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR

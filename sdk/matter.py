@@ -12,20 +12,20 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import numpy as np
-from matter_sdk.kernels import YUV
 from matter_sdk.kernels.trimap import Trimap
 from matter_sdk.sdk import describe as description
-from matter_sdk.sdk.arrays import as_batch, as_frame, on_gpu, settled
+from matter_sdk.sdk.arrays import as_batch, as_frame
 from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.sdk.engine.manifest import Manifest
 from matter_sdk.sdk.errors import EngineError, FrameError, MatterError, PlateError, printable
 from matter_sdk.sdk.files import as_path
-from matter_sdk.sdk.inference import plate as plates
 from matter_sdk.sdk.inference import sizes
 from matter_sdk.sdk.inference import trimaps as guidance
-from matter_sdk.sdk.inference.modes import Choice, GlancePass, HybridPass, Pass, SinglePass
+from matter_sdk.sdk.inference.finish import finished
+from matter_sdk.sdk.inference.modes import GlanceMode, SingleMode, alike, joined
 from matter_sdk.sdk.inference.network import EngineNetwork
-from matter_sdk.sdk.inference.quality import QUALITIES, Quality, settle
+from matter_sdk.sdk.inference.quality import settle
+from matter_sdk.sdk.inference.select import open_mode
 from matter_sdk.sdk.matte import Matte, nothing, open_background
 from matter_sdk.sdk.shielded import shielded
 from numpy.typing import NDArray
@@ -127,7 +127,6 @@ class Matter:
         self._said: set[str] = set()
         self._shape: tuple[int, int] | None = None  # of the last frame
         self._squeezed = False  # whether that was said
-        self._source: Matter | None = None
         self._stats: Callable[[], Stats] | None = None
         self._scales: sizes.Scales | None = None
         with contextlib.ExitStack() as opened:
@@ -142,7 +141,14 @@ class Matter:
                 self._scales = self._own_scales(size)
             elif hybrid is not False:
                 self._scales = sizes.check_scales(self._path, self.manifest, hybrid, size)
-            self._pass = self._way(file, trimap_from, opened)
+            self._mode = open_mode(
+                self._network,
+                pixels=self.quality.pixels,
+                scales=self._scales,
+                trimap_from=trimap_from,
+                open_source=functools.partial(self._glance_of, opened=opened),
+            )
+            opened.callback(self._mode.close)
             if plate is not None:
                 self.plate = plate
             # Further sizes are loaded when the first frame wants them.
@@ -182,11 +188,14 @@ class Matter:
         """
         self._check_open()
         frames = as_batch(frame, on_gpu=self._primary.on_gpu)
-        if frames is not None:
-            self._note_shape(frames[0])
-            return list(self._mattes(frames, self._pass.trimaps(trimap, frames, batch=True)))
-        image = self._frame(frame)
-        return next(self._mattes([image], self._pass.trimaps(trimap, [image], batch=False)))
+        batch = frames is not None
+        images = [self._frame(frame)] if frames is None else frames
+        self._note_shape(images[0])
+        pairs = list(zip(images, self._mode.trimaps(trimap, images, batch=batch), strict=True))
+        most = self.manifest.batch
+        turns = (pairs[at : at + most] for at in range(0, len(pairs), most))
+        mattes = [matte for turn in turns for matte in self._mattes(turn)]
+        return mattes if batch else mattes[0]
 
     def prepare(self, frame: Any, *, trimap: Any = None) -> Any:
         """First stage: one frame as what ``infer`` takes. Pure, any thread.
@@ -195,7 +204,8 @@ class Matter:
         """
         self._check_open()
         image = self._frame(frame)
-        return self._pass.prepare([image], self._pass.trimaps(trimap, [image], batch=False))
+        (checked,) = self._mode.trimaps(trimap, [image], batch=False)
+        return self._mode.prepare(image, checked)
 
     def infer(self, prepared: Any) -> NDArray[np.float32]:
         """Second stage: the alpha at the network's size, float32 h×w in 0..1, a fresh array.
@@ -207,20 +217,15 @@ class Matter:
             NoMatteError: the network answered NaN or infinity.
             ClosedError: after ``close``.
         """
-        self._check_open()
-        self._pass.check(prepared)
-        return cast("NDArray[np.float32]", self._pass.alphas(prepared)[0])
+        return self.infer_batch([prepared])[0]
 
     def infer_batch(self, prepared: Sequence[Any]) -> list[NDArray[np.float32]]:
-        """``infer`` for several at once: plain tensors of one size run in the engine's batch."""
+        """``infer`` for several at once: those of one kind and size run in the engine's batch."""
         self._check_open()
         for one in prepared:
-            self._pass.check(one)
-        if len({getattr(one, "shape", None) for one in prepared}) == 1 < len(prepared) and all(
-            isinstance(one, np.ndarray) for one in prepared
-        ):
-            return list(self._pass.alphas(np.concatenate(prepared)))
-        return [self._pass.alphas(one)[0] for one in prepared]
+            self._mode.check(one)
+        turns = [prepared] if alike(prepared) else [[one] for one in prepared]
+        return [alpha for turn in turns for alpha in self._mode.alphas(joined(turn))]
 
     def finish(self, frame: Any, alpha: NDArray[np.float32], *, trimap: Any = None) -> Matte:
         """Third stage: the matte of an alpha of the network's size. Pure, any thread.
@@ -237,8 +242,10 @@ class Matter:
                 f"the alpha is a {type(alpha).__name__} of type {getattr(alpha, 'dtype', None)} "
                 f"and shape {tuple(shape)}; expected float32 h×w. Give what infer returned"
             )
-        given = None if trimap is None else self._pass.trimaps(trimap, [image], batch=False)
-        return self._finished(image, alpha, given[0] if given else None)
+        checked = trimap
+        if trimap is not None:
+            (checked,) = self._mode.trimaps(trimap, [image], batch=False)
+        return self._finished(image, alpha, checked)
 
     def stream(self, source: Any, *, live: bool = False, lookahead: int | None = None) -> Stream:
         """Mattes of a video, camera or stream, in order; see ``sdk.stream.stream``.
@@ -277,9 +284,9 @@ class Matter:
         from matter_sdk.sdk.streaming.frame_graph import open_graph  # needs CuPy
 
         image, quality = self._frame(frame), self.quality
-        if type(self._pass) is not SinglePass or (quality.temporal and quality.lookahead):
+        if type(self._mode) is not SingleMode or (quality.temporal and quality.lookahead):
             return None
-        backend = self._network.load(self._pass.size_of(image.shape))
+        backend = self._network.load(self._mode.size_of(image.shape))
         return open_graph(
             backend, self.manifest, image, open_background(background), quality, leave=leave
         )
@@ -328,11 +335,11 @@ class Matter:
         Raises:
             FrameError: on assigning what is no picture, or for a network that reads no plate.
         """
-        return self._pass.plate
+        return self._mode.plate
 
     @plate.setter
     def plate(self, value: Any) -> None:
-        self._pass.plate = value
+        self._mode.plate = value
         self._said.clear()
 
     @property
@@ -343,7 +350,7 @@ class Matter:
         matte: its call gives a black one with alpha 0, and streams and videos go on so.
         ``sdk.inference.plate_fit`` says how it is told.
         """
-        return self._pass.plate_fits
+        return self._mode.plate_fits
 
     @property
     def lanes(self) -> int:
@@ -352,19 +359,15 @@ class Matter:
 
     def check_streamable(self) -> None:
         """Raise FrameError if frames alone will not do: for want of their trimaps, or a plate."""
-        self._pass.check_streamable()
+        self._mode.check_streamable()
 
     def describe(self) -> str:
         """What runs where, from which weights, how well verified: several lines for a person."""
         lines = description.engine(self._network)
         if self._scales is not None:
             lines.append(description.hybrid(self._scales))
-        if isinstance(self._pass, guidance.GuidedPass):
-            lines += description.part(guidance.CLASSIFIER, self._pass.classifier)
-            lines.append(description.trimap(self._source._network if self._source else None))
-        if isinstance(self._pass, plates.PlatePass):
-            lines.append(description.plate(self.plate))
-        return description.text(lines + description.verified(self._network))
+        lines += self._mode.describe() + description.verified(self._network)
+        return description.text(lines)
 
     def close(self) -> None:
         """Release the network and the engine file; may be called more than once."""
@@ -426,112 +429,41 @@ class Matter:
             self._squeezed = True
             log.warning("%s", text)
 
-    def _mattes(self, frames: list[Any], trimaps: list[Trimap] | None) -> Iterator[Matte]:
-        batch = self.manifest.batch
-        for start in range(0, len(frames), batch):
-            chunk = slice(start, start + batch)
-            given = None if trimaps is None else trimaps[chunk]
-            try:
-                alphas = self._pass.alphas(self._pass.prepare(frames[chunk], given))
-            except PlateError as error:
-                if self.plate is None:
-                    raise
-                if len(frames[chunk]) == 1:
-                    self._say_once(f"the background alone is shown: {error}")
-                    yield nothing(frames[start])
-                else:
-                    for image in frames[chunk]:
-                        yield from self._mattes([image], None)
-                continue
-            for at, (image, alpha) in enumerate(zip(frames[chunk], alphas, strict=True)):
-                trimap = None if given is None else given[at]
-                yield self._finished(image, alpha, trimap)
+    def _mattes(self, turn: Sequence[tuple[Any, Trimap | None]]) -> Iterator[Matte]:
+        """The mattes of checked frames with their trimaps, at most a batch, by the stages."""
+        prepared = [self._prepared(image, trimap) for image, trimap in turn]
+        alphas = iter(self.infer_batch([one for one in prepared if one is not None]))
+        for (image, trimap), one in zip(turn, prepared, strict=True):
+            yield nothing(image) if one is None else self._finished(image, next(alphas), trimap)
+
+    def _prepared(self, image: Any, trimap: Trimap | None) -> Any:
+        """The networks' input; None for a frame that the plate does not fit."""
+        try:
+            return self._mode.prepare(image, trimap)
+        except PlateError as error:
+            if self.plate is None:
+                raise
+            self._say_once(f"the background alone is shown: {error}")
+            return None
 
     def _finished(self, image: Any, alpha: Any, trimap: Trimap | None) -> Matte:
         return finished(image, alpha, trimap, self.quality, transparency=self.transparency)
 
-    def _way(self, file: EngineFile, trimap_from: Any, opened: contextlib.ExitStack) -> Pass:
-        """The way that this engine and these options ask for; opens what it needs further."""
-        manifest, network, name = self.manifest, self._network, self.manifest.network.name
-        if manifest.fusion == "cam":
-            raise EngineError(
-                f"{self._path} holds {name}, a classifier that makes no matte; expected the engine "
-                f"of a matting network. It works as a part of one"
-            )
-        choose: Choice = functools.partial(
-            sizes.nearest_aspect, network.models, pixels=self.quality.pixels
-        )
-        reads_plate = plates.reads_plate(manifest)
-        if reads_plate or not manifest.extra_inputs:
-            if trimap_from is not None:
-                raise EngineError(
-                    f"trimap_from is {trimap_from!r} and {self._path} holds {name}, which takes no "
-                    f"trimap; expected an engine of sim. Leave it out"
-                )
-            if self._scales is not None and self._scales[0] < self._scales[1]:
-                if reads_plate:
-                    raise EngineError(
-                        f"hybrid was given and {self._path} holds {name}, which reads a plate; "
-                        f"expected a network that reads the frame alone. Leave it out"
-                    )
-                return HybridPass(network, self._scales)
-            if self._scales is not None:
-                choose = functools.partial(
-                    sizes.nearest_scale, network.models, scale=self._scales[0]
-                )
-            return (plates.PlatePass if reads_plate else SinglePass)(network, choose)
-        if self._scales is not None:
-            raise EngineError(
-                f"hybrid was given and {self._path} holds {name}, which reads a trimap; expected a "
-                f"network with the heads glance and focus. Leave it out"
-            )
-        guidance.check_engine(self._path, manifest, [model.size for model in network.models])
-        part = file.part(guidance.CLASSIFIER)
-        classifier = EngineNetwork(part, part.manifest.models, **self._options)
-        opened.callback(classifier.close)
-        source = None if trimap_from is None else self._glance_of(trimap_from, opened)
-        return guidance.GuidedPass(network, choose, classifier, source)
-
-    def _glance_of(self, trimap_from: Any, opened: contextlib.ExitStack) -> GlancePass:
-        """The pass of the engine that makes trimaps; it is kept as ``_source`` for describe."""
-        if isinstance(trimap_from, Matter):
-            self._source = trimap_from
-            self._source._check_open()
-        elif isinstance(trimap_from, (str, os.PathLike)):
-            self._source = opened.enter_context(
-                Matter(trimap_from, trust_plans=self._trust_plans, **self._options)
+    def _glance_of(self, trimap_from: Any, opened: contextlib.ExitStack) -> GlanceMode:
+        """The mode of the engine that makes trimaps."""
+        source = trimap_from
+        if isinstance(source, Matter):
+            source._check_open()
+        elif isinstance(source, (str, os.PathLike)):
+            source = opened.enter_context(
+                Matter(source, trust_plans=self._trust_plans, **self._options)
             )
         else:
             raise EngineError(
                 f"trimap_from is a {type(trimap_from).__name__}; expected the path of an engine "
                 f"such as 'gfm.engine', or an open Matter"
             )
-        guidance.check_source(self._source._path, self._source.manifest)
-        if self._source is not trimap_from:
-            self._source.check_streamable()  # nobody can give it a plate
-        return cast("GlancePass", self._source._pass)
-
-
-def finished(
-    image: Any,
-    alpha: NDArray[np.float32],
-    trimap: Trimap | None,
-    quality: Quality = QUALITIES["balanced"],
-    *,
-    transparency: bool = True,
-) -> Matte:
-    """The matte of a frame from the alpha at the network's size, float32 h×w; see ``finish``.
-
-    ``trimap`` is one that was checked, of the frame's size, and binds there. With ``transparency``
-    a BGRA frame's own alpha, of its size, multiplies the matte.
-    """
-    matte = Matte(image, alpha, guided=quality.guided, clean=quality.clean)
-    if trimap is not None:
-        bound = matte.alpha.copy()
-        guidance.impose(bound, trimap)
-        matte = Matte(image, bound, clean=quality.clean)
-    if transparency and not isinstance(image, YUV) and image.ndim == 3 and image.shape[2] == 4:
-        own = image[..., 3] / np.float32(255)
-        full = matte.gpu().alpha if on_gpu(image) else matte.alpha
-        matte = Matte(image, settled(full * own), clean=quality.clean)
-    return matte
+        guidance.check_source(source._path, source.manifest)
+        if source is not trimap_from:
+            source.check_streamable()  # nobody can give it a plate
+        return cast("GlanceMode", source._mode)

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+import numpy as np
 from matter_sdk.kernels import YUV
 from matter_sdk.sdk.background import Background, VideoBackground
-from matter_sdk.sdk.errors import NoMatteError
+from matter_sdk.sdk.errors import NoMatteError, VideoError
 from matter_sdk.sdk.matte import Matte, nothing
 from matter_sdk.sdk.media.video_reader import TimedFrame, VideoReader
 from matter_sdk.sdk.media.video_source import local_path
@@ -40,6 +41,7 @@ __all__ = [
     "VideoReport",
     "VideoWriter",
     "check_output",
+    "frame_at",
     "matte_video",
 ]
 
@@ -90,6 +92,24 @@ class VideoInterrupted(KeyboardInterrupt):
     def __init__(self, report: VideoReport) -> None:
         super().__init__(f"interrupted after {report.frames} frames; {report.path} is playable")
         self.report = report
+
+
+def frame_at(source: str | Path, second: float) -> np.ndarray:
+    """The frame that a video shows at a second, uint8 H×W×3 BGR; such as its own plate.
+
+    Raises:
+        VideoError: the video cannot be read, ends before, or is a pipe, which can be read but once.
+    """
+    if Path(source).is_fifo():
+        raise VideoError(
+            f"{source} is a pipe, which is read but once; expected a file to take the frame at "
+            f"{second:g} s from"
+        )
+    with VideoReader(source) as reader:
+        for timed in reader.timed():
+            if timed.time >= second:
+                return timed.image
+    raise VideoError(f"{source} ends before second {second:g}; expected an earlier one")
 
 
 class _Composite(NamedTuple):

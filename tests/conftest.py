@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.fakes.cuda import fake_cuda, fake_cupy, fake_tensorrt  # noqa: F401 - fixtures
+
 
 @functools.cache
 def why_no_gpu() -> str:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from matter_sdk.sdk import command_line
 from matter_sdk.sdk.command_line import Parser, positive, size, whole
+from matter_sdk.sdk.engine import schema
 from matter_sdk.sdk.files import replace_text
 from matter_sdk.training import machine, networks
 from matter_sdk.training.data.sources import Procedural
@@ -76,13 +77,15 @@ class Variant(NamedTuple):
 
 
 def draws(network: str, rosta: str, settings: Settings) -> tuple[Samples, Batches]:
-    """What a network learns from, and the numbers of the scenes of each step."""
+    """Return what a network learns from, and the scene numbers of each step."""
     samples = Samples(Procedural(), network, rosta, settings.seed, settings={})
     return samples, Batches((settings.size,), settings.batch, 1, 0, settings.steps)
 
 
 def train(network: nn.Module, settings: Settings, workers: int, device: str, title: str) -> float:
-    """Train a network in place, with AdamW at a constant rate; its mean loss over the last steps.
+    """Train a network in place, with AdamW at a constant rate.
+
+    Returns the mean loss over the last tenth of the steps.
 
     The same settings give the same weights, whatever the number of ``workers``.
     """
@@ -108,7 +111,7 @@ def train(network: nn.Module, settings: Settings, workers: int, device: str, tit
 
 
 def run_one(variant: Variant, settings: Settings, workers: int, device: str) -> dict[str, Any]:
-    """Train and measure one variant: its entry of the results."""
+    """Train and measure one variant; return its entry of the results."""
     import torch
     from matter_sdk.training.evaluation.systems import Torch
 
@@ -138,7 +141,7 @@ def run(
     workers: int = 1,
     device: str = "cpu",
 ) -> list[Path]:
-    """Train what ``output`` does not hold yet, print the tables; returns the files.
+    """Train what ``output`` does not hold yet, and print the tables; return the files.
 
     Raises:
         EvaluationError: settings that cannot be, or others than those of the results in ``output``.
@@ -182,7 +185,7 @@ def check(settings: Settings) -> None:
 
 
 def read(path: Path, settings: Settings) -> list[dict[str, Any]]:
-    """The variants that a results file holds; none where there is no file.
+    """Read the variants of a results file; none where there is no file.
 
     Raises:
         EvaluationError: a file of other settings, or one that is no results file.
@@ -191,24 +194,25 @@ def read(path: Path, settings: Settings) -> list[dict[str, Any]]:
         return []
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
-        before = Settings(**(held["settings"] | {"size": tuple(held["settings"]["size"])}))
+        at = schema.Place(EvaluationError, f"{path}:", str(path)).field("settings")
+        before = schema.read(Settings, held["settings"], at)
         done: list[dict[str, Any]] = held["variants"]
     except (ValueError, KeyError, TypeError) as error:
         raise EvaluationError(
-            f"{path} is no results file of this command; expected one, or another --output"
+            f"{path} is not a results file of this command; name another --output"
         ) from error
     for field in dataclasses.fields(Settings):
         one, other = (getattr(settings_, field.name) for settings_ in (before, settings))
         if one != other:
             raise EvaluationError(
-                f"{path} was made with {field.name} {one} and {other} is asked for; expected the "
-                f"same settings, so that the variants can be compared, or another --output"
+                f"{path} was made with {field.name} {one}, not {other}; keep the settings, so that "
+                f"variants can be compared, or name another --output"
             )
     return done
 
 
 def summary(done: Sequence[dict[str, Any]]) -> list[tables.Table]:
-    """A table for each network, its variants in the order of :data:`VARIANTS`."""
+    """Make a table for each network, its variants in the order of :data:`VARIANTS`."""
     shown = ("sad", "mse", "mad", "grad", "conn")
     found = []
     for name, variants in VARIANTS.items():
@@ -231,7 +235,7 @@ def summary(done: Sequence[dict[str, Any]]) -> list[tables.Table]:
 
 
 def markdown(about: dict[str, Any], done: Sequence[dict[str, Any]]) -> str:
-    """The results as a page."""
+    """Write the results as a Markdown page."""
     settings = about["settings"]
     height, width = settings["size"]
     where = about["gpu"] if about["device"] != "cpu" else about["cpu"]
@@ -249,7 +253,7 @@ def markdown(about: dict[str, Any], done: Sequence[dict[str, Any]]) -> str:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line.
+    """Parse the command line.
 
     Raises:
         UsageError: received, expected, remedy, in one line.
@@ -280,7 +284,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """Run the command; return its exit status."""
     words = sys.argv[1:] if arguments is None else arguments
 
     def command() -> int:

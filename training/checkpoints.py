@@ -68,12 +68,12 @@ class LoadReport:
 
 
 def load(network: nn.Module, path: str | Path, entry: str | None = None) -> LoadReport:
-    """Fill `network` from a checkpoint of ours (safetensors) or of the released kind (``.pth``).
+    """Load a checkpoint into a network: our safetensors, or a released ``.pth``.
 
-    The weights may lie as training scripts leave them: under any key, as a Lightning checkpoint,
-    in half precision, with the names that DataParallel, ``torch.compile`` or ``AveragedModel``
-    give. ``entry`` names the set that is meant where a file holds several, such as averaged weights
-    beside the raw ones.
+    The weights may be as training scripts leave them: under any key, as a Lightning checkpoint, in
+    half precision, with the prefixes of DataParallel, ``torch.compile`` or ``AveragedModel``.
+    ``entry`` names the set to take where a file holds several, such as averaged weights beside the
+    raw ones.
 
     Floating-point tensors are cast to the network's own type. A network on the meta device takes
     the file's tensors themselves, memory-mapped: no second copy of the largest one's 2 GB.
@@ -93,10 +93,10 @@ def load(network: nn.Module, path: str | Path, entry: str | None = None) -> Load
 
 
 def load_partial(network: nn.Module, path: str | Path) -> LoadReport:
-    """Fill what a checkpoint of ours, of a related network, has a value for; the rest stays.
+    """Load what fits from a related network's checkpoint, and leave the rest as it is.
 
-    A tensor that is larger in `network` takes the file's as its first channels: a convolution that
-    sees one more picture behind the first goes on seeing the first as it did.
+    Where a tensor of `network` is larger, the file's fills its first channels: a convolution that
+    reads a second picture behind the first treats the first as before.
 
     Raises:
         CheckpointError: the file is missing or damaged, or nothing of it fits.
@@ -126,7 +126,7 @@ def load_partial(network: nn.Module, path: str | Path) -> LoadReport:
 
 
 def load_ensemble(network: nn.Module, paths: Sequence[str | Path]) -> list[LoadReport]:
-    """Fill a `GFMEnsemble` from the files of its networks: tt, ft and bt, in this order.
+    """Load a `GFMEnsemble` from the files of its networks: tt, ft and bt, in this order.
 
     Each is one that :func:`load` takes, of either layout; an ensemble that :func:`save` wrote whole
     goes through :func:`load` itself. A released file of tt in another place is refused, and so is
@@ -142,14 +142,14 @@ def load_ensemble(network: nn.Module, paths: Sequence[str | Path]) -> list[LoadR
     """
     if not isinstance(network, GFMEnsemble):
         raise CheckpointError(
-            f"{identity.describe(network)} is one network; expected one file, with load"
+            f"{identity.describe(network)} is one network, not an ensemble; use load, with one file"
         )
     files = [Path(path) for path in paths]
     listed = ", ".join(map(str, files)) or "none"
     if len(files) != len(JOINED):
         raise CheckpointError(f"{len(files)} files ({listed}); {_IN_ORDER}")
     if len({file.resolve() for file in files}) != len(files):
-        raise CheckpointError(f"one file stands twice ({listed}); {_IN_ORDER}")
+        raise CheckpointError(f"one file is given twice ({listed}); {_IN_ORDER}")
     members: list[nn.Module] = [network.tt, network.ft, network.bt]
     matched = []
     for member, path in zip(members, files, strict=True):
@@ -167,7 +167,7 @@ def load_ensemble(network: nn.Module, paths: Sequence[str | Path]) -> list[LoadR
 
 
 def load_backbone(network: nn.Module, path: str | Path) -> LoadReport:
-    """Fill ``network.encoder`` from an ImageNet classifier in torchvision's format.
+    """Load an ImageNet classifier in torchvision's format into ``network.encoder``.
 
     Layers that a classifier does not have (``encoder.unmatched_in_backbone``: another stem, more
     stages) keep their values; its own last layers are ignored.
@@ -178,7 +178,9 @@ def load_backbone(network: nn.Module, path: str | Path) -> LoadReport:
     path = Path(path)
     encoder = getattr(network, "encoder", None)
     if not isinstance(encoder, nn.Module):
-        raise CheckpointError(f"{identity.describe(network)} has no encoder to fill")
+        raise CheckpointError(
+            f"{identity.describe(network)} has no encoder; expected a network that does"
+        )
     # DenseNet files of 2017 say norm.1 where torchvision's modules say norm1.
     new, old = r"(denselayer\d+\.(?:norm|conv))(\d\.)", r"(denselayer\d+\.(?:norm|conv))\.(\d\.)"
     keys = encoder.state_dict().keys()
@@ -204,7 +206,7 @@ def save(
     *,
     half: bool = False,
 ) -> None:
-    """Write the weights as safetensors, at once or not at all.
+    """Write the weights as safetensors; an interrupted write leaves no partial file.
 
     Args:
         metadata: strings to store beside the tensors; the network's name, backbone and rosta are
@@ -233,7 +235,7 @@ def save(
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """The metadata of a safetensors file, without reading its tensors.
+    """Read the metadata of a safetensors file, but not its tensors.
 
     Raises:
         CheckpointError: the file is missing or damaged, or is not safetensors.

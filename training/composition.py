@@ -44,13 +44,16 @@ class Rssn:
 
 
 def type_wise(settings: Rssn, kind: str) -> Rssn:
-    """AIM's type-wise data augmentation (AIM paper, section 4.2): real photographs of non-salient
-    things mostly have bokeh, so the background of every NS image is blurred."""
+    """Return the settings for an image of this kind (AIM, section 4.2).
+
+    Photographs without a salient object mostly have bokeh, so the background of every NS image is
+    blurred.
+    """
     return replace(settings, blur=1.0) if kind == "NS" else settings
 
 
 def estimate_layers(image: Image, alpha: Mask, method: str = "ml") -> tuple[Image, Image]:
-    """Foreground and background colours of a photograph, defined everywhere.
+    """Estimate foreground and background colours of a photograph, defined everywhere.
 
     Args:
         image: uint8 H×W×3 RGB.
@@ -101,7 +104,7 @@ def denoise(image: Image, strength: float = 5.0) -> Image:
 
 
 def blur(image: Image, kernel: int) -> Image:
-    """The large-aperture effect: the mean of ``kernel``×``kernel`` pixels; uint8 H×W×3.
+    """Blur as a large aperture does: the mean of ``kernel``×``kernel`` pixels; uint8 H×W×3.
 
     Even kernels have no centre; the anchor is the pixel right and below of it.
     """
@@ -110,7 +113,7 @@ def blur(image: Image, kernel: int) -> Image:
 
 
 def add_noise(rng: np.random.Generator, image: Image, sigma: float = 10.0) -> Image:
-    """Gaussian noise, independent in each pixel and channel; clipped to 0..255, uint8 H×W×3."""
+    """Add Gaussian noise, independent in each pixel and channel; clipped to 0..255, uint8 H×W×3."""
     return _levels(image + np.float32(sigma) * rng.standard_normal(image.shape, np.float32))
 
 
@@ -120,7 +123,7 @@ def fit(
     rng: np.random.Generator | None = None,
     share: float = 1.0,
 ) -> Image:
-    """A part of a background at ``size`` = (h, w), of that shape.
+    """Cut a part of a background with the shape of ``size`` = (h, w), and resize it to that.
 
     Args:
         background: uint8 H×W×3.
@@ -137,7 +140,7 @@ def fit(
 
 
 def resize(picture: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """A picture or mask at ``size`` = (h, w): averaged where it shrinks, else interpolated."""
+    """Resize a picture or mask to ``size`` = (h, w): average if it shrinks, else interpolate."""
     if picture.shape[:2] == size:
         return picture
     shrinks = picture.shape[0] * picture.shape[1] > size[0] * size[1]
@@ -156,7 +159,7 @@ def compose_rssn(
     kind: str = "SO",
     category: str = "",
 ) -> Layers:
-    """A composite by RSSN, Pipeline 1 of the GFM paper after the foreground's estimation.
+    """Compose by RSSN: Pipeline 1 of the GFM paper, after the foreground's estimation.
 
     Args:
         rng: decides each step; the draws are the same in number whatever they decide.
@@ -199,13 +202,11 @@ def _levels(values: NDArray[Any]) -> Image:
 
 # --- the contact sheet --------------------------------------------------------------------------
 
-_MARGIN, _LABEL, _PAPER, _INK = 16, 30, (250, 250, 248), (40, 40, 40)
-
 
 def steps(
     rng: np.random.Generator, image: Image, alpha: Mask, background: Image, kernel: int
 ) -> list[tuple[str, Image]]:
-    """Every step of RSSN taken, with its name: what the contact sheet shows.
+    """Take every step of RSSN; return their names and pictures, as the contact sheet shows them.
 
     Args:
         rng: of the noise.
@@ -230,25 +231,6 @@ def steps(
     ]
 
 
-def sheet(tiles: Sequence[tuple[str, Image]], columns: int = 4, width: int = 440) -> Image:
-    """Labelled pictures in rows, ``width`` pixels each; uint8 H×W×3 RGB."""
-    from PIL import Image as Pillow
-    from PIL import ImageDraw, ImageFont
-
-    shown = [(label, resize(p, (p.shape[0] * width // p.shape[1], width))) for label, p in tiles]
-    height = max(picture.shape[0] for _, picture in shown)
-    rows = -(-len(shown) // columns)
-    across, down = width + _MARGIN, height + _LABEL + _MARGIN
-    page = Pillow.new("RGB", (columns * across + _MARGIN, rows * down + _MARGIN), _PAPER)
-    draw = ImageDraw.Draw(page)
-    font = ImageFont.load_default(size=17)
-    for k, (label, picture) in enumerate(shown):
-        left, top = _MARGIN + k % columns * across, _MARGIN + k // columns * down
-        page.paste(Pillow.fromarray(picture), (left, top))
-        draw.text((left, top + picture.shape[0] + 6), label, _INK, font)
-    return np.asarray(page)
-
-
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser("training.composition", "Draw a contact sheet of RSSN's steps.")
     parser.add_argument("--image", type=Path, required=True, help="photograph of a subject")
@@ -261,7 +243,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw the contact sheet; see the module's docstring. Returns the command's exit status."""
+    """Draw the contact sheet of RSSN's steps; return the command's exit status."""
     from matter_sdk.training.data.datasets import DatasetError
 
     return run(
@@ -273,6 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _draw(options: argparse.Namespace) -> int:
     from matter_sdk.training.data.datasets import Item, read
+    from matter_sdk.training.evaluation import sheets
 
     if not cv2.haveImageWriter(str(options.output)):
         raise UsageError(f"--output {options.output} is no picture; expected .png or .jpg")
@@ -281,8 +264,9 @@ def _draw(options: argparse.Namespace) -> int:
     photograph, alpha = subject.image, subject.matte
     background = fit(behind, alpha.shape)
     rng = np.random.default_rng(options.seed)
-    drawn = sheet(steps(rng, photograph, alpha, background, options.kernel))
-    print(write_picture(options.output, drawn[..., ::-1]))
+    names, tiles = zip(*steps(rng, photograph, alpha, background, options.kernel), strict=True)
+    page = sheets.sheet("RSSN", options.image.name, names, [sheets.Row("", "", tiles)])
+    print(write_picture(options.output, np.asarray(page)[..., ::-1]))
     return 0
 
 

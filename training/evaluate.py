@@ -106,7 +106,7 @@ def run(options: Options, command: str) -> list[Path]:
 
 
 def open_pictures(options: Options) -> Pictures:
-    """What ``--data`` names.
+    """Open what ``--data`` names.
 
     Raises:
         EvaluationError, DatasetError: see ``training.evaluation.pictures``.
@@ -126,7 +126,7 @@ def open_pictures(options: Options) -> Pictures:
 
 
 def open_systems(options: Options, opened: contextlib.ExitStack) -> list[System]:
-    """Every engine and checkpoint, in the order given; ``opened`` closes them."""
+    """Open every engine and checkpoint, in the order given; ``opened`` closes them."""
     import torch
     from matter_sdk.training.evaluation import systems
 
@@ -170,7 +170,7 @@ def open_systems(options: Options, opened: contextlib.ExitStack) -> list[System]
 
 
 def titles(systems: Sequence[System]) -> list[str]:
-    """A title for each system, no two alike."""
+    """Return a title for each system, no two alike."""
     found: list[str] = []
     for system in systems:
         again = sum(title.split(" #")[0] == system.title for title in found)
@@ -181,7 +181,7 @@ def titles(systems: Sequence[System]) -> list[str]:
 def record(
     about: Mapping[str, Any], systems: Sequence[System], results: Mapping[str, Sequence[Result]]
 ) -> dict[str, Any]:
-    """Everything, for the JSON file."""
+    """Return everything, for the JSON file."""
 
     def summary(some: Sequence[Result]) -> dict[str, float]:
         return {"pictures": len(some), **tables.means(some)}
@@ -216,7 +216,7 @@ def record(
 def markdown(
     about: Mapping[str, Any], systems: Sequence[System], found: Sequence[tables.Table]
 ) -> str:
-    """The tables as a page."""
+    """Write the tables as a Markdown page."""
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     where = ", ".join(filter(None, (about["cpu"], about["gpu"], about["system"])))
     parts = [
@@ -236,7 +236,7 @@ def markdown(
 
 
 def parse(arguments: Sequence[str]) -> Options:
-    """The command line.
+    """Parse the command line.
 
     Raises:
         UsageError: received, expected, remedy, in one line.
@@ -335,7 +335,7 @@ def _engine(text: str) -> Subject:
 
 
 def expected() -> tuple[type[Exception], ...]:
-    """What is said in one line; anything else is a fault of this program."""
+    """Return the errors to report in one line; any other is a bug."""
     from matter_sdk.sdk import MatterError
     from matter_sdk.training.checkpoints import CheckpointError
     from matter_sdk.training.data.datasets import DatasetError
@@ -346,7 +346,7 @@ def expected() -> tuple[type[Exception], ...]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """Run the command; return its exit status."""
     words = sys.argv[1:] if arguments is None else arguments
 
     def command() -> int:

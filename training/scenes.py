@@ -21,8 +21,11 @@ from numpy.typing import NDArray
 
 
 def scene(seed: int, size: tuple[int, int]) -> tuple[Image, Mask]:
-    """The scene of a seed at ``size`` = (height, width): image uint8 H×W×3 RGB and alpha
-    float32 H×W in 0..1."""
+    """Draw the scene of a seed at ``size`` = (height, width).
+
+    Returns:
+        image uint8 H×W×3 RGB, alpha float32 H×W in 0..1.
+    """
     drawn = layers(seed, size)
     return drawn.image, drawn.alpha
 
@@ -30,11 +33,15 @@ def scene(seed: int, size: tuple[int, int]) -> tuple[Image, Mask]:
 def layers(
     seed: int, size: tuple[int, int], with_plate: bool = False, decoys: bool = False
 ) -> Layers:
-    """As :func:`scene`, with the foreground and background that were composed, and if asked a
-    plate (:mod:`training.data.plate_pairs`); the rest is the same with and without.
+    """Draw a scene as :func:`scene` does, and return all that it was composed of.
 
-    With ``decoys`` other bodies, as sharp as the subject, often stand in the background, and in the
-    plate too: what tells the subject then is the plate alone.
+    Args:
+        seed: the scene.
+        size: height and width.
+        with_plate: whether to add a plate (:mod:`training.data.plate_pairs`); the rest stays the
+            same.
+        decoys: whether other bodies, as sharp as the subject, often stand in the background and in
+            the plate too: then only the plate tells the subject from them.
     """
     rng = np.random.default_rng(seed)
     height, width = size

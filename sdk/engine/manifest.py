@@ -202,11 +202,10 @@ class ModelEntry:
     """The ONNX graph for one network size (height, width).
 
     ``data`` is the member that holds external weights, or None: the same one for all sizes that
-    share weights. ``cpu_precision`` is what OpenVINO
-    computes in: "bfloat16" only where the export verified it within its bound. ``float32`` names
-    the operators that plans of half precision compute in float32, since their values were measured
-    to pass what float16 holds. ``int8`` and ``measured`` may be None: a build without ``--int8``,
-    and one before schema 3.
+    share weights. ``cpu_precision`` is what OpenVINO computes in: "bfloat16" only where the export
+    verified it within its bound. ``float32`` names the operators that plans of half precision
+    compute in float32, since their values were measured to pass what float16 holds. ``int8`` and
+    ``measured`` may be None: a build without ``--int8``, and one before schema 3.
     """
 
     size: Size

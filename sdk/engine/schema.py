@@ -41,7 +41,7 @@ from typing import (
     runtime_checkable,
 )
 
-from matter_sdk.sdk.errors import did_you_mean
+from matter_sdk.sdk.errors import did_you_mean, expected_one_of
 
 T = TypeVar("T")
 
@@ -153,8 +153,7 @@ def entries(kind: type[Any], values: Any, at: Place) -> dict[str, Any]:
     hints = {name: field.hint for name, field in fields.items() if not field.given}
     for name in values:
         if name not in hints:
-            hint = did_you_mean(name, hints) or f"; expected one of: {', '.join(hints)}"
-            raise at.error(f"{at.field(name)} is not known{hint}")
+            raise at.error(f"{at.field(name)} is not known; {expected_one_of(name, hints)}")
     return {name: _read(hints[name], value, at.field(name)) for name, value in values.items()}
 
 

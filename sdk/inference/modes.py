@@ -1,22 +1,25 @@
-"""The ways from frames to alphas: one pass of the network, or two at two scales.
+"""The modes of matting: one pass of a network, or two at two scales.
 
 ``sdk.inference.trimaps`` has the one for networks that take a trimap, ``sdk.inference.plate`` that
-for networks that read a plate. Each way has two stages: ``prepare``, which is pure and may run in
-any thread, and ``alphas``, where the networks run.
+for networks that read a plate. Each has two stages: ``prepare``, which is pure and may run in any
+thread, and ``alphas``, where the networks run.
 """
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 from matter_sdk.kernels import collaborative_fusion
 from matter_sdk.kernels.trimap import Trimap
-from matter_sdk.sdk.arrays import beside, settled, tensor_of
-from matter_sdk.sdk.engine.manifest import ModelEntry
-from matter_sdk.sdk.errors import FrameError
+from matter_sdk.sdk import describe
+from matter_sdk.sdk.arrays import beside, host, library, on_gpu, settled, tensor_of
+from matter_sdk.sdk.engine.manifest import Manifest, ModelEntry
+from matter_sdk.sdk.errors import EngineError, FrameError
 from matter_sdk.sdk.inference.network import Network
 from matter_sdk.sdk.inference.sizes import Scales, nearest_pair, pairs_of
 from numpy.typing import NDArray
@@ -25,26 +28,48 @@ Alphas = NDArray[np.float32]
 Choice = Callable[[Sequence[int]], ModelEntry]  # a frame's shape -> the size that it runs at
 
 
-class Pass(ABC):
-    """One way from frames of one size to their alphas."""
+class Mode(ABC):
+    """One way from frames to their alphas."""
 
     network: Network
 
-    def trimaps(self, given: Any, frames: Sequence[Any], *, batch: bool) -> list[Trimap] | None:
-        """The trimap of each frame, checked; None where there are none.
+    @classmethod
+    def check_engine(
+        cls,
+        path: Path,
+        manifest: Manifest,
+        models: Sequence[ModelEntry],
+        *,
+        scales: Scales | None,
+        trimap_from: Any,
+    ) -> None:
+        """Refuse an engine, or options of ``Matter``, that this mode cannot work with.
+
+        Raises:
+            EngineError: names the file and the option.
+        """
+        del models, scales
+        if trimap_from is not None:
+            raise EngineError(
+                f"trimap_from is {trimap_from!r} and {path} holds {manifest.network.name}, which "
+                f"takes no trimap; expected an engine of sim. Leave it out"
+            )
+
+    def trimaps(self, given: Any, frames: Sequence[Any], *, batch: bool) -> Sequence[Trimap | None]:
+        """The trimap of each frame, checked; None for a frame that has none.
 
         ``given`` is what the caller passed: for a ``batch`` one for each frame.
 
         Raises:
             FrameError: for a trimap that the network does not take, or takes and is not right.
         """
-        del frames, batch
+        del batch
         if given is not None:
             raise FrameError(
                 f"a trimap was given and {self.network.manifest.network.name} takes none; expected "
                 f"the frame alone. Leave trimap out, or open an engine of sim"
             )
-        return None
+        return [None] * len(frames)
 
     @property
     def plate(self) -> Any:
@@ -74,9 +99,17 @@ class Pass(ABC):
         """Raise FrameError if frames alone will not do: for want of their trimaps, or a plate."""
         return
 
+    def describe(self) -> list[describe.Line]:
+        """What ``Matter.describe`` says of this mode."""
+        return []
+
+    def close(self) -> None:
+        """Release the networks; may be called more than once."""
+        self.network.close()
+
     @abstractmethod
-    def prepare(self, frames: Sequence[Any], trimaps: Sequence[Trimap] | None = None) -> Any:
-        """The networks' input for checked frames of one size. Pure."""
+    def prepare(self, frame: Any, trimap: Trimap | None = None) -> Any:
+        """The networks' input for one checked frame. Pure."""
 
     @abstractmethod
     def check(self, prepared: Any) -> None:
@@ -86,7 +119,8 @@ class Pass(ABC):
     def alphas(self, prepared: Any) -> Alphas:
         """The alphas at the network's size, float32 N×h×w in 0..1, a fresh array.
 
-        A CuPy array where the frames lay in a GPU's memory.
+        ``prepared`` is what ``prepare`` gave, or ``joined`` of several. The result is a CuPy array
+        where the frames lay in a GPU's memory.
         """
 
 
@@ -100,7 +134,7 @@ class Glance(NamedTuple):
     size: tuple[int, int]
 
 
-class GlancePass(Pass):
+class GlanceMode(Mode):
     """A way whose network may have a glance head."""
 
     @abstractmethod
@@ -108,24 +142,24 @@ class GlancePass(Pass):
         """The glance head alone, a fresh array."""
 
 
-class SinglePass(GlancePass):
+class SingleMode(GlanceMode):
     """One pass; ``choose`` gives the size for a frame's shape."""
 
     def __init__(self, network: Network, choose: Choice) -> None:
         self.network = network
         self._choose = choose
 
-    def prepare(self, frames: Sequence[Any], trimaps: Sequence[Trimap] | None = None) -> Any:
-        """Float32 N×3×h×w."""
-        del trimaps
-        return tensor_of(frames, self.size_of(frames[0].shape), self.network.spec)
+    def prepare(self, frame: Any, trimap: Trimap | None = None) -> Any:
+        """Float32 1×3×h×w."""
+        del trimap
+        return tensor_of(frame, self.size_of(frame.shape), self.network.spec)
 
     def size_of(self, shape: Sequence[int]) -> tuple[int, int]:
         """The network's size for frames of a shape."""
         return self._choose(shape).size
 
     def check(self, prepared: Any) -> None:
-        """See ``Pass.check``."""
+        """See ``Mode.check``."""
         shape = tuple(getattr(prepared, "shape", ()))
         sizes = [model.size for model in self.network.models]
         if len(shape) != 4 or shape[:2] != (1, 3) or shape[2:] not in sizes:
@@ -135,11 +169,11 @@ class SinglePass(GlancePass):
             )
 
     def alphas(self, prepared: Any) -> Alphas:
-        """See ``Pass.alphas``."""
+        """See ``Mode.alphas``."""
         return cast("Alphas", beside(self.network.run(prepared, read=self._alphas), prepared))
 
     def glance(self, prepared: Any) -> Glance:
-        """See ``GlancePass.glance``."""
+        """See ``GlanceMode.glance``."""
         head = self.network.run(prepared, read=lambda heads: heads["glance"].copy())
         return Glance(head, tuple(prepared.shape[2:]))
 
@@ -151,13 +185,13 @@ class SinglePass(GlancePass):
 
 
 class HybridInput(NamedTuple):
-    """The same frames at two sizes, float32 N×3×h×w each."""
+    """A frame at two sizes, float32 1×3×h×w each."""
 
     glance: Any
     focus: Any
 
 
-class HybridPass(GlancePass):
+class HybridMode(GlanceMode):
     """Hybrid-resolution test: glance from a coarse pass, focus from a finer one.
 
     ``scales`` are those of the frame at which the two passes should run; for each frame the pair of
@@ -170,16 +204,14 @@ class HybridPass(GlancePass):
         self._scales = scales
         self._pairs = pairs_of(network.models)
 
-    def prepare(
-        self, frames: Sequence[Any], trimaps: Sequence[Trimap] | None = None
-    ) -> HybridInput:
-        """See ``Pass.prepare``."""
-        del trimaps
-        pair = nearest_pair(self._pairs, frames[0].shape, self._scales)
-        return HybridInput(*(tensor_of(frames, model.size, self.network.spec) for model in pair))
+    def prepare(self, frame: Any, trimap: Trimap | None = None) -> HybridInput:
+        """See ``Mode.prepare``."""
+        del trimap
+        pair = nearest_pair(self._pairs, frame.shape, self._scales)
+        return HybridInput(*(tensor_of(frame, model.size, self.network.spec) for model in pair))
 
     def check(self, prepared: Any) -> None:
-        """See ``Pass.check``."""
+        """See ``Mode.check``."""
         check_prepared(prepared, HybridInput)
 
     def alphas(self, prepared: HybridInput) -> Alphas:
@@ -191,9 +223,34 @@ class HybridPass(GlancePass):
         return cast("Alphas", beside(alphas, prepared.focus))
 
     def glance(self, prepared: HybridInput) -> Glance:
-        """See ``GlancePass.glance``."""
+        """See ``GlanceMode.glance``."""
         head = self.network.run(prepared.glance, read=lambda heads: heads["glance"].copy())
         return Glance(head, tuple(prepared.glance.shape[2:]))
+
+
+def alike(inputs: Sequence[Any]) -> bool:
+    """Whether inputs of single frames are of one kind and size, so that they can be joined."""
+    return len(set(map(_kind, inputs))) == 1
+
+
+def joined(inputs: Sequence[Any]) -> Any:
+    """Inputs that are ``alike`` as one of several frames; a single one as it is."""
+    first = inputs[0]
+    if len(inputs) == 1 or first is None:
+        return first
+    if isinstance(first, tuple):
+        return type(first)(*map(joined, zip(*inputs, strict=True)))
+    if isinstance(first, list):
+        return list(itertools.chain(*inputs))
+    if not all(map(on_gpu, inputs)):
+        inputs = list(map(host, inputs))
+    return settled(library(inputs[0]).concatenate(inputs))
+
+
+def _kind(prepared: Any) -> Any:
+    if isinstance(prepared, tuple):
+        return (type(prepared), *map(_kind, prepared))
+    return getattr(prepared, "shape", type(prepared))
 
 
 def alpha_head(heads: Mapping[str, Any]) -> Alphas:

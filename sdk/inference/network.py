@@ -192,6 +192,11 @@ class EngineNetwork(Network):
         self._file = file
         self._options = options
 
+    def part(self, name: str) -> EngineNetwork:
+        """A further network of the same file, with the same options; EngineError if it has none."""
+        part = self._file.part(name)
+        return EngineNetwork(part, part.manifest.models, **self._options)
+
     def open(self, size: tuple[int, ...]) -> Backend:
         """See :class:`Network`."""
         for model in self.models:

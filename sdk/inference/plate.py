@@ -11,16 +11,19 @@ import math
 import os
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 from matter_sdk.kernels import YUV, InputSpec
+from matter_sdk.sdk import describe
 from matter_sdk.sdk.arrays import as_frame, beside, host, picture, tensor_of
-from matter_sdk.sdk.engine.manifest import Manifest
-from matter_sdk.sdk.errors import FrameError, PlateError
+from matter_sdk.sdk.engine.manifest import Manifest, ModelEntry
+from matter_sdk.sdk.errors import EngineError, FrameError, PlateError
 from matter_sdk.sdk.inference import plate_fit
-from matter_sdk.sdk.inference.modes import Alphas, Choice, Glance, SinglePass, check_prepared
+from matter_sdk.sdk.inference.modes import Alphas, Choice, Glance, SingleMode, check_prepared
 from matter_sdk.sdk.inference.network import Network
+from matter_sdk.sdk.inference.sizes import Scales
 from matter_sdk.sdk.media.picture_reader import read_picture
 from numpy.typing import NDArray
 
@@ -64,7 +67,7 @@ class Plate:
         """The plate as a network's input, float32 1×3×h×w; kept, and not to be written to."""
         with self._lock:
             if size not in self._tensors:
-                self._tensors[size] = tensor_of([self.image], size, spec)
+                self._tensors[size] = tensor_of(self.image, size, spec)
             return self._tensors[size]
 
     def check_fits(self, frame: Sequence[int]) -> None:
@@ -79,13 +82,13 @@ class Plate:
 
 
 class PlateInput(NamedTuple):
-    """``PlatePass.prepare``'s result, float32 N×3×h×w each."""
+    """``PlateMode.prepare``'s result, float32 1×3×h×w each."""
 
     image: Any
     plate: NDArray[np.float32]
 
 
-class PlatePass(SinglePass):
+class PlateMode(SingleMode):
     """One pass of a network that reads a plate beside the image (``gfm-plate``)."""
 
     def __init__(self, network: Network, choose: Choice) -> None:
@@ -95,12 +98,12 @@ class PlatePass(SinglePass):
 
     @property
     def plate_fits(self) -> bool | None:
-        """See ``Pass.plate_fits``."""
+        """See ``Mode.plate_fits``."""
         return self._fits
 
     @property
     def plate(self) -> Any:
-        """See ``Pass.plate``."""
+        """See ``Mode.plate``."""
         plate = self._plate
         return None if plate is None else plate.image
 
@@ -110,45 +113,64 @@ class PlatePass(SinglePass):
         self._fits = None
 
     def check_streamable(self) -> None:
-        """See ``Pass.check_streamable``."""
+        """See ``Mode.check_streamable``."""
         if self._plate is None:
             raise self._missing()
 
-    def prepare(self, frames: Sequence[Any], trimaps: Any = None) -> PlateInput:
-        """See ``Pass.prepare``.
+    @classmethod
+    def check_engine(
+        cls,
+        path: Path,
+        manifest: Manifest,
+        models: Sequence[ModelEntry],
+        *,
+        scales: Scales | None,
+        trimap_from: Any,
+    ) -> None:
+        """See ``Mode.check_engine``: one pass only."""
+        super().check_engine(path, manifest, models, scales=scales, trimap_from=trimap_from)
+        if scales is not None and scales[0] < scales[1]:
+            raise EngineError(
+                f"hybrid was given and {path} holds {manifest.network.name}, which reads a plate; "
+                f"expected a network that reads the frame alone. Leave it out"
+            )
+
+    def describe(self) -> list[describe.Line]:
+        """See ``Mode.describe``."""
+        return [describe.plate(self.plate)]
+
+    def prepare(self, frame: Any, trimap: Any = None) -> PlateInput:
+        """See ``Mode.prepare``.
 
         Raises:
-            PlateError: without a plate, or for one that shows another place than a frame.
-            FrameError: for one of another aspect ratio than the frames.
+            PlateError: without a plate, or for one that shows another place than the frame.
+            FrameError: for one of another aspect ratio than the frame.
         """
-        del trimaps
+        del trimap
         plate = self._plate  # one or the other, should it be replaced meanwhile
         if plate is None:
             raise self._missing()
-        plate.check_fits(frames[0].shape)
-        reasons = [plate_fit.misfit(plate.small, plate_fit.small(frame)) for frame in frames]
-        reason = next(filter(None, reasons), None)
+        plate.check_fits(frame.shape)
+        reason = plate_fit.misfit(plate.small, plate_fit.small(frame))
         if self._plate is plate:
             self._fits = reason is None
         if reason is not None:
             raise PlateError(reason)
-        size = self._choose(frames[0].shape).size
-        tensor = plate.tensor(size, self.network.spec)
-        if len(frames) > 1:
-            tensor = np.repeat(tensor, len(frames), axis=0)
-        return PlateInput(tensor_of(frames, size, self.network.spec), tensor)
+        size = self.size_of(frame.shape)
+        spec = self.network.spec
+        return PlateInput(tensor_of(frame, size, spec), plate.tensor(size, spec))
 
     def check(self, prepared: Any) -> None:
-        """See ``Pass.check``."""
+        """See ``Mode.check``."""
         check_prepared(prepared, PlateInput)
 
     def alphas(self, prepared: PlateInput) -> Alphas:
-        """See ``Pass.alphas``."""
+        """See ``Mode.alphas``."""
         alphas = self.network.run(*prepared, read=self._alphas)
         return cast("Alphas", beside(alphas, prepared.image))
 
     def glance(self, prepared: PlateInput) -> Glance:
-        """See ``GlancePass.glance``."""
+        """See ``GlanceMode.glance``."""
         head = self.network.run(*prepared, read=lambda heads: heads["glance"].copy())
         return Glance(head, tuple(prepared.image.shape[2:]))
 

@@ -22,20 +22,21 @@ from matter_sdk.kernels import (
     windows,
 )
 from matter_sdk.kernels.trimap import BACKGROUND, FOREGROUND, UNKNOWN, Trimap
+from matter_sdk.sdk import describe
 from matter_sdk.sdk.arrays import host, tensor_of
-from matter_sdk.sdk.engine.manifest import Manifest
+from matter_sdk.sdk.engine.manifest import Manifest, ModelEntry
 from matter_sdk.sdk.errors import EngineError, FrameError
 from matter_sdk.sdk.inference import plate as plates
 from matter_sdk.sdk.inference.modes import (
     Alphas,
     Choice,
-    GlancePass,
-    Pass,
+    GlanceMode,
+    Mode,
     alpha_head,
     check_prepared,
 )
 from matter_sdk.sdk.inference.network import Network
-from matter_sdk.sdk.inference.sizes import held
+from matter_sdk.sdk.inference.sizes import Scales, held
 from numpy.typing import NDArray
 
 CLASSIFIER = "classifier"
@@ -49,16 +50,16 @@ _SOURCES = (
 )
 
 
-class GuidedInput(NamedTuple):
-    """``GuidedPass.prepare``'s result; every tensor at the size of the guided network."""
+class TrimapInput(NamedTuple):
+    """``TrimapMode.prepare``'s result; every tensor at the size of the guided network."""
 
-    image: Any  # float32 N×3×h×w on the network's scale
-    patches: NDArray[np.float32]  # the same frames on the classifier's scale
+    image: Any  # float32 1×3×h×w on the network's scale
+    patches: NDArray[np.float32]  # the same frame on the classifier's scale
     trimaps: list[Trimap] | None  # one uint8 h×w for each frame; None: they come from `source`
     source: Any  # what the trimap source's `prepare` gave, or None
 
 
-class GuidedPass(Pass):
+class TrimapMode(Mode):
     """One pass of a network that reads a trimap beside the image (SIM, CVPR 2021).
 
     Args:
@@ -74,18 +75,47 @@ class GuidedPass(Pass):
         network: Network,
         choose: Choice,
         classifier: Network,
-        source: GlancePass | None = None,
+        source: GlanceMode | None = None,
     ) -> None:
         self.network = network
         self.classifier = classifier
         self.source = source
         self._choose = choose
 
-    def trimaps(self, given: Any, frames: Sequence[Any], *, batch: bool) -> list[Trimap] | None:
-        """See ``Pass.trimaps``: None only where they come from ``source``."""
+    @classmethod
+    def check_engine(
+        cls,
+        path: Path,
+        manifest: Manifest,
+        models: Sequence[ModelEntry],
+        *,
+        scales: Scales | None,
+        trimap_from: Any,
+    ) -> None:
+        """See ``Mode.check_engine``: inputs and a classifier as they are made here, one pass."""
+        del trimap_from
+        if scales is not None:
+            raise EngineError(
+                f"hybrid was given and {path} holds {manifest.network.name}, which reads a trimap; "
+                f"expected a network with the heads glance and focus. Leave it out"
+            )
+        check_engine(path, manifest, [model.size for model in models])
+
+    def describe(self) -> list[describe.Line]:
+        """See ``Mode.describe``."""
+        source = None if self.source is None else self.source.network
+        return [*describe.part(CLASSIFIER, self.classifier), describe.trimap(source)]
+
+    def close(self) -> None:
+        """See ``Mode.close``; the source stays open."""
+        self.classifier.close()
+        super().close()
+
+    def trimaps(self, given: Any, frames: Sequence[Any], *, batch: bool) -> Sequence[Trimap | None]:
+        """See ``Mode.trimaps``: None only where they come from ``source``."""
         if given is None:
             if self.source is not None:
-                return None
+                return [None] * len(frames)
             raise missing_trimap(self.network.manifest, "each frame")
         if not batch:
             return [as_trimap(given, frames[0].shape)]
@@ -107,29 +137,27 @@ class GuidedPass(Pass):
         ]
 
     def check_streamable(self) -> None:
-        """See ``Pass.check_streamable``."""
+        """See ``Mode.check_streamable``."""
         if self.source is None:
             raise missing_trimap(self.network.manifest, "each frame of a video")
         self.source.check_streamable()
 
-    def prepare(
-        self, frames: Sequence[Any], trimaps: Sequence[Trimap] | None = None
-    ) -> GuidedInput:
-        """See ``Pass.prepare``."""
-        size = self._choose(frames[0].shape).size
-        return GuidedInput(
-            image=tensor_of(frames, size, self.network.spec),
-            patches=host(tensor_of(frames, size, self.classifier.spec)),
-            trimaps=None if trimaps is None else [resize_trimap(t, size) for t in trimaps],
-            source=self.source.prepare(frames) if trimaps is None and self.source else None,
+    def prepare(self, frame: Any, trimap: Trimap | None = None) -> TrimapInput:
+        """See ``Mode.prepare``."""
+        size = self._choose(frame.shape).size
+        return TrimapInput(
+            image=tensor_of(frame, size, self.network.spec),
+            patches=host(tensor_of(frame, size, self.classifier.spec)),
+            trimaps=None if trimap is None else [resize_trimap(trimap, size)],
+            source=self.source.prepare(frame) if trimap is None and self.source else None,
         )
 
     def check(self, prepared: Any) -> None:
-        """See ``Pass.check``."""
-        check_prepared(prepared, GuidedInput)
+        """See ``Mode.check``."""
+        check_prepared(prepared, TrimapInput)
 
-    def alphas(self, prepared: GuidedInput) -> Alphas:
-        """See ``Pass.alphas``; exactly 0 and 1 where the trimap is definite, as in SIM's test."""
+    def alphas(self, prepared: TrimapInput) -> Alphas:
+        """See ``Mode.alphas``; exactly 0 and 1 where the trimap is definite, as in SIM's test."""
         trimaps = prepared.trimaps
         if trimaps is None:
             size = tuple(prepared.image.shape[2:])
@@ -226,7 +254,7 @@ def missing_trimap(manifest: Manifest, where: str) -> FrameError:
 
 
 def check_engine(path: Path, manifest: Manifest, sizes: Sequence[tuple[int, int]]) -> None:
-    """Refuse an engine that ``GuidedPass`` cannot run at these sizes.
+    """Refuse an engine that ``TrimapMode`` cannot run at these sizes.
 
     Raises:
         EngineError: for other inputs than are known here, or a classifier that is missing, is none,

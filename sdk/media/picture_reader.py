@@ -367,3 +367,19 @@ def _decoded(content: bytes, flags: int) -> NDArray[Any] | None:
         return cast("NDArray[Any] | None", cv2.imdecode(np.frombuffer(content, np.uint8), flags))
     except cv2.error:  # such as more pixels than OpenCV's limit
         return None
+
+
+def read_trimap(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """Read a trimap from a grey picture, uint8 H×W: 0 background, 128 unknown, 255 foreground.
+
+    Programs differ in the grey that stands for unknown: a single one near the middle becomes 128.
+    ``Matter`` refuses other values.
+
+    Raises:
+        FrameError: it cannot be read.
+    """
+    trimap = read_grey(path, what="the trimap").copy()
+    between = np.setdiff1d(trimap, (0, 255))
+    if len(between) == 1 and 64 <= between[0] <= 191:
+        trimap[trimap == between[0]] = 128
+    return trimap

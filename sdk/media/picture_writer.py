@@ -12,9 +12,9 @@ from matter_sdk.sdk.errors import MatterError
 from matter_sdk.sdk.files import replacing
 from numpy.typing import NDArray
 
-TRANSPARENT = frozenset((".png", ".webp", ".tif", ".tiff"))
+TRANSPARENT_SUFFIXES = frozenset((".png", ".webp", ".tif", ".tiff"))
 """Endings of formats that keep an alpha channel."""
-OPAQUE = frozenset((".jpg", ".jpeg", ".bmp"))
+OPAQUE_SUFFIXES = frozenset((".jpg", ".jpeg", ".bmp"))
 """Endings of formats that do not."""
 
 _OPTIONS: dict[str, list[int]] = {
@@ -36,10 +36,10 @@ def write_picture(path: str | os.PathLike[str], image: NDArray[Any]) -> Path:
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix not in TRANSPARENT | OPAQUE:
+    if suffix not in TRANSPARENT_SUFFIXES | OPAQUE_SUFFIXES:
         raise MatterError(
             f"{str(path)!r} ends in {path.suffix or 'nothing'!r}; expected one of "
-            f"{' '.join(sorted(TRANSPARENT | OPAQUE))}"
+            f"{' '.join(sorted(TRANSPARENT_SUFFIXES | OPAQUE_SUFFIXES))}"
         )
     channels = image.shape[2] if image.ndim == 3 else image.ndim - 1
     if image.dtype != np.uint8 or channels not in (1, 3, 4):
@@ -47,10 +47,10 @@ def write_picture(path: str | os.PathLike[str], image: NDArray[Any]) -> Path:
             f"the picture is {image.dtype} of shape {image.shape}; expected uint8 H×W, H×W×3 or "
             f"H×W×4"
         )
-    if channels == 4 and suffix in OPAQUE:
+    if channels == 4 and suffix in OPAQUE_SUFFIXES:
         raise MatterError(
             f"{str(path)!r} cannot keep transparency; expected one of "
-            f"{' '.join(sorted(TRANSPARENT))}"
+            f"{' '.join(sorted(TRANSPARENT_SUFFIXES))}"
         )
     try:
         done, content = cv2.imencode(suffix, image, _OPTIONS.get(suffix, []))

@@ -19,7 +19,7 @@ import cupyx
 import numpy as np
 from matter_sdk.kernels import YUV, InputSpec, collaborative_fusion, preprocess, temporal_filter
 from matter_sdk.kernels.graphs import keeping
-from matter_sdk.sdk.arrays import not_finite, on_gpu
+from matter_sdk.sdk.arrays import not_finite, on_gpu, uploaded
 from matter_sdk.sdk.backends import Backend
 from matter_sdk.sdk.backends.tensorrt import Lane, TensorRt
 from matter_sdk.sdk.background import Background, ColourBackground, ImageBackground
@@ -27,7 +27,6 @@ from matter_sdk.sdk.engine.manifest import Manifest
 from matter_sdk.sdk.errors import FrameError, NoMatteError
 from matter_sdk.sdk.inference.quality import Quality
 from matter_sdk.sdk.matte import composed
-from matter_sdk.sdk.media.gpu_matte import uploaded
 
 _BGR = InputSpec(colour="bgr")
 

@@ -53,6 +53,16 @@ class Stats:
     stages: Mapping[str, Times]
     withheld: int = 0
 
+    def summary(self) -> str:
+        """One line: frame rate, latency (half, and 95 % of the mattes), network, frames dropped."""
+        if self.latency is None:
+            return "no matte yet"
+        network = self.stages.get("network")
+        return (
+            f"{self.fps:.0f} frames/s, {self.latency.p50:.0f} ms (95 %: {self.latency.p95:.0f}), "
+            f"{'' if network is None else f'network {network.p50:.0f} ms, '}{self.dropped} dropped"
+        )
+
     def __str__(self) -> str:
         """A table for a person."""
         rows = {**self.stages, **({"latency": self.latency} if self.latency else {})}

@@ -13,7 +13,7 @@ FILE = os.environ.get("MATTER_HOST")
 
 
 def _load(file: str) -> None:
-    spec = importlib.util.spec_from_file_location("kernels._host", file)
+    spec = importlib.util.spec_from_file_location("matter_sdk.kernels._host", file)
     if spec is None or spec.loader is None:
         raise ImportError(f"{file} is no compiled module", path=file)
     module = importlib.util.module_from_spec(spec)

@@ -33,8 +33,6 @@ from matter_sdk.sdk.engine.manifest import (
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.sdk.fake_cuda import fake_cuda, fake_tensorrt  # noqa: F401 - fixtures
-
 Size = tuple[int, int]
 HEADS = {
     "tt": (Head("glance", 3), Head("focus", 1)),

@@ -13,8 +13,8 @@ from matter_sdk.kernels import YUV
 from matter_sdk.sdk.media import nvdec as gpu_decoder
 from matter_sdk.sdk.video import VideoReader, matte_video
 
+from tests.fakes.cuda import DeviceArray
 from tests.sdk.clips import numbered, write_clip
-from tests.sdk.fake_cuda import DeviceArray
 from tests.sdk.test_gpu_matte import picture_of
 from tests.sdk.test_tensorrt import built
 

@@ -1,4 +1,4 @@
-"""Frames to composites as one CUDA graph, with stand-ins: see tests/sdk/fake_cuda.py."""
+"""Frames to composites as one CUDA graph, with stand-ins: see tests/fakes/cuda.py."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from matter_sdk.sdk.errors import FrameError, NoMatteError
 from matter_sdk.sdk.video import matte_video
 from numpy.typing import NDArray
 
-from tests.sdk import fake_cuda as cuda
+from tests.fakes import cuda
+from tests.fakes.cuda import DeviceArray
 from tests.sdk.clips import read_image, write_clip
-from tests.sdk.fake_cuda import DeviceArray
 from tests.sdk.test_gpu_matte import device, picture_of
 from tests.sdk.test_tensorrt import built
 

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from matter_sdk.sdk import MatterError
 from matter_sdk.sdk.media.picture_reader import read_picture
-from matter_sdk.sdk.media.picture_writer import OPAQUE, TRANSPARENT, write_picture
+from matter_sdk.sdk.media.picture_writer import OPAQUE_SUFFIXES, TRANSPARENT_SUFFIXES, write_picture
 
 
-@pytest.mark.parametrize("suffix", sorted(TRANSPARENT | OPAQUE))
+@pytest.mark.parametrize("suffix", sorted(TRANSPARENT_SUFFIXES | OPAQUE_SUFFIXES))
 def test_formats(tmp_path: Path, suffix: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (8, 12, 4), np.uint8)
     image = cv2.resize(noise, (120, 80), interpolation=cv2.INTER_CUBIC)
     path = write_picture(tmp_path / "new" / f"a{suffix}", image[..., :3])
-    worst = 0 if suffix in (TRANSPARENT | {".bmp"}) else 30
+    worst = 0 if suffix in (TRANSPARENT_SUFFIXES | {".bmp"}) else 30
     assert np.abs(read_picture(path).astype(int) - image[..., :3]).max() <= worst
-    if suffix in TRANSPARENT:
+    if suffix in TRANSPARENT_SUFFIXES:
         path = write_picture(tmp_path / f"b{suffix.upper()}", image)
         found = read_picture(path, transparency=True)
         assert np.array_equal(found[..., 3], image[..., 3])

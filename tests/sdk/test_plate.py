@@ -129,9 +129,9 @@ def test_several_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     tensor_of = plates.tensor_of
 
-    def counting(images: Any, size: tuple[int, int], spec: Any) -> Any:
-        made.append((images[0].shape[:2], size))
-        return tensor_of(images, size, spec)
+    def counting(image: Any, size: tuple[int, int], spec: Any) -> Any:
+        made.append((image.shape[:2], size))
+        return tensor_of(image, size, spec)
 
     monkeypatch.setattr(plates, "tensor_of", counting)
     wide, square = (48, 96), (48, 48)

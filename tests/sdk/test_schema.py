@@ -99,7 +99,7 @@ def test_several_tables_become_one() -> None:
     ("values", "message"),
     [
         ({"name": "x"}, "'name' is not known"),
-        ({"wordd": "x"}, "'wordd' is not known; did you mean 'word'?"),
+        ({"wordd": "x"}, "'wordd' is not known; expected one of word, code, "),
         ({"word": "rde"}, "'word' is \"rde\"; expected one of 'red', 'blue'; did you mean 'red'?"),
         ({"word": 1}, "'word' is 1;"),
         ({"code": "A"}, "'code' is \"A\"; expected small letters"),
@@ -120,7 +120,10 @@ def test_several_tables_become_one() -> None:
         ({"inner": [{"count": 1}, {"count": 10}]}, "'inner[1].count' is 10;"),
         ({"inner": [3]}, "'inner[0]' is 3; expected a table"),
         ({"inner": [{}]}, "'inner[0].count' is missing; expected a whole number from 1 to 9"),
-        ({"one": {"count": 1, "cuont": 1}}, "'one.cuont' is not known; did you mean 'count'?"),
+        (
+            {"one": {"count": 1, "cuont": 1}},
+            "'one.cuont' is not known; expected one of count; did you mean 'count'?",
+        ),
         ({"one": {"count": True}}, "'one.count' is true;"),
         ({"table": []}, "'table' is [];"),
         ({"table": {"B": 1}}, "'table' is \"B\"; expected a letter"),

@@ -1,4 +1,4 @@
-"""TensorRT's lanes, runtime cache and plugin with stand-ins: see tests/sdk/fake_cuda.py."""
+"""TensorRT's lanes, runtime cache and plugin with stand-ins: see tests/fakes/cuda.py."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.sdk.errors import BackendError
 from numpy.typing import NDArray
 
-from tests.sdk import fake_cuda as cuda
+from tests.fakes import cuda
 from tests.sdk import tiny_sim
 from tests.sdk.checks import lanes_keep_apart
 

@@ -15,6 +15,7 @@ from matter_sdk.training import composition
 from matter_sdk.training.composition import KERNELS, Rssn
 from matter_sdk.training.data.layers import compose
 from matter_sdk.training.data.textures import photographs
+from matter_sdk.training.evaluation import sheets
 
 NOTHING = Rssn(denoise=0, blur=0, noise=0)
 
@@ -246,8 +247,7 @@ def test_the_command_draws_its_sheet_and_refuses_wrong_files(
     output = tmp_path / "out" / "sheet.png"
     assert composition.main([*map(str, files), "--output", str(output)]) == 0
     assert capsys.readouterr().out == f"{output}\n"
-    height, width, _ = cv2.imread(str(output)).shape
-    assert (width, height) == (4 * 456 + 16, 2 * (330 + 46) + 16)
+    assert cv2.imread(str(output)).shape[1] > 8 * sheets.BOX[1]  # eight steps in a row
 
     assert composition.main([*map(str, files), "--output", str(tmp_path / "sheet.xyz")]) == 2
     assert "is of no known format; expected .png or .jpg" in capsys.readouterr().err

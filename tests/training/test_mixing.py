@@ -16,7 +16,7 @@ from matter_sdk.training.data.mattes import CLASS_ONLY, KNOWN, UNLABELLED, Cache
 from matter_sdk.training.data.mixing import Mixed
 from matter_sdk.training.fit import objectives
 from matter_sdk.training.fit.losses import gfm_loss, glance_loss
-from matter_sdk.training.fit.objectives import second_views, views_difference
+from matter_sdk.training.fit.objectives.gfm import second_views, views_difference
 from matter_sdk.training.recipes import Mix, Recipe, RecipeError
 from matter_sdk.training.scenes import layers as scene
 

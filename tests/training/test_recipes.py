@@ -95,10 +95,10 @@ def test_a_file_of_one_s_own_extends_another_and_changes_win(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("bach = 3", "'bach' is not known; did you mean 'batch'?"),
-        ("zzz = 3", "'zzz' is not known; expected one of: summary"),
+        ("bach = 3", "did you mean 'batch'?"),
+        ("zzz = 3", "'zzz' is not known; expected one of summary"),
         ("name = 'x'", "'name' is not known"),
-        ("[[mix]]\nweight = 1\nlabel = 'x'", "'mix[0].label' is not known; did you mean 'labels'?"),
+        ("[[mix]]\nweight = 1\nlabel = 'x'", "'mix[0].label' is not known"),
         ("[[mix]]", "'mix[0].weight' is missing"),
         ("[[mix]]\nweight = -1", "'mix[0].weight' is -1"),
         ("composites = {am-2k = 0}", "'composites.am-2k' is 0"),
@@ -117,7 +117,7 @@ def test_a_file_of_one_s_own_extends_another_and_changes_win(tmp_path: Path) -> 
         ('rosta = "tf"', "is 'tf'; expected one of tt, ft"),
         ('rosta = "en-median"', "joins three trained networks"),
         ('without = ["sed"]', "'sed'"),
-        ("epochs = 3", "expected one of the two above 0"),
+        ("epochs = 3", "epochs is 3 and steps 8000"),
         ("objective = 3", "'objective' is 3"),
         ("rate = ", "expected a TOML file"),
     ],

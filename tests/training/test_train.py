@@ -18,7 +18,7 @@ import torch
 from matter_sdk.training import checkpoints, networks, recipes, train
 from matter_sdk.training.data.layers import Layers
 from matter_sdk.training.data.sources import Procedural
-from matter_sdk.training.evaluation import pictures
+from matter_sdk.training.evaluation import pictures, sheets
 from matter_sdk.training.fit import autocast as precision
 from matter_sdk.training.fit import batch_norm, objectives, records
 from matter_sdk.training.fit.batches import Batches
@@ -468,16 +468,18 @@ def test_the_picture_of_sample_mattes() -> None:
     half = np.zeros((20, 40), np.float32)
     half[:, :20] = 1
     row = {"image": image, "alpha": half, "prediction": half}
-    picture = records.sheet([row], width=80)
-    assert picture.shape == (20 + 40, 4 * 80, 3)
-    below = picture[40]
-    assert (below[10] == 200).all()
-    assert (below[80 + 10] == 255).all()
-    assert (below[80 + 70] == 0).all()
-    assert (below[240 + 10] == 200).all()  # over a colour: the image where alpha is 1
-    assert below[240 + 70, 1] > below[240 + 70, 0]  # and green where it is 0
-    with_plate = records.sheet([row | {"plate": image}], width=80)
-    assert with_plate.shape == (60, 5 * 80, 3)
+    page = records.sheet(7, [row])
+    column, (_, width) = sheets.BOX[1] + sheets.GAP, sheets.BOX
+    middle = np.asarray(page)[-sheets.MARGIN - 90]  # a line through the tiles
+    tiles = [middle[sheets.MARGIN + at * column :][:width] for at in range(4)]
+    left, right = width // 4, 3 * width // 4
+    assert (tiles[0][[left, right]] == 200).all()
+    for tile in tiles[1:3]:
+        assert (tile[left] == 255).all()
+        assert (tile[right] == 0).all()
+    assert (tiles[3][left] == 200).all()  # over a colour: the image where alpha is 1
+    assert tiles[3][right, 1] > tiles[3][right, 0]  # and green where it is 0
+    assert records.sheet(7, [row | {"plate": image}]).width == page.width + column
 
 
 @pytest.mark.parametrize(

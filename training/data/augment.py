@@ -9,7 +9,7 @@ from matter_sdk.training.data.layers import Image
 
 
 def light(rng: np.random.Generator, image: Image, strength: float = 1.0) -> Image:
-    """Random exposure, contrast, gamma, white balance and saturation; at times grey.
+    """Change exposure, contrast, gamma, white balance and saturation at random; at times to grey.
 
     Args:
         rng: decides.
@@ -29,7 +29,7 @@ def light(rng: np.random.Generator, image: Image, strength: float = 1.0) -> Imag
 
 
 def camera(rng: np.random.Generator, image: Image) -> Image:
-    """At random: a loss of resolution, blur, noise and JPEG. uint8 H×W×3."""
+    """Lose resolution, blur, add noise and compress as JPEG, each at random; uint8 H×W×3."""
     height, width = image.shape[:2]
     chances = rng.random(4)
     if chances[0] < 0.15:

@@ -49,15 +49,17 @@ class Sample:
 
     @property
     def matte(self) -> Mask:
-        """The alpha matte, where there has to be one; DatasetError if there is none."""
+        """The alpha matte; DatasetError if there is none."""
         if self.alpha is None:
-            raise DatasetError(f"{self.name} has no alpha matte; expected one")
+            raise DatasetError(
+                f"{self.name} has no alpha matte; a folder of pictures and mattes is needed here"
+            )
         return self.alpha
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A split of a dataset: what is where. Pictures are decoded by :meth:`read`."""
+    """A split of a dataset: the files of each item. :meth:`read` decodes them."""
 
     name: str
     layout: str
@@ -69,7 +71,7 @@ class Dataset:
         return len(self.items)
 
     def has(self, *parts: str) -> bool:
-        """Whether every item has all of these ``PARTS``."""
+        """Tell whether every item has all of these ``PARTS``."""
         return all(getattr(item, part) is not None for part in parts for item in self.items)
 
     def require(self, *parts: str) -> None:
@@ -87,7 +89,7 @@ class Dataset:
         return read(self.items[index], self._turns)
 
     def check(self) -> None:
-        """Look at every file's header.
+        """Check every file's header; decode nothing.
 
         Raises:
             DatasetError: a file is no picture, or not of the size of the others of its item; the

@@ -38,6 +38,6 @@ class Layers:
 
 
 def compose(foreground: Image, background: Image, alpha: Mask) -> Image:
-    """alpha · foreground + (1 − alpha) · background, rounded; uint8 H×W×3."""
+    """Return alpha · foreground + (1 − alpha) · background, rounded; uint8 H×W×3."""
     blend = background + (foreground.astype(np.float32) - background) * alpha[..., None]
     return (blend + 0.5).astype(np.uint8)

@@ -97,12 +97,12 @@ class Item:
     agreement: float = 1.0  # of a weak judge with the mask, 0..1; low where labels are doubtful
 
     def files(self) -> dict[str, Path]:
-        """The parts that there are, of ``PARTS``."""
+        """Return the files by part, of ``PARTS``; missing ones are left out."""
         return {part: path for part in PARTS if (path := getattr(self, part)) is not None}
 
 
 def recognise(root: Path) -> str:
-    """The layout whose folders are in ``root``; DatasetError where none fits."""
+    """Tell the layout from the folders in ``root``; DatasetError if none fits."""
     for layout, marks in _MARKS.items():
         if any(next(root.glob(mark), None) is not None for mark in marks):
             return layout
@@ -386,7 +386,7 @@ def _masks(root: Path, split: str) -> list[Item]:
 
 
 def held_out(folder: str) -> frozenset[str]:
-    """Names of a folder's pictures that no training sees; none where the folder isn't listed."""
+    """Return the names of a folder's pictures that training never sees; none if not listed."""
     text = (Path(__file__).parent / "held_out.txt").read_text(encoding="utf-8")
     listed = (line.split("/") for line in text.splitlines() if not line.startswith("#"))
     return frozenset(name for where, name in listed if where == folder)

@@ -34,7 +34,7 @@ _DISAGREEMENT, _INDECISION = 0.45, 0.45
 
 
 def matte(image: Image, mask: Mask, labels: str) -> tuple[Mask, NDArray[np.uint8]]:
-    """Alpha of a photograph with a mask, and what is known of each pixel.
+    """Estimate alpha from a photograph and its mask; tell what is known of each pixel.
 
     Args:
         image: uint8 H×W×3 RGB.
@@ -116,7 +116,7 @@ class Cache:
         self.folder = folder
 
     def read(self, dataset: Dataset, index: int, labels: str) -> tuple[Mask, NDArray[np.uint8]]:
-        """As :func:`matte` of a data set's picture.
+        """Return :func:`matte` of a dataset's picture, from the folder or made now.
 
         Raises:
             DatasetError: the picture or its mask cannot be read.
@@ -136,11 +136,11 @@ class Cache:
         return values.astype(np.float32) / np.float32(255), known
 
     def path(self, dataset: Dataset, index: int) -> Path:
-        """The file of a picture's matte."""
+        """Return the file of a picture's matte."""
         return self.folder / dataset.name / f"{dataset.items[index].name}.png"
 
     def fill(self, sets: Sequence[tuple[Dataset, str]]) -> None:
-        """Make what is missing, with progress on stderr. Stopped, it goes on where it was."""
+        """Make what is missing, with progress on stderr; once stopped, go on from there."""
         missing = [
             (dataset, index, labels)
             for dataset, labels in sets

@@ -70,7 +70,7 @@ class Mixed:
         return sum(len(entry.pictures) for entry in self.entries)
 
     def sets(self) -> list[tuple[Dataset, str]]:
-        """The data sets with masks, and what these mean."""
+        """Return the datasets with masks, and what their labels mean."""
         found = {
             dataset.name: (dataset, entry.mix.labels)
             for entry in self.entries
@@ -80,12 +80,12 @@ class Mixed:
         return list(found.values())
 
     def check(self) -> None:
-        """Look at every file's header; DatasetError where one is not as expected."""
+        """Check every file's header; DatasetError if one is not as expected."""
         for dataset in (*(d for entry in self.entries for d in entry.sets), *self.backgrounds):
             dataset.check()
 
     def draw(self, index: int, size: tuple[int, int]) -> Layers:
-        """The layers of a number from 0 on; foreground and background are the image itself."""
+        """Draw sample ``index``, from 0 on; foreground and background are the image itself."""
         rng = generator(_DRAW, self.seed, index)
         entry = self.entries[rng.choice(len(self.entries), p=self._shares)]
         if entry.sets:

@@ -14,7 +14,7 @@ from matter_sdk.training.data.textures import noise, palette
 
 
 def plate(rng: np.random.Generator, empty: Image) -> Image:
-    """Another shot of an empty background, as plate mode would get it.
+    """Take another shot of an empty background, as plate mode would get it.
 
     Args:
         rng: where the second shot's circumstances come from.

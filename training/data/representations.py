@@ -30,7 +30,7 @@ KERNEL = {"tt": 25, "ft": 50, "bt": 50, "unified": 25}
 
 
 def trimap(alpha: NDArray[np.float32], kernel: int = 25) -> NDArray[np.uint8]:
-    """Trimap of an alpha matte.
+    """Make the trimap of an alpha matte.
 
     Args:
         alpha: H×W in 0..1.
@@ -45,7 +45,7 @@ def trimap(alpha: NDArray[np.float32], kernel: int = 25) -> NDArray[np.uint8]:
 def random_trimap(
     rng: np.random.Generator, alpha: NDArray[np.float32], widths: tuple[int, int] = (1, 30)
 ) -> NDArray[np.uint8]:
-    """A trimap as a user might draw it: eroded by one random ellipse, dilated by another.
+    """Make a trimap as a user might draw it: eroded by one random ellipse, dilated by another.
 
     SIM says nothing of its training trimaps; widths of up to 30 pixels are ours.
 
@@ -73,7 +73,7 @@ def _trimap(alpha: NDArray[np.float32], erosion: int, dilation: int) -> NDArray[
 
 
 def unified(areas: NDArray[np.uint8], kind: str) -> NDArray[np.float32]:
-    """AIM's unified semantic representation U (section 3.2, equation 1).
+    """Return AIM's unified semantic representation U (section 3.2, equation 1).
 
     A trimap for salient opaque images (T), a duomap for salient transparent or meticulous ones
     (1.5 T − T²: no foreground), a unimap for those without a salient object (½ everywhere).
@@ -101,7 +101,7 @@ def unified(areas: NDArray[np.uint8], kind: str) -> NDArray[np.float32]:
 def glance_target(
     alpha: NDArray[np.float32], rosta: str, kernel: int | None = None, kind: str = "SO"
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Class of each pixel and the mask of the transition area, both H×W.
+    """Return the class of each pixel and the mask of the transition area, both H×W.
 
     Args:
         alpha: H×W in 0..1.
@@ -127,5 +127,5 @@ def glance_target(
 
 
 def focus_target(alpha: NDArray[np.float32], rosta: str) -> NDArray[np.float32]:
-    """What the focus decoder is to give in the transition area, H×W in 0..1."""
+    """Return what the focus decoder is to give in the transition area, H×W in 0..1."""
     return 1 - alpha if rosta == "bt" else alpha

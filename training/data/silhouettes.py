@@ -27,7 +27,7 @@ class Part:
 
 
 def ellipse(centre: ArrayLike, rx: float, ry: float, angle: float = 0.0) -> Points:
-    """Outline of an ellipse around ``centre`` (x, y), turned by ``angle`` radians."""
+    """Return the outline of an ellipse around ``centre`` (x, y), turned by ``angle`` radians."""
     t = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     c, s = np.cos(angle), np.sin(angle)
     px, py = rx * np.cos(t), ry * np.sin(t)
@@ -35,7 +35,7 @@ def ellipse(centre: ArrayLike, rx: float, ry: float, angle: float = 0.0) -> Poin
 
 
 def limb(start: Points, end: Points, radius: float, taper: float) -> Points:
-    """A capsule from ``start`` to ``end`` whose radius shrinks by the factor ``taper``."""
+    """Return a capsule from ``start`` to ``end`` whose radius shrinks by the factor ``taper``."""
     way = end - start
     heading = np.arctan2(way[1], way[0])
     t = np.linspace(np.pi / 2, 3 * np.pi / 2, 16) + heading
@@ -45,7 +45,7 @@ def limb(start: Points, end: Points, radius: float, taper: float) -> Points:
 
 
 def blob(rng: np.random.Generator, centre: ArrayLike, radius: float, rough: float) -> Points:
-    """A closed curve around a centre with random low harmonics."""
+    """Draw a closed curve around a centre, with random low harmonics."""
     t = np.linspace(0, 2 * np.pi, 96, endpoint=False)
     r = np.ones_like(t)
     for k in range(2, 7):
@@ -68,7 +68,7 @@ def _wobble(rng: np.random.Generator, outline: Points, amount: float) -> Points:
 
 
 def portrait(rng: np.random.Generator) -> list[Part]:
-    """Head and shoulders, often cut by the lower border; sometimes arms."""
+    """Draw head and shoulders, often cut by the lower border; sometimes arms."""
     x = rng.uniform(0.3, 0.7)
     head = rng.uniform(0.08, 0.2)
     y = rng.uniform(0.15, 0.5)
@@ -124,7 +124,7 @@ def _features(rng: np.random.Generator, face: Points, size: float) -> list[Part]
 
 
 def figure(rng: np.random.Generator) -> list[Part]:
-    """A whole person, standing, walking or sitting."""
+    """Draw a whole person, standing, walking or sitting."""
     hip = np.array([rng.uniform(0.4, 0.6), rng.uniform(0.5, 0.62)])
     tall = rng.uniform(0.26, 0.36)  # from hip to neck
     neck = hip + (rng.normal(0, 0.05), -tall)
@@ -159,7 +159,7 @@ def figure(rng: np.random.Generator) -> list[Part]:
 
 
 def animal(rng: np.random.Generator) -> list[Part]:
-    """A body with neck, head, ears, legs and tail, seen from the side."""
+    """Draw an animal from the side: body, neck, head, ears, legs and tail."""
     facing = rng.choice([-1.0, 1.0])
     scale = rng.uniform(0.7, 1.35)
     body = np.array([rng.uniform(0.4, 0.6), rng.uniform(0.45, 0.65)])
@@ -184,7 +184,7 @@ def animal(rng: np.random.Generator) -> list[Part]:
 
 
 def close_up(rng: np.random.Generator) -> list[Part]:
-    """An animal's head and chest, filling the picture."""
+    """Draw an animal's head and chest, filling the picture."""
     face = np.array([rng.uniform(0.3, 0.7), rng.uniform(0.3, 0.55)])
     head = rng.uniform(0.18, 0.34)
     chest = face + (rng.uniform(-0.3, 0.3), rng.uniform(0.45, 0.8))
@@ -238,7 +238,7 @@ def _head(rng: np.random.Generator, face: Points, size: float, facing: float) ->
 
 
 def thing(rng: np.random.Generator) -> list[Part]:
-    """An object: a vessel, a box, a plant, a rounded body, sometimes with a handle or a stem."""
+    """Draw a vessel, a box, a plant or a rounded body, sometimes with a handle or a stem."""
     x, y = rng.uniform(0.35, 0.65), rng.uniform(0.4, 0.65)
     size = rng.uniform(0.14, 0.36)
     kind = rng.integers(4)
@@ -274,7 +274,7 @@ def thing(rng: np.random.Generator) -> list[Part]:
 
 
 def body(rng: np.random.Generator) -> list[Part]:
-    """A random silhouette: about as many people as animals, the rest things."""
+    """Draw a random silhouette: about as many people as animals, the rest things."""
     kind = rng.choice(5, p=(0.24, 0.14, 0.18, 0.24, 0.2))
     parts = (portrait, figure, animal, close_up, thing)[kind](rng)
     tilt, zoom = rng.normal(0, 0.12), rng.uniform(0.8, 1.25)
@@ -299,7 +299,7 @@ def _smooth(corners: Points) -> Points:
 
 
 def fill(outlines: list[Points], height: int, width: int) -> Mask:
-    """Anti-aliased coverage of closed outlines in pixels, float32 H×W in 0..1."""
+    """Return the anti-aliased coverage of closed outlines in pixels, float32 H×W in 0..1."""
     canvas = np.zeros((height, width), np.uint8)
     for outline in outlines:
         points = np.round(outline * (1 << _SHIFT)).astype(np.int32)

@@ -36,7 +36,7 @@ class Source(Protocol):
         """Draws in an epoch."""
 
     def draw(self, index: int, size: tuple[int, int]) -> Layers:
-        """The layers of a number from 0 on, at ``size`` = (height, width)."""
+        """Draw sample ``index``, from 0 on, at ``size`` = (height, width)."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Crops:
     def choose(
         self, rng: np.random.Generator, sample: Sample, size: tuple[int, int]
     ) -> tuple[slice, slice]:
-        """Rows and columns of a window for ``size`` in a sample that has a matte."""
+        """Choose rows and columns of a window for ``size`` in a sample that has a matte."""
         height, width = sample.image.shape[:2]
         if not self.sides:
             return slice(0, height), slice(0, width)
@@ -109,7 +109,7 @@ class Procedural:
         return self.length
 
     def draw(self, index: int, size: tuple[int, int]) -> Layers:
-        """The scene of number ``first + index``."""
+        """Draw the scene of number ``first + index``."""
         return scenes.layers(self.first + index, size, self.with_plate, self.decoys)
 
 
@@ -135,7 +135,7 @@ class Natural:
         return len(self.dataset)
 
     def draw(self, index: int, size: tuple[int, int]) -> Layers:
-        """A window of the photograph whose turn it is."""
+        """Draw a window of the photograph whose turn it is."""
         epoch, item = _turn(self.seed, index, len(self))
         rng = generator(_DRAW, self.seed, epoch, item)
         return _Window(rng, self.dataset.read(item), self.crops, size).layers()
@@ -183,7 +183,7 @@ class Composed:
         return len(self.dataset) * self.k
 
     def draw(self, index: int, size: tuple[int, int]) -> Layers:
-        """A composite of the foreground whose turn it is and one of its backgrounds."""
+        """Compose the foreground whose turn it is with one of its backgrounds."""
         epoch, place = _turn(self.seed, index, len(self))
         item, turn = divmod(place, self.k)
         rng = generator(_DRAW, self.seed, epoch, item, turn)
@@ -204,7 +204,7 @@ class Composed:
         return replace(composed, trimap=window.trimap)
 
     def partners(self, epoch: int, item: int) -> list[int]:
-        """The backgrounds that a foreground meets in an epoch; some twice if there are too few."""
+        """Choose a foreground's backgrounds of an epoch; some come twice if there are too few."""
         rng = generator(_PARTNERS, self.seed, epoch, item)
         count = len(self.backgrounds)
         return rng.choice(count, self.k, replace=count < self.k).tolist()
@@ -220,7 +220,7 @@ class Joined:
         return sum(len(source) for source in self.sources)
 
     def draw(self, index: int, size: tuple[int, int]) -> Layers:
-        """The draw of the source whose turn it is."""
+        """Draw from the source whose turn it is."""
         epoch, place = _turn(self.seed, index, len(self))
         for source in self.sources:
             if place < len(source):
@@ -235,7 +235,7 @@ _ORDER, _PARTNERS, _DRAW = 1, 2, 3
 
 
 def generator(purpose: int, *numbers: int) -> np.random.Generator:
-    """Random numbers that follow from what they are for and some numbers."""
+    """Return a random generator that follows from its purpose and some numbers."""
     return np.random.default_rng((purpose, *numbers))
 
 
@@ -305,4 +305,51 @@ class _Window:
             trimap=self.trimap,
             kind=self.kind,
             category=self.category,
+        )
+
+
+class Whole:
+    """The pictures of a dataset in their order, uncropped: what validation sees.
+
+    Args:
+        dataset: with images and mattes.
+        multiple: what the sides that are drawn are multiples of.
+
+    Raises:
+        DatasetError: an item has no image or no matte.
+    """
+
+    def __init__(self, dataset: Dataset, multiple: int) -> None:
+        dataset.require("image", "alpha")
+        self.dataset = dataset
+        self.multiple = multiple
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def draw(self, index: int, size: tuple[int, int]) -> Layers:
+        """Read picture ``index``, shrunk to lie within ``size`` where it is larger.
+
+        Foreground and background, which only losses want, are the image itself.
+        """
+        sample = self.dataset.read(index)
+        height, width = sample.image.shape[:2]
+        shrink = min(1.0, size[0] / height, size[1] / width)
+        sides = tuple(
+            max(self.multiple, int(side * shrink) // self.multiple * self.multiple)
+            for side in (width, height)
+        )
+        image = cv2.resize(sample.image, sides, interpolation=cv2.INTER_AREA)
+        alpha = cv2.resize(sample.matte, sides, interpolation=cv2.INTER_AREA)
+        trimap = sample.trimap
+        if trimap is not None:
+            trimap = cv2.resize(trimap, sides, interpolation=cv2.INTER_NEAREST_EXACT)
+        return Layers(
+            image,
+            np.clip(alpha, 0, 1),
+            image,
+            image,
+            trimap=trimap,
+            kind=sample.kind,
+            category=sample.category,
         )

@@ -21,7 +21,7 @@ _TILE = 320
 
 @functools.cache
 def photographs() -> tuple[Image, ...]:
-    """scikit-image's photographs, uint8 RGB."""
+    """Load scikit-image's photographs, uint8 RGB."""
     from skimage import data
 
     images = []
@@ -32,7 +32,7 @@ def photographs() -> tuple[Image, ...]:
 
 
 def palette(rng: np.random.Generator, count: int) -> NDArray[np.float32]:
-    """``count`` colours, float32 in 0..255, with the muted saturation of real scenes."""
+    """Draw ``count`` colours, float32 in 0..255, with the muted saturation of real scenes."""
     # Most of the world is brown, skin, straw and leaf; the rest is anything.
     centre = rng.normal(16, 12) if rng.random() < 0.5 else rng.uniform(0, 180)
     hue = centre + rng.normal(0, 20, count)
@@ -43,7 +43,7 @@ def palette(rng: np.random.Generator, count: int) -> NDArray[np.float32]:
 
 
 def noise(rng: np.random.Generator, height: int, width: int, roughness: float) -> Mask:
-    """Sum of octaves of smooth noise, zero mean and unit deviation, float32 H×W.
+    """Sum octaves of smooth noise: zero mean and unit deviation, float32 H×W.
 
     ``roughness`` 0 keeps the coarsest octave only, 1 gives all of them equal weight.
     """
@@ -158,7 +158,7 @@ def _photograph(rng: np.random.Generator) -> Image:
 
 
 def recolour(rng: np.random.Generator, image: Image, strength: float) -> Image:
-    """Random hue, saturation, contrast and brightness."""
+    """Change hue, saturation, contrast and brightness at random."""
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV).astype(np.int16)
     hsv[..., 0] = (hsv[..., 0] + int(rng.normal(0, 14 * strength))) % 180
     hsv[..., 1] = np.clip(hsv[..., 1] * rng.uniform(1 - 0.6 * strength, 1 + 0.4 * strength), 0, 255)
@@ -168,7 +168,7 @@ def recolour(rng: np.random.Generator, image: Image, strength: float) -> Image:
 
 
 def pattern(rng: np.random.Generator, height: int, width: int) -> Mask:
-    """Spots, stripes or a check with wavering edges, float32 H×W in 0..1."""
+    """Draw spots, stripes or a check with wavering edges, float32 H×W in 0..1."""
     reach = min(height, width)
     across, along = np.meshgrid(
         np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
@@ -201,7 +201,7 @@ def _bank(count: int = 400) -> tuple[Image, ...]:
 
 
 def texture(rng: np.random.Generator, height: int, width: int, zoom: float = 1.0) -> Image:
-    """A texture, uint8 height×width×3 RGB; ``zoom`` above 1 shows it magnified."""
+    """Draw a texture, uint8 height×width×3 RGB; ``zoom`` above 1 shows it magnified."""
     bank = _bank()
     tile = bank[rng.integers(len(bank))]
     if rng.random() < 0.5:

@@ -12,7 +12,7 @@ PAPERS_SIZE = (800, 800)
 
 
 def multiply_accumulates(network: nn.Module, size: tuple[int, int]) -> int:
-    """Multiply-accumulates of convolutions and matrix products for one image.
+    """Count the multiply-accumulates of convolutions and matrix products for one image.
 
     Args:
         network: in eval mode, on PyTorch's meta device; on another it would really run.

@@ -25,8 +25,11 @@ POOL_PAYS = 6.0
 class Judge:
     """Measures mattes: in this process, or in several others once that pays.
 
-    Conn takes about a second for a megapixel, many times as long as a network. ``workers``: how
-    many processes; 0 stays in this one. ``jobs``: how many mattes there will be.
+    Conn takes about a second for a megapixel, many times as long as a network.
+
+    Args:
+        workers: processes; 0 stays in this one.
+        jobs: mattes that there will be.
     """
 
     def __init__(self, workers: int, jobs: int) -> None:
@@ -44,9 +47,9 @@ class Judge:
     def measure(
         self, prediction: NDArray[np.float32], alpha: NDArray[np.float32], trimap: NDArray[np.uint8]
     ) -> Future[dict[str, float]]:
-        """See ``training.evaluation.metrics.evaluate``.
+        """Run ``training.evaluation.metrics.evaluate``, here or in another process.
 
-        Waits where too many mattes wait, so that memory does not grow with the number of pictures.
+        Blocks while too many mattes wait, so that memory does not grow with the pictures.
         """
         from matter_sdk.training.evaluation.metrics import evaluate
 
@@ -83,7 +86,7 @@ def measure(
     *,
     quiet: bool = False,
 ) -> list[list[Result]]:
-    """Every picture by every system: a list for each system, in the pictures' order.
+    """Measure every picture by every system; return a list for each, in the pictures' order.
 
     Each picture is read once, and the systems take turns on it, so that a busy machine slows all of
     them alike. ``workers``: processes that measure; by default one for each core.
@@ -144,5 +147,5 @@ def measure(
 
 
 def bgr(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """RGB as ``Matter`` takes it, or back."""
+    """Swap RGB and BGR, which ``Matter`` takes; contiguous."""
     return np.ascontiguousarray(image[..., ::-1])

@@ -64,7 +64,7 @@ def evaluate(
 
 
 def gradient_error(prediction: NDArray[np.float64], alpha: NDArray[np.float64]) -> float:
-    """Grad: squared difference of the gradients' magnitudes, summed, / 10.
+    """Return Grad: squared differences of the gradients' magnitudes, summed, / 10.
 
     The gradients are first derivatives of a Gaussian of σ = 1.4. H×W in 0..1.
     """

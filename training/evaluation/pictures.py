@@ -51,10 +51,10 @@ class Pictures(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, index: int) -> Picture:
-        """The picture at ``index``."""
+        """Read the picture at ``index``."""
 
     def facts(self) -> dict[str, Any]:
-        """What they are, for a results file."""
+        """Describe the set, for a results file."""
 
 
 class Scenes:

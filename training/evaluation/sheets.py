@@ -54,13 +54,13 @@ def sheet(title: str, note: str, columns: Sequence[str], rows: Iterable[Row]) ->
 
 
 def write(path: Path, page: Image.Image) -> None:
-    """As PNG, whole or not at all."""
+    """Write a PNG; an interrupted write leaves no partial file."""
     replace(path, lambda file: page.save(file, "PNG", optimize=True))
 
 
 def difference(prediction: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """White where the two agree; red, the deeper the more, where the prediction takes background
-    for subject, and blue where it misses subject.
+    """Colour where two mattes differ: red where the prediction takes background for subject, blue
+    where it misses subject, white where they agree.
 
     H×W in 0..1 both → uint8 H×W×3 RGB.
     """
@@ -70,7 +70,7 @@ def difference(prediction: NDArray[np.float32], alpha: NDArray[np.float32]) -> N
 
 
 def grey(matte: NDArray[Any]) -> NDArray[np.uint8]:
-    """A matte as a picture: float H×W in 0..1 → uint8 H×W×3."""
+    """Turn a matte into a picture: float H×W in 0..1 → uint8 H×W×3."""
     levels = np.rint(np.clip(matte, 0, 1) * 255).astype(np.uint8)
     return np.repeat(levels[..., None], 3, 2)
 

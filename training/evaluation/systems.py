@@ -28,12 +28,12 @@ from matter_sdk.sdk.engine.manifest import (
     NetworkInfo,
     WeightsInfo,
 )
-from matter_sdk.sdk.inference.modes import SinglePass
+from matter_sdk.sdk.inference.finish import finished
+from matter_sdk.sdk.inference.modes import SingleMode
 from matter_sdk.sdk.inference.network import Network
-from matter_sdk.sdk.inference.plate import PlatePass
+from matter_sdk.sdk.inference.plate import PlateMode
 from matter_sdk.sdk.inference.sizes import held, nearest_aspect
-from matter_sdk.sdk.inference.trimaps import GuidedPass
-from matter_sdk.sdk.matter import finished
+from matter_sdk.sdk.inference.trimaps import TrimapMode
 from matter_sdk.training import checkpoints, networks
 from matter_sdk.training.evaluation.pictures import EvaluationError
 from matter_sdk.training.weights import identity
@@ -46,8 +46,8 @@ Size = tuple[int, int]
 
 DEFAULT_SIZE: Size = (288, 512)  # of an ordinary build
 SIM = "sim"
-# As backends name the arithmetic that they compute in; "bfloat16" holds "float16".
-_ARITHMETIC = ("float32", "bfloat16", "float16")
+# As backends name the precision that they compute in; "bfloat16" contains "float16".
+_PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 class System(ABC):
@@ -57,7 +57,7 @@ class System(ABC):
         name: the file's.
         stored: precision of the weights in it, such as "fp16".
         runtime: what runs it, such as "openvino" or "pytorch".
-        computes: the arithmetic there, such as "bfloat16".
+        computes: the precision that it computes in, such as "bfloat16".
         reads: the network's inputs, name -> channels.
         sizes: (height, width) that it runs at; each picture takes the nearest by aspect ratio.
     """
@@ -71,7 +71,7 @@ class System(ABC):
 
     @abstractmethod
     def matte(self, frame: Frame, trimap: Trimap, plate: Frame | None = None) -> Alpha:
-        """Alpha at the frame's own size, float32 H×W in 0..1.
+        """Return alpha at the frame's own size, float32 H×W in 0..1.
 
         ``frame`` and ``plate`` are uint8 H×W×3 BGR, as ``Matter`` takes them. What the network does
         not read is not looked at.
@@ -79,7 +79,7 @@ class System(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """What runs where, from which weights, for a person."""
+        """Say what runs where, from which weights."""
 
     def close(self) -> None:
         """Release the network."""
@@ -120,15 +120,15 @@ class Engine(System):
         if len(sizes) > 1 and set(sizes) != {model.size for model in manifest.models}:
             self._matter.close()
             raise EvaluationError(
-                f"{path} holds {held(manifest.models)} and {len(sizes)} sizes were given; expected "
-                f"one of these, or exactly these: give one --size, or none"
+                f"{path} holds {held(manifest.models)} and {len(sizes)} sizes were given; "
+                f"give one of these as --size, or none"
             )
         self.name = path.name
         self.runtime = self._matter.backend
         self.stored = manifest.precision
         # A CPU may compute in another precision than the weights are stored in; what the backend
         # says is of the size that was loaded first.
-        words = (word for word in _ARITHMETIC if word in self._matter.runtime)
+        words = (word for word in _PRECISIONS if word in self._matter.runtime)
         self.computes = next(words, manifest.precision)
         self.reads = manifest.inputs
         models = [model for model in manifest.models if only in (None, model.size)]
@@ -178,19 +178,19 @@ class Torch(System):
         self._network = _TorchNetwork(network, name, self.sizes, device or "cpu")
         self.reads = self._network.manifest.inputs
         choose = functools.partial(nearest_aspect, self._network.models)
-        one_pass = PlatePass if "plate" in self.reads else SinglePass
-        self._pass: SinglePass | GuidedPass = one_pass(self._network, choose)
+        one_mode = PlateMode if "plate" in self.reads else SingleMode
+        self._mode: SingleMode | TrimapMode = one_mode(self._network, choose)
         if classifier is not None:
             second = _TorchNetwork(classifier, name, self.sizes, device or "cpu")
-            self._pass = GuidedPass(self._network, choose, second)
+            self._mode = TrimapMode(self._network, choose, second)
 
     def matte(self, frame: Frame, trimap: Trimap, plate: Frame | None = None) -> Alpha:
         """See :class:`System`."""
-        if isinstance(self._pass, PlatePass):
-            self._pass.plate = plate
-        given = [trimap] if "trimap" in self.reads else None
-        alpha = self._pass.alphas(self._pass.prepare([frame], given))[0]
-        return finished(frame, alpha, None if given is None else trimap).alpha
+        if isinstance(self._mode, PlateMode):
+            self._mode.plate = plate
+        given = trimap if "trimap" in self.reads else None
+        alpha = self._mode.alphas(self._mode.prepare(frame, given))[0]
+        return finished(frame, alpha, given).alpha
 
     def describe(self) -> str:
         """See :class:`System`."""
@@ -221,7 +221,7 @@ class Checkpoint:
         rosta: str | None = None,
         without: Sequence[str] = (),
     ) -> Checkpoint:
-        """The file's own word where it has one (our safetensors), else what is given.
+        """Take what the file says of itself (our safetensors), else what is given.
 
         Raises:
             EvaluationError: no such file, or neither says which network it is.
@@ -229,7 +229,9 @@ class Checkpoint:
             UnknownNetwork: an option that does not exist.
         """
         if not path.is_file():
-            raise EvaluationError(f"{path} is no file; expected a checkpoint, .safetensors or .pth")
+            raise EvaluationError(
+                f"{path}: no such file; expected a checkpoint, .safetensors or .pth"
+            )
         metadata = checkpoints.read_metadata(path) if path.suffix == ".safetensors" else {}
         known = identity.recorded(metadata)
         if known:
@@ -237,14 +239,14 @@ class Checkpoint:
             return cls(path, known["network"], known["backbone"], known["rosta"], parts)
         if model is None:
             raise EvaluationError(
-                f"{path} does not say which network it is of; expected --model beside it, one of "
+                f"{path} does not say which network it is of; add --model, one of "
                 f"{', '.join(networks.names())}, with --backbone and --rosta where it has several"
             )
         networks.parts(model)  # known?
         return cls(path, model, backbone, rosta, tuple(without))
 
     def load(self) -> nn.Module:
-        """The network with the file's weights.
+        """Create the network and load the file's weights.
 
         Raises:
             UnknownNetwork: an option that does not exist.
@@ -264,7 +266,7 @@ def open_checkpoint(
     device: str | None = None,
     classifier: Path | None = None,
 ) -> Torch:
-    """A checkpoint as a system; ``classifier`` is the file of SIM's patch classifier.
+    """Open a checkpoint as a system; ``classifier`` is the file of SIM's patch classifier.
 
     Raises:
         EvaluationError: a size that the network does not take, a device that is not there, or a
@@ -354,6 +356,6 @@ class _TorchNetwork(Network):
         self.backend = _Backend(module, (head.name,), device)
 
     def open(self, size: tuple[int, ...]) -> Backend:
-        """The module itself, which runs at any size."""
+        """Return the module itself, which runs at any size."""
         del size
         return self.backend

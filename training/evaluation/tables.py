@@ -82,7 +82,7 @@ class Table:
 
 
 def means(results: Sequence[Result]) -> dict[str, float]:
-    """Mean of each measure over the pictures, in the order of :data:`MEASURES`."""
+    """Return the mean of each measure over the pictures, in the order of :data:`MEASURES`."""
     return {
         name: statistics.fmean(result.measures[name] for result in results) for name in MEASURES
     }
@@ -110,17 +110,17 @@ def category(result: Result) -> str:
 
 
 def worst(results: Sequence[Result], count: int) -> list[Result]:
-    """The ``count`` results of the highest SAD, the highest first; of equal ones the earlier."""
+    """Return the ``count`` results of highest SAD, highest first; of equal ones the earlier."""
     return sorted(results, key=lambda result: (-result.measures["sad"], result.index))[:count]
 
 
 def number(name: str, value: float) -> str:
-    """A measure with the papers' number of decimals."""
+    """Format a measure with the papers' number of decimals."""
     return f"{value:.{MEASURES[name][1]}f}"
 
 
 def whole(systems: Mapping[str, Sequence[Result]]) -> Table:
-    """A line for each system: its means over all pictures."""
+    """Make a line for each system: its means over all pictures."""
     lines = tuple(
         (title, *(number(name, value) for name, value in means(results).items()))
         for title, results in systems.items()
@@ -192,7 +192,7 @@ def seconds(results: Sequence[Result]) -> float:
 
 
 def every(systems: Mapping[str, Sequence[Result]]) -> list[Table]:
-    """All tables that these results have."""
+    """Make all tables that these results allow."""
     found = [
         whole(systems),
         by_group(systems, "type", kind, KINDS),
@@ -203,7 +203,7 @@ def every(systems: Mapping[str, Sequence[Result]]) -> list[Table]:
 
 
 def comma_separated(systems: Mapping[str, Sequence[Result]]) -> str:
-    """A line for each picture and system, all digits."""
+    """Write CSV: a line for each picture and system, all digits."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     facts = ("system", "picture", "kind", "category", "trimap", "height", "width")

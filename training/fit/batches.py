@@ -70,7 +70,7 @@ class Samples:
 
 
 def sizes(recipe: Recipe, multiple: int) -> tuple[tuple[int, int], ...]:
-    """The recipe's sizes by its scale, each side the nearest multiple that the network takes."""
+    """Scale the recipe's sizes, each side to the nearest multiple that the network takes."""
 
     def fit(side: int) -> int:
         return max(multiple, round(side * recipe.scale / multiple) * multiple)

@@ -67,17 +67,17 @@ class Validation(Callback):
         self.waited = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """For the checkpoint."""
+        """Return what the checkpoint holds."""
         return {"best": self.best, "best_step": self.best_step, "waited": self.waited}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """From the checkpoint."""
+        """Take over what the checkpoint holds."""
         self.best = state_dict["best"]
         self.best_step = state_dict["best_step"]
         self.waited = state_dict["waited"]
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:  # noqa: ARG002
-        """A run that has stopped early stays stopped."""
+        """Keep a run stopped that has stopped early."""
         trainer.should_stop = trainer.should_stop or self._waited_enough()
 
     def on_train_batch_end(
@@ -171,8 +171,7 @@ class Interruption(Callback):
         self.asked = False
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:  # noqa: ARG002
-        """Listen. Lightning's own handler of SIGTERM, which gives up the step, is replaced; it
-        restores what was there before when it ends."""
+        """Install the handlers, instead of Lightning's for SIGTERM, which gives up the step."""
         signal.signal(signal.SIGINT, self._ask)
         signal.signal(signal.SIGTERM, self._ask)
 
@@ -184,14 +183,14 @@ class Interruption(Callback):
         batch: Any,  # noqa: ARG002
         batch_idx: int,
     ) -> None:
-        """Stop if any process was asked to."""
+        """Stop if any process was interrupted."""
         if not pl_module.stepped(batch_idx):
             return
         self.asked = trainer.strategy.reduce_boolean_decision(self.asked, all=False)
         trainer.should_stop = trainer.should_stop or self.asked
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:  # noqa: ARG002
-        """Listen no more."""
+        """Restore the default handlers."""
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -214,7 +213,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         path: str | os.PathLike[str],
         storage_options: Any = None,  # noqa: ARG002
     ) -> None:
-        """Write ``checkpoint``, whole or not at all."""
+        """Write ``checkpoint``; an interrupted write leaves the previous file."""
         replace(Path(path), lambda file: torch.save(checkpoint, file))
 
 

@@ -8,20 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from lightning.pytorch import Callback, Trainer
-from matter_sdk.sdk.files import replace, replace_text
-from matter_sdk.training.data.layers import Image, compose
-from matter_sdk.training.evaluation.sheets import grey
+from matter_sdk.sdk.files import replace_text
+from matter_sdk.training.data.layers import compose
+from matter_sdk.training.evaluation import sheets
 from numpy.typing import NDArray
+from PIL.Image import Image as Pillow
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 # Steps between two looks at the losses: each look waits for a GPU.
 _EVERY = 20
+_COLOUR = (60, 170, 90)  # behind the sample mattes
 
 
 class Records(Callback):
@@ -43,7 +44,7 @@ class Records(Callback):
         self._since = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:  # noqa: ARG002
-        """Open all three where the run is to go on."""
+        """Open all three at the step from which the run goes on."""
         self._since = time.monotonic()
         if not trainer.is_global_zero:
             return
@@ -62,7 +63,7 @@ class Records(Callback):
         batch: Any,  # noqa: ARG002
         batch_idx: int,
     ) -> None:
-        """Keep the losses of a step."""
+        """Keep a step's losses."""
         parts = pl_module.recipe.accumulate
         for key, value in outputs["losses"].items():
             self._sums[key] = self._sums.get(key, torch.zeros_like(value)) + value / parts
@@ -78,7 +79,7 @@ class Records(Callback):
             self.flush(trainer)
 
     def flush(self, trainer: Trainer) -> None:
-        """Write what waits; every process has to call it."""
+        """Write what waits; every process must call it."""
         if not self._waiting:
             return
         names = list(self._waiting[0][2])
@@ -113,14 +114,11 @@ class Records(Callback):
             self._scalar(f"validation/{name}", value, step)
         told = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         tqdm.write(f"step {step}: {told}", file=self._bar.fp)
-        picture = sheet(rows)
+        page = sheet(step, rows)
         (self.folder / "samples").mkdir(exist_ok=True)
-        _, packed = cv2.imencode(".png", picture[..., ::-1])
-        replace(
-            self.folder / "samples" / f"step-{step:06}.png", lambda file: file.write(packed.data)
-        )
+        sheets.write(self.folder / "samples" / f"step-{step:06}.png", page)
         if self._board is not None:
-            self._board.add_image("samples", picture, step, dataformats="HWC")
+            self._board.add_image("samples", np.asarray(page), step, dataformats="HWC")
         self._since = time.monotonic()  # the validation's time is not the training's
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:  # noqa: ARG002
@@ -152,37 +150,21 @@ def cut(log: Path, step: int) -> None:
     replace_text(log, "".join(kept))
 
 
-def sheet(rows: Sequence[dict[str, NDArray[Any]]], width: int = 320) -> Image:
-    """Pictures of sample mattes, one row each: image, truth, prediction, and the prediction over a
-    colour; a plate, where there is one, follows the image.
+def sheet(step: int, rows: Sequence[dict[str, NDArray[Any]]]) -> Pillow:
+    """Draw sample mattes, a row each: image, plate if there is one, truth, prediction, and the
+    prediction over a colour.
 
     Args:
+        step: of the run, for the title.
         rows: ``image`` and perhaps ``plate`` uint8 H×W×3, ``alpha`` and ``prediction`` float H×W
             in 0..1.
-        width: of each picture, in pixels.
     """
-    green = np.array((60, 170, 90), np.uint8)
+    plate = ["plate"] if "plate" in rows[0] else []
     lines = []
     for row in rows:
-        image = row["image"]
-        colour = np.broadcast_to(green, image.shape)
-        over = compose(image, np.ascontiguousarray(colour), row["prediction"].astype(np.float32))
-        pictures = {"image": image}
-        if "plate" in row:
-            pictures["plate"] = row["plate"]
-        pictures |= {
-            "truth": grey(row["alpha"]),
-            "prediction": grey(row["prediction"]),
-            "over a colour": over,
-        }
-        lines.append(np.hstack([_cell(p, width, label) for label, p in pictures.items()]))
-    return np.vstack(lines)
-
-
-def _cell(picture: Image, width: int, label: str) -> Image:
-    height = round(picture.shape[0] * width / picture.shape[1])
-    cell = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-    strip = np.full((20, width, 3), 32, np.uint8)
-    place, font, white = (6, 15), cv2.FONT_HERSHEY_SIMPLEX, (235, 235, 235)
-    cv2.putText(strip, label, place, font, 0.45, white, 1, cv2.LINE_AA)
-    return np.vstack([strip, cell])
+        colour = np.full_like(row["image"], _COLOUR)
+        over = compose(row["image"], colour, row["prediction"].astype(np.float32))
+        shown = [row[name] for name in ("image", *plate, "alpha", "prediction")]
+        lines.append(sheets.Row("", "", (*shown, over)))
+    columns = ("image", *plate, "truth", "prediction", "over a colour")
+    return sheets.sheet("Sample mattes", f"step {step}", columns, lines)

@@ -65,7 +65,7 @@ class Task(LightningModule):
         return self.objective.network
 
     def keys(self, first: int, steps: int) -> Batches:
-        """The keys of this process's batches from step ``first`` up to ``steps``."""
+        """Return the keys of this process's batches from step ``first`` up to ``steps``."""
         return Batches(
             self.sizes,
             self.recipe.batch,
@@ -77,11 +77,11 @@ class Task(LightningModule):
         )
 
     def train_dataloader(self) -> Any:
-        """Lightning asks for it once the checkpoint, if there is one, is read."""
+        """Load the samples of the steps that are left; Lightning has read the checkpoint by now."""
         return loader(self.samples, self.keys(self.trainer.global_step, self.steps), self.workers)
 
     def configure_optimizers(self) -> Any:
-        """The recipe's optimiser and learning rate."""
+        """Build the recipe's optimiser and learning rate schedule."""
         recipe = self.recipe
         parameters = self._groups()
         decay: dict[str, Any] = {"lr": recipe.rate, "weight_decay": recipe.weight_decay}
@@ -109,19 +109,19 @@ class Task(LightningModule):
         return [{"params": rest}, {"params": own, "lr": self.recipe.encoder_rate}]
 
     def stepped(self, batch_idx: int) -> bool:
-        """Whether the batch of this number was the last of its step."""
+        """Tell whether the batch of this number was the last of its step."""
         return (batch_idx + 1) % self.recipe.accumulate == 0
 
     def seconds(self) -> float:
-        """How long the run has taken, its interrupted parts included."""
+        """Return how long the run has taken, before it was resumed included."""
         return self._earlier + time.monotonic() - self._started
 
     def on_train_start(self) -> None:
-        """The clock starts."""
+        """Start the clock."""
         self._started = time.monotonic()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
-        """What is random in the network follows from the batch's number, as the samples do."""
+        """Seed the network's randomness by the batch's number, as the samples are."""
         place = batch_idx * self.trainer.world_size + self.trainer.global_rank
         torch.manual_seed((self.seed << 32) + place)
         # The losses of some networks change from epoch to epoch (MSIA, equation 8).
@@ -129,28 +129,28 @@ class Task(LightningModule):
         self.objective.epoch = drawn // len(self.samples.source)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Any]:  # noqa: ARG002
-        """The sum of the losses, and each of them for the log."""
+        """Return the sum of the losses, and each of them for the log."""
         losses: dict[str, Tensor] = self.objective(batch)
         total = torch.stack(list(losses.values())).sum()
         return {"loss": total, "losses": {key: value.detach() for key, value in losses.items()}}
 
     def optimizer_step(self, *arguments: Any, **settings: Any) -> None:
-        """The optimiser's step and, after it, the average's."""
+        """Step the optimiser, then the weight average."""
         super().optimizer_step(*arguments, **settings)
         if self.averaged is not None:
             self.averaged.update_parameters(self.network)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Beside what Lightning keeps: what tells the run."""
+        """Add the run's settings and seconds to what Lightning keeps."""
         checkpoint["run"] = {"settings": self.settings, "seconds": self.seconds()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The counterpart of :meth:`on_save_checkpoint`."""
+        """Take over the seconds of the run so far."""
         self._earlier = checkpoint["run"]["seconds"]
 
 
 def schedule(recipe: Recipe, steps: int) -> Callable[[int], float]:
-    """The learning rate of a step, counted from 0, as a share of the recipe's."""
+    """Return a function: step, counted from 0 → learning rate as a share of the recipe's."""
 
     def share(step: int) -> float:
         warm = min(1.0, (step + 1) / recipe.warm_up) if recipe.warm_up else 1.0

@@ -62,23 +62,25 @@ class UnknownNetwork(ValueError):
 
 
 def names() -> tuple[str, ...]:
-    """The matting networks. :func:`create` knows ``sim_classifier`` and ``sim_discriminator``
-    too, which serve ``sim``."""
+    """Return the matting networks' names.
+
+    :func:`create` also knows ``sim_classifier`` and ``sim_discriminator``, which serve ``sim``.
+    """
     return tuple(_NETWORKS)
 
 
 def backbones(name: str) -> tuple[str, ...]:
-    """Backbones of a network, the default first."""
+    """Return a network's backbones, the default first."""
     return _options(name).backbones
 
 
 def rostas(name: str) -> tuple[str, ...]:
-    """Representations of semantics and transition areas of a network, the default first."""
+    """Return a network's RoSTas, the default first."""
     return _options(name).rostas
 
 
 def parts(name: str, backbone: str | None = None) -> tuple[str, ...]:
-    """Parts of a network that ``without`` may name; of one backbone, or of any."""
+    """Return the parts that ``without`` may name; of one backbone, or of any."""
     lacking = _LACKING.get((name, backbone), ())
     return tuple(part for part in _options(name).parts if part not in lacking)
 
@@ -156,7 +158,7 @@ def create(
 
 
 def inputs(network: nn.Module) -> Mapping[str, int]:
-    """What a network takes, in order: name -> channels; most take an image alone."""
+    """Return a network's inputs in order, name -> channels; most take an image alone."""
     declared: Mapping[str, int] = getattr(network, "inputs", {"image": 3})
     return declared
 

@@ -51,7 +51,7 @@ def check_inputs(inputs: Mapping[str, int], given: Sequence[Tensor], multiple: i
 
 
 def left_out(without: Collection[str], parts: Sequence[str]) -> tuple[str, ...]:
-    """The parts that `without` names, in the order of `parts`.
+    """Return the parts that `without` names, in the order of `parts`.
 
     Raises:
         ValueError: `without` names something else. ``training.networks.create`` names the near
@@ -140,7 +140,7 @@ class StandardisedConv2d(nn.Conv2d):
     """
 
     def standardised(self) -> Tensor:
-        """The kernels that the convolution uses, of the weight's shape."""
+        """Return the kernels that the convolution uses, of the weight's shape."""
         variance, mean = torch.var_mean(self.weight, (1, 2, 3), keepdim=True)
         return (self.weight - mean) / (torch.sqrt(variance + 1e-12) + 1e-5)
 
@@ -149,7 +149,7 @@ class StandardisedConv2d(nn.Conv2d):
         return self._conv_forward(x, self.standardised(), self.bias)
 
     def plain(self) -> nn.Conv2d:
-        """An ordinary convolution that gives the same: what an exported graph holds."""
+        """Return an ordinary convolution that gives the same, for an exported graph."""
         with torch.device("meta"):
             conv = nn.Conv2d(
                 self.in_channels,
@@ -228,7 +228,7 @@ class SqueezeExcitation(nn.Module):
 
 
 def upsample(x: Tensor, factor: int) -> Tensor:
-    """Bilinear, half-pixel centres (``align_corners=False``)."""
+    """Upsample bilinearly, with half-pixel centres (``align_corners=False``)."""
     if factor == 1:
         return x
     return functional.interpolate(
@@ -237,7 +237,7 @@ def upsample(x: Tensor, factor: int) -> Tensor:
 
 
 def collaborative_fusion(glance: Tensor, focus: Tensor, rosta: str) -> Tensor:
-    """Collaborative matting (GFM, section 3.5): join semantics and details into one matte.
+    """Join semantics and details into one matte: collaborative matting (GFM, section 3.5).
 
     Args:
         glance: N×3×H×W (``tt``, ``unified``: background, transition, foreground) or N×2×H×W

@@ -205,14 +205,14 @@ class _Collaborative(nn.Module):
 
 
 class Ending(nn.Module):
-    """What leaves the network as its glance: the probabilities, and the logits in a graph.
+    """The glance's output: probabilities in PyTorch, logits in an exported graph.
 
-    Who tells the classes enlarges the logits at less cost, and finds the same: the arg-max of the
-    probabilities is that of the enlarged logits, since a softmax changes no order.
+    The SDK upsamples the logits and takes the arg-max: that is cheaper, and softmax does not change
+    the ranking.
     """
 
     def forward(self, logits: Tensor, glance: Tensor) -> Tensor:
-        """Logits at the glance's stride and probabilities at the image's size → the latter."""
+        """Return ``glance``, the probabilities at the image's size."""
         del logits
         return glance
 
@@ -323,5 +323,5 @@ class GFMPlate(nn.Module):
 
 
 def resize_like(x: Tensor, like: Tensor) -> Tensor:
-    """Bilinear, to the height and width of ``like``."""
+    """Resize bilinearly to the height and width of ``like``."""
     return functional.interpolate(x, like.shape[2:], mode="bilinear", align_corners=False)

@@ -62,8 +62,10 @@ class Mix:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a network is trained. The entries of a recipe file; those with a value here may be
-    left out."""
+    """How a network is trained: the entries of a recipe file.
+
+    Those with a value here may be left out.
+    """
 
     name: Annotated[str, GIVEN]  # the file's
     summary: str
@@ -123,14 +125,14 @@ class Recipe:
     objective: Mapping[str, Any] = field(default_factory=dict)
 
     def describe(self) -> str:
-        """The network in a few words: ``gfm resnet34 tt without bridge``."""
+        """Describe the network in a few words: ``gfm resnet34 tt without bridge``."""
         rosta = self.rosta or networks.rostas(self.network)[0]
         words = [self.network, self.backbone or networks.backbones(self.network)[0]]
         words += [rosta] if rosta != "none" else []
         return " ".join(words + [f"without {part}" for part in self.without])
 
     def length(self) -> str:
-        """For a table: ``500 epochs``, ``500 (composed 100) epochs`` or ``2000 steps``."""
+        """Describe the length: ``500 epochs``, ``500 epochs (composed: 100)`` or ``2000 steps``."""
         if self.steps:
             return f"{self.steps} steps"
         composed = f" (composed: {self.epochs_composed})" if self.epochs_composed else ""
@@ -138,7 +140,7 @@ class Recipe:
 
 
 def names() -> tuple[str, ...]:
-    """The recipes that come with the package."""
+    """Return the names of the recipes that come with the package."""
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
 
 
@@ -158,8 +160,8 @@ def load(name: str | Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     recipe = build(Recipe, found | {"name": path.stem}, _place(path.name))
     if (recipe.steps > 0) == (recipe.epochs > 0):
         raise RecipeError(
-            f"{path.name}: epochs is {recipe.epochs} and steps {recipe.steps}; expected one of the "
-            "two above 0"
+            f"{path.name}: epochs is {recipe.epochs} and steps {recipe.steps}; expected exactly "
+            "one of them above 0"
         )
     _check_network(path.name, recipe)
     if recipe.rosta == "en-median":
@@ -171,8 +173,9 @@ def load(name: str | Path, changes: Mapping[str, Any] | None = None) -> Recipe:
 
 
 def changed(text: str) -> tuple[str, Any]:
-    """``KEY=VALUE`` of the command line → key and value, read as in a recipe file. A string needs
-    no quotes.
+    """Parse ``KEY=VALUE`` of the command line as a line of a recipe file.
+
+    A string needs no quotes.
 
     Raises:
         RecipeError: no ``=``.
@@ -187,7 +190,7 @@ def changed(text: str) -> tuple[str, Any]:
 
 
 def table(recipes: Sequence[Recipe]) -> str:
-    """Name, network, wanted data and length of recipes, in columns."""
+    """Format name, network, wanted data and length of recipes in columns."""
     rows = [("recipe", "network", "data", "length", "")]
     rows += [
         (recipe.name, recipe.describe(), recipe.data or "none", recipe.length(), recipe.summary)

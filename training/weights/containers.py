@@ -56,7 +56,7 @@ class SeveralSets(ValueError):
 
 
 def choose(content: Mapping[Any, Any], known: Set[str], entry: str | None = None) -> Weights | None:
-    """The set of weights of a network whose names are ``known``; None where there is none.
+    """Choose the set of weights of a network whose names are ``known``; None if there is none.
 
     Args:
         content: what was loaded, with mappings in mappings.
@@ -88,7 +88,7 @@ def choose(content: Mapping[Any, Any], known: Set[str], entry: str | None = None
 
 
 def extract(content: Mapping[Any, Any], entry: str) -> dict[str, Tensor]:
-    """The tensors under a name as ``choose`` gives them, without knowing the network.
+    """Take the tensors under a name as ``choose`` gives them, without knowing the network.
 
     Raises:
         KeyError: nothing lies under that name.

@@ -23,7 +23,7 @@ _SIGNATURES = {
 
 
 def of(network: nn.Module) -> Identity:
-    """What the metadata of this network's files say."""
+    """Return what the metadata of this network's files say."""
     attributes = {"network": "name", "backbone": "backbone", "rosta": "rosta"}
     identity = {
         key: str(getattr(network, attribute))
@@ -35,7 +35,7 @@ def of(network: nn.Module) -> Identity:
 
 
 def recorded(metadata: Mapping[str, str]) -> Identity:
-    """The network that a file's metadata names; empty where they name none."""
+    """Return the network that a file's metadata name; empty if they name none."""
     if not metadata.keys() >= {"network", "backbone", "rosta"}:
         return {}
     keys = ("network", "backbone", "rosta", "without")
@@ -43,12 +43,12 @@ def recorded(metadata: Mapping[str, str]) -> Identity:
 
 
 def describe(network: nn.Module) -> str:
-    """For a person, as :func:`named`; a network that is not ours goes by its class."""
+    """Describe a network as :func:`named` does; one that is not ours goes by its class."""
     return named([of(network)]) or type(network).__name__
 
 
 def named(identities: Iterable[Identity]) -> str:
-    """For a person: "aim resnet34 unified without se,attention"."""
+    """Describe networks: "aim resnet34 unified without se,attention"."""
     words = [
         " ".join(
             f"without {value}" if key == "without" else value
@@ -61,7 +61,7 @@ def named(identities: Iterable[Identity]) -> str:
 
 
 def options(other: Identity, mine: Identity) -> str:
-    """What to pass to `create` or on a command line for another network than mine."""
+    """Return the flags for the network ``other`` where ``mine`` was asked for."""
     if other["network"] == "sim_classifier":
         return "it as --classifier" + ("" if mine.get("network") == "sim" else " of --model sim")
     if other["network"] == "sim" and mine.get("network") == "sim_classifier":
@@ -79,7 +79,7 @@ def options(other: Identity, mine: Identity) -> str:
 
 
 def candidates(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> list[Identity]:
-    """The networks that a file may be of: what its metadata say, or else its names and shapes."""
+    """Return the networks that a file may be of, by its metadata, or else its names and shapes."""
     told = recorded(metadata)
     if told:
         return [told]

@@ -30,7 +30,7 @@ class Read(NamedTuple):
 
 
 def read(path: Path, known: Set[str], entry: str | None = None) -> Read:
-    """The file's set of weights of a network with these names."""
+    """Read a file's set of weights of a network with these names."""
     content, metadata = unpack(path)
     # Our own file holds one network, as `save` wrote it.
     if entry is None and "network" in metadata and isinstance(content, dict):
@@ -39,7 +39,7 @@ def read(path: Path, known: Set[str], entry: str | None = None) -> Read:
 
 
 def unpack(path: Path) -> tuple[object, dict[str, str]]:
-    """What a file holds, tensors and numbers only, and its metadata."""
+    """Read what a file holds, tensors and numbers only, and its metadata."""
     if kind(path) == "safetensors":
         try:
             with safe_open(path, framework="pt") as file:
@@ -68,7 +68,7 @@ def unpack(path: Path) -> tuple[object, dict[str, str]]:
 
 
 def kind(path: Path) -> str:
-    """``"safetensors"`` or ``"pytorch"``, by content: a suffix proves nothing."""
+    """Tell ``"safetensors"`` from ``"pytorch"`` by content: a suffix proves nothing."""
     try:
         with path.open("rb") as file:
             head = file.read(16)
@@ -87,7 +87,7 @@ def kind(path: Path) -> str:
 
 
 def damaged(path: Path, error: Exception) -> CheckpointError:
-    """The error for a file that ends early or holds nonsense; ``error`` is the reader's own."""
+    """Return the error for a damaged file; ``error`` is the reader's own."""
     reason = (str(error).splitlines() or [""])[0].strip() or type(error).__name__
     return CheckpointError(
         f"{path}: damaged or incomplete, {path.stat().st_size:,} bytes ({reason}); "

@@ -158,7 +158,7 @@ _SIM_CLASSIFIER: Table = {"encoder.": ("",), "fc.": ("fc.",)}
 
 
 def names(network: nn.Module) -> Table:
-    """Key of `network` -> the names that a released checkpoint gives to that tensor.
+    """Return a table: key of `network` -> the names that a released checkpoint gives that tensor.
 
     Empty for a network that was never released (our light GFM, MSIA-matte, an ensemble: that is
     three files).
@@ -181,12 +181,12 @@ def names(network: nn.Module) -> Table:
 
 
 def unused(network: nn.Module) -> tuple[str, ...]:
-    """Prefixes of the entries of a released checkpoint that its network never reads."""
+    """Return prefixes of a released checkpoint's entries that its network never reads."""
     return _UNUSED.get(str(network.backbone), ())
 
 
 def unused_parameters(backbone: str) -> int:
-    """Parameters of those entries, for one of GFM's and AIM's backbones: the papers count them."""
+    """Count the parameters of those entries by backbone, since the papers count them too."""
     return _UNUSED_PARAMETERS.get(backbone, 0)
 
 

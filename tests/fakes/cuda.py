@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matter_sdk.kernels import _cpu
 
 from matter_sdk import kernels
 
@@ -92,7 +91,7 @@ def current() -> Stream:
     return entered()[-1] if entered() else Stream.null
 
 
-Stream.null = Stream()
+Stream.null = Stream.by_address[0] = Stream()
 
 
 class Event:
@@ -129,10 +128,18 @@ class Pinned(np.ndarray):
     """Host memory that may be copied from and to while the host goes on."""
 
 
+class Device(contextlib.nullcontext):
+    compute_capability = "90"
+
+    def __init__(self, device: Device | int = 0) -> None:
+        super().__init__()
+        self.id = device.id if isinstance(device, Device) else device
+
+
 class DeviceArray:
     """An array that only the device reads and writes, when the current stream comes to it."""
 
-    device = contextlib.nullcontext()
+    device = Device()
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return 2, 0  # kDLCUDA
@@ -272,6 +279,8 @@ def kernel(call: Callable[..., None]) -> Callable[..., None]:
 
 def kernels_module() -> types.ModuleType:
     """`kernels._cuda` over the CPU's kernels."""
+    from matter_sdk.kernels import _cpu
+
     module = types.ModuleType("matter_sdk.kernels._cuda")
     names = ("preprocess", "fuse", "alpha_blend", "alpha_blend_planes", "foreground", "composite")
     names += ("composite_planes", "temporal_filter", "max_unpool")
@@ -295,7 +304,7 @@ def cupy_module() -> types.ModuleType:
         uint8=np.uint8,
         empty=lambda shape, dtype=np.float32: DeviceArray(np.empty(shape, dtype)),
         zeros=lambda shape, dtype=np.float32: DeviceArray(np.zeros(shape, dtype)),
-        asarray=lambda value: (
+        asarray=lambda value, blocking=False: (
             value if isinstance(value, DeviceArray) else DeviceArray(np.array(value))
         ),
         copyto=lambda target, source, casting="same_kind": current().add(
@@ -315,17 +324,12 @@ def cupy_module() -> types.ModuleType:
             Event=Event,
             get_current_stream=current,
             ExternalStream=lambda address: Stream.by_address[address],
+            compiler=types.SimpleNamespace(CompileException=RuntimeError),
+            driver=types.SimpleNamespace(CUDADriverError=RuntimeError),
+            runtime=types.SimpleNamespace(CUDARuntimeError=RuntimeError),
         ),
     )
     return module
-
-
-class Device(contextlib.nullcontext):
-    compute_capability = "90"
-
-    def __init__(self, number: int = 0) -> None:
-        super().__init__()
-        self.id = number
 
 
 class Context:
@@ -425,20 +429,26 @@ class RuntimeCache:
 
 
 @pytest.fixture
-def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
-    """CuPy and the CUDA kernels are the stand-ins above; gives the former."""
+def fake_cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
+    """CuPy is the stand-in above."""
     cupy = cupy_module()
     cupyx = types.ModuleType("cupyx")
     vars(cupyx)["empty_pinned"] = lambda shape, dtype: np.empty(shape, dtype).view(Pinned)
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setitem(sys.modules, "cupyx", cupyx)
-    fake = kernels_module()
-    monkeypatch.setitem(sys.modules, "matter_sdk.kernels._cuda", fake)
-    monkeypatch.setattr(kernels, "_cuda", fake, raising=False)
     yield cupy
     memory.clear()
     Stream.by_address.clear()
-    Stream.by_address[Stream.null.ptr] = Stream.null
+    Stream.by_address[Stream.null.ptr] = Stream.by_address[0] = Stream.null
+
+
+@pytest.fixture
+def fake_cuda(fake_cupy: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """CuPy and the CUDA kernels are the stand-ins above; gives the former."""
+    fake = kernels_module()
+    monkeypatch.setitem(sys.modules, "matter_sdk.kernels._cuda", fake)
+    monkeypatch.setattr(kernels, "_cuda", fake, raising=False)
+    return fake_cupy
 
 
 @pytest.fixture

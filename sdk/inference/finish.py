@@ -1,0 +1,39 @@
+"""From the alpha at the network's size to the matte of a frame."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matter_sdk.kernels import YUV
+from matter_sdk.kernels.trimap import Trimap
+from matter_sdk.sdk.arrays import on_gpu, settled
+from matter_sdk.sdk.inference.quality import QUALITIES, Quality
+from matter_sdk.sdk.inference.trimaps import impose
+from matter_sdk.sdk.matte import Matte
+from numpy.typing import NDArray
+
+
+def finished(
+    image: Any,
+    alpha: NDArray[np.float32],
+    trimap: Trimap | None,
+    quality: Quality = QUALITIES["balanced"],
+    *,
+    transparency: bool = True,
+) -> Matte:
+    """The matte of a frame from the alpha at the network's size, float32 h×w; see ``finish``.
+
+    ``trimap`` is one that was checked, of the frame's size, and binds there. With ``transparency``
+    a BGRA frame's own alpha, of its size, multiplies the matte.
+    """
+    matte = Matte(image, alpha, guided=quality.guided, clean=quality.clean)
+    if trimap is not None:
+        bound = matte.alpha.copy()
+        impose(bound, trimap)
+        matte = Matte(image, bound, clean=quality.clean)
+    if transparency and not isinstance(image, YUV) and image.ndim == 3 and image.shape[2] == 4:
+        own = image[..., 3] / np.float32(255)
+        full = matte.gpu().alpha if on_gpu(image) else matte.alpha
+        matte = Matte(image, settled(full * own), clean=quality.clean)
+    return matte
