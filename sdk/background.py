@@ -263,8 +263,15 @@ class VideoBackground(Background):
         moment._seconds = seconds
         return moment
 
-    def at(self, frame: Image, index: int = 0, alpha: NDArray[np.float32] | None = None) -> Image:
-        """See ``Background.at``."""
+    def at(
+        self,
+        frame: Image,
+        index: int = 0,
+        alpha: NDArray[np.float32] | None = None,
+        *,
+        time: float | None = None,
+    ) -> Image:
+        """See ``Background.at``. ``time``: show that moment, in seconds, whatever the index."""
         del alpha
         size = (frame.shape[0], frame.shape[1])
 
@@ -273,7 +280,7 @@ class VideoBackground(Background):
                 return cast(Image, picture(cover_planes(image, size)))
             return cover(image, size)
 
-        return cast(Image, self._loop.at(self._time(index), size, fit))
+        return cast(Image, self._loop.at(self._time(index) if time is None else time, size, fit))
 
     def planes_at(
         self, frame: YUV, index: int = 0, alpha: NDArray[np.float32] | None = None
