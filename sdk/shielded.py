@@ -19,12 +19,11 @@ T = TypeVar("T")
 
 
 def shielded(work: Callable[[], T], cancel: Callable[[], None] = lambda: None) -> T:
-    """What ``work`` returns or raises; an interrupt comes before it begins or after it is done.
+    """Run ``work`` so that an interrupt falls before it begins or after it is done, never inside.
 
-    In the main thread it costs a turn to another thread, some 20 µs; elsewhere nothing.
-    Interrupted, it calls ``cancel``, which may cut short what the work waits for, and waits for its
-    end. A second interrupt, of who waits for work that hangs, is raised at once, and the work left
-    behind.
+    In the main thread this costs a hand-over to another thread, some 20 µs; elsewhere nothing. On
+    an interrupt, ``cancel`` is called, which may cut short what the work waits for, and the end of
+    the work is awaited. A second interrupt is raised at once, and the work left behind.
     """
     if threading.current_thread() is not threading.main_thread():
         return work()

@@ -1,4 +1,4 @@
-"""Video in, matte, video out: the whole way, each stage in a thread of its own.
+"""Matte a video file into another, each stage in a thread of its own.
 
     from matter_sdk import Matter
     from matter_sdk.sdk.video import matte_video
@@ -50,7 +50,7 @@ STAGES = ("decode", "preprocess", "network", "composite", "encode")
 
 @dataclass(frozen=True)
 class VideoReport:
-    """What was done, and where the time went.
+    """The result of ``matte_video``, and where the time went.
 
     ``stages`` are the seconds that each stage was at work. Stages run at the same time, so they
     add up to more than ``seconds``, the time on the clock from the first frame to the finished
@@ -87,7 +87,7 @@ class VideoReport:
 
 
 class VideoInterrupted(KeyboardInterrupt):
-    """``matte_video`` was interrupted and its output finished; ``report`` tells how far it came."""
+    """``matte_video`` was interrupted and its output finished; ``report`` has what was done."""
 
     def __init__(self, report: VideoReport) -> None:
         super().__init__(f"interrupted after {report.frames} frames; {report.path} is playable")
@@ -130,7 +130,7 @@ def matte_video(
     hardware: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> VideoReport:
-    """Matte every frame of ``source`` and write ``output``, with timestamps, turn and audio kept.
+    """Matte every frame of ``source`` and write ``output``; keep timestamps, rotation and audio.
 
     matter
         A ``Matter``, or what stands in for one (``sdk.streaming.matting``).

@@ -49,8 +49,9 @@ class Backend(ABC):
 
         ``inputs`` are those of the manifest in its order, the image first: float32
         batch×channels×H×W, C-contiguous, of the manifest's batch and the model's size. Returns the
-        heads by name, float32 batch×channels×⌈H/stride⌉×⌈W/stride⌉. The arrays are valid until the
-        lane's next run: a backend may use the same memory again.
+        heads by name, float32 batch×channels×⌈H/stride⌉×⌈W/stride⌉.
+
+        THE BACKEND OWNS THESE ARRAYS: the lane's next run may overwrite them.
         """
 
     @abstractmethod
@@ -97,7 +98,7 @@ def open_backend(
     arithmetic: str = "measured",
     lanes: int = 1,
 ) -> tuple[Backend, list[tuple[str, str]]]:
-    """Load ``model`` into the backend asked for, or into the first that works.
+    """Load ``model`` into the requested backend, or into the first that works.
 
     ``device`` is "cpu", "cuda" or "cuda:N"; ``threads`` limits a CPU backend (None: every core that
     this process may use). ``arithmetic`` is of CPU backends: one of

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from matter_sdk.kernels import YUV, InputSpec
 from matter_sdk.sdk import describe
-from matter_sdk.sdk.arrays import as_frame, beside, host, picture, tensor_of
+from matter_sdk.sdk.arrays import as_frame, picture, tensor_of, to_cpu, to_device_of
 from matter_sdk.sdk.engine.manifest import Manifest, ModelEntry
 from matter_sdk.sdk.errors import EngineError, FrameError, PlateError
 from matter_sdk.sdk.inference import plate_fit
@@ -57,7 +57,7 @@ class Plate:
         checked = as_frame(value, "the plate", on_gpu=on_gpu)
         if isinstance(checked, YUV):
             checked = picture(checked)
-        self.image: NDArray[np.uint8] = np.array(host(checked))
+        self.image: NDArray[np.uint8] = np.array(to_cpu(checked))
         self.image.flags.writeable = False
         self._tensors: dict[tuple[int, int], NDArray[np.float32]] = {}
         self._lock = threading.Lock()
@@ -167,7 +167,7 @@ class PlateMode(SingleMode):
     def alphas(self, prepared: PlateInput) -> Alphas:
         """See ``Mode.alphas``."""
         alphas = self.network.run(*prepared, read=self._alphas)
-        return cast("Alphas", beside(alphas, prepared.image))
+        return cast("Alphas", to_device_of(alphas, prepared.image))
 
     def glance(self, prepared: PlateInput) -> Glance:
         """See ``GlanceMode.glance``."""

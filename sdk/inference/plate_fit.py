@@ -20,7 +20,7 @@ from typing import Any, cast
 
 import cv2
 import numpy as np
-from matter_sdk.sdk.arrays import host, picture
+from matter_sdk.sdk.arrays import picture, to_cpu
 from numpy.typing import NDArray
 
 LONGER_SIDE = 160
@@ -54,7 +54,7 @@ def small(frame: Any) -> Grey:
     height, width = frame.shape[:2]
     scale = min(1.0, LONGER_SIDE / max(height, width))
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    grey = cv2.cvtColor(host(picture(frame, size)), cv2.COLOR_BGR2GRAY)
+    grey = cv2.cvtColor(to_cpu(picture(frame, size)), cv2.COLOR_BGR2GRAY)
     return cast(Grey, grey.astype(np.float32))
 
 

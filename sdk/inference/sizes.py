@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import shlex
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 from matter_sdk.sdk.engine.manifest import FUSIONS, MAX_SIDE, Manifest, ModelEntry
 from matter_sdk.sdk.errors import EngineError
+
+log = logging.getLogger("matter")
 
 Scales = tuple[float, float]
 
@@ -80,19 +83,33 @@ def nearest_aspect(
     return choose(alike, key=lambda model: math.prod(model.size))
 
 
-def squeezed(model: ModelEntry, frame: Sequence[int]) -> str | None:
-    """What to say of a frame whose shape is far from that of the size that it runs at, or None.
+class ShapeNotes:
+    """Warn, once, if frames are of another shape than any size that they could run at.
 
     What a network sees squeezed it mattes worse: 3.2 times doubles the error of GFM.
     """
-    if _stretch(model.size, frame) <= _SQUEEZED:
-        return None
-    (height, width), (high, wide) = model.size, (int(side) for side in frame[:2])
-    return (
-        f"frames of {high}x{wide} (height x width) are squeezed into the network's "
-        f"{height}x{width}, the nearest aspect ratio that this engine holds or was given, and "
-        f"their mattes are worse for it; build an engine with a --size HxW of their shape"
-    )
+
+    def __init__(self, models: Sequence[ModelEntry]) -> None:
+        self._models = models
+        self._last: Sequence[int] | None = None
+        self._said = False
+
+    def __call__(self, frame: Sequence[int]) -> None:
+        """Look at a frame's shape."""
+        if self._said or frame == self._last:
+            return
+        self._last = frame
+        model = nearest_aspect(self._models, frame)
+        if _stretch(model.size, frame) <= _SQUEEZED:
+            return
+        self._said = True
+        (height, width), (high, wide) = model.size, (int(side) for side in frame[:2])
+        log.warning(
+            "frames of %dx%d (height x width) are squeezed into the network's %dx%d, the nearest "
+            "aspect ratio that this engine holds or was given, and their mattes are worse for it; "
+            "build an engine with a --size HxW of their shape",
+            *(high, wide, height, width),
+        )
 
 
 def nearest_scale(models: Sequence[ModelEntry], frame: Sequence[int], scale: float) -> ModelEntry:
@@ -110,11 +127,28 @@ def nearest_pair(
     )
 
 
-def has_pair_alike(manifest: Manifest, models: Sequence[ModelEntry]) -> bool:
-    """Whether two passes at two scales are to be had: two heads, and two sizes of one shape."""
-    return "glance" in FUSIONS[manifest.fusion] and any(
-        _stretch(one.size, other.size) <= _ALIKE for one, other in pairs_of(models)
+def resolve_scales(
+    path: Path, manifest: Manifest, hybrid: Any, size: Any, preferred: Scales | None
+) -> Scales | None:
+    """The scales of two passes, or None for one.
+
+    ``hybrid`` is what ``Matter`` was given: two scales, False, or None for those that its quality
+    prefers, as far as this engine holds two heads and two sizes of one shape.
+
+    Raises:
+        EngineError: as ``check_scales``.
+    """
+    if hybrid is False:
+        return None
+    if hybrid is not None:
+        return check_scales(path, manifest, hybrid, size)
+    possible = (
+        size is None
+        and not manifest.extra_inputs
+        and "glance" in FUSIONS[manifest.fusion]
+        and any(_stretch(one.size, two.size) <= _ALIKE for one, two in pairs_of(manifest.models))
     )
+    return preferred if possible else None
 
 
 def pairs_of(models: Sequence[ModelEntry]) -> list[tuple[ModelEntry, ModelEntry]]:

@@ -23,7 +23,7 @@ from matter_sdk.kernels import (
 )
 from matter_sdk.kernels.trimap import BACKGROUND, FOREGROUND, UNKNOWN, Trimap
 from matter_sdk.sdk import describe
-from matter_sdk.sdk.arrays import host, tensor_of
+from matter_sdk.sdk.arrays import tensor_of, to_cpu
 from matter_sdk.sdk.engine.manifest import Manifest, ModelEntry
 from matter_sdk.sdk.errors import EngineError, FrameError
 from matter_sdk.sdk.inference import plate as plates
@@ -147,7 +147,7 @@ class TrimapMode(Mode):
         size = self._choose(frame.shape).size
         return TrimapInput(
             image=tensor_of(frame, size, self.network.spec),
-            patches=host(tensor_of(frame, size, self.classifier.spec)),
+            patches=to_cpu(tensor_of(frame, size, self.classifier.spec)),
             trimaps=None if trimap is None else [resize_trimap(trimap, size)],
             source=self.source.prepare(frame) if trimap is None and self.source else None,
         )
@@ -171,7 +171,7 @@ class TrimapMode(Mode):
             np.stack([make[extra.name](at) for at in range(len(trimaps))])
             for extra in self.network.manifest.extra_inputs
         ]
-        alphas = host(self.network.run(prepared.image, *extras, read=alpha_head))
+        alphas = to_cpu(self.network.run(prepared.image, *extras, read=alpha_head))
         for alpha, trimap in zip(alphas, trimaps, strict=True):
             impose(alpha, trimap)
         return alphas
@@ -181,7 +181,7 @@ class TrimapMode(Mode):
         if self.source is None:
             raise FrameError("infer was given a frame without a trimap; give it to prepare")
         glance = self.source.glance(prepared)
-        head = host(glance.head)
+        head = to_cpu(glance.head)
         # The fusion itself, of which a constant for the transition is left: one rule for ties.
         unsure = np.full((len(head), 1, *glance.size), UNKNOWN / 255, np.float32)
         fusion = self.source.network.manifest.fusion
@@ -191,7 +191,7 @@ class TrimapMode(Mode):
     def _cam(self, image: NDArray[np.float32], trimap: NDArray[np.float32]) -> NDArray[np.float32]:
         """The classifier's activation maps of one window."""
         maps: NDArray[np.float32] = self.classifier.run(
-            image, trimap, read=lambda heads: host(heads["cam"]).copy()
+            image, trimap, read=lambda heads: to_cpu(heads["cam"]).copy()
         )
         return maps
 

@@ -376,7 +376,7 @@ def test_fail_safe_shows_the_background_alone_and_tries_again(
     assert kinds[0] == kinds[-1] == "m"
     assert "b" in kinds
     assert all(room_is_hidden(picture) for picture in shown)
-    assert "the background alone is shown" in caplog.text
+    assert "showing the background only" in caplog.text
     assert not source.turns
     assert no_threads_left()
 
