@@ -153,6 +153,29 @@ def test_a_second_plan_for_turing(stand_in: ModuleType, tmp_path: Path) -> None:
     assert "--turing" in manifest.build_command()
 
 
+def test_float32_of_a_plan_is_not_tf32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trt = pytest.importorskip("tensorrt_rtx")
+    seen = []
+    finish = trt.Builder.build_serialized_network
+
+    def build_network(builder: Any, network: Any, config: Any) -> Any:
+        seen.append(config.get_flag(trt.BuilderFlag.TF32))
+        return finish(builder, network, config)
+
+    monkeypatch.setattr(trt.Builder, "build_serialized_network", build_network)
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, (1, 8))
+    out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, (1, 8))
+    node = onnx.helper.make_node("Relu", ["x"], ["y"])
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph([node], "g", [value], [out]),
+        opset_imports=[onnx.helper.make_opsetid("", 18)],
+        ir_version=10,
+    )
+    onnx.save(model, tmp_path / "x.onnx")
+    plans.build("tensorrt-rtx", tmp_path / "x.onnx", tmp_path / "x.plan", warn=print)
+    assert seen == [False]
+
+
 def test_the_classifier_travels_in_the_engine(sim_engine: Path) -> None:
     with EngineFile.open(sim_engine) as engine:
         manifest, part = engine.manifest, engine.part("classifier").manifest

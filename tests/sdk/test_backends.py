@@ -478,6 +478,28 @@ def test_graph_that_is_no_graph(tiny: Any, name: str) -> None:
         opened(path, backend=name)
 
 
+def test_float32_of_onnx_runtime_on_cuda_is_not_tf32(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU from Ampere on its CUDA provider computes in TF32 unless told otherwise."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession
+    given: list[Any] = []
+
+    def here(graph: Any, options: Any, providers: list[Any]) -> Any:
+        given.extend(providers)
+        made = session(graph, options, providers=["CPUExecutionProvider"])
+        monkeypatch.setattr(made, "get_providers", lambda: ["CUDAExecutionProvider"])
+        return made
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", here)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(gpu, "gpu_count", lambda: 1)
+    opened(tiny.build(), backend="onnxruntime-cuda")[0].close()
+    (name, options), _ = given
+    assert (name, int(options["use_tf32"])) == ("CUDAExecutionProvider", 0)
+
+
 # ---------------------------------------------------------------------------------- TensorRT's plan
 
 
