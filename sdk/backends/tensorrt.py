@@ -65,10 +65,7 @@ def unavailable(option: str, engine: EngineFile, model: ModelEntry, number: int)
         return reason
     if importlib.util.find_spec("cupy") is None:
         return f"{module} is installed but CuPy is not: pip install 'matter-sdk[nvidia]'"
-    try:
-        version = importlib.import_module(module).__version__
-    except (ImportError, OSError, RuntimeError) as error:  # libraries of another CUDA or driver
-        return f"{module} is installed but does not load: {error}"
+    version = importlib.import_module(module).__version__
     capability = _capability(number)
     plan = choose_plan(engine.manifest.plans, option, version, capability, model.size)
     if plan is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -191,6 +192,33 @@ def test_a_plan_that_the_library_finds_invalid_is_passed_over(
     assert backend.name in ("onnxruntime", "openvino")
     reason = dict(passed)["tensorrt-rtx"]
     assert all(word in reason for word in (*words, "plans/tensorrt-rtx-1.7.plan"))
+
+
+class CUDARuntimeError(RuntimeError):
+    """CuPy's."""
+
+
+@pytest.mark.parametrize("fails", ["cupy", "capability"])
+def test_a_cupy_that_does_not_work_here_is_passed_over(
+    tiny: Any, fake_tensorrt: Any, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """As with a driver that is too old for it."""
+    path = built(tiny, fake_tensorrt)
+
+    def refuse(*_: Any) -> Any:
+        raise CUDARuntimeError("cudaErrorInsufficientDriver: the driver is too old\nand more")
+
+    if fails == "cupy":
+        monkeypatch.setitem(sys.modules, "cupy", None)  # an ImportError
+    else:
+        monkeypatch.setattr(cuda.Device, "compute_capability", property(refuse))
+    with Matter(path) as matter:
+        assert matter.backend in ("onnxruntime", "openvino")
+    with pytest.raises(BackendError) as caught:
+        Matter(path, backend="tensorrt-rtx")
+    words = "cupy" if fails == "cupy" else "CUDARuntimeError: cudaErrorInsufficientDriver"
+    assert words in str(caught.value)
+    assert "and more" not in str(caught.value)
 
 
 # --------------------------------------------------------------------------------- whose plan it is
