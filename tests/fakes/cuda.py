@@ -13,6 +13,7 @@ import enum
 import sys
 import threading
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -37,6 +38,12 @@ class Stream:
         self.by_address[self.ptr] = self
         self.waiting: list[Work] = []
         self.graph: list[Work] | None = None
+
+    @classmethod
+    def from_external(cls, stream: Any) -> Stream:
+        version, address = stream.__cuda_stream__()
+        assert version == 0
+        return cls.by_address[address]
 
     def add(self, work: Work) -> None:
         if self.graph is not None:
@@ -297,6 +304,11 @@ def kernels_module() -> types.ModuleType:
     return module
 
 
+def external_stream(address: int) -> Stream:
+    warnings.warn("use Stream.from_external()", DeprecationWarning, stacklevel=2)
+    return Stream.by_address[address]
+
+
 def cupy_module() -> types.ModuleType:
     module = types.ModuleType("cupy")
     module.__dict__.update(
@@ -324,7 +336,7 @@ def cupy_module() -> types.ModuleType:
             Stream=Stream,
             Event=Event,
             get_current_stream=current,
-            ExternalStream=lambda address: Stream.by_address[address],
+            ExternalStream=external_stream,
             compiler=types.SimpleNamespace(CompileException=RuntimeError),
             driver=types.SimpleNamespace(CUDADriverError=RuntimeError),
             runtime=types.SimpleNamespace(CUDARuntimeError=RuntimeError),
