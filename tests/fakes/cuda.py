@@ -25,6 +25,10 @@ from matter_sdk import kernels
 Work = Callable[[], None]
 
 
+class CudaError(RuntimeError):
+    """CuPy's CUDARuntimeError and CUDADriverError."""
+
+
 class Stream:
     """Work in its order. The null stream, `null`, does it at once."""
 
@@ -38,6 +42,7 @@ class Stream:
         self.by_address[self.ptr] = self
         self.waiting: list[Work] = []
         self.graph: list[Work] | None = None
+        self.invalid = False  # something was asked for that no capture may hold
 
     @classmethod
     def from_external(cls, stream: Any) -> Stream:
@@ -78,6 +83,9 @@ class Stream:
     def end_capture(self) -> Graph:
         assert self.graph is not None
         graph, self.graph = Graph(self.graph), None
+        if self.invalid:
+            self.invalid = False
+            raise CudaError("cudaErrorStreamCaptureInvalidated: operation failed")
         return graph
 
     def __enter__(self) -> Stream:
@@ -338,8 +346,8 @@ def cupy_module() -> types.ModuleType:
             get_current_stream=current,
             ExternalStream=external_stream,
             compiler=types.SimpleNamespace(CompileException=RuntimeError),
-            driver=types.SimpleNamespace(CUDADriverError=RuntimeError),
-            runtime=types.SimpleNamespace(CUDARuntimeError=RuntimeError),
+            driver=types.SimpleNamespace(CUDADriverError=CudaError),
+            runtime=types.SimpleNamespace(CUDARuntimeError=CudaError),
         ),
     )
     return module
@@ -365,6 +373,9 @@ class Context:
         arrays = {name: memory[place] for name, place in self.addresses.items()}
         stream = Stream.by_address[address]
         assert self.runs or not stream.is_capturing(), "first runs compile: not in a capture"
+        if stream.is_capturing() and self.engine.refuses_capture:
+            stream.invalid = True
+            return self.engine.refuses_capture == "late"
 
         def compute() -> None:
             self.runs += 1
@@ -381,6 +392,7 @@ class Engine:
     network: Callable[[Any], dict[str, Any]]
     shapes: dict[str, tuple[int, ...]]
     capturable = True
+    refuses_capture = ""  # "at once", or "late": when the capture ends
     invalid = 0  # bits of EngineInvalidityDiagnostics
 
     def __init__(self, plan: bytes) -> None:
