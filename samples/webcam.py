@@ -27,13 +27,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from matter_sdk.samples import add_engine, add_ways, engine, ways
+from matter_sdk.samples import add_matter, open_matter
 from matter_sdk.sdk.command_line import Parser, UsageError, positive, run, start
 
 from matter_sdk import (
     Background,
     Matte,
-    Matter,
     PlateTaker,
     Recorder,
     VideoError,
@@ -101,11 +100,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "Keys: b next background, m matte view, r record, p take the plate, q quit.",
     )
     parser.add_argument("source", help="camera index, video file or stream address")
-    add_engine(parser)
+    add_matter(parser, quality="live")
     parser.add_argument(
         "--plate", action="store_true", help="plate mode: key p takes the empty room (gfm-plate)"
     )
-    add_ways(parser, quality="live")
     parser.add_argument(
         "--background",
         action="append",
@@ -141,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     shown = 0
     recorder = None if args.output is None else Recorder(args.output)
-    with Matter(engine(args), **ways(args)) as matter:
+    with open_matter(args) as matter:
         taker = PlateTaker(matter) if args.plate else None
 
         def alone(blank: np.ndarray) -> np.ndarray:
