@@ -1,4 +1,4 @@
-"""``python -m export.build``: a checkpoint → a verified ``.engine`` file.
+"""``python -m export.build``: build a verified ``.engine`` file from a checkpoint.
 
     python -m export.build --model gfm --fp16
 
@@ -30,11 +30,11 @@ __all__ = ["BuildError", "BuildOptions", "UsageError", "build", "main"]
 
 
 def build(options: BuildOptions) -> Path:
-    """Build an engine and verify it; returns its path.
+    """Build an engine and verify it; return its path.
 
     Raises:
-        UsageError: options that cannot be met; found before anything heavy is imported.
-        BuildError: a step failed, or an artefact's matte is past its bound. Nothing is written.
+        UsageError: an option that cannot be met; raised before anything heavy is imported.
+        BuildError: a stage failed, or a matte differs too much. Nothing is written.
     """
     resolved = options.resolve()
     check_libraries()
@@ -44,7 +44,7 @@ def build(options: BuildOptions) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """Run the command; return its exit status."""
 
     def command() -> int:
         print(build(_parse(arguments)))

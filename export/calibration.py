@@ -1,4 +1,4 @@
-"""The frames that INT8's ranges are measured on: pictures of a folder, or of a video."""
+"""Read the frames that INT8 is calibrated on, from a folder or a video."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ MOST = 32
 
 
 def pictures(source: Path, *, with_plate: bool = True) -> list[Picture]:
-    """At most ``MOST`` pictures, spread evenly over the folder's names or the video's time.
+    """Return at most ``MOST`` pictures, spread evenly over the folder's names or the video's time.
 
-    Their trimaps and plates are those of ``export.examples.photograph``.
+    Trimaps and plates are those of ``export.examples.photograph``.
 
     Raises:
-        BuildError: what cannot be read.
+        BuildError: a file that cannot be read, or a video without frames.
     """
     read = _of_folder if source.is_dir() else _of_video
     found = [
         photograph(np.ascontiguousarray(frame[..., ::-1]), with_plate=with_plate)
         for frame in read(source)
     ]
-    if not found:  # a video that ends long before it says
+    if not found:  # a video that is shorter than its header says
         raise BuildError(
             f"--calibrate: {source} gave no frame; expected at least one: take another video"
         )
@@ -40,7 +40,7 @@ def pictures(source: Path, *, with_plate: bool = True) -> list[Picture]:
 
 
 def spread(count: int, most: int = MOST) -> list[int]:
-    """Evenly spaced indices of ``count`` things, at most ``most``, none at the very ends."""
+    """Return at most ``most`` evenly spaced indices below ``count``, none at the very ends."""
     taken = min(count, most)
     return [int((index + 0.5) * count / taken) for index in range(taken)]
 

@@ -1,4 +1,4 @@
-"""What a graph costs: multiply-accumulates and bytes, read from the operators' static shapes."""
+"""Count the multiply-accumulates and bytes of a graph, from its static shapes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from matter_sdk.sdk.engine.manifest import NetworkInfo
 
 
 def count_macs(model: ir.Model) -> int:
-    """Multiply-accumulates of one run: convolutions and matrix products, the whole batch."""
+    """Count the multiply-accumulates of one run, of convolutions and matrix products."""
     return sum(map(node_macs, model.graph))
 
 
 def node_macs(node: ir.Node) -> int:
-    """Multiply-accumulates of one operator; 0 for all but convolutions and matrix products."""
+    """Count the multiply-accumulates of one operator: 0 unless it is one of those."""
     if node.op_type == "Conv":
         return math.prod(dims(node.outputs[0])) * math.prod(dims(node.inputs[1])[1:])
     if node.op_type == "ConvTranspose":
@@ -29,7 +29,7 @@ def node_macs(node: ir.Node) -> int:
 
 
 def weight_bytes(model: ir.Model) -> int:
-    """Bytes of all constants."""
+    """Count the bytes of all constants."""
     return sum(
         value.const_value.nbytes
         for value in model.graph.initializers.values()
@@ -38,7 +38,7 @@ def weight_bytes(model: ir.Model) -> int:
 
 
 def dims(value: ir.Value | None) -> tuple[int, ...]:
-    """The static shape of a value.
+    """Return the static shape of a value.
 
     Raises:
         BuildError: it has none.
@@ -50,14 +50,16 @@ def dims(value: ir.Value | None) -> tuple[int, ...]:
     ):
         raise BuildError(
             f"{value.name if value else 'an input'} has the shape "
-            f"{value.shape if value else None}; expected a "
-            "static shape"
+            f"{value.shape if value else None}; expected a static shape"
         )
     return tuple(int(side) for side in value.shape)  # type: ignore[arg-type]
 
 
 def costs_text(network: NetworkInfo, *, whole: bool) -> str:
-    """Parameters and multiply-accumulates, of the engine's own network as papers count them too."""
+    """Return parameters and multiply-accumulates in words.
+
+    ``whole``: an engine's own network, which is also counted at the size that papers use.
+    """
     import torch
     from matter_sdk.training import networks
     from matter_sdk.training.evaluation import complexity

@@ -1,4 +1,4 @@
-"""Which CPU backend is the fastest here, and in which arithmetic: measured in turns."""
+"""Time the CPU backends and their precisions side by side."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matter_sdk.sdk.engine.file import EngineFile
     from matter_sdk.sdk.engine.manifest import ModelEntry
 
-# A less exact arithmetic is preferred only if it is clearly faster, not by the noise of a timing.
+# A less exact precision is preferred only if it is clearly faster.
 FASTER = 0.9
 _EXACTNESS = {"float32": 0, "bfloat16": 1, "int8": 2, "int8 bfloat16": 2}
 _ROUNDS, _SECONDS, _FEWEST = 15, 10.0, 3
@@ -26,9 +26,9 @@ _ROUNDS, _SECONDS, _FEWEST = 15, 10.0, 3
 def measure(
     engine: EngineFile, model: ModelEntry, choices: Sequence[tuple[str, str]], inputs: Inputs
 ) -> Measured:
-    """Median milliseconds of each choice, a CPU backend and its arithmetic, on all cores.
+    """Time each choice, a CPU backend and its precision, on all cores.
 
-    They run in turns, so that a busy machine slows all alike.
+    They run in turns, so that a busy machine slows all of them alike. The fastest comes first.
     """
     opened = [
         open_backend(engine, model, backend=name, arithmetic=arithmetic)[0]
@@ -56,11 +56,11 @@ def measure(
 
 
 def ranked(timings: Sequence[Timing]) -> list[Timing]:
-    """The preferred first: by time, where each step of exactness has to pay."""
+    """Sort by time; each step to a less exact precision must save a tenth."""
     return sorted(timings, key=lambda one: one.ms / FASTER ** _EXACTNESS[one.arithmetic])
 
 
 def prefers(measured: Measured, backend: str, arithmetic: str) -> bool:
-    """Whether it is the first of a backend's choices in floating point."""
+    """Return whether this is the first of a backend's floating-point choices."""
     floats = [x for x in measured.timings if x.backend == backend and "int8" not in x.arithmetic]
     return bool(floats) and floats[0].arithmetic == arithmetic

@@ -1,4 +1,4 @@
-"""What a build verifies on: pictures, and a network's inputs made of them as the SDK makes them."""
+"""The pictures that a build is verified on, and a network's inputs made of them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 SCENES = 3
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee")
 
-# Ellipses about the middle, as parts of the half sides: foreground within the first, background
-# beyond the second.
+# Ellipses about the middle, as shares of the half sides: foreground inside the first, background
+# outside the second.
 _ELLIPSES = 0.45, 0.85
-_REACH = 3  # pixels that cv2.inpaint looks at around each that it fills
+_REACH = 3  # radius of cv2.inpaint in pixels
 
 
 class Picture(NamedTuple):
@@ -38,12 +38,11 @@ class Picture(NamedTuple):
 
 
 def pictures(size: tuple[int, int]) -> list[Picture]:
-    """Procedural scenes of ``size``, and photographs where scikit-image has them.
+    """Return procedural scenes of ``size``, and scikit-image's photographs if it is installed.
 
-    A scene's trimap follows from its alpha matte, and its plate is a second shot without the
-    subject. A photograph, whose matte nobody knows and whose place nobody saw empty, has an ellipse
-    about its middle, filled from around it for the plate: that exercises a network, and says
-    nothing about the subject.
+    A scene's trimap is made from its alpha matte, and its plate is the scene without the subject. A
+    photograph has neither: an ellipse about its middle stands for the subject, which exercises a
+    network but says nothing about accuracy.
     """
     from matter_sdk.training.data.representations import trimap
     from matter_sdk.training.scenes import layers
@@ -66,9 +65,9 @@ def pictures(size: tuple[int, int]) -> list[Picture]:
 
 
 def photograph(image: NDArray[np.uint8], *, with_plate: bool = True) -> Picture:
-    """An image, uint8 H×W×3 RGB, with an ellipse about its middle for the subject.
+    """Return a uint8 H×W×3 RGB image with an ellipse about its middle as the subject.
 
-    Without a plate, which takes a second for a million pixels, the image stands in its place.
+    A plate takes a second for a million pixels; ``with_plate=False`` takes the image in its place.
     """
     ellipse = _ellipse(*image.shape[:2])
     if not with_plate:
@@ -83,7 +82,7 @@ def inputs(
     size: tuple[int, int],
     classifier: nn.Module | None = None,
 ) -> list[Inputs]:
-    """Each picture as the network's inputs at ``size``.
+    """Return each picture as the network's inputs at ``size``.
 
     Args:
         network: one that takes a picture alone or with a plate, or SIM.
@@ -117,9 +116,9 @@ def windows(
     size: tuple[int, int],
     window: tuple[int, int],
 ) -> list[Inputs]:
-    """What the classifier sees of each picture at ``size`` in windows of one height and width.
+    """Return the classifier's inputs of each picture at ``size``, in windows of one size.
 
-    Of a picture's several windows it is the one with the most unknown pixels.
+    Of a picture's windows it is the one with the most unknown pixels.
     """
     places = [
         np.s_[top : top + height, left : left + width]
@@ -138,13 +137,13 @@ def windows(
 
 
 def window_sizes(sizes: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """The distinct heights and widths of the classifier's windows for an engine's sizes."""
+    """Return the distinct sizes of the classifier's windows for an engine's sizes."""
     found = [window[2:] for size in sizes for window in kernels.windows(size)]
     return tuple(dict.fromkeys(found))
 
 
 def batched(single: Sequence[Inputs], batch: int) -> list[Inputs]:
-    """Inputs stacked ``batch`` at a time; the last batch is filled from the first picture on."""
+    """Stack inputs ``batch`` at a time; the last batch is filled up with the first pictures."""
     if batch == 1:  # without a copy
         return [tuple(array[np.newaxis] for array in arrays) for arrays in single]
     runs = -(-len(single) // batch)

@@ -1,4 +1,4 @@
-"""What an engine's graph is made of: operators, bytes of weights, multiply-accumulates by stage."""
+"""Sum up an engine's graph: operators, bytes of weights and multiply-accumulates by stage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.sdk.engine.manifest import ModelEntry
 from matter_sdk.sdk.errors import EngineError
 
-# Stages are told apart by as few components of the modules' names as give so many of them.
+# Stages are named by as few components of the modules' names as make this many of them.
 _FEW, _DEEPEST = 5, 3
 
 
@@ -42,11 +42,13 @@ class Stage:
 
 @dataclass(frozen=True)
 class Summary:
-    """A graph without its weights' casts.
+    """A graph, without the casts of its weights.
 
-    ``kinds``: operators by kind. ``cast``: weights that are stored as float16 and cast to float32
-    at load. ``bytes``: of all constants by their type, such as "float16". ``layers``: in the
-    graph's order.
+    Attributes:
+        kinds: number of operators by kind.
+        cast: number of weights stored as float16 and cast to float32 at load.
+        bytes: size of all constants by type, such as "float16".
+        layers: in the graph's order.
     """
 
     kinds: Mapping[str, int]
@@ -60,10 +62,10 @@ class Summary:
         return sum(layer.macs for layer in self.layers)
 
     def stages(self) -> list[Stage]:
-        """The network's stages, in the order of the graph.
+        """Return the network's stages, in the order of the graph.
 
-        By the first components of the operators' names, which are those of the modules that they
-        come from; by the resolution of their results where the names tell nothing.
+        They are told apart by the first components of the operators' names, which are those of
+        their modules; without such names, by the resolution of their results.
         """
         keys = [layer.name.rpartition("/")[0].split(".") for layer in self.layers]
         for depth in range(1, _DEEPEST + 1):
@@ -77,11 +79,11 @@ class Summary:
 
 
 def summary(engine: EngineFile, model: ModelEntry) -> Summary:
-    """Read a graph of an engine; its weights stay where they are.
+    """Read a graph of an engine without its weights.
 
     Raises:
-        EngineError: it is no ONNX model, refers to something outside the engine, or has a shape
-            that is not fixed.
+        EngineError: no ONNX model, a reference to something outside the engine, or a shape that
+            is not fixed.
     """
     content = read_graph(engine, model).content
     try:

@@ -1,11 +1,11 @@
-"""``python -m export.info FILE``: what an engine is, for a person.
+"""``python -m export.info FILE``: show what an engine is.
 
     python -m export.info gfm.engine
     python -m export.info gfm.engine --json
 
-The manifest, the verification and a summary of each graph's layers; with ``--json`` the manifest
-as it stands in the file. Nothing of the engine is run, and onnx is all that it needs. Exit status:
-0 shown, 1 no readable engine, 2 usage.
+Shows the manifest, the verification and a summary of each graph's layers; with ``--json`` the
+manifest as it is in the file. Nothing of the engine is run. Exit status: 0 shown, 1 no readable
+engine, 2 usage.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _INDENT = "  "
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """Run the command; return its exit status."""
     return run("export.info", lambda: _show(_parse(arguments)))
 
 
@@ -73,10 +73,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def describe(engine: EngineFile) -> Iterator[str]:
-    """Lines that tell what an engine is.
+    """Describe an engine, line by line.
 
     Raises:
-        EngineError: a graph that is no ONNX model, or refers to something outside the engine.
+        EngineError: a graph that is no ONNX model, or reads something outside the engine.
     """
     manifest = engine.manifest
     size = bytes_text(engine.path.stat().st_size)

@@ -1,9 +1,9 @@
-"""Max-unpools of a graph as the one operator that the TensorRT plugin implements.
+"""Replace the max-unpools of a graph by the operator of the TensorRT plugin.
 
-The default form of a max-unpool (:mod:`training.networks.unpool`) is Pad, Slice, Equal, Where and
-DepthToSpace. ``--unpool plugin`` writes the graph for a plan of the full TensorRT with
-``MatterMaxUnpool`` in their place, of the same two values: features and int32 offsets. No other
-runtime reads that graph, so only the plan travels in the engine.
+By default a max-unpool (:mod:`training.networks.unpool`) is Pad, Slice, Equal, Where and
+DepthToSpace. With ``--unpool plugin``, the graph for plans of the full TensorRT holds
+``MatterMaxUnpool`` instead, with the same two inputs: features and int32 offsets. No other runtime
+reads that graph, so only the plan is stored in the engine.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from matter_sdk.sdk.backends.unpool_plugin import NAME
 
 DOMAIN = "matter"
 
-# What stands between a DepthToSpace and the Pads of features and offsets.
+# The operators between a DepthToSpace and the Pads of features and offsets.
 _BETWEEN = ("Concat", "Equal", "Reshape", "Slice", "Unsqueeze", "Where")
 _OFFSETS = set(range(9))  # each is asked for once: training.networks.unpool
 
 
 def write(source: Path) -> Path:
-    """The file of a graph with the plugin's operator, beside that of the plain graph.
+    """Write a graph with the plugin's operator beside the plain one; return its file.
 
     Raises:
         BuildError: the graph has no max-unpool.
@@ -40,7 +40,7 @@ def write(source: Path) -> Path:
 
 
 def with_plugin(model: ir.Model) -> tuple[ir.Model, int]:
-    """A copy whose max-unpools are single operators, and how many there are.
+    """Return a copy whose max-unpools are single operators, and how many there are.
 
     Args:
         model: a plain graph, or one in half precision.
@@ -67,7 +67,7 @@ def with_plugin(model: ir.Model) -> tuple[ir.Model, int]:
 
 
 def _read(shuffle: ir.Node) -> tuple[ir.Value, ir.Value] | None:
-    """The features and offsets of a max-unpool that ends in this node; None if it is none."""
+    """The features and offsets of the max-unpool that ends in this node; None if there is none."""
     padded: list[ir.Value] = []
     asked: set[int] = set()
     seen: set[ir.Node] = set()

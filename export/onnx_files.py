@@ -1,4 +1,4 @@
-"""Graphs on disk: external weights, and weights that several graphs share."""
+"""Write graphs to disk: with external weights, and with weights that several graphs share."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _SHARED_ALIGNMENT = 64  # bytes: a cache line
 
 
 def save(model: ir.Model, path: Path, *, external_bytes: int | None = None) -> Path | None:
-    """Write a model; returns the file of external weights, or None where they are inside.
+    """Write a model; return its file of external weights, or None if it holds them itself.
 
-    The external file is ``<path>.data``, beside the model, and named there by its bare name. It is
-    used from ``external_bytes`` on, ``EXTERNAL_BYTES`` unless given.
+    Beyond ``external_bytes`` (default: ``EXTERNAL_BYTES``) weights go to ``<path>.data``, which the
+    model names by its bare name.
     """
     data = path.with_name(path.name + ".data")
     limit = EXTERNAL_BYTES if external_bytes is None else external_bytes
@@ -94,7 +94,7 @@ def _weights(path: Path, model: onnx.ModelProto) -> Iterator[tuple[onnx.TensorPr
 
 
 def sign(model: ir.Model) -> None:
-    """Drop what tools note in a graph beside what it computes, and say who made it."""
+    """Drop the notes of tools from a graph, and name its producer."""
     passes.RemoveUnusedOpsetsPass()(model)
     passes.ClearMetadataAndDocStringPass()(model)
     model.producer_name, model.producer_version = "matter", None

@@ -1,4 +1,4 @@
-"""What to build, checked to the end before anything heavy is imported."""
+"""The options of a build, checked before anything heavy is imported."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ UNPOOLS = ("graph", "plugin")
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")  # of sim: .pth.tar
 
 DEFAULT_SIZE = (288, 512)  # height and width
-# Of a build that names none: a landscape, a portrait and a square size, so that no picture is
-# squeezed by much. ``Matter`` takes the one nearest to each frame's aspect ratio.
+# Of a build that names none: landscape, portrait and square, so that no picture is squeezed much.
+# ``Matter`` takes the size nearest to each frame's aspect ratio.
 DEFAULT_SIZES = (DEFAULT_SIZE, (512, 288), (384, 384))
-# What both sides are a multiple of: the networks' own ``size_multiple``, known before torch is.
+# The networks' ``size_multiple``, of which both sides are multiples; known without torch.
 SIZE_MULTIPLE = {"gfm": 32, "gfm-plate": 32, "aim": 32, "msia": 16, "sim": 8}
-# The RoSTa of the ensemble that takes a checkpoint for each of its networks, and theirs in order.
+# The RoSTa of the ensemble, and those of its networks in their order; each may have a checkpoint.
 ENSEMBLE, ENSEMBLED = "en-median", networks.JOINED
 # Networks that take a semantic trimap -> the network that makes it.
 CLASSIFIED = {"sim": "sim_classifier"}
@@ -39,7 +39,7 @@ MAX_SIDE = 8192
 MAX_PIXELS = 4096 * 4096  # beyond it the first layers alone pass 2**31 numbers
 MAX_BATCH = 64
 
-# 18 is the first with Resize and ReduceMean as they are used here; above 23 runtimes do not follow.
+# 18 is the first with the Resize and ReduceMean used here; runtimes do not read more than 23.
 OPSETS = range(18, 24)
 
 
@@ -155,14 +155,14 @@ class BuildOptions:
 
 
 def demo_folders() -> tuple[Path, ...]:
-    """Where demo checkpoints are looked for: ``weights`` beside this package, then here."""
+    """Return where demo checkpoints are looked for: ``weights`` beside this package, then here."""
     return Path(__file__).resolve().parent.parent / "weights", Path.cwd() / "weights"
 
 
 def demo_checkpoint(model: str, backbone: str = "", rosta: str = "") -> Demo | None:
-    """The first ``<model>-<backbone>-<rosta>.safetensors`` that fits, in the networks' own order.
+    """Find the first ``<model>-<backbone>-<rosta>.safetensors``, in the networks' own order.
 
-    What it is of goes with it: a name cannot be taken apart again, as all three may hold a dash.
+    An empty ``backbone`` or ``rosta`` fits any.
     """
     for wanted in [backbone] if backbone else networks.backbones(model):
         for other in [rosta] if rosta else networks.rostas(model):
@@ -257,7 +257,7 @@ def _classifier(options: BuildOptions) -> Path | None:
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """The pictures that lie in a folder, by name."""
+    """Return the pictures in a folder, sorted by name."""
     return sorted(
         path
         for path in _beside(folder)
@@ -459,10 +459,10 @@ def _beside(folder: Path) -> list[Path]:
 
 
 def check_libraries() -> None:
-    """Check that the libraries that every build needs are installed, before any work.
+    """Check that the libraries that every build needs are installed.
 
     Raises:
-        UsageError: naming all of them and the line that installs them.
+        UsageError: names those that are not, and the line that installs them.
     """
     needed = ("torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "scipy", "skimage")
     absent = [name for name in needed if importlib.util.find_spec(name) is None]

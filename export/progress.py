@@ -1,7 +1,7 @@
-"""What a build tells a person: progress while it runs, tables at its end.
+"""Show a build's progress on stderr.
 
-Everything goes to stderr. In a terminal the running stage is one line with a clock; in a log each
-stage is one line when it is done.
+In a terminal the running stage is one line with a clock. In a log each stage is one line, written
+when it is done.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TICK_S = 0.2
 
 @dataclass
 class Stage:
-    """One step of a build. ``bytes`` is what it produced, ``note`` a word on the outcome."""
+    """One step of a build. ``bytes``: size of what it made. ``note``: a word on the outcome."""
 
     name: str
     seconds: float = 0.0
@@ -31,7 +31,7 @@ class Stage:
 
 
 class Report:
-    """Stages as they run, kept for the table at the end."""
+    """Shows stages as they run, and keeps them for the table at the end."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = sys.stderr if stream is None else stream
@@ -41,7 +41,7 @@ class Report:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
-        """Time a step and show it; the body may set ``bytes`` and ``note`` while it runs."""
+        """Time a step and show it; the body may set ``bytes`` and ``note``."""
         stage = Stage(name)
         start = time.perf_counter()
         done = threading.Event()
@@ -67,7 +67,7 @@ class Report:
         self.stages.append(stage)
 
     def line(self, text: str = "") -> None:
-        """One line of its own."""
+        """Write a line."""
         with self._lock:
             print(printable(text), file=self.stream, flush=True)
 
@@ -83,7 +83,7 @@ class Report:
 
 
 def stages_table(stages: Sequence[Stage]) -> list[str]:
-    """Stage, seconds, size."""
+    """Return the lines of a table: stage, seconds, size, note."""
     rows = [
         [
             stage.name,

@@ -1,8 +1,8 @@
-"""Fresh random weights under which a network behaves like a trained one.
+"""Make random weights behave like trained ones.
 
-As they are made, values grow from layer to layer past what float16 holds, sigmoids saturate, the
-glance's classes tie, and a clamped alpha is 0 everywhere: an engine for timing would be built with
-half of its layers in float32, and its verification would compare constants.
+Fresh weights let values grow from layer to layer beyond float16's range, saturate sigmoids, tie the
+glance's classes and clamp alpha to 0 everywhere. An engine for timing would keep half of its layers
+in float32, and its verification would compare constants.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from matter_sdk.training.networks import inputs
 from matter_sdk.training.networks.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 
-# Mean and deviation that the values before a head's last function get: a sigmoid then gives 0.05
-# to 0.95 for most pixels, and one in ten of a clamp's is cut off.
+# Mean and deviation of the values before a head's last function: a sigmoid then gives 0.05 to 0.95
+# for most pixels, and a clamp cuts off one in ten.
 _BEFORE = {"Sigmoid": (0.0, 1.5), "Softmax": (0.0, 1.5), "Clamp": (0.5, 0.3)}
-# As small as trained ones: dozens of residual branches at full size are chaotic, and blow
-# float32's rounding up to 1e-3.
+# Weight of a residual branch, as small as a trained one: dozens of full-size branches are chaotic,
+# and amplify float32's rounding to 1e-3.
 _BRANCH = 0.25
 
 
 def settle(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    """Fit a network's batch norms and heads to some pictures, in one pass; in place.
+    """Fit a network's batch norms and heads to some pictures in one pass, in place.
 
-    Each batch norm gets the statistics of what reaches it, but for those of one value a picture,
-    which say too little. The convolution before each head's sigmoid, softmax or clamp is scaled and
-    shifted so that the head covers its range.
+    Each batch norm takes the statistics of its input, unless that has one value a picture. The
+    convolution before each head's sigmoid, softmax or clamp is scaled and shifted so that the head
+    covers its range.
 
     Args:
-        network: with fresh weights; it is in eval mode afterwards.
+        network: with fresh weights; in eval mode afterwards.
         inputs: batch×C×H×W each, in the network's order.
     """
     network.eval()
@@ -72,8 +72,8 @@ class _Spread:
     def __call__(self, conv: nn.Conv2d, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         (x,) = inputs
         if conv.bias is None:
-            # What shifts the output then is the weights' part along the mean input. Taken away
-            # first, as it adds to the deviation.
+            # Without a bias, the weights' part along the mean input shifts the output. It adds to
+            # the deviation, so it is taken away first.
             mean = x.mean((0, 2, 3))
             along = mean[None, :, None, None] / (mean.square().sum() * conv.weight[0, 0].numel())
             conv.weight.sub_(output.mean((0, 2, 3)).view(-1, 1, 1, 1) * along)
@@ -88,9 +88,9 @@ class _Spread:
 
 
 def _last_weights(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The function that each result ends in, and the weights of the convolution before it.
+    """The last function of each head, and the weights of the convolution before it.
 
-    Of the network, and of those that it is made of: through an arg-max no gradient leads back.
+    Of the network and of the networks that it is made of: no gradient passes an arg-max.
     """
     for module in network.modules():
         if not hasattr(module, "heads"):
@@ -104,7 +104,7 @@ def _last_weights(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _before(node: Any, last: str) -> Iterator[tuple[str, Tensor]]:
-    """Walk from a result back to its convolutions; ``last`` is the function passed on the way."""
+    """Walk back from a result to its convolutions; ``last`` is the function passed on the way."""
     name = type(node).__name__
     if name.startswith("Convolution"):
         weight = getattr(node.next_functions[1][0], "variable", None)

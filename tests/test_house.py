@@ -62,11 +62,8 @@ INNER = {
 TWICE = {
     "errors": {"export", "sdk"},
     "graphs": {"kernels", "sdk"},
-    "layers": {"export", "training"},
-    "pictures": {"export", "training"},
     "pipeline": {"export", "sdk"},
     "sources": {"sdk", "training"},
-    "unpool_plugin": {"export", "sdk"},
     "video": {"samples", "sdk"},
 }
 INTERFACE = Path(__file__).with_name("public_interface.txt")

@@ -1,7 +1,7 @@
-"""PyTorch network → plain ONNX graph.
+"""Export a PyTorch network as a plain ONNX graph that every runtime reads.
 
-The result has the operators of the default ONNX domain only, static shapes, the network's inputs
-and heads by their names, all float32, and no BatchNormalization: every runtime reads it.
+Operators of the default ONNX domain only, no BatchNormalization, static shapes, and float32 inputs
+and outputs that have the names of the network's inputs and heads.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from matter_sdk.training import networks
 from onnxscript import opset18
 from torch import Tensor, nn
 
-# The operators as functions. Any: their annotations do not know onnx_ir's tensors.
+# ONNX operators as functions. Any: their annotations do not know onnx_ir's tensors.
 op: Any = opset18
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def export(context: Context, subject: Subject, size: Size) -> tuple[ir.Model, Gr
 
 
 class _Heads(nn.Module):
-    """A network whose outputs are its heads only, as a tuple in their order."""
+    """A network that returns its heads alone, as a tuple in their order."""
 
     def __init__(self, network: nn.Module, heads: Sequence[str]) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ def export_onnx(
 ) -> ir.Model:
     """Export a network at one size.
 
-    A module with a method ``plain()`` is represented by the module that this returns.
+    A module with a method ``plain()`` is replaced by the module that this returns.
 
     Args:
         network: takes ``inputs`` in their order, float32 N×channels×H×W, and returns a dict that
@@ -103,12 +103,12 @@ def export_onnx(
         heads: the outputs and their channels.
         size: height and width.
         inputs: the inputs' names, which the graph takes over, and their channels.
-        strides: of the heads that have one: theirs is a resolution of ⌈H/stride⌉×⌈W/stride⌉.
+        strides: output stride per head (default 1): a head is ⌈H/stride⌉×⌈W/stride⌉.
         batch: images in one run.
         opset: version of the default ONNX operator set.
 
     Returns:
-        A model that shares the weights' memory with the network, except those folded.
+        A model that shares memory with the network's weights, except for those folded.
 
     Raises:
         BuildError: the exporter failed, or the graph is not what the module docstring promises.
@@ -145,10 +145,10 @@ def export_onnx(
 
 @contextlib.contextmanager
 def _plain(network: nn.Module) -> Iterator[None]:
-    """Modules with a ``plain()`` are replaced by what it returns while the context lasts.
+    """Replace modules that have a ``plain()`` by what it returns, for a while.
 
-    A kernel that is computed from the weights would be computed in every run, and no batch norm
-    folds into it.
+    Otherwise a kernel that is computed from weights is computed in every run, and no batch norm can
+    be folded into it.
     """
     replaced: list[tuple[nn.Module, str, nn.Module]] = []
     try:
@@ -165,14 +165,14 @@ def _plain(network: nn.Module) -> Iterator[None]:
             setattr(place, name, module)
 
 
-# Where the exporter notes the modules that an operator comes from, the outermost first.
+# The exporter's note of the modules that an operator comes from, outermost first.
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def _name_nodes(model: ir.Model) -> None:
     """Name operators after their module: ``encoder.layer1.0.conv1/Conv``, for reports and profiles.
 
-    A convolution's module is that of its weights, since the exporter folds batch norms into some.
+    A convolution is named after its weights, since the exporter folds batch norms into some.
     """
     taken: Counter[str] = Counter()
     for node in model.graph:
@@ -228,7 +228,7 @@ def check(
     strides: Mapping[str, int] | None = None,
     batch: int = 1,
 ) -> None:
-    """Refuse a graph that a runtime would stumble over; the arguments are :func:`export_onnx`'s.
+    """Check that every runtime can read a graph; the arguments are :func:`export_onnx`'s.
 
     Raises:
         BuildError: naming what is wrong.
@@ -237,8 +237,7 @@ def check(
         if node.domain not in ("", "ai.onnx"):
             raise BuildError(
                 f"the graph holds {node.domain}::{node.op_type} ({node.name}); expected operators "
-                "of the "
-                "default ONNX domain only"
+                "of the default ONNX domain only"
             )
         if node.op_type == "BatchNormalization":
             raise BuildError(
@@ -271,11 +270,11 @@ def check(
 
 
 def _pool(x: Any, output_size: Sequence[int]) -> Any:
-    """aten::adaptive_avg_pool2d for a static shape, in operators that every runtime has.
+    """Translate aten::adaptive_avg_pool2d of a static shape into plain operators.
 
-    Without this the exporter writes a gather of every window, which TensorRT refuses. Where sides
-    divide it is an ordinary AveragePool; elsewhere the windows differ in size and overlap, and an
-    average over them is linear along each axis: two small matrix products.
+    The exporter's own translation gathers every window, which TensorRT refuses. Where the sides
+    divide it is an AveragePool. Elsewhere windows overlap and differ in size, but averaging is
+    linear along each axis: two small matrix products.
     """
     height, width = int(x.shape[-2]), int(x.shape[-1])
     rows, columns = (int(side) for side in output_size)
@@ -290,7 +289,10 @@ def _pool(x: Any, output_size: Sequence[int]) -> Any:
 
 
 def averaging(length: int, windows: int) -> NDArray[np.float32]:
-    """windows×length matrix of adaptive average pooling: row i averages ⌊iL/W⌋ to ⌈(i+1)L/W⌉."""
+    """Return adaptive average pooling as a windows×length matrix.
+
+    Row i averages ⌊iL/W⌋ to ⌈(i+1)L/W⌉.
+    """
     matrix = np.zeros((windows, length), np.float32)
     for row in range(windows):
         start, stop = row * length // windows, -(-(row + 1) * length // windows)
@@ -306,7 +308,7 @@ _TRANSLATIONS: dict[Any, Any] = {
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter reports each torchvision operator that it does not find; none is used here."""
+    """Silence the exporter about torchvision's operators, none of which is used here."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -406,7 +408,7 @@ def _initializer(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
 
 
 def _simplify(model: ir.Model) -> None:
-    """Drop what no result needs, and the exporter's notes, which hold paths of this machine."""
+    """Drop what no result needs, and the exporter's notes, which hold local paths."""
     for step in (
         passes.IdentityEliminationPass(),
         passes.CommonSubexpressionEliminationPass(),

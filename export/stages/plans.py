@@ -1,9 +1,8 @@
-"""TensorRT plans: full TensorRT and TensorRT for RTX through the same code.
+"""Build TensorRT plans, for the full TensorRT and TensorRT for RTX.
 
-Both are strongly typed: precision stands in the graph (:mod:`export.stages.precision`). TensorRT
-for RTX builds without a GPU, for any from Turing on, and compiles kernels where the plan first
-runs; the full TensorRT times kernels on the GPU that it builds for. The path of the full one has
-not run on a GPU yet.
+Both are strongly typed: the graph states the precision (:mod:`export.stages.precision`). TensorRT
+for RTX builds without a GPU, for any from Turing on, and compiles kernels when a plan first runs.
+The full TensorRT times kernels on the GPU that it builds for.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ MODULES = {
 
 @dataclass(frozen=True)
 class Plan:
-    """A serialised plan; ``compute_capability`` such as "9.0", or None for any GPU."""
+    """A serialised plan. ``compute_capability``: such as "9.0"; None: any GPU."""
 
     runtime: str
     version: str
@@ -41,7 +40,7 @@ class Plan:
     path: Path
 
     def member(self, size: tuple[int, int] | None) -> str:
-        """Its name in the engine; ``size`` for all but an engine's first size."""
+        """Return its name in the engine; ``size`` is None for the main size."""
         capability = self.compute_capability
         gpu = f"-sm{capability.replace('.', '')}" if capability else ""
         suffix = f"-{size[0]}x{size[1]}" if size else ""
@@ -49,9 +48,9 @@ class Plan:
 
 
 def missing(runtime: str) -> str:
-    """Why plans of a runtime cannot be built here, with the remedy; empty where they can.
+    """Return why plans of a runtime cannot be built here, with the remedy; empty if they can.
 
-    Looks, but imports nothing.
+    Imports nothing.
     """
     module, install = MODULES[runtime]
     if importlib.util.find_spec(module) is None:
@@ -59,14 +58,13 @@ def missing(runtime: str) -> str:
     if runtime == "tensorrt" and gpu() is None:
         return (
             "there is no NVIDIA GPU here, and TensorRT times its kernels on one; build on the "
-            "machine that "
-            "runs the engine, or use --target tensorrt-rtx, which needs none"
+            "machine that runs the engine, or use --target tensorrt-rtx, which needs none"
         )
     return ""
 
 
 def gpu() -> str | None:
-    """Compute capability of the first NVIDIA GPU, such as "9.0"; None where there is none."""
+    """Return the compute capability of the first NVIDIA GPU, such as "9.0"; None without a GPU."""
     try:
         cuda = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
@@ -86,13 +84,13 @@ def gpu() -> str | None:
 def build_all(
     context: Context, subject: Subject, size: Size, source: Path
 ) -> tuple[tuple[PlanEntry, Path], ...]:
-    """Build a plan for each TensorRT that is asked for; deletes ``source``, the typed graph.
+    """Build a plan for each TensorRT of the options; then delete ``source``, the typed graph.
 
     Returns:
-        The manifest's entry and the file of each.
+        The manifest's entry and the file of each plan.
 
     Raises:
-        BuildError: with all that TensorRT complained about.
+        BuildError: see :func:`build`.
     """
     from matter_sdk.export import max_unpool
     from matter_sdk.sdk.engine.manifest import PlanEntry
@@ -130,17 +128,17 @@ def build(
     warn: Callable[[str], object],
     plugins: tuple[str, ...] = (),
 ) -> Plan:
-    """Build a plan from an ONNX file (external weights beside it) and write it to ``plan``.
+    """Build a plan from an ONNX file and write it to ``plan``.
 
     Args:
         runtime: a key of ``MODULES``.
         onnx: the strongly typed graph.
         plan: file to write.
         warn: takes each warning of the builder.
-        plugins: those that the graph holds operators of; for the full TensorRT only.
+        plugins: those whose operators the graph holds; for the full TensorRT only.
 
     Raises:
-        BuildError: with everything that the parser and the builder complained about.
+        BuildError: with every complaint of the parser and the builder.
     """
     trt = importlib.import_module(MODULES[runtime][0])
     errors: list[str] = []
@@ -187,7 +185,7 @@ def build(
 
 
 def _strongly_typed(trt: Any) -> int:
-    """The creation flag; from TensorRT 11 on every network is strongly typed and it may be gone."""
+    """The creation flag. From TensorRT 11 on it may be gone: every network is strongly typed."""
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)
 

@@ -1,19 +1,19 @@
-"""Half precision as a property of the graph.
+"""Write half precision into the graph.
 
-TensorRT 11 and TensorRT for RTX have no builder flag for precision any more: types in the graph say
-what is computed in what. So there are two forms of a float32 graph here.
+TensorRT 11 and TensorRT for RTX have no builder flag for precision: the types in the graph decide.
+A float32 graph has two half-precision forms.
 
 * :func:`store_half`: float16 weights, each cast to float32 where it is used. A CPU runtime folds
-  the casts when it loads the model and computes in float32; the file is half as large.
-* :func:`typed`: float16 or bfloat16 throughout, with float32 input and outputs. What must not
-  lose range or resolution stays in float32 (:func:`protected`).
+  the casts as it loads the model, and computes in float32; the file is half as large.
+* :func:`typed`: float16 or bfloat16 throughout, with float32 inputs and outputs. What must keep its
+  range or resolution stays in float32 (:func:`protected`).
 
-No CPU runtime computes the second as a GPU does, so :func:`emulated` turns it into float32
-arithmetic with every result rounded to the half type: what a tensor core does, which accumulates
-in float32 and rounds once. That graph is what verification runs where there is no GPU.
+No CPU computes the second as a GPU does. :func:`emulated` makes it float32 arithmetic that rounds
+every result to the half type, as a tensor core does: it accumulates in float32 and rounds once.
+Verification runs that graph where there is no GPU.
 
-Converters on offer (onnxconverter-common, ONNX Runtime's) know float16 only, clip weights
-silently, and keep float32 by operator, not by what a value was measured to be.
+Other converters (onnxconverter-common, ONNX Runtime's) know float16 only, clip weights silently,
+and keep float32 by operator, not by measured values.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ if TYPE_CHECKING:
 FLOAT = ir.DataType.FLOAT
 HALVES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 
-# Half of float16's largest number, 65504: the verification images are not all images.
+# Half of float16's largest number, 65504: other images than the verification's may go higher.
 LIMIT = 3e4
 
-# Smaller constants (a Resize's scales, a bias of a few channels) are not worth a Cast node each.
+# Smaller constants (a Resize's scales, a short bias) are not worth a Cast.
 SMALL = 256
 
 # Inputs that ONNX types float32 whatever the data's type: a Resize's region and scales.
 _ALWAYS_FLOAT = {("Resize", 1), ("Resize", 2)}
 
-# The arithmetic between the last weights and a head, or a comparison: here half precision costs
-# most. float16's sigmoid is exactly 1 from a logit of 8.3 on (float32's from 16.6), so two
-# saturated classes tie and the arg-max takes the lower one.
+# What lies between the last weights and a head, or a comparison: here half precision costs most.
+# float16's sigmoid is exactly 1 from a logit of 8.3 on (float32's from 16.6), so two saturated
+# classes tie, and the arg-max takes the lower one.
 _PROBABILITIES = ("Sigmoid", "Softmax", "HardSigmoid")
 _TRANSPARENT = (
     *_PROBABILITIES,
@@ -70,12 +70,12 @@ _TRANSPARENT = (
     ),
 )
 # Not Equal: it asks which pixel of its window a max-pool took (training.networks.unpool). Rounding
-# keeps the order of numbers, so the largest rounded is the rounded largest, and a match in half
-# precision is exact; where rounding made two pixels equal, the first is taken as ever.
+# keeps the order of numbers, so a match in half precision is exact; of two pixels that rounding
+# made equal, the first is taken as usual.
 _COMPARISONS = ("ArgMax", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 
-# A runtime may add up in the operator's own type before it divides, and float16 overflows there
-# long before the mean does.
+# A runtime may sum in the operator's own type before it divides: float16 then overflows long before
+# the mean does.
 _SUMS = ("ReduceMean", "ReduceSum", "ReduceL2", "GlobalAveragePool")
 
 # Operators that move numbers and make none.
@@ -87,12 +87,12 @@ _NO_BFLOAT16 = ("ConvTranspose", "HardSwish", "HardSigmoid")
 
 @dataclass(frozen=True)
 class Half:
-    """A graph for plans.
+    """The graph for plans.
 
     Attributes:
-        source: strongly typed; not there if no plan is asked for.
-        emulation: for verification; None in float32.
-        float32: operators that are float32 in both, since their values are too large.
+        source: the strongly typed graph; not written if no plan is asked for.
+        emulation: the graph for verification; None in float32.
+        float32: operators that stay float32 in both, since their values are too large.
     """
 
     source: Path
@@ -104,7 +104,7 @@ def half(context: Context, subject: Subject, model: ir.Model, truth: Reference) 
     """Write the strongly typed graph for plans, and its emulation for verification.
 
     Raises:
-        BuildError: a value of the graph that nothing makes.
+        BuildError: a value of the graph without a producer.
     """
     options, report = context.options, context.report
     folder, label = context.folder / subject.prefix, subject.label(truth.size)
@@ -158,9 +158,9 @@ def _ranges(model: ir.Model, truth: Reference, folder: Path) -> dict[str, float]
 
 
 def store_half(model: ir.Model) -> ir.Model:
-    """A copy with float16 weights that are cast to float32; arithmetic stays float32.
+    """Return a copy with float16 weights that are cast to float32; it computes in float32.
 
-    Weights beyond float16's range and constants of fewer than ``SMALL`` numbers stay float32.
+    Weights beyond float16's range, and constants of fewer than ``SMALL`` numbers, stay float32.
     """
     model = model.clone()
     graph = model.graph
@@ -178,10 +178,9 @@ def store_half(model: ir.Model) -> ir.Model:
 
 
 def typed(model: ir.Model, half: ir.DataType, float32: Iterable[str]) -> ir.Model:
-    """A copy that computes in ``half`` but for the nodes named in ``float32``.
+    """Return a copy that computes in ``half``, but for the nodes named in ``float32``.
 
-    The input and the outputs stay float32. A Cast stands where the type changes, one for all the
-    readers of a value.
+    Inputs and outputs stay float32. Where the type changes there is one Cast for all readers.
     """
     model = model.clone()
     graph = model.graph
@@ -237,7 +236,7 @@ def typed(model: ir.Model, half: ir.DataType, float32: Iterable[str]) -> ir.Mode
 
 
 def emulated(model: ir.Model, half: ir.DataType) -> ir.Model:
-    """A :func:`typed` graph as float32 arithmetic whose half values are rounded to ``half``."""
+    """Return a :func:`typed` graph in float32 arithmetic that rounds to ``half``."""
     model = model.clone()
     graph = model.graph
     nodes = list(graph)
@@ -263,11 +262,12 @@ def emulated(model: ir.Model, half: ir.DataType) -> ir.Model:
 
 
 def protected(model: ir.Model, half: ir.DataType) -> set[str]:
-    """Nodes that a half-precision graph keeps in float32 whatever the weights are.
+    """Return the nodes that stay in float32 whatever the weights are.
 
-    From each head and each comparison back to the last convolution or matrix product; the sums over
-    whole planes; and what TensorRT does not compute in bfloat16. Sums over channels (AIM's spatial
-    attention) are of a few hundred numbers: :func:`too_large` judges them by what was measured.
+    These are the nodes from each head and comparison back to the last convolution or matrix
+    product, sums over whole planes, and what TensorRT does not compute in bfloat16. Sums over
+    channels (AIM's spatial attention) have a few hundred terms: :func:`too_large` decides by what
+    was measured.
     """
     refused = _NO_BFLOAT16 if half == ir.DataType.BFLOAT16 else ()
     keep = {
@@ -292,11 +292,11 @@ def protected(model: ir.Model, half: ir.DataType) -> set[str]:
 
 
 def too_large(model: ir.Model, ranges: Mapping[str, float], limit: float = LIMIT) -> set[str]:
-    """Nodes whose weights, inputs or results pass ``limit`` and would overflow in float16.
+    """Return the nodes whose weights, inputs or results pass ``limit``: float16 could overflow.
 
     Args:
         model: float32 graph.
-        ranges: largest magnitude measured of each value, see :func:`with_ranges`.
+        ranges: the largest magnitude of each value: see :func:`with_ranges`.
     """
 
     def large(value: ir.Value | None, times: int = 1) -> bool:
@@ -322,12 +322,12 @@ def too_large(model: ir.Model, ranges: Mapping[str, float], limit: float = LIMIT
 
 
 def with_ranges(model: ir.Model) -> tuple[ir.Model, list[str]]:
-    """A copy that gives the largest magnitude of each float value instead of the heads.
+    """Return a copy whose outputs are the largest magnitudes of all float values.
 
-    Those that are only moved are left out: a max-pool's border is minus infinity.
+    Values that are only moved are left out: a max-pool's border is minus infinity.
 
     Returns:
-        The model, and the value that each of its outputs, float32 scalars, is about.
+        The model, whose outputs are float32 scalars, and the name of the value that each is of.
     """
     model = model.clone()
     graph = model.graph
@@ -348,7 +348,7 @@ def with_ranges(model: ir.Model) -> tuple[ir.Model, list[str]]:
 
 
 def _reduced(node: ir.Node) -> tuple[int, ...]:
-    """The axes that a sum or mean goes over; empty for any other operator."""
+    """The axes of a sum or mean; empty for any other operator."""
     if node.op_type not in _SUMS:
         return ()
     rank = len(dims(node.inputs[0]))
@@ -363,7 +363,7 @@ def _reduced(node: ir.Node) -> tuple[int, ...]:
 
 
 def _over_planes(node: ir.Node) -> bool:
-    """Whether it sums over rows or columns of N×C×H×W."""
+    """Whether a node sums over rows or columns of N×C×H×W."""
     return any(axis >= 2 for axis in _reduced(node))
 
 
@@ -374,12 +374,12 @@ def _summands(node: ir.Node) -> int:
 
 
 def _retype(value: ir.Value, dtype: ir.DataType) -> None:
-    """A new type, since setting ``value.dtype`` changes the type object that clones share."""
+    """Set a new type: ``value.dtype`` would change the type object that clones share."""
     value.type = ir.TensorType(dtype)
 
 
 def _floats(value: ir.Value) -> NDArray[np.float32] | None:
-    """The constant's numbers, or None if it is not a float32 constant."""
+    """A float32 constant's numbers; None for any other value."""
     if value.const_value is None or value.const_value.dtype != FLOAT:
         return None
     return value.const_value.numpy()

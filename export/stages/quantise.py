@@ -1,14 +1,14 @@
-"""INT8 for CPU backends: an explicit Q/DQ graph of the float32 one.
+"""Quantise the float32 graph to INT8 for CPU backends, as an explicit Q/DQ graph.
 
-uint8 activations, a scale and zero point each; int8 weights, symmetric, a scale for each output
-channel; biases float. ONNX Runtime's quantiser writes it; what is chosen here is which operators
-it may touch. In floating point stay
+Activations are uint8 with a scale and zero point each. Weights are int8, symmetric, with a scale
+for each output channel. Biases stay float. ONNX Runtime's quantiser writes the graph; here we
+choose which operators it may touch. In floating point stay
 
-* the first and last convolutions and what stands between them and an input or a head: the picture
-  has 8 bits already, and a head's logits decide everything;
-* what a comparison asks about (a max-pool's offsets), which must stay exact;
-* convolutions that are too small to gain anything, such as those of squeeze-and-excitation;
-* and the blocks that cost the matte most, found by :func:`search`.
+* the first and last convolutions and what lies between them and an input or a head: the picture has
+  8 bits already, and a head's logits decide everything;
+* what a comparison reads (a max-pool's offsets), which must stay exact;
+* convolutions too small to gain anything, such as those of squeeze-and-excitation;
+* the blocks that cost the matte most, found by :func:`search`.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
 MATRIX = ("Conv", "MatMul")
 
-# Operators between convolutions that runtimes then leave in 8 bits. Resize is none of them: at
-# 288×512 it cost as much in 8 bits as it saved. A Relu joins the scale of what comes before it.
+# Operators between convolutions that runtimes leave in 8 bits. Not Resize: at 288×512 it cost as
+# much as it saved. A Relu takes the scale of what comes before it.
 _BETWEEN = ("Relu", "Add", "Concat", "MaxPool")
 _COMPARISONS = ("Equal", "Greater", "Less", "ArgMax")
 
-# Below this part of all multiply-accumulates a convolution stays float.
+# A convolution with a smaller share of all multiply-accumulates stays float.
 SMALL_PART = 5e-4
-# The search ends where this part of them is in floating point: INT8 would not pay.
+# The search ends once this share of them is in floating point: INT8 would not pay.
 MOST_FLOAT = 0.4
-# Or where the error is this part of its bound.
+# Or once the error is this share of its bound.
 TARGET = 0.5
 
 
@@ -52,19 +52,19 @@ def quantise(
     truth: verify.Reference,
     kept: frozenset[str],
 ) -> tuple[Int8Graph, Graph]:
-    """Write the graph in 8 bits.
+    """Write the 8-bit graph.
 
     Args:
         context, subject: what is built.
         model: the float32 graph.
         truth: the PyTorch network's answers.
-        kept: what another size's graph has in floating point.
+        kept: the convolutions that another size's graph keeps in floating point.
 
     Returns:
         The manifest's entry, and the graph.
 
     Raises:
-        BuildError: the matte is past its bound whatever stays in floating point.
+        BuildError: the matte stays past its bound.
     """
     options, report, size = context.options, context.report, truth.size
     names = tuple(networks.inputs(subject.network))
@@ -114,12 +114,12 @@ def quantise(
 
 
 class Quantiser:
-    """A float32 graph to be quantised as often as wanted; the first time calibrates it.
+    """A float32 graph that can be quantised many times; the first time calibrates it.
 
     Args:
-        model: the float32 graph; it is left as it was.
+        model: the float32 graph; not changed.
         frames: the network's inputs by name, float32 batch×C×H×W.
-        folder: of its own, for the graph and its ranges.
+        folder: an empty one, for the graph and its ranges.
 
     Attributes:
         always: convolutions and matrix products that stay in floating point in any case.
@@ -148,10 +148,10 @@ class Quantiser:
         )
 
     def write(self, float32: Iterable[str], target: Path) -> Path | None:
-        """Quantise all but the convolutions named; returns the file of external weights, if any.
+        """Quantise all but the convolutions named; return the file of external weights, if any.
 
         Raises:
-            BuildError: the quantiser does not know what to do with the graph.
+            BuildError: the quantiser cannot handle the graph.
         """
         import onnx_ir as ir
         from onnxruntime import quantization
@@ -194,11 +194,11 @@ class Quantiser:
         return onnx_files.save(model, target)
 
     def part(self, float32: Iterable[str]) -> float:
-        """The part of the multiply-accumulates that those are."""
+        """Return the share of the multiply-accumulates that these take."""
         return sum(self._macs[name] for name in float32) / max(sum(self._macs.values()), 1)
 
     def blocks(self, float32: Iterable[str]) -> dict[str, frozenset[str]]:
-        """The other convolutions, by the block of layers that they are in."""
+        """Return the other convolutions, by their block of layers."""
         kept, found = set(float32), dict[str, set[str]]()
         for name in self._macs:
             if name not in kept:
@@ -207,7 +207,7 @@ class Quantiser:
         return {block: frozenset(names) for block, names in found.items()}
 
     def ordered(self, float32: Iterable[str]) -> tuple[str, ...]:
-        """Names in the graph's order."""
+        """Return the names in the graph's order."""
         kept = set(float32)
         return tuple(name for name in self._macs if name in kept)
 
@@ -218,23 +218,23 @@ def search(
     bound: float,
     start: frozenset[str],
 ) -> tuple[frozenset[str], float]:
-    """The convolutions to keep in floating point so that the matte's error is within its bound.
+    """Find the convolutions to keep in floating point so that the error is within its bound.
 
-    The target is half of the bound: what it is measured on are not all pictures, and runtimes round
-    in different places. Each block of layers is left out of the quantised graph once. Then blocks
-    go back to floating point, the largest gain for a multiply-accumulate first, until the target is
-    met or ``MOST_FLOAT`` of them are float. Errors do not add up (where classes meet, one may undo
-    what another did), so each block is tried with those before it, and stays float only if it
-    helps: below the bound, if it takes a larger part of the error than of the work.
+    The target is half of the bound: other pictures will differ, and runtimes round in different
+    places. First each block of layers is kept float alone, to measure its gain. Then blocks go back
+    to floating point, the largest gain for a multiply-accumulate first, until the target is met or
+    ``MOST_FLOAT`` of the work is float. Errors do not add up, so each block is tried with those
+    before it, and stays float only if it helps. Below the bound it must also take a larger share of
+    the error than of the work.
 
     Args:
         quantiser: of the graph.
-        error: that of a graph with these convolutions in floating point.
-        bound: the most that it may be.
-        start: those that are float from the beginning.
+        error: gives the error with these convolutions in floating point.
+        bound: the largest error allowed.
+        start: the convolutions that are float from the beginning.
 
     Returns:
-        Those to keep, and the error with them, which may still be over the bound.
+        The convolutions to keep, and the error, which may still be past the bound.
     """
     kept, reached = start, error(start)
     if reached <= bound * TARGET:

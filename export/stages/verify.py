@@ -1,8 +1,7 @@
-"""Is the matte still the same? Every artefact that can run here, against the PyTorch network.
+"""Compare every artefact that can run here with the PyTorch network.
 
-The same preprocessed tensor goes to the PyTorch network, whose own fusion makes its alpha, and to
-each artefact, whose heads ``kernels.collaborative_fusion`` joins as the SDK does. PyTorch's alpha
-is the truth of the metrics.
+Both get the same preprocessed tensors. The network fuses its own alpha; an artefact's heads are
+fused by ``kernels.collaborative_fusion``, as in the SDK. The network's alpha is the ground truth.
 """
 
 from __future__ import annotations
@@ -33,30 +32,33 @@ if TYPE_CHECKING:
 
     Run = Callable[..., Mapping[str, Any]]  # the network's inputs in their order → heads by name
 
-# A matte's own scale is at least that of so much alpha.
+# Relative SAD assumes a mean alpha of at least this.
 _LEAST_ALPHA = 0.01
-# What arithmetic each of them is, for the table.
-_ARITHMETIC = {"float16 weights": "float32", "bfloat16 unasked": "bfloat16"}
-# Before their arg-max GFM's heads are smooth, and so are the mattes of MSIA and SIM: there the
-# largest difference in float32 is bounded too, which finds a wrong operator or a misplaced edge
-# that a mean over the picture would hide. Others jump: AIM's focus, where float32's last bits
-# decide which of two pixels a max-pool takes (0.3 measured), and what is fused inside the network
-# (GFM's RIM and ensemble).
+# What the table calls them.
+_ARITHMETIC = {"float16 weights": "float32", "bfloat16 (auto)": "bfloat16"}
+# The largest difference of a head in float32. It finds a wrong operator or a shifted edge, which a
+# mean hides. Not for heads that jump: AIM's focus, where the last bits decide which pixel a
+# max-pool takes (0.3 measured), and alphas fused inside the network (GFM's RIM and ensemble).
 HEADS_BOUND = 1e-3
 _JUMPING = {("aim", "focus"), ("gfm", "alpha")}
 
-# Probabilities this close are a tie to half precision and nearly one to float32. A trained network
-# has few of them; where they are many the weights are random or saturated, and alpha is arbitrary.
+# Two classes whose probabilities are this close are a tie in half precision. With many ties, alpha
+# is arbitrary: the weights are random or saturated.
 TIE, MANY_TIES = 1e-4, 0.1
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What the PyTorch network says.
+    """What the PyTorch network answers, one entry a run.
 
-    ``tensors``: the network's inputs in their order, batch×C×H×W each. ``heads``: by name,
-    batch×C×H×W. ``answers``: what is judged, alpha, batch×1×H×W, or a classifier's activation maps.
-    One entry a run.
+    Attributes:
+        network: its name.
+        size: height and width.
+        fusion: how its heads make alpha.
+        tensors: its inputs in their order, float32 batch×C×H×W each.
+        heads: by name, float32 batch×C×H×W.
+        answers: what is compared: alpha, batch×1×H×W, or a classifier's activation maps.
+        ties: share of the pixels where two glance classes tie.
     """
 
     network: str
@@ -65,11 +67,11 @@ class Reference:
     tensors: tuple[Inputs, ...]
     heads: tuple[Mapping[str, NDArray[np.float32]], ...]
     answers: tuple[NDArray[np.float32], ...]
-    ties: float = 0.0  # share of the pixels where two glance classes are as good as equal
+    ties: float = 0.0
 
 
 def refer(context: Context, subject: Subject, size: Size) -> Reference:
-    """What the PyTorch network says of the verification pictures at one size.
+    """Run the PyTorch network on the verification pictures at one size.
 
     Raises:
         BuildError: see :func:`reference`.
@@ -81,10 +83,10 @@ def refer(context: Context, subject: Subject, size: Size) -> Reference:
 
 
 def verify(context: Context, file: EngineFile, built: Built) -> Built:
-    """Judge each size as the engine's own backends run it, and time those of the CPU.
+    """Verify each size on the engine's own backends, and time those of the CPU.
 
     Returns:
-        The same with verification and timings in its manifest, whether passed or failed.
+        ``built`` with verification and timings in its manifest, passed or failed.
     """
     steady = not built.manifest.weights.random
     entries: list[Verification] = []
@@ -117,12 +119,12 @@ def _judged_artefacts(
     names = [name for name in ORDER if name not in plans.MODULES or name in runtimes]
     judged = [(name, half if name in plans.MODULES else stored) for name in reversed(names)]
     bfloat16 = cpu_has_bfloat16()
-    judged += [("openvino", "bfloat16 unasked")] if bfloat16 else []
+    judged += [("openvino", "bfloat16 (auto)")] if bfloat16 else []
     if entry.int8 is not None:
         judged += [("onnxruntime", "int8"), ("openvino", "int8")]
         judged += [("openvino", "int8 bfloat16")] if bfloat16 else []
     for name, precision in judged:
-        kind = "" if precision in (stored, half) else f" {precision.removesuffix(' unasked')}"
+        kind = "" if precision in (stored, half) else f" {precision.removesuffix(' (auto)')}"
         with context.report.stage(f"verify {name}{kind}{label}") as stage:
             one = backend(file, entry, name, precision, sized.truth, steady=steady)
             if one.status == "failed" and _optional(one):
@@ -156,10 +158,10 @@ def _timed(
 
 
 def check_passed(context: Context, built: Mapping[str, Built]) -> None:
-    """Refuse an engine with an artefact that is past its bound.
+    """Check that every artefact is within its limits.
 
     Raises:
-        BuildError: naming each, and the remedy.
+        BuildError: naming those that are not, and the remedy.
     """
     failed = {
         f"{part + ' ' if part else ''}{entry.artefact} {text(entry.size)} ({entry.precision}): "
@@ -187,7 +189,7 @@ def check_passed(context: Context, built: Mapping[str, Built]) -> None:
 
 
 def _optional(entry: Verification) -> bool:
-    """bfloat16 on a CPU is an offer: past its bound it is not taken, and the build goes on."""
+    """Whether it may fail: bfloat16 on a CPU is then not used, and the build goes on."""
     return entry.artefact == "openvino" and "bfloat16" in entry.precision
 
 
@@ -228,14 +230,14 @@ def reference(network: nn.Module, tensors: Sequence[Inputs], size: tuple[int, in
 def compare(
     artefact: str, precision: str, run: Run, truth: Reference, *, steady: bool = True
 ) -> Verification:
-    """Run an artefact on the reference's tensors and judge it.
+    """Compare an artefact with the reference.
 
     Args:
         artefact: its name in the table.
         precision: a key of ``MAD_BOUND``'s entries, or of ``SHARE_BOUND``.
-        run: the network's inputs to the heads by name.
+        run: takes the network's inputs, returns its heads by name.
         truth: the PyTorch network's answers.
-        steady: False for random weights, see ``RANDOM_FACTOR``.
+        steady: False for random weights: see ``RANDOM_FACTOR``.
     """
     from matter_sdk.training.evaluation.metrics import evaluate
 
@@ -289,7 +291,7 @@ def compare(
 
 
 def share(run: Run, truth: Reference) -> float:
-    """SAD of an artefact's mattes as a part of their own scale, see ``SHARE_BOUND``."""
+    """Return an artefact's relative SAD: see ``SHARE_BOUND``."""
     sad = 0.0
     for inputs, answer in zip(truth.tensors, truth.answers, strict=True):
         heads = {name: np.asarray(value) for name, value in run(*inputs).items()}
@@ -298,18 +300,18 @@ def share(run: Run, truth: Reference) -> float:
 
 
 def share_bound(precision: str, *, steady: bool = True) -> float:
-    """The most that a share may be; with random weights at most all of the matte."""
+    """Return the limit on the relative SAD; at most 1 with random weights."""
     return SHARE_BOUND[precision] if steady else min(1.0, SHARE_BOUND[precision] * RANDOM_FACTOR)
 
 
 def _scale(truth: Reference) -> float:
-    """The sum of alpha, in thousands as SAD is, mean over the pictures."""
+    """The sum of alpha in thousands, as SAD is counted; mean over the pictures."""
     mean = float(np.mean([answer.mean(dtype=np.float64) for answer in truth.answers]))
     return max(mean, _LEAST_ALPHA) * truth.answers[0][0].size / 1e3
 
 
 def _judged(heads: Mapping[str, NDArray[np.float32]], fusion: str) -> NDArray[np.float32]:
-    """Alpha as the SDK joins it, or what else the network is about."""
+    """Alpha as the SDK fuses it, or the head that is the network's result."""
     from matter_sdk.kernels import collaborative_fusion
 
     if fusion in heads:
@@ -322,8 +324,7 @@ def _judged(heads: Mapping[str, NDArray[np.float32]], fusion: str) -> NDArray[np
 
 
 def _finished(head: NDArray[Any], shape: Sequence[int]) -> NDArray[np.float32]:
-    """A head as PyTorch gives it. A smaller glance is one of logits: see
-    ``sdk.engine.manifest.Head``."""
+    """A head as PyTorch gives it; a smaller glance holds logits (``sdk.engine.manifest.Head``)."""
     value = torch.from_numpy(head.astype(np.float32))
     if head.shape[2:] != shape[2:]:
         size = (shape[2], shape[3])
@@ -333,7 +334,7 @@ def _finished(head: NDArray[Any], shape: Sequence[int]) -> NDArray[np.float32]:
 
 
 def _bound(precision: str, truth: Reference, steady: bool) -> dict[str, float]:
-    """What is judged, and the most that it may be."""
+    """The limits that apply."""
     bound = {}
     if precision in MAD_BOUND[truth.network]:
         bound["mad"] = MAD_BOUND[truth.network][precision] * (1 if steady else RANDOM_FACTOR)
@@ -354,15 +355,15 @@ def _ties(glances: Sequence[NDArray[np.float32]]) -> float:
 
 
 def not_run(artefact: str, size: tuple[int, int], precision: str, reason: str) -> Verification:
-    """The entry of an artefact that cannot run here."""
+    """Return the entry of an artefact that cannot run here."""
     return Verification(artefact, size, precision, "not run", reason)
 
 
 def session(path: Path, *, fused: bool = False) -> Run:
-    """An ONNX file (external weights beside it) on ONNX Runtime's CPU, as a function.
+    """Open an ONNX file on ONNX Runtime's CPU, as a function.
 
-    Unless ``fused``, without its fusions: they would take away roundings that an emulated graph is
-    made of, and make of Q/DQ pairs the arithmetic in 8 bits that they stand for.
+    Without ``fused``, ONNX Runtime may not fuse operators: that would remove the rounding of an
+    emulated graph.
     """
     import onnxruntime
 
@@ -387,7 +388,7 @@ def backend(
     *,
     steady: bool = True,
 ) -> Verification:
-    """Judge what the SDK's own backend makes of the engine; "not run", with why, if it cannot."""
+    """Compare the SDK's own backend on the engine; "not run" and why, if it cannot run."""
     from matter_sdk.sdk.backends import open_backend
 
     shown = _ARITHMETIC.get(precision, precision)
@@ -417,7 +418,7 @@ def _wants_gpu(name: str) -> bool:
 
 
 def _on_host(opened: Any) -> Run:
-    """A backend's run with results in host memory; those of a GPU backend lie in CuPy arrays."""
+    """A backend's run, with results in host memory: a GPU backend returns CuPy arrays."""
 
     def run(*inputs: NDArray[np.float32]) -> dict[str, Any]:
         heads = opened.run(*inputs)

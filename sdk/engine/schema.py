@@ -35,6 +35,7 @@ from typing import (
     Self,
     TypeVar,
     Union,
+    cast,
     get_args,
     get_origin,
     get_type_hints,
@@ -170,7 +171,7 @@ def build(kind: type[T], found: Mapping[str, Any], at: Place) -> T:
         if name not in found and not field.has_default:
             values[name] = None
     result: Any = kind(**values)
-    return result.checked(at) if isinstance(result, Checked) else result
+    return cast(T, result.checked(at) if isinstance(result, Checked) else result)
 
 
 class _Field(NamedTuple):
