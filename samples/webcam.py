@@ -92,6 +92,13 @@ def show(picture: np.ndarray, text: str) -> str:
     return "" if key == 0xFF else chr(key)
 
 
+def finish(recorder: Recorder) -> None:
+    """Finish a recording and print its path."""
+    path = recorder.close()
+    if path is not None:
+        print(path)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
     parser = Parser(
@@ -126,10 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         open_window()
     if args.output is not None:
         try:
-            try:
-                check_output(args.output, inputs=[source])
-            except VideoError as error:
-                raise UsageError(str(error)) from error
+            check_output(args.output, inputs=[source])
         except VideoError as error:
             raise UsageError(str(error)) from error
     # A signal only asks to stop, so that a recording is finished between two frames.
@@ -166,13 +170,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                 elif key == "r" and recorder is None:
                     recorder = Recorder(time.strftime("matter-%Y%m%d-%H%M%S.mp4"))
                 elif key == "r" and recorder is not None:
-                    print(recorder.close())
+                    finish(recorder)
                     recorder = None
                 if key in ("q", "\x1b") or stop.is_set() or shown == args.frames:
                     break
         finally:
             if recorder is not None:
-                print(recorder.close())
+                finish(recorder)
     return 0
 
 
