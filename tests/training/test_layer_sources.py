@@ -11,10 +11,17 @@ import pytest
 import torch
 from matter_sdk.training import scenes
 from matter_sdk.training.composition import Rssn
-from matter_sdk.training.data import datasets, sources
+from matter_sdk.training.data import datasets
 from matter_sdk.training.data.datasets import DatasetError, Sample
+from matter_sdk.training.data.layer_sources import (
+    Composed,
+    Crops,
+    Joined,
+    Natural,
+    Procedural,
+    Source,
+)
 from matter_sdk.training.data.layers import Layers, compose
-from matter_sdk.training.data.sources import Composed, Crops, Joined, Natural, Procedural, Source
 from torch.utils.data import DataLoader
 
 SIZE = (24, 32)
