@@ -220,7 +220,7 @@ def test_type_wise_augmentation_follows_the_item(
         used.append((kind, arguments[4].blur))  # type: ignore[attr-defined]
         raise StopIteration
 
-    monkeypatch.setattr(sources, "compose_rssn", note)
+    monkeypatch.setattr(layer_sources, "compose_rssn", note)
     kinds = ("SO", "NS", "STM", "NS", "SO")
     items = tuple(
         datasets.Item(**{**vars(item), "kind": kind})
