@@ -11,7 +11,7 @@ import pytest
 import torch
 from matter_sdk.training import scenes
 from matter_sdk.training.composition import Rssn
-from matter_sdk.training.data import datasets
+from matter_sdk.training.data import datasets, layer_sources
 from matter_sdk.training.data.datasets import DatasetError, Sample
 from matter_sdk.training.data.layer_sources import (
     Composed,
