@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "benchmarks": {"kernels", "sdk", "training", "export"},
 }
 PUBLIC = ("sdk", "sdk.background", "sdk.engine", "sdk.errors", "sdk.stream", "sdk.video", "kernels")
-# Modules of the SDK's inside that these packages still read.
+# Modules of the SDK's inside that these packages still read; all commands share sdk.command_line.
 INNER = {
     "samples": {"sdk.command_line"},
     "training": {
