@@ -73,9 +73,7 @@ def layout(manifest: Manifest) -> list[Line]:
         rule = f"joined to alpha by the rule {manifest.fusion}"
     plans = []
     for plan in manifest.plans:
-        capability = plan.compute_capability
-        gpu = f"compute capability {capability}" if capability else "any GPU"
-        plans.append(f"{plan.runtime} {plan.version}, {gpu}, {size_text(plan.size)}")
+        plans.append(f"{plan.runtime} {plan.version}, {plan.gpus()}, {size_text(plan.size)}")
     lines = _listed("inputs", inputs)
     lines.append(("heads", f"{', '.join(heads)}; {rule}"))
     return lines + _listed("plans", plans or ["none"])
