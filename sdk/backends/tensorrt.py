@@ -119,7 +119,7 @@ def choose_plan(
     capability: str,
     size: tuple[int, int],
 ) -> PlanEntry | None:
-    """The plan for this runtime, its version (first two numbers), GPU and network size, or None."""
+    """Choose the plan for a runtime, its version (two numbers), GPU and network size, or None."""
     fitting = [
         plan
         for plan in plans
@@ -139,7 +139,7 @@ def no_plan(
     capability: str,
     size: tuple[int, int],
 ) -> str:
-    """The sentence that says which plan was wanted and which there are."""
+    """Say which plan was wanted and which there are."""
     held = ", ".join(
         f"{_LABELS[plan.runtime]} {plan.version} for {plan.gpus()} at {plan.size[0]}x{plan.size[1]}"
         for plan in plans
@@ -237,7 +237,7 @@ class TensorRt(Backend):
         return tensors
 
     def lane(self) -> Lane:
-        """A lane more, for the caller alone: none that ``run`` knows of.
+        """Make one more lane, for the caller alone; ``run`` never uses it.
 
         Raises:
             BackendError: there is not enough memory on the GPU.
@@ -316,19 +316,19 @@ class Lane:
 
     def capture(self) -> None:
         """Make the CUDA graph that ``run`` replays, where that can be."""
-        self.settle()
+        self.warm_up()
         self._graph = self.recorded(self.enqueue)
 
-    def settle(self) -> None:
-        """Run the network twice: first runs allocate and, with RTX, compile kernels, which no
-        capture may hold."""
+    def warm_up(self) -> None:
+        """Run the network twice: first runs allocate and, with RTX, compile kernels, which must not
+        happen in a capture."""
         for _ in range(2):
             self.enqueue()
         self.stream.synchronize()
 
     def recorded(self, work: Callable[[], None]) -> Any:
-        """A CUDA graph of ``work`` on ``stream``, the network's part in it settled; None where that
-        cannot be captured."""
+        """Capture ``work`` on ``stream`` as a CUDA graph, after ``warm_up``; None where TensorRT's
+        part cannot be captured."""
         asked = getattr(self._context, "is_stream_capturable", None)  # the full TensorRT has none
         if asked is not None and not asked(self.stream.ptr):
             return None
@@ -390,7 +390,7 @@ class _Kernels:
         self._kept = runtime_cache.read(path)
         # False: of another version, driver or GPU. The cache is then empty as before.
         if self._kept is not None and not self._cache.deserialize(self._kept):
-            log.info("the kernels kept for %s do not fit: they are compiled again", path)
+            log.info("the kernels kept for %s do not fit; compiling them again", path)
         if not self.config.set_runtime_cache(self._cache):
             log.info("TensorRT for RTX takes no runtime cache: kernels will not be kept")
 
