@@ -144,12 +144,42 @@ class Pinned(np.ndarray):
     """Host memory that may be copied from and to while the host goes on."""
 
 
-class Device(contextlib.nullcontext):
-    compute_capability = "89"
+class Device:
+    """Current where it is entered, for this thread; the first by default."""
 
-    def __init__(self, device: Device | int = 0) -> None:
-        super().__init__()
+    compute_capability = "89"
+    local = threading.local()
+
+    def __init__(self, device: Device | int | None = None) -> None:
+        device = device_now() if device is None else device
         self.id = device.id if isinstance(device, Device) else device
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Device) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return self.id
+
+    def __enter__(self) -> Device:
+        devices_entered().append(self.id)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        devices_entered().pop()
+
+    def synchronize(self) -> None:
+        pass
+
+
+def devices_entered() -> list[int]:
+    if not hasattr(Device.local, "entered"):
+        Device.local.entered = [0]
+    entered: list[int] = Device.local.entered
+    return entered
+
+
+def device_now() -> int:
+    return devices_entered()[-1]
 
 
 class DeviceArray:
