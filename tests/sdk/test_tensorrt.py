@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from tests.fakes import cuda
 from tests.sdk import tiny_sim
-from tests.sdk.checks import lanes_keep_apart
+from tests.sdk.checks import lanes_keep_apart, skip_where_refused
 
 PLAN = hashlib.sha256(b"plan").hexdigest()
 SHAPES = {"image": (1, 3, 32, 64), "focus": (1, 1, 32, 64), "glance": (1, 3, 32, 64)}
@@ -232,6 +232,16 @@ def test_a_cupy_that_does_not_work_here_is_passed_over(
     words = "cupy" if fails == "cupy" else "CudaError: cudaErrorInsufficientDriver"
     assert words in str(caught.value)
     assert "and more" not in str(caught.value)
+
+
+def test_tests_on_a_gpu_skip_with_the_reason(
+    tiny: Any, fake_tensorrt: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = built(tiny, fake_tensorrt)
+    skip_where_refused(path, "tensorrt-rtx")
+    monkeypatch.setattr(cuda.Device, "compute_capability", "90")
+    with pytest.raises(pytest.skip.Exception, match=r"9\.0"):
+        skip_where_refused(path, "tensorrt-rtx")
 
 
 # --------------------------------------------------------------------------------- whose plan it is
