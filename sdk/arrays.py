@@ -1,4 +1,4 @@
-"""Frames as ``Matter`` takes them: what is accepted, and one clear error for everything else."""
+"""Check frames and batches, convert them, and move arrays between CPU and GPU."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ _BGR = InputSpec(colour="bgr")
 
 
 def as_frame(value: Any, what: str = "the frame", *, on_gpu: bool = False) -> Any:
-    """One frame, checked: the same memory as a NumPy array, or with ``on_gpu`` also a CuPy array.
+    """Check one frame; return it as a NumPy array, or with ``on_gpu`` also CuPy, without a copy.
 
-    One in planes (``kernels.YUV``) is returned as it is.
-
-    ``what`` is what messages call it.
+    A planar one (``kernels.YUV``) is returned as it is. ``what`` is what messages call it.
 
     Raises:
-        FrameError: for another type, dtype, rank, channels or size, or a place that is not taken.
+        FrameError: another type, dtype, rank, channels or size, or a GPU's memory without
+            ``on_gpu``.
     """
     if isinstance(value, YUV):
         return _checked_planes(value, what, on_gpu=on_gpu)
@@ -54,10 +53,10 @@ def as_frame(value: Any, what: str = "the frame", *, on_gpu: bool = False) -> An
 
 
 def as_batch(value: Any, *, on_gpu: bool = False) -> list[Any] | None:
-    """The frames of a batch, checked and of one size; None if ``value`` is a single frame.
+    """Check the frames of a batch, which must share one size; return None for a single frame.
 
     Raises:
-        FrameError: names the frame that is wrong, or the one whose size is another.
+        FrameError: names the first frame that is wrong or has another size.
     """
     if isinstance(value, (list, tuple)):
         entries: Sequence[Any] = value
@@ -81,10 +80,10 @@ def as_batch(value: Any, *, on_gpu: bool = False) -> list[Any] | None:
 
 
 def as_array(value: Any, what: str, *, on_gpu: bool = False) -> Any:
-    """A NumPy array (or, with ``on_gpu``, a CuPy array) over the same memory.
+    """Return a NumPy array over the same memory; with ``on_gpu`` a CuPy array for one on a GPU.
 
     Raises:
-        FrameError: for what is no array, or lies in a GPU's memory where that is not taken.
+        FrameError: ``value`` is no array, or lies in a GPU's memory without ``on_gpu``.
     """
     if isinstance(value, np.ndarray):
         return value
@@ -115,27 +114,27 @@ def as_array(value: Any, what: str, *, on_gpu: bool = False) -> Any:
 
 
 def tensor_of(frame: Any, size: tuple[int, int], spec: InputSpec) -> Any:
-    """A checked frame as a network's input: float32 1×3×h×w.
+    """Convert a checked frame to a network's input, float32 1×3×h×w.
 
-    A frame in a GPU's memory gives a CuPy array there, written when this returns.
+    A frame on a GPU gives a CuPy array there, already synchronized.
     """
-    return settled(preprocess(frame, size, spec, order=_order(frame)))
+    return synchronize(preprocess(frame, size, spec, order=_order(frame)))
 
 
 def picture(frame: Any, size: tuple[int, int] | None = None) -> Any:
-    """A checked frame of any kind as uint8 H×W×3 BGR, rounded; with ``size`` at that (area
-    averages where it shrinks). Of planes, colours are interpolated. It lies where the frame does.
+    """Convert a checked frame of any kind to uint8 H×W×3 BGR, where the frame lies.
+
+    With ``size`` (height, width) it is resized, by area averages where it shrinks.
     """
     size = frame.shape[:2] if size is None else size
     channels = preprocess(frame, size, _BGR, order=_order(frame), dtype=np.uint8)[0]
     if isinstance(channels, np.ndarray):
         return cv2.merge(list(channels))
-    return library(channels).ascontiguousarray(channels.transpose(1, 2, 0))
+    return array_module(channels).ascontiguousarray(channels.transpose(1, 2, 0))
 
 
 def letterboxed(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """A picture, uint8 H×W×3, scaled to fit within ``size`` (height, width), its shape kept, with
-    black beside it."""
+    """Scale a picture, uint8 H×W×3, to fit ``size`` (height, width), with black bars."""
     height, width = image.shape[:2]
     if (height, width) == size:
         return image
@@ -151,12 +150,12 @@ def letterboxed(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.u
 
 
 def on_gpu(frame: Any) -> bool:
-    """Whether a checked frame, or an array, lies in a GPU's memory."""
+    """Whether a checked frame or an array lies in a GPU's memory."""
     return not isinstance(frame.planes[0] if isinstance(frame, YUV) else frame, np.ndarray)
 
 
-def library(array: Any) -> ModuleType:
-    """NumPy, or CuPy for a checked frame or an array in a GPU's memory."""
+def array_module(array: Any) -> ModuleType:
+    """Return NumPy, or CuPy for a checked frame or an array on a GPU."""
     if not on_gpu(array):
         return np
     import cupy
@@ -164,54 +163,55 @@ def library(array: Any) -> ModuleType:
     return cast(ModuleType, cupy)
 
 
-def settled(array: Any) -> Any:
-    """``array`` when it is written: whoever takes it from one in a GPU's memory may be another
-    thread, with another stream."""
+def synchronize(array: Any) -> Any:
+    """Wait for pending GPU work so that another thread's stream can read ``array``; return it.
+
+    A no-op for NumPy.
+    """
     if on_gpu(array):
         with array.device:
-            library(array).cuda.get_current_stream().synchronize()
+            array_module(array).cuda.get_current_stream().synchronize()
     return array
 
 
 def check_finite(array: Any, what: str) -> None:
-    """Refuse what a network answered if any of it is NaN or infinite.
+    """Refuse a network's answer if any of it is NaN or infinite.
 
-    What is finite elsewhere cannot be trusted either, and a matte that is wrong may show the room.
+    The finite rest cannot be trusted either, and a wrong matte may show the room.
 
     Raises:
         NoMatteError: names ``what``.
     """
-    if not bool(library(array).isfinite(array).all()):
+    if not bool(array_module(array).isfinite(array).all()):
         raise NoMatteError(not_finite(what))
 
 
 def not_finite(what: str) -> str:
-    """What is said of a network's answer that holds NaN or infinity."""
+    """Return the message for a network's answer that holds NaN or infinity."""
     return (
         f"{what} holds NaN or infinity, expected finite numbers; build the engine again without "
         f"--fp16, or take another backend"
     )
 
 
-def beside(array: Any, other: Any) -> Any:
-    """``array``, brought to the CPU's memory where ``other`` lies there."""
-    return array if on_gpu(other) else host(array)
+def to_device_of(array: Any, other: Any) -> Any:
+    """Copy ``array`` to the CPU's memory if ``other`` lies there; else return it as it is."""
+    return array if on_gpu(other) else to_cpu(array)
 
 
-def host(array: Any) -> Any:
-    """A CuPy array, or a frame in planes of such, copied to the CPU's memory; others as they
-    are."""
+def to_cpu(array: Any) -> Any:
+    """Copy an array or a planar frame from a GPU's memory to the CPU's; return others as is."""
     if not on_gpu(array):
         return array
     if isinstance(array, YUV):
-        return replace(array, planes=tuple(map(host, array.planes)))
+        return replace(array, planes=tuple(map(to_cpu, array.planes)))
     return array.get()
 
 
-def uploaded(value: Any) -> Any:
-    """An array, or a frame in planes, in a GPU's memory, as CuPy's; a colour as it is."""
+def to_gpu(value: Any) -> Any:
+    """Copy an array or a planar frame to a GPU's memory, as CuPy's; return others as is."""
     if isinstance(value, YUV):
-        return replace(value, planes=tuple(map(uploaded, value.planes)))
+        return replace(value, planes=tuple(map(to_gpu, value.planes)))
     if isinstance(value, tuple) or on_gpu(value):
         return value
     import cupy
@@ -224,7 +224,7 @@ def _checked_planes(value: YUV, what: str, *, on_gpu: bool) -> YUV:
     try:
         value.check()
     except KernelError as error:
-        raise FrameError(f"{what} is no frame in planes: {error}") from error
+        raise FrameError(f"{what} is no planar frame: {error}") from error
     _check_sides(value.shape, what)
     return value
 

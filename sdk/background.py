@@ -69,8 +69,7 @@ class Background(ABC):
 
     @staticmethod
     def open(spec: object) -> Background:
-        """Open whatever ``spec`` stands for; see the module's docstring. A Background is returned
-        as it is.
+        """Open what ``spec`` stands for; see the module's docstring. Return a Background as is.
 
         Raises:
             BackgroundError: says what was given, what is expected, and a near match.
@@ -95,7 +94,7 @@ class Background(ABC):
 
     @abstractmethod
     def at(self, frame: Image, index: int = 0, alpha: NDArray[np.float32] | None = None) -> Any:
-        """What to put behind ``frame`` (uint8 H×W×3 BGR), the ``index``-th of its video.
+        """Return what to put behind ``frame`` (uint8 H×W×3 BGR), the ``index``-th of its video.
 
         ``alpha`` (float32 H×W), where known, keeps a blur from smearing the subject into it.
         Returns a uint8 H×W×3 array that must not be written to, or a colour (blue, green, red):
@@ -105,12 +104,12 @@ class Background(ABC):
     def planes_at(
         self, frame: YUV, index: int = 0, alpha: NDArray[np.float32] | None = None
     ) -> YUV | Colour:
-        """As ``at``, for a frame in planes: a colour, or planes like the frame's."""
+        """Return the same for a planar frame: a colour, or a ``YUV`` like the frame."""
         behind = self.at(picture(frame), index, alpha)
         return behind if isinstance(behind, tuple) else planes_like(behind, frame)
 
     def at_time(self, seconds: float) -> Background:
-        """This background at a time of the output, for one that moves; others return themselves."""
+        """Return this background at a time of the output; one that does not move returns itself."""
         del seconds
         return self
 
@@ -140,7 +139,7 @@ class ColourBackground(Background):
 
 
 class ImageBackground(Background):
-    """An image that covers the frame; as the last few kinds of frame wanted it, it is kept."""
+    """An image that covers the frame. Its last few resized versions are kept."""
 
     reads_alpha = reads_frame = False
     _KEPT = 4
@@ -316,7 +315,7 @@ def _darkened(image: Image, weight: NDArray[np.float32]) -> Image:
 
 
 def planes_like(image: Image, frame: YUV) -> YUV:
-    """A BGR image in planes of a frame's layout, matrix and range."""
+    """Convert a BGR image to a ``YUV`` of a frame's layout, matrix and range."""
     return YUV.from_bgr(
         image, layout=frame.layout, matrix=frame.matrix, full_range=frame.full_range
     )
@@ -343,7 +342,7 @@ def cover(image: Image, size: tuple[int, int]) -> Image:
 
 
 def cover_planes(frame: YUV, size: tuple[int, int]) -> YUV:
-    """As ``cover``, of a frame in planes: each plane for itself."""
+    """``cover`` for a planar frame: each plane by itself."""
     half = ((size[0] + 1) // 2, (size[1] + 1) // 2)
     first, *others = frame.planes
     planes = (cover(first, size), *(cover(plane, half) for plane in others))

@@ -1,4 +1,4 @@
-"""Which CPU this is, as far as choices depend on it."""
+"""Probe the CPU: its name, its usable cores and the instructions that choices depend on."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _SPEED = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16
 
 
 def usable_cores() -> int:
-    """How many cores this process may use: its affinity, and a container's quota if that is less.
+    """Count the cores this process may use: its affinity, or a container's quota if that is less.
 
-    Threads beyond a quota only use it up sooner, and then all of them stand still.
+    Threads beyond a quota use it up sooner, and then all of them stand still.
     """
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
@@ -86,7 +86,7 @@ def _quota(folder: Path, *, old: bool) -> float | None:
 
 @functools.cache
 def name() -> str:
-    """The CPU's model, such as ``Intel(R) Xeon(R) Processor, family 6 model 143``."""
+    """Return the CPU's model, such as ``Intel(R) Xeon(R) Processor, family 6 model 143``."""
     facts = _facts()
     text = facts.get("model name") or platform.processor() or platform.machine() or "unknown"
     # In a virtual machine several generations share a name.

@@ -40,7 +40,7 @@ def expected_one_of(value: object, known: Iterable[str]) -> str:
 
 
 class MatterError(Exception):
-    """Whatever the SDK refuses or fails to do; the parent of every error below.
+    """Anything the SDK refuses or fails to do; the parent of every error below.
 
     Its text may quote names from files of others: it is always printable.
     """
@@ -62,7 +62,7 @@ class BackendError(MatterError):
 
 
 class NoMatteError(BackendError):
-    """There is no matte of a frame, and nothing of it may be shown.
+    """There is no matte for a frame, and nothing of it may be shown.
 
     The network answered NaN or infinity, or (``PlateError``) there is nothing to compare it with.
     Streams and videos go on, with the background alone for that frame.

@@ -1,7 +1,7 @@
-"""Files that are whole at any moment: written under a name that nobody can guess, then renamed.
+"""Write files atomically: under an unguessable name first, then renamed.
 
-Whatever stands at the path until then is untouched: another writer's file, or one that a link
-points to. Two writers of one path never mix; the last one's file stays.
+Until then whatever is at the path stays as it is. Two writers of one path never mix; the last one
+wins. A link at the path is replaced, not followed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How large a picture or video may be, told from its first bytes before anything is decoded.
+"""Refuse pictures and videos that are too large, from their headers, before they are decoded.
 
 A picture of two megabytes can unpack to gigabytes, and a few bytes can claim a chunk of four. So
 readers ask here first: ``check_picture`` for a picture's bytes, ``check_video`` for a track.

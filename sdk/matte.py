@@ -1,4 +1,4 @@
-"""The result for one frame: its alpha matte, and what can be made of it."""
+"""The result for one frame: its alpha matte, and composites and cut-outs from it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, cast
 import cv2
 import numpy as np
 from matter_sdk.kernels import YUV, alpha_blend, composite, foreground
-from matter_sdk.sdk.arrays import host, library, on_gpu, picture, uploaded
+from matter_sdk.sdk.arrays import array_module, on_gpu, picture, to_cpu, to_gpu
 from matter_sdk.sdk.background import Background, Image
 from matter_sdk.sdk.errors import BackendError
 from matter_sdk.sdk.media.cutout import eight_bits, hide_removed
@@ -19,11 +19,10 @@ from numpy.typing import DTypeLike, NDArray
 
 
 class Matte:
-    """The alpha matte of one frame.
+    """The alpha matte of one frame. Everything is computed when it is first asked for.
 
-    What is asked for is computed then: a composite of a frame whose alpha nobody reads never makes
-    that alpha at the frame's size. Arrays that it gives are NumPy's, those of ``gpu()`` CuPy's,
-    made on CuPy's current stream; what lies elsewhere is copied when it is first needed.
+    Arrays are NumPy's; those of ``gpu()`` are CuPy's, made on CuPy's current stream. What lies
+    elsewhere is copied when it is first needed.
 
     Args:
         frame: the frame as it was given, uint8 H×W×3 (BGR), H×W×4 (BGRA), H×W (grey) or in planes;
@@ -57,21 +56,21 @@ class Matte:
     def _small(self) -> NDArray[np.float32]:
         alpha = self._here(self._came[1])
         # Where it is not known, nothing of the frame is shown.
-        known = library(alpha).isfinite(alpha)
+        known = array_module(alpha).isfinite(alpha)
         if not self._on_gpu and known.all():
             return cast("NDArray[np.float32]", alpha)
-        return cast("NDArray[np.float32]", library(alpha).where(known, alpha, np.float32(0)))
+        return cast("NDArray[np.float32]", array_module(alpha).where(known, alpha, np.float32(0)))
 
     def _here(self, value: Any) -> Any:
-        return uploaded(value) if self._on_gpu else host(value)
+        return to_gpu(value) if self._on_gpu else to_cpu(value)
 
     @property
     def planes(self) -> YUV | None:
-        """The frame as ``kernels.YUV``, if that is how it came, as from a video; or None."""
+        """The frame as ``kernels.YUV``, if it came so, as from a video; else None."""
         return cast(YUV, self._given) if isinstance(self._came[0], YUV) else None
 
     def gpu(self) -> Matte:
-        """The same matte in a GPU's memory: what lies there is not copied, the rest is, once.
+        """Return the same matte in a GPU's memory; what does not lie there is copied once.
 
         ``over`` then also takes a CuPy array, uint8 H×W×3 of the frame's size, as a background, and
         ``over_planes`` a ``YUV`` like the frame. Only these and a colour cost no copy. A blur and
@@ -101,7 +100,7 @@ class Matte:
         return _enlarged(self._given, self._small, self._guided)
 
     def over(self, background: object, *, index: int = 0, clean: bool | None = None) -> Image:
-        """The subject over another background: uint8 H×W×3 BGR.
+        """Composite the subject over another background: uint8 H×W×3 BGR.
 
         ``background`` is anything that ``Background.open`` takes; a file is read once and kept, a
         video wants an opened ``Background`` and the ``index`` of the frame.
@@ -117,7 +116,7 @@ class Matte:
         return cast(Image, self._composed(self._colours, behind, clean))
 
     def over_planes(self, background: object, *, index: int = 0, clean: bool | None = None) -> YUV:
-        """As ``over``, in planes from end to end: of the frame's layout, matrix and range.
+        """Composite in planar YUV, of the frame's layout, matrix and range; otherwise as ``over``.
 
         Raises:
             BackgroundError: as ``over``.
@@ -129,17 +128,17 @@ class Matte:
         return cast(YUV, self._composed(self.planes, behind, clean))
 
     def cutout(self) -> Image:
-        """The subject alone: uint8 H×W×4 BGRA, straight (not premultiplied) alpha.
+        """Cut out the subject: uint8 H×W×4 BGRA, straight (not premultiplied) alpha.
 
         The colours are ``foreground()``: no rim of the old background shows on a new one, and
         where alpha is 0 they tell nothing of the frame. Write it with
         ``sdk.media.picture_writer.write_picture``.
         """
-        alpha = eight_bits(host(self.alpha))
+        alpha = eight_bits(to_cpu(self.alpha))
         return cast(Image, self._here(cv2.merge([*cv2.split(self._shown), alpha])))
 
     def foreground(self) -> Image:
-        """The subject's colours without the background that shines through: uint8 H×W×3 BGR.
+        """Estimate the subject's colours without the old background: uint8 H×W×3 BGR.
 
         What ``kernels.foreground`` estimates (blur fusion); where alpha is 1 this is the frame
         itself. Where alpha is 0 (at 8 bits: at most ``sdk.media.cutout.FAINT``) it tells nothing of
@@ -149,7 +148,7 @@ class Matte:
         return cast(Image, self._here(self._shown))
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        alpha = cast("NDArray[np.float32]", host(self.alpha))
+        alpha = cast("NDArray[np.float32]", to_cpu(self.alpha))
         if dtype is not None and np.dtype(dtype) != alpha.dtype:
             if copy is False:
                 raise ValueError(
@@ -171,13 +170,13 @@ class Matte:
 
     def _behind(self, background: Any, frame: Any, index: int) -> Any:
         """What is behind ``frame``, the picture or the planes."""
-        if self._on_gpu and isinstance(background, (YUV, library(self._small).ndarray)):
+        if self._on_gpu and isinstance(background, (YUV, array_module(self._small).ndarray)):
             return background
         opened = open_background(background)
         at = opened.planes_at if isinstance(frame, YUV) else opened.at
-        alpha = host(self.alpha) if opened.reads_alpha else None
-        behind = at(host(frame) if opened.reads_frame else frame, index, alpha)
-        return uploaded(behind) if self._on_gpu else behind
+        alpha = to_cpu(self.alpha) if opened.reads_alpha else None
+        behind = at(to_cpu(frame) if opened.reads_frame else frame, index, alpha)
+        return to_gpu(behind) if self._on_gpu else behind
 
     def _composed(self, subject: Any, behind: Any, clean: bool | None) -> Any:
         """Subject over ``behind``, by alpha as it is: enlarged on the way if it is small."""
@@ -197,13 +196,13 @@ class Matte:
 
     @functools.cached_property
     def _shown(self) -> Image:
-        return hide_removed(host(self._foreground), eight_bits(host(self.alpha)))
+        return hide_removed(to_cpu(self._foreground), eight_bits(to_cpu(self.alpha)))
 
 
 def nothing(frame: Any) -> Matte:
-    """The matte of a frame that has none: black, with alpha 0.
+    """Return the matte of a frame that has none: black, with alpha 0.
 
-    Nothing that is done with it shows anything of the frame, a blur of it neither.
+    Nothing made from it shows anything of the frame, not even a blur.
     """
     if isinstance(frame, YUV):
         black = np.zeros((*frame.shape, 3), np.uint8)
@@ -242,7 +241,7 @@ def composed(
 
 def _three_channels(frame: Image) -> Image:
     if frame.ndim == 2 and on_gpu(frame):
-        return cast(Image, library(frame).stack((frame,) * 3, -1))
+        return cast(Image, array_module(frame).stack((frame,) * 3, -1))
     if frame.ndim == 2:
         return cast(Image, cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR))
     return frame[..., :3]
@@ -254,7 +253,7 @@ def _enlarged(frame: Any, alpha: NDArray[np.float32], guided: bool) -> NDArray[n
     if alpha.shape == (height, width):
         return alpha
     if guided or on_gpu(alpha):
-        result = library(alpha).empty((height, width), np.float32)
+        result = array_module(alpha).empty((height, width), np.float32)
         colours = frame if isinstance(frame, YUV) else _three_channels(frame)
         composite(colours, (0, 0, 0), alpha, guided=guided, clean=False, alpha_out=result)
         return cast("NDArray[np.float32]", result)

@@ -1,13 +1,13 @@
-"""Several streams on one engine, each with its fair share of the network.
+"""Share one engine fairly among several streams.
 
     with MatterPool("gfm.engine") as pool:
         cameras = [pool.stream(0, live=True), pool.stream("rtsp://door", live=True)]
         for one, other in zip(*cameras):
             ...
 
-A stream asks for the network with one frame at a time. Whoever waits is served in turn, so that a
-fast source gets no more than a slow one as long as both wait; where the engine was built with a
-batch, those that wait together run together; and with ``lanes`` several run side by side.
+A stream asks for the network one frame at a time, and streams are served in turn, so that a fast
+source gets no more than a slow one while both wait. Frames that wait together run together where
+the engine was built with a batch; with ``lanes`` several run side by side.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class MatterPool:
             thread.start()
 
     def stream(self, source: Any, *, live: bool = False, lookahead: int | None = None) -> Stream:
-        """As ``Matter.stream``; ``stats()`` of what it returns has this stream's share.
+        """Open a stream, as ``Matter.stream``; its ``stats()`` are its own.
 
         Raises:
             ClosedError: after ``close``.
@@ -64,7 +64,7 @@ class MatterPool:
         return stream(_Member(self), source, live=live, lookahead=lookahead)
 
     def infer(self, prepared: Any) -> Alpha:
-        """As ``Matter.infer``, in turn with all others that wait.
+        """Run ``Matter.infer`` in turn with all others that wait.
 
         Raises:
             ClosedError: after ``close``, also for a frame that waited meanwhile.

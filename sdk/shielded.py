@@ -19,12 +19,11 @@ T = TypeVar("T")
 
 
 def shielded(work: Callable[[], T], cancel: Callable[[], None] = lambda: None) -> T:
-    """What ``work`` returns or raises; an interrupt comes before it begins or after it is done.
+    """Run ``work`` so that an interrupt falls before it begins or after it is done, never inside.
 
-    In the main thread it costs a turn to another thread, some 20 µs; elsewhere nothing.
-    Interrupted, it calls ``cancel``, which may cut short what the work waits for, and waits for its
-    end. A second interrupt, of who waits for work that hangs, is raised at once, and the work left
-    behind.
+    In the main thread this costs a hand-over to another thread, some 20 µs; elsewhere nothing. On
+    an interrupt, ``cancel`` is called, which may cut short what the work waits for, and the end of
+    the work is awaited. A second interrupt is raised at once, and the work left behind.
     """
     if threading.current_thread() is not threading.main_thread():
         return work()
@@ -34,7 +33,7 @@ def shielded(work: Callable[[], T], cancel: Callable[[], None] = lambda: None) -
         job.wait()
     except BaseException:
         cancel()
-        job.settle()
+        job.cancel_or_wait()
         raise
     return job.result()
 
@@ -67,8 +66,8 @@ class _Job(Generic[T]):
         if not self._finished:
             self._done.acquire()
 
-    def settle(self) -> None:
-        """Give the work up if it has not begun, or wait until it is done."""
+    def cancel_or_wait(self) -> None:
+        """Cancel the work if it has not begun; otherwise wait until it is done."""
         if not self._claimed.acquire(blocking=False):
             self.wait()
 

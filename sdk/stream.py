@@ -5,9 +5,8 @@
     for matte in matter.stream(0, live=True):         # a camera: the newest frame wins
         ...
 
-Decoding and the network run in threads of their own, so that on two cores the caller's work
-(compositing, showing, encoding) overlaps with both. The queues between them are short: memory
-stays bounded and a live picture stays young.
+Decoding and the network run in threads of their own (``sdk.streaming.pipeline``), so that on two
+cores the caller's work (compositing, showing, encoding) overlaps with both.
 """
 
 from __future__ import annotations
@@ -41,11 +40,10 @@ class _Arrived(NamedTuple):
 
 
 class Stream(Iterator["Matte"]):
-    """The iterator that ``stream()`` returns: mattes in the order of their frames.
+    """Mattes in the order of their frames; ``stream()`` returns one.
 
-    ``latency`` is the time in seconds from the arrival of the last matte's frame until now,
-    ``dropped`` the number of frames that a live stream has passed over. It ends, and
-    its threads with it, when it is read to its end, closed, left in a ``with`` block or dropped.
+    It ends, and its threads with it, when it is read to its end, closed, left in a ``with`` block
+    or dropped.
     """
 
     def __init__(
@@ -102,7 +100,7 @@ class Stream(Iterator["Matte"]):
         return functools.partial(_stats, self._meter, self._pipeline.frames)
 
     def reset(self) -> None:
-        """Let the filter over time begin anew. A cut and another size do that by themselves."""
+        """Restart the filter over time. A cut and another frame size do that by themselves."""
         self._pipeline.again.set()
 
     def __iter__(self) -> Stream:
@@ -223,23 +221,23 @@ def fail_safe(
     timeout: float = 2.0,
     retry: float = 1.0,
 ) -> Generator[tuple[np.ndarray, Stats | None], None, None]:
-    """A live picture that never shows the room: yields (picture, the stream's statistics).
+    """Yield live pictures that never show the room, each with the stream's statistics.
 
-    While all is well the picture is ``draw(matte)`` of the newest frame. Without one it is
-    ``alone(blank)``, where ``blank`` is a black frame of the last known size: neither the frame nor
-    the last composite is shown again, there are no statistics, and ``alone`` goes on at 25 pictures
-    a second, so that a window stays alive and a recording in time. That is so
+    A picture is ``draw(matte)`` of the newest frame. While there is no matte it is
+    ``alone(blank)``, with None for statistics, 25 times a second; ``blank`` is a black frame of the
+    last known size. Neither a frame nor the last composite is shown again. That is so
 
     * before the first matte, while the source opens and the network compiles;
-    * on any failure, of the source, of the network or of ``draw``, which is logged; ``source`` is
-      opened anew ``retry`` seconds later;
-    * while the source gives nothing for more than ``timeout`` seconds, which is logged too. One
-      that hangs is waited for and not opened a second time beside the first, so that it never holds
-      more than one camera and the threads of one stream.
+    * after any failure of the source, the network or ``draw``: it is logged, and ``source`` is
+      opened again ``retry`` seconds later;
+    * while the source gives nothing for ``timeout`` seconds: that is logged too. A source that
+      hangs is waited for, and never opened a second time beside the first.
 
-    A source that ends, ends this. ``alone`` must not fail: what it raises is raised here. Takes
-    ``source`` as ``stream`` does. A ``matter`` that can never work on a video is refused at once:
-    FrameError.
+    Ends when the source ends. ``source`` is as in ``stream``.
+
+    Raises:
+        FrameError: at once, for a ``matter`` that cannot work on a video.
+        Exception: whatever ``alone`` raises.
     """
     matter.check_streamable()
     blank = np.zeros((720, 1280, 3), np.uint8)
@@ -260,8 +258,8 @@ def fail_safe(
                     if not silent and time.monotonic() - came >= patience:
                         silent = True
                         log.warning(
-                            "the background alone is shown: no matte for %g s; is the camera or "
-                            "the stream still there?",
+                            "no matte for %g s; showing the background only. Is the camera or the "
+                            "stream still there?",
                             patience,
                         )
                     yield alone(blank), None
@@ -273,7 +271,9 @@ def fail_safe(
         except StopIteration:
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the room stays hidden
-            log.warning("the background alone is shown, and it is tried again: %s", error)
+            log.warning(
+                "matting failed (%s); showing the background only, retrying in %g s", error, retry
+            )
         finally:
             opening.close()
         wait, again = _TICK, time.monotonic() + retry
@@ -291,7 +291,7 @@ _FIRST = 1.0
 
 
 class _Opening:
-    """A live stream that opens in a thread of its own: an address may take ten seconds for that."""
+    """A live stream that opens in a thread of its own: an address may take ten seconds."""
 
     def __init__(self, matter: Matting, source: Any) -> None:
         self._opened: Prefetcher[Stream] = Prefetcher(_opened(matter, source))

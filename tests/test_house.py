@@ -29,31 +29,22 @@ MAY_IMPORT = {
     "benchmarks": {"kernels", "sdk", "training", "export"},
 }
 PUBLIC = ("sdk", "sdk.background", "sdk.engine", "sdk.errors", "sdk.stream", "sdk.video", "kernels")
-# Modules of the SDK's inside that these packages still read.
+# Modules of the SDK's inside that these packages still read; all commands share sdk.command_line.
 INNER = {
-    "samples": {
-        "sdk.arrays",
-        "sdk.inference.quality",
-        "sdk.matte",
-        "sdk.media.picture_reader",
-        "sdk.media.picture_writer",
-        "sdk.media.places",
-        "sdk.streaming.matting",
-        "sdk.streaming.pipeline",
-        "sdk.streaming.statistics",
-    },
+    "samples": {"sdk.command_line"},
     "training": {
         "sdk.backends",
+        "sdk.command_line",
         "sdk.cpu",
         "sdk.engine.manifest",
         "sdk.engine.schema",
         "sdk.files",
+        "sdk.inference.finish",
         "sdk.inference.modes",
         "sdk.inference.network",
         "sdk.inference.plate",
         "sdk.inference.sizes",
         "sdk.inference.trimaps",
-        "sdk.matter",
         "sdk.media.picture_reader",
         "sdk.media.picture_writer",
     },
@@ -63,7 +54,6 @@ TWICE = {
     "errors": {"export", "sdk"},
     "graphs": {"kernels", "sdk"},
     "pipeline": {"export", "sdk"},
-    "sources": {"sdk", "training"},
     "video": {"samples", "sdk"},
 }
 INTERFACE = Path(__file__).with_name("public_interface.txt")

@@ -2,37 +2,29 @@
 
     python -m training.ablations --network gfm --steps 200
 
-Every variant of a network learns from the same scenes, for the same number of steps and from the
-same seed, and is measured on the fixed procedural set of ``training.evaluate``. What stands in the
-results already is not trained again, so that a run may be stopped at any time and given again.
+Every variant of a network is trained by ``training.train``, on the same scenes from the same seed,
+in a folder of its own, and measured by ``training.evaluate`` on its fixed procedural set. A run may
+be stopped at any time; the same command goes on where it was.
+
+Fresh weights, few steps, small scenes, one seed: this shows that every variant trains and is
+measured alike, and says little about the papers' tables, which are of pretrained encoders, many
+epochs and photographs. A difference here may be chance.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import sys
-import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from matter_sdk.sdk import command_line
-from matter_sdk.sdk.command_line import Parser, positive, size, whole
-from matter_sdk.sdk.engine import schema
-from matter_sdk.sdk.files import replace_text
-from matter_sdk.training import machine, networks
-from matter_sdk.training.data.sources import Procedural
-from matter_sdk.training.evaluate import expected
-from matter_sdk.training.evaluation import tables
-from matter_sdk.training.evaluation.judge import measure
-from matter_sdk.training.evaluation.pictures import EvaluationError, Scenes
-from matter_sdk.training.fit.batches import Batches, Samples, loader
-
-if TYPE_CHECKING:
-    from torch import nn
+from matter_sdk.sdk.command_line import Parser, UsageError, positive, size, whole
+from matter_sdk.training import evaluate, networks
+from matter_sdk.training.evaluation.pictures import PROCEDURAL
+from matter_sdk.training.fit.run import Options, train
+from matter_sdk.training.recipes import Recipe
 
 RUNS = Path("runs/ablations")
 # What all the networks here can take, and the five levels of the Laplacian loss.
@@ -46,16 +38,22 @@ VARIANTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "aim": ((), ("se",), ("attention",), ("se", "attention")),
 }
 
-HONEST = (
-    "Fresh weights, few steps, small procedural scenes, one seed: this shows that every variant "
-    "trains and is measured alike, and says little about the papers' tables, which are of "
-    "pretrained encoders, many epochs and photographs. A difference here may be chance."
-)
-
 
 @dataclass(frozen=True)
 class Settings:
-    """How each variant is trained. ``backbone``: of GFM. ``count``: scenes to measure on."""
+    """How each variant is trained and measured.
+
+    Attributes:
+        steps: of each run.
+        batch: scenes of a step.
+        size: height and width that scenes are drawn at.
+        rate: learning rate of AdamW, constant.
+        seed: of the weights and the order of scenes.
+        count: scenes to measure on.
+        backbone: of GFM.
+        device: "cpu" or "cuda".
+        workers: processes that draw scenes.
+    """
 
     steps: int = 200
     batch: int = 4
@@ -64,192 +62,88 @@ class Settings:
     seed: int = 0
     count: int = 40
     backbone: str = "resnet34"
+    device: str = "cpu"
+    workers: int = 1
 
 
-class Variant(NamedTuple):
-    """A network without some of its parts."""
-
-    network: str
-    without: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"{self.network} without {' and '.join(self.without)}" if self.without else "all"
-
-
-def draws(network: str, rosta: str, settings: Settings) -> tuple[Samples, Batches]:
-    """Return what a network learns from, and the scene numbers of each step."""
-    samples = Samples(Procedural(), network, rosta, settings.seed, settings={})
-    return samples, Batches((settings.size,), settings.batch, 1, 0, settings.steps)
-
-
-def train(network: nn.Module, settings: Settings, workers: int, device: str, title: str) -> float:
-    """Train a network in place, with AdamW at a constant rate.
-
-    Returns the mean loss over the last tenth of the steps.
-
-    The same settings give the same weights, whatever the number of ``workers``.
-    """
-    import torch
-    from matter_sdk.training.fit import objectives
-    from tqdm import tqdm
-
-    subject: Any = network
-    objective = objectives.create(network).to(device).train()
-    learnt = [parameter for parameter in objective.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(learnt, lr=settings.rate)
-    batches = loader(*draws(subject.name, subject.rosta, settings), workers)
-    losses = []
-    for batch in tqdm(batches, title, settings.steps, unit="step", disable=None):
-        found = objective({name: tensor.to(device) for name, tensor in batch.items()})
-        loss = torch.stack(list(found.values())).sum()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
-    last = losses[-max(1, len(losses) // 10) :]
-    return sum(last) / len(last)
+def options(network: str, without: tuple[str, ...], settings: Settings, output: Path) -> Options:
+    """Return the run of a variant: a network without some of its parts."""
+    recipe = Recipe(
+        name="ablation",
+        summary="",
+        network=network,
+        backbone=settings.backbone if network == "gfm" else "",
+        without=without,
+        source="procedural",
+        sizes=(settings.size,),
+        steps=settings.steps,
+        batch=settings.batch,
+        optimiser="adamw",
+        rate=settings.rate,
+        weight_decay=1e-2,
+    )
+    folder = output / network / "-".join(("without", *without) if without else ("whole",))
+    return Options(
+        recipe,
+        folder,
+        accelerator="cpu" if settings.device == "cpu" else "gpu",
+        workers=settings.workers,
+        seed=settings.seed,
+        resume=(folder / "last.ckpt").exists(),
+        validation=1,
+        validate_every=0,
+    )
 
 
-def run_one(variant: Variant, settings: Settings, workers: int, device: str) -> dict[str, Any]:
-    """Train and measure one variant; return its entry of the results."""
-    import torch
-    from matter_sdk.training.evaluation.systems import Torch
-
-    torch.manual_seed(settings.seed)
-    backbone = settings.backbone if variant.network == "gfm" else None
-    network = networks.create(variant.network, backbone=backbone, without=variant.without)
-    start = time.perf_counter()
-    loss = train(network, settings, workers, device, str(variant))
-    seconds = time.perf_counter() - start
-    system = Torch(network, str(variant), (settings.size,), device)
-    (results,) = measure([system], Scenes(settings.count))
-    return {
-        "network": variant.network,
-        "without": list(variant.without),
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "seconds": seconds,
-        "loss": loss,
-        "measures": tables.means(results),
-    }
-
-
-def run(
-    chosen: Iterable[str],
-    settings: Settings,
-    output: Path,
-    command: str,
-    workers: int = 1,
-    device: str = "cpu",
-) -> list[Path]:
-    """Train what ``output`` does not hold yet, and print the tables; return the files.
+def run(chosen: Iterable[str], settings: Settings, output: Path, command: str) -> list[Path]:
+    """Train what ``output`` does not hold yet, measure, and print the tables; return the files.
 
     Raises:
-        EvaluationError: settings that cannot be, or others than those of the results in ``output``.
+        UsageError: settings that cannot be, or others than those of the runs in ``output``.
+        KeyboardInterrupt: Ctrl-C; the run that was under way can go on.
     """
     check(settings)
-    paths = [output / f"results.{ending}" for ending in ("md", "json")]
-    done = read(paths[1], settings)
-    for name in chosen:
-        for without in VARIANTS[name]:
-            variant = Variant(name, without)
-            if any(Variant(e["network"], tuple(e["without"])) == variant for e in done):
-                print(f"{name}, {variant}: in {paths[1]} already", file=sys.stderr)
-                continue
-            done.append(run_one(variant, settings, workers, device))
-            about = {**machine.facts(command), "device": device, "settings": asdict(settings)}
-            output.mkdir(parents=True, exist_ok=True)
-            replace_text(paths[0], markdown(about, done))
-            replace_text(paths[1], json.dumps({**about, "variants": done}, indent=1) + "\n")
-    print("\n\n".join(table.text() for table in summary(done)))
+    paths = []
+    for network in chosen:
+        subjects = []
+        for without in VARIANTS[network]:
+            one = options(network, without, settings, output)
+            print(f"{one.recipe.describe()}: {one.output}", file=sys.stderr)
+            outcome = train(one)
+            if outcome.interrupted and outcome.step < outcome.steps:
+                raise KeyboardInterrupt
+            subjects.append(evaluate.Subject(one.output / "network.safetensors", engine=False))
+        measured = evaluate.Options(
+            tuple(subjects),
+            PROCEDURAL,
+            count=settings.count,
+            sizes=(settings.size,),
+            device=settings.device,
+            worst=0,
+            output=output / network,
+        )
+        paths += evaluate.run(measured, command)
     return paths
 
 
 def check(settings: Settings) -> None:
-    """Raise EvaluationError for settings that no network here can be trained with."""
+    """Raise UsageError for settings that no network here can be trained with."""
     height, width = settings.size
     if height % MULTIPLE or width % MULTIPLE or min(height, width) < SMALLEST:
-        raise EvaluationError(
+        raise UsageError(
             f"--size {height}x{width} does not fit; expected multiples of {MULTIPLE} from "
             f"{SMALLEST} up"
         )
     if settings.batch < 2:
-        raise EvaluationError(
+        raise UsageError(
             f"--batch {settings.batch} is too small; expected 2 or more, since a batch norm after "
             f"global pooling has one value for each picture"
         )
     if settings.backbone not in networks.backbones("gfm"):
-        raise EvaluationError(
+        raise UsageError(
             f"--backbone {settings.backbone} is not known; expected one of "
             f"{', '.join(networks.backbones('gfm'))}"
         )
-
-
-def read(path: Path, settings: Settings) -> list[dict[str, Any]]:
-    """Read the variants of a results file; none where there is no file.
-
-    Raises:
-        EvaluationError: a file of other settings, or one that is no results file.
-    """
-    if not path.exists():
-        return []
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        at = schema.Place(EvaluationError, f"{path}:", str(path)).field("settings")
-        before = schema.read(Settings, held["settings"], at)
-        done: list[dict[str, Any]] = held["variants"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise EvaluationError(
-            f"{path} is not a results file of this command; name another --output"
-        ) from error
-    for field in dataclasses.fields(Settings):
-        one, other = (getattr(settings_, field.name) for settings_ in (before, settings))
-        if one != other:
-            raise EvaluationError(
-                f"{path} was made with {field.name} {one}, not {other}; keep the settings, so that "
-                f"variants can be compared, or name another --output"
-            )
-    return done
-
-
-def summary(done: Sequence[dict[str, Any]]) -> list[tables.Table]:
-    """Make a table for each network, its variants in the order of :data:`VARIANTS`."""
-    shown = ("sad", "mse", "mad", "grad", "conn")
-    found = []
-    for name, variants in VARIANTS.items():
-        held = {tuple(entry["without"]): entry for entry in done if entry["network"] == name}
-        lines = tuple(
-            (
-                "whole" if not without else f"without {', '.join(without)}",
-                f"{held[without]['parameters'] / 1e6:.2f}",
-                *(tables.number(key, held[without]["measures"][key]) for key in shown),
-                f"{held[without]['loss']:.4f}",
-                f"{held[without]['seconds']:.0f}",
-            )
-            for without in variants
-            if without in held
-        )
-        if lines:
-            head = (tables.MEASURES[key][0] for key in shown)
-            found.append(tables.Table(name, ("", "M parameters", *head, "loss", "seconds"), lines))
-    return found
-
-
-def markdown(about: dict[str, Any], done: Sequence[dict[str, Any]]) -> str:
-    """Write the results as a Markdown page."""
-    settings = about["settings"]
-    height, width = settings["size"]
-    where = about["gpu"] if about["device"] != "cpu" else about["cpu"]
-    parts = [
-        "# Ablations",
-        f"`{about['command']}`, {about['date']}, {where}.",
-        f"{settings['steps']} steps of {settings['batch']} procedural scenes at {height}×{width}, "
-        f"AdamW at {settings['rate']:g}, seed {settings['seed']}; GFM on {settings['backbone']}. "
-        f"Measured on {settings['count']} scenes that nothing trains on. Loss: of the last tenth "
-        "of the steps.",
-        HONEST,
-        *(table.markdown() for table in summary(done)),
-    ]
-    return "\n\n".join(parts) + "\n"
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -259,27 +153,24 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         UsageError: received, expected, remedy, in one line.
     """
     defaults = Settings()
-    flags = Parser("training.ablations", "Train the papers' ablations small, and measure them.")
-    flags.add_argument(
-        "--network",
-        action="append",
-        choices=tuple(VARIANTS),
-        help="repeatable (default: all of them)",
+    flags = Parser(
+        "training.ablations",
+        "Train the papers' ablations small, and measure them.",
+        "Few steps from fresh weights say little about the papers' tables.",
     )
-    flags.add_argument("--steps", type=positive, default=defaults.steps, metavar="N")
-    flags.add_argument("--batch", type=positive, default=defaults.batch, metavar="N", help="scenes")
-    flags.add_argument(
-        "--size", type=size, default=defaults.size, metavar="HxW", help="that scenes are drawn at"
-    )
-    flags.add_argument("--rate", type=float, default=defaults.rate, help="learning rate")
-    flags.add_argument("--seed", type=whole, default=defaults.seed)
-    flags.add_argument(
-        "--count", type=positive, default=defaults.count, metavar="N", help="scenes to measure on"
-    )
-    flags.add_argument("--backbone", default=defaults.backbone, metavar="NAME", help="of GFM")
-    flags.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda or cuda:N")
-    flags.add_argument("--workers", type=whole, default=1, help="processes that draw scenes")
-    flags.add_argument("--output", type=Path, default=RUNS, metavar="DIR")
+    add = flags.add_argument
+    known = tuple(VARIANTS)
+    add("--network", action="append", choices=known, help="repeatable (default: all of them)")
+    add("--steps", type=positive, default=defaults.steps, metavar="N")
+    add("--batch", type=positive, default=defaults.batch, metavar="N", help="scenes")
+    add("--size", type=size, default=defaults.size, metavar="HxW", help="that scenes are drawn at")
+    add("--rate", type=float, default=defaults.rate, help="learning rate")
+    add("--seed", type=whole, default=defaults.seed)
+    add("--count", type=positive, default=defaults.count, metavar="N", help="scenes to measure on")
+    add("--backbone", default=defaults.backbone, metavar="NAME", help="of GFM")
+    add("--device", default="cpu", choices=("cpu", "cuda"), help="(cpu)")
+    add("--workers", type=whole, default=1, help="processes that draw scenes")
+    add("--output", type=Path, default=RUNS, metavar="DIR")
     return flags.parse_args(arguments)
 
 
@@ -289,14 +180,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def command() -> int:
         given = vars(parse(words))
-        options = {name: given.pop(name) for name in ("output", "workers", "device")}
-        chosen = given.pop("network") or tuple(VARIANTS)
+        output, chosen = given.pop("output"), given.pop("network") or tuple(VARIANTS)
         line = command_line.typed("training.ablations", words)
-        print(*run(chosen, Settings(**given), command=line, **options), sep="\n")
+        print(*run(chosen, Settings(**given), output, line), sep="\n")
         return 0
 
     return command_line.run(
-        "training.ablations", command, refused=expected, interrupted="what was done is kept"
+        "training.ablations",
+        command,
+        refused=evaluate.expected,
+        interrupted="what was done is kept; the same command goes on",
     )
 
 

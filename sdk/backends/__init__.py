@@ -49,8 +49,9 @@ class Backend(ABC):
 
         ``inputs`` are those of the manifest in its order, the image first: float32
         batch×channels×H×W, C-contiguous, of the manifest's batch and the model's size. Returns the
-        heads by name, float32 batch×channels×⌈H/stride⌉×⌈W/stride⌉. The arrays are valid until the
-        lane's next run: a backend may use the same memory again.
+        heads by name, float32 batch×channels×⌈H/stride⌉×⌈W/stride⌉.
+
+        THE BACKEND OWNS THESE ARRAYS: the lane's next run may overwrite them.
         """
 
     @abstractmethod
@@ -97,7 +98,7 @@ def open_backend(
     arithmetic: str = "measured",
     lanes: int = 1,
 ) -> tuple[Backend, list[tuple[str, str]]]:
-    """Load ``model`` into the backend asked for, or into the first that works.
+    """Load ``model`` into the requested backend, or into the first that works.
 
     ``device`` is "cpu", "cuda" or "cuda:N"; ``threads`` limits a CPU backend (None: every core that
     this process may use). ``arithmetic`` is of CPU backends: one of
@@ -246,9 +247,15 @@ def _reason(
             f"{model.cpu_precision}: it was verified on another CPU, and this one is not known to "
             "add up 8-bit products in 32 bits"
         )
-    reason: str | None = importlib.import_module(entry.module).unavailable(
-        entry.option, engine, model, number
-    )
+    try:
+        reason: str | None = importlib.import_module(entry.module).unavailable(
+            entry.option, engine, model, number
+        )
+    except EngineError:  # a file that was changed
+        raise
+    except Exception as error:  # noqa: BLE001 - of a library or driver that does not work here
+        log.warning("backend %s cannot be used: %s", name, error)
+        return f"it does not work here: {_first_line(error)}"
     return reason
 
 

@@ -1,4 +1,4 @@
-"""Whether an NVIDIA GPU is there, asked of the driver itself so that no GPU package is needed."""
+"""Probe for NVIDIA GPUs through the driver, so that no GPU package is needed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 @functools.cache
 def gpu_count() -> int:
-    """How many NVIDIA GPUs this process may use; 0 without a driver."""
+    """Count the NVIDIA GPUs this process may use; 0 without a driver."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
@@ -21,7 +21,7 @@ def gpu_count() -> int:
 
 
 def no_gpu(library: str, number: int) -> str | None:
-    """A sentence on why ``library`` cannot use GPU ``number``, or None."""
+    """Say why ``library`` cannot use GPU ``number``; None if it can."""
     count = gpu_count()
     if count == 0:
         return f"{library} is installed but no NVIDIA GPU is visible"

@@ -7,11 +7,22 @@ from typing import Any
 import numpy as np
 from matter_sdk.kernels import YUV
 from matter_sdk.kernels.trimap import Trimap
-from matter_sdk.sdk.arrays import on_gpu, settled
+from matter_sdk.sdk.arrays import on_gpu, synchronize
+from matter_sdk.sdk.errors import FrameError
 from matter_sdk.sdk.inference.quality import QUALITIES, Quality
 from matter_sdk.sdk.inference.trimaps import impose
 from matter_sdk.sdk.matte import Matte
 from numpy.typing import NDArray
+
+
+def check_alpha(alpha: Any) -> None:
+    """Raise FrameError unless ``alpha`` is float32 h×w, NumPy's or CuPy's."""
+    shape = getattr(alpha, "shape", ())
+    if getattr(alpha, "dtype", None) != np.float32 or len(shape) != 2 or 0 in shape:
+        raise FrameError(
+            f"the alpha is a {type(alpha).__name__} of type {getattr(alpha, 'dtype', None)} "
+            f"and shape {tuple(shape)}; expected float32 h×w. Give what infer returned"
+        )
 
 
 def finished(
@@ -35,5 +46,5 @@ def finished(
     if transparency and not isinstance(image, YUV) and image.ndim == 3 and image.shape[2] == 4:
         own = image[..., 3] / np.float32(255)
         full = matte.gpu().alpha if on_gpu(image) else matte.alpha
-        matte = Matte(image, settled(full * own), clean=quality.clean)
+        matte = Matte(image, synchronize(full * own), clean=quality.clean)
     return matte

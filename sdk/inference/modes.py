@@ -10,15 +10,14 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 from matter_sdk.kernels import collaborative_fusion
 from matter_sdk.kernels.trimap import Trimap
 from matter_sdk.sdk import describe
-from matter_sdk.sdk.arrays import beside, host, library, on_gpu, settled, tensor_of
-from matter_sdk.sdk.engine.manifest import Manifest, ModelEntry
+from matter_sdk.sdk.arrays import array_module, on_gpu, synchronize, tensor_of, to_cpu, to_device_of
+from matter_sdk.sdk.engine.manifest import ModelEntry
 from matter_sdk.sdk.errors import EngineError, FrameError
 from matter_sdk.sdk.inference.network import Network
 from matter_sdk.sdk.inference.sizes import Scales, nearest_pair, pairs_of
@@ -34,29 +33,22 @@ class Mode(ABC):
     network: Network
 
     @classmethod
-    def check_engine(
-        cls,
-        path: Path,
-        manifest: Manifest,
-        models: Sequence[ModelEntry],
-        *,
-        scales: Scales | None,
-        trimap_from: Any,
-    ) -> None:
+    def check_engine(cls, network: Network, scales: Scales | None, trimap_from: Any) -> None:
         """Refuse an engine, or options of ``Matter``, that this mode cannot work with.
 
         Raises:
             EngineError: names the file and the option.
         """
-        del models, scales
+        del scales
         if trimap_from is not None:
             raise EngineError(
-                f"trimap_from is {trimap_from!r} and {path} holds {manifest.network.name}, which "
-                f"takes no trimap; expected an engine of sim. Leave it out"
+                f"trimap_from is {trimap_from!r} and {network.path} holds "
+                f"{network.manifest.network.name}, which takes no trimap; expected an engine of "
+                f"sim. Leave it out"
             )
 
     def trimaps(self, given: Any, frames: Sequence[Any], *, batch: bool) -> Sequence[Trimap | None]:
-        """The trimap of each frame, checked; None for a frame that has none.
+        """Check the caller's trimaps; return one for each frame, None where there is none.
 
         ``given`` is what the caller passed: for a ``batch`` one for each frame.
 
@@ -109,7 +101,7 @@ class Mode(ABC):
 
     @abstractmethod
     def prepare(self, frame: Any, trimap: Trimap | None = None) -> Any:
-        """The networks' input for one checked frame. Pure."""
+        """Convert one checked frame to the networks' input. Safe in any thread."""
 
     @abstractmethod
     def check(self, prepared: Any) -> None:
@@ -117,7 +109,7 @@ class Mode(ABC):
 
     @abstractmethod
     def alphas(self, prepared: Any) -> Alphas:
-        """The alphas at the network's size, float32 N×h×w in 0..1, a fresh array.
+        """Run the networks: alphas at the network's size, float32 N×h×w in 0..1, a new array.
 
         ``prepared`` is what ``prepare`` gave, or ``joined`` of several. The result is a CuPy array
         where the frames lay in a GPU's memory.
@@ -125,9 +117,9 @@ class Mode(ABC):
 
 
 class Glance(NamedTuple):
-    """A glance head, float32 N×classes×h×w, and the network's size, at which it is told.
+    """Glance logits, float32 N×classes×h×w, and the input size at which to take the arg-max.
 
-    ``h`` and ``w`` are that size, or less where the graph ends before the last enlargement.
+    h×w may be smaller than that size: the graph may end before its last upsampling.
     """
 
     head: Any
@@ -135,11 +127,11 @@ class Glance(NamedTuple):
 
 
 class GlanceMode(Mode):
-    """A way whose network may have a glance head."""
+    """A mode whose network may have a glance head."""
 
     @abstractmethod
     def glance(self, prepared: Any) -> Glance:
-        """The glance head alone, a fresh array."""
+        """Run the network for its glance head alone; return a new array."""
 
 
 class SingleMode(GlanceMode):
@@ -170,7 +162,7 @@ class SingleMode(GlanceMode):
 
     def alphas(self, prepared: Any) -> Alphas:
         """See ``Mode.alphas``."""
-        return cast("Alphas", beside(self.network.run(prepared, read=self._alphas), prepared))
+        return cast("Alphas", to_device_of(self.network.run(prepared, read=self._alphas), prepared))
 
     def glance(self, prepared: Any) -> Glance:
         """See ``GlanceMode.glance``."""
@@ -219,8 +211,8 @@ class HybridMode(GlanceMode):
         glance = self.glance(prepared)
         focus = self.network.run(prepared.focus, read=lambda heads: heads["focus"].copy())
         fusion = self.network.manifest.fusion
-        alphas = settled(_fused(glance.head, focus, fusion, glance.size))
-        return cast("Alphas", beside(alphas, prepared.focus))
+        alphas = synchronize(_fused(glance.head, focus, fusion, glance.size))
+        return cast("Alphas", to_device_of(alphas, prepared.focus))
 
     def glance(self, prepared: HybridInput) -> Glance:
         """See ``GlanceMode.glance``."""
@@ -243,8 +235,8 @@ def joined(inputs: Sequence[Any]) -> Any:
     if isinstance(first, list):
         return list(itertools.chain(*inputs))
     if not all(map(on_gpu, inputs)):
-        inputs = list(map(host, inputs))
-    return settled(library(inputs[0]).concatenate(inputs))
+        inputs = list(map(to_cpu, inputs))
+    return synchronize(array_module(inputs[0]).concatenate(inputs))
 
 
 def _kind(prepared: Any) -> Any:
@@ -254,7 +246,7 @@ def _kind(prepared: Any) -> Any:
 
 
 def alpha_head(heads: Mapping[str, Any]) -> Alphas:
-    """The head ``alpha`` as N×h×w, clipped to 0..1: not every network's is bounded."""
+    """Return the head ``alpha`` as N×h×w, clipped to 0..1: some networks' is not bounded."""
     return cast("Alphas", heads["alpha"].clip(0, 1)[:, 0])
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matter_sdk.sdk.arrays import check_finite, host, library, settled
+from matter_sdk.sdk.arrays import array_module, check_finite, synchronize, to_cpu
 from matter_sdk.sdk.backends import Backend, open_backend
 from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.sdk.engine.manifest import Manifest, ModelEntry
@@ -53,7 +53,7 @@ class Network(ABC):
         _all.add(self)
 
     def load(self, size: tuple[int, ...]) -> Backend:
-        """The backend of one network size.
+        """Load one network size, unless it is loaded, and return its backend.
 
         Raises:
             FrameError: for a size that is not among ``models``.
@@ -87,24 +87,23 @@ class Network(ABC):
         """
 
     def run(self, *inputs: Any, read: Callable[[Mapping[str, Any]], Any]) -> Any:
-        """Run on N frames, in turns of the engine's batch, and return what ``read`` makes of it.
+        """Run on N frames, in turns of the engine's batch, and return what ``read`` makes of them.
 
         ``inputs`` are the manifest's in its order, float32 N×channels×h×w, C-contiguous. ``read``
-        takes the heads of one batch and returns an array whose first axis is the batch. It is
-        called while the lane is held and must not keep the heads: they are the backend's own
-        memory until the lane's next run. Those of a backend on a GPU are CuPy arrays, and so is
-        then the result, which is written when this returns.
+        takes the heads of one batch and returns an array whose first axis is the batch. It runs
+        while the lane is held; the heads are overwritten by the lane's next run, so it must return
+        a copy. GPU backends give CuPy arrays; the result is already synchronized.
 
         Raises:
             FrameError: for a size that is not among ``models``.
             BackendError: the runtime failed, or gave heads of another type or shape than the
                 manifest says.
-            NoMatteError: a head of a frame holds NaN or infinity. This is the one place where a
-                network's answer is looked at before anything is made of it.
+            NoMatteError: a head of a frame holds NaN or infinity. It is checked here and nowhere
+                later.
             ClosedError: after ``close``.
         """
         # What lies on a GPU was written on a stream of this thread.
-        inputs = tuple(map(settled, inputs))
+        inputs = tuple(map(synchronize, inputs))
         return shielded(lambda: self._run(inputs, read))
 
     def _run(self, inputs: tuple[Any, ...], read: Callable[[Mapping[str, Any]], Any]) -> Any:
@@ -112,7 +111,7 @@ class Network(ABC):
         loaded = self._lanes(tuple(inputs[0].shape[2:]))
         backend = loaded.backend
         if not backend.on_gpu:
-            inputs = tuple(map(host, inputs))
+            inputs = tuple(map(to_cpu, inputs))
         results = []
         for start in range(0, count, batch):
             turn = (_filled(tensor[start : start + batch], batch) for tensor in inputs)
@@ -122,10 +121,10 @@ class Network(ABC):
                 for name, head in heads.items():
                     check_finite(head[: count - start], f"the network's head {name!r}")
                 # Settled before another frame takes the lane, and with it the heads.
-                results.append(settled(read(heads)[: count - start]))
+                results.append(synchronize(read(heads)[: count - start]))
         if len(results) == 1:
             return results[0]
-        return settled(library(results[0]).concatenate(results))
+        return synchronize(array_module(results[0]).concatenate(results))
 
     def _heads(self, backend: Backend, inputs: Iterable[Any], lane: int) -> Mapping[str, Any]:
         """One batch's heads, as the manifest has them."""
@@ -259,6 +258,6 @@ def _filled(tensor: Any, batch: int) -> Any:
     """``tensor`` with zeros where the batch has no frame."""
     if len(tensor) == batch:
         return tensor
-    filled = library(tensor).zeros((batch, *tensor.shape[1:]), np.float32)
+    filled = array_module(tensor).zeros((batch, *tensor.shape[1:]), np.float32)
     filled[: len(tensor)] = tensor
     return filled

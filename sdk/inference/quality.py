@@ -1,4 +1,4 @@
-"""Named settings: how much work goes into a matte.
+"""Named settings for how much work goes into a matte.
 
 ==========  ==============  ==============  ==========  =============  =====================  =====
 name        network size    CPU arithmetic  two passes  enlarged       over time              halos
@@ -32,7 +32,7 @@ ARITHMETIC = ("fastest", "measured", "float32")
 
 @dataclass(frozen=True)
 class Quality:
-    """What a name stands for.
+    """The settings behind a name.
 
     Attributes:
         name: one of ``QUALITIES``, or "custom" where an option differs from it.
@@ -69,8 +69,8 @@ QUALITIES: Mapping[str, Quality] = MappingProxyType(
 )
 
 
-def settle(name: str, **options: Any) -> Quality:
-    """The quality of a name, with the ``options`` that are not None in place of its own.
+def resolve(name: str, **options: Any) -> Quality:
+    """Look up a quality by name and replace its fields by those ``options`` that are not None.
 
     Raises:
         EngineError: an unknown name, or a value that an option does not take.

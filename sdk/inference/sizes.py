@@ -1,8 +1,9 @@
-"""Which of an engine's network sizes a frame runs at: the one asked for, by aspect, or by scale."""
+"""Choose which of an engine's sizes a frame runs at: as asked, by aspect ratio, or by scale."""
 
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import shlex
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,8 @@ import numpy as np
 from matter_sdk.sdk.engine.manifest import FUSIONS, MAX_SIDE, Manifest, ModelEntry
 from matter_sdk.sdk.errors import EngineError
 
+log = logging.getLogger("matter")
+
 Scales = tuple[float, float]
 
 # Sizes are of one shape up to here, on a log scale: rounding to multiples of 32 stretches small
@@ -24,12 +27,12 @@ _SQUEEZED = math.log(1.6)  # 4:3 in 16:9 is 1.33, a square in 3:2 is 1.5
 
 
 def held(models: Iterable[ModelEntry]) -> str:
-    """The sizes as messages and the command line write them: ``288x512, 384x384``."""
+    """Write the sizes as messages and the command line do: ``288x512, 384x384``."""
     return ", ".join(f"{model.size[0]}x{model.size[1]}" for model in models)
 
 
 def chosen(path: Path, manifest: Manifest, size: Any) -> tuple[ModelEntry, ...]:
-    """The models of an engine that may run: all of them, or the one of ``size``.
+    """Select the models that may run: all of an engine's, or the one of ``size``.
 
     Raises:
         EngineError: for a size that the engine does not hold; the message has the build command.
@@ -65,7 +68,7 @@ def chosen(path: Path, manifest: Manifest, size: Any) -> tuple[ModelEntry, ...]:
 def nearest_aspect(
     models: Sequence[ModelEntry], frame: Sequence[int], pixels: str = "first"
 ) -> ModelEntry:
-    """The size whose aspect ratio is nearest to the frame's, on a log scale.
+    """Choose the size whose aspect ratio is nearest to the frame's, on a log scale.
 
     ``frame`` is a shape that begins with height and width. ``pixels``: of sizes as near, the
     "first"; of those of nearly that shape, the one of the "fewest" or the "most" pixels.
@@ -80,45 +83,76 @@ def nearest_aspect(
     return choose(alike, key=lambda model: math.prod(model.size))
 
 
-def squeezed(model: ModelEntry, frame: Sequence[int]) -> str | None:
-    """What to say of a frame whose shape is far from that of the size that it runs at, or None.
+class ShapeNotes:
+    """Warn, once, if frames are of another shape than any size that they could run at.
 
     What a network sees squeezed it mattes worse: 3.2 times doubles the error of GFM.
     """
-    if _stretch(model.size, frame) <= _SQUEEZED:
-        return None
-    (height, width), (high, wide) = model.size, (int(side) for side in frame[:2])
-    return (
-        f"frames of {high}x{wide} (height x width) are squeezed into the network's "
-        f"{height}x{width}, the nearest aspect ratio that this engine holds or was given, and "
-        f"their mattes are worse for it; build an engine with a --size HxW of their shape"
-    )
+
+    def __init__(self, models: Sequence[ModelEntry]) -> None:
+        self._models = models
+        self._last: Sequence[int] | None = None
+        self._said = False
+
+    def __call__(self, frame: Sequence[int]) -> None:
+        """Look at a frame's shape."""
+        if self._said or frame == self._last:
+            return
+        self._last = frame
+        model = nearest_aspect(self._models, frame)
+        if _stretch(model.size, frame) <= _SQUEEZED:
+            return
+        self._said = True
+        (height, width), (high, wide) = model.size, (int(side) for side in frame[:2])
+        log.warning(
+            "frames of %dx%d (height x width) are squeezed into the network's %dx%d, the nearest "
+            "aspect ratio that this engine holds or was given, and their mattes are worse for it; "
+            "build an engine with a --size HxW of their shape",
+            *(high, wide, height, width),
+        )
 
 
 def nearest_scale(models: Sequence[ModelEntry], frame: Sequence[int], scale: float) -> ModelEntry:
-    """The size nearest to ``scale`` times the frame's: log distance, both sides summed."""
+    """Choose the size nearest to ``scale`` times the frame's: log distance, both sides summed."""
     return min(models, key=lambda model: _distance(model, frame, scale))
 
 
 def nearest_pair(
     pairs: Iterable[tuple[ModelEntry, ModelEntry]], frame: Sequence[int], scales: Scales
 ) -> tuple[ModelEntry, ModelEntry]:
-    """The pair of sizes that is together nearest to ``scales`` times the frame's."""
+    """Choose the pair of sizes that is together nearest to ``scales`` times the frame's."""
     return min(
         pairs,
         key=lambda pair: sum(map(_distance, pair, itertools.repeat(frame), scales)),
     )
 
 
-def has_pair_alike(manifest: Manifest, models: Sequence[ModelEntry]) -> bool:
-    """Whether two passes at two scales are to be had: two heads, and two sizes of one shape."""
-    return "glance" in FUSIONS[manifest.fusion] and any(
-        _stretch(one.size, other.size) <= _ALIKE for one, other in pairs_of(models)
+def resolve_scales(
+    path: Path, manifest: Manifest, hybrid: Any, size: Any, preferred: Scales | None
+) -> Scales | None:
+    """The scales of two passes, or None for one.
+
+    ``hybrid`` is what ``Matter`` was given: two scales, False, or None for those that its quality
+    prefers, as far as this engine holds two heads and two sizes of one shape.
+
+    Raises:
+        EngineError: as ``check_scales``.
+    """
+    if hybrid is False:
+        return None
+    if hybrid is not None:
+        return check_scales(path, manifest, hybrid, size)
+    possible = (
+        size is None
+        and not manifest.extra_inputs
+        and "glance" in FUSIONS[manifest.fusion]
+        and any(_stretch(one.size, two.size) <= _ALIKE for one, two in pairs_of(manifest.models))
     )
+    return preferred if possible else None
 
 
 def pairs_of(models: Sequence[ModelEntry]) -> list[tuple[ModelEntry, ModelEntry]]:
-    """Every two sizes of which the first has fewer pixels."""
+    """List every two sizes of which the first has fewer pixels."""
     return [
         (small, large)
         for small in models
@@ -128,7 +162,7 @@ def pairs_of(models: Sequence[ModelEntry]) -> list[tuple[ModelEntry, ModelEntry]
 
 
 def check_scales(path: Path, manifest: Manifest, hybrid: Any, size: Any) -> Scales:
-    """The two scales of a hybrid-resolution test, if this engine can do it.
+    """Check the two scales of a hybrid-resolution test against an engine; return them.
 
     Raises:
         EngineError: for other than two numbers 0 < glance ≤ focus ≤ 1, beside ``size``, or for an

@@ -1,4 +1,4 @@
-"""Networks that a trimap guides (SIM): its checks, where it may come from, and the pass itself.
+"""Trimap mode (SIM): check trimaps, make them where none is given, and run the network.
 
 A trimap is uint8 H×W of the frame's size: 0 background, 128 unknown, 255 foreground. It is given
 with each frame, or taken from the glance head of another engine, so that such networks run on plain
@@ -23,8 +23,8 @@ from matter_sdk.kernels import (
 )
 from matter_sdk.kernels.trimap import BACKGROUND, FOREGROUND, UNKNOWN, Trimap
 from matter_sdk.sdk import describe
-from matter_sdk.sdk.arrays import host, tensor_of
-from matter_sdk.sdk.engine.manifest import Manifest, ModelEntry
+from matter_sdk.sdk.arrays import tensor_of, to_cpu
+from matter_sdk.sdk.engine.manifest import Manifest
 from matter_sdk.sdk.errors import EngineError, FrameError
 from matter_sdk.sdk.inference import plate as plates
 from matter_sdk.sdk.inference.modes import (
@@ -83,23 +83,15 @@ class TrimapMode(Mode):
         self._choose = choose
 
     @classmethod
-    def check_engine(
-        cls,
-        path: Path,
-        manifest: Manifest,
-        models: Sequence[ModelEntry],
-        *,
-        scales: Scales | None,
-        trimap_from: Any,
-    ) -> None:
+    def check_engine(cls, network: Network, scales: Scales | None, trimap_from: Any) -> None:
         """See ``Mode.check_engine``: inputs and a classifier as they are made here, one pass."""
         del trimap_from
         if scales is not None:
             raise EngineError(
-                f"hybrid was given and {path} holds {manifest.network.name}, which reads a trimap; "
-                f"expected a network with the heads glance and focus. Leave it out"
+                f"hybrid was given and {network.path} holds {network.manifest.network.name}, which "
+                f"reads a trimap; expected a network with the heads glance and focus. Leave it out"
             )
-        check_engine(path, manifest, [model.size for model in models])
+        _check_parts(network.path, network.manifest, [model.size for model in network.models])
 
     def describe(self) -> list[describe.Line]:
         """See ``Mode.describe``."""
@@ -147,7 +139,7 @@ class TrimapMode(Mode):
         size = self._choose(frame.shape).size
         return TrimapInput(
             image=tensor_of(frame, size, self.network.spec),
-            patches=host(tensor_of(frame, size, self.classifier.spec)),
+            patches=to_cpu(tensor_of(frame, size, self.classifier.spec)),
             trimaps=None if trimap is None else [resize_trimap(trimap, size)],
             source=self.source.prepare(frame) if trimap is None and self.source else None,
         )
@@ -171,7 +163,7 @@ class TrimapMode(Mode):
             np.stack([make[extra.name](at) for at in range(len(trimaps))])
             for extra in self.network.manifest.extra_inputs
         ]
-        alphas = host(self.network.run(prepared.image, *extras, read=alpha_head))
+        alphas = to_cpu(self.network.run(prepared.image, *extras, read=alpha_head))
         for alpha, trimap in zip(alphas, trimaps, strict=True):
             impose(alpha, trimap)
         return alphas
@@ -181,7 +173,7 @@ class TrimapMode(Mode):
         if self.source is None:
             raise FrameError("infer was given a frame without a trimap; give it to prepare")
         glance = self.source.glance(prepared)
-        head = host(glance.head)
+        head = to_cpu(glance.head)
         # The fusion itself, of which a constant for the transition is left: one rule for ties.
         unsure = np.full((len(head), 1, *glance.size), UNKNOWN / 255, np.float32)
         fusion = self.source.network.manifest.fusion
@@ -191,7 +183,7 @@ class TrimapMode(Mode):
     def _cam(self, image: NDArray[np.float32], trimap: NDArray[np.float32]) -> NDArray[np.float32]:
         """The classifier's activation maps of one window."""
         maps: NDArray[np.float32] = self.classifier.run(
-            image, trimap, read=lambda heads: host(heads["cam"]).copy()
+            image, trimap, read=lambda heads: to_cpu(heads["cam"]).copy()
         )
         return maps
 
@@ -203,7 +195,7 @@ def impose(alpha: Alphas, trimap: Trimap) -> None:
 
 
 def as_trimap(value: Any, frame: Sequence[int], what: str = "the trimap") -> Trimap:
-    """A trimap, checked against the shape of its frame; not copied.
+    """Check a trimap against the shape of its frame; return it without a copy.
 
     Raises:
         FrameError: for another type, dtype, rank, size or value, or one in a GPU's memory.
@@ -246,14 +238,14 @@ def as_trimap(value: Any, frame: Sequence[int], what: str = "the trimap") -> Tri
 
 
 def missing_trimap(manifest: Manifest, where: str) -> FrameError:
-    """The error for a guided network that got no trimap; ``where`` is what it should stand with."""
+    """Make the error for a missing trimap; ``where`` is what one should come with."""
     return FrameError(
         f"no trimap was given and {manifest.network.name} needs one with {where}; expected "
         f"matter(frame, trimap=trimap), {_WANTED}. {_SOURCES}"
     )
 
 
-def check_engine(path: Path, manifest: Manifest, sizes: Sequence[tuple[int, int]]) -> None:
+def _check_parts(path: Path, manifest: Manifest, sizes: Sequence[tuple[int, int]]) -> None:
     """Refuse an engine that ``TrimapMode`` cannot run at these sizes.
 
     Raises:

@@ -19,7 +19,7 @@ import cupyx
 import numpy as np
 from matter_sdk.kernels import YUV, InputSpec, collaborative_fusion, preprocess, temporal_filter
 from matter_sdk.kernels.graphs import keeping
-from matter_sdk.sdk.arrays import not_finite, on_gpu, uploaded
+from matter_sdk.sdk.arrays import not_finite, on_gpu, to_gpu
 from matter_sdk.sdk.backends import Backend
 from matter_sdk.sdk.backends.tensorrt import Lane, TensorRt
 from matter_sdk.sdk.background import Background, ColourBackground, ImageBackground
@@ -79,7 +79,7 @@ class FrameGraph:
         with lane.device, self._main:
             self._up, self._down = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
             self._frame, self._out = _like(frame, _empty), _like(frame, _empty)
-            self._behind = uploaded(behind)
+            self._behind = to_gpu(behind)
             self._heads = lane.heads
             shape = (1, 1, *lane.inputs[0].shape[2:])
             self._fused = cupy.zeros(shape, cupy.float32)
@@ -187,7 +187,7 @@ class FrameGraph:
 
     def _captured(self) -> Any:
         """The work as a CUDA graph; None where TensorRT's part cannot be captured."""
-        self._lane.settle()
+        self._lane.warm_up()
         for _ in range(2):  # compiles and uploads what it needs
             self._work()
         self._main.synchronize()
@@ -279,7 +279,8 @@ def open_graph(
     """A graph for checked frames like this one over a background, if there can be one."""
     plain = isinstance(frame, YUV) or tuple(frame.shape[2:]) == (3,)
     still = isinstance(background, (ColourBackground, ImageBackground))
-    if not (isinstance(backend, TensorRt) and manifest.batch == 1 and plain and still):
+    past = not (quality.temporal and quality.lookahead)
+    if not (isinstance(backend, TensorRt) and manifest.batch == 1 and plain and still and past):
         return None
     return FrameGraph(
         backend.lane(),

@@ -1,4 +1,4 @@
-"""How long each stage of a stream or video takes, how old its mattes are, and what was left out."""
+"""Times of the stages of a stream or video, the age of its mattes, and frames left out."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Stats:
             f"{self.frames} mattes, {self.fps:.1f} a second, {self.dropped} frames passed over"
         )
         if self.withheld:
-            lines.append(f"{self.withheld} frames without a matte: the background alone")
+            lines.append(f"{self.withheld} frames without a matte: background only")
         return "\n".join(lines)
 
 
@@ -116,13 +116,13 @@ class Meter:
         with self._lock:
             count = self._withheld[text] = self._withheld.get(text, 0) + 1
         if count == 1:
-            log.warning("no matte of a frame, the background alone is shown: %s", text)
+            log.warning("no matte for a frame; showing the background only: %s", text)
 
     def notes(self) -> list[str]:
         """How many frames had no matte, and why; for a report."""
         with self._lock:
             return [
-                f"{count} frame{'s' * (count > 1)} without a matte, the background alone is shown: "
+                f"{count} frame{'s' * (count > 1)} without a matte, showing the background only: "
                 f"{text}"
                 for text, count in self._withheld.items()
             ]

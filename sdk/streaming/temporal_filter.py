@@ -1,4 +1,4 @@
-"""A matte over time: steady where the picture stands still, and led by what comes next.
+"""Filter alphas over time: steady where the picture stands still.
 
 ``kernels.temporal_filter`` does the work, at the network's size and where the frames lie. The
 filter starts anew by itself on a cut and where the size changes.
@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import cv2
 import numpy as np
 from matter_sdk.kernels import temporal_filter
-from matter_sdk.sdk.arrays import library, on_gpu, picture, settled
+from matter_sdk.sdk.arrays import array_module, on_gpu, picture, synchronize
 from numpy.typing import NDArray
 
 KEEP = 0.8  # what the kernel keeps of the last result where nothing moves
@@ -29,11 +29,11 @@ class _Step(NamedTuple, Generic[T]):
 
 
 class TemporalFilter(Generic[T]):
-    """Filters the mattes of one video; each goes in with its frame and comes out with its item.
+    """Filter the alphas of one video; each goes in with its frame and comes out with its item.
 
-    With ``lookahead`` n a matte comes out when n more frames are known, as an average over those
-    before and those after it, the nearer the more, as far as nothing moved between. Not safe for
-    several threads.
+    With ``lookahead`` n an alpha comes out when n more frames are known: an average over those
+    before and after it, nearer ones weighing more, as far as nothing moved between. Use it from one
+    thread.
     """
 
     def __init__(self, lookahead: int = 0) -> None:
@@ -42,14 +42,14 @@ class TemporalFilter(Generic[T]):
         self._last: _Step[T] | None = None
 
     def push(self, item: T, frame: Any, alpha: Alpha) -> list[tuple[T, Alpha]]:
-        """Add a frame's alpha, float32 h×w at the network's size; what is ready, in order."""
+        """Add a frame's alpha, float32 h×w at the network's size; return those ready, in order."""
         small = picture(frame, (alpha.shape[0], alpha.shape[1]))
         last = self._last
         if last is None or last.small.shape != small.shape:
             steady = alpha
             ready = self.flush()
         else:
-            steady = settled(temporal_filter(last.steady, alpha, _change(small, last.small)))
+            steady = synchronize(temporal_filter(last.steady, alpha, _change(small, last.small)))
             ready = []
         self._last = _Step(item, alpha, small, steady)
         self._waiting.append(self._last)
@@ -58,14 +58,14 @@ class TemporalFilter(Generic[T]):
         return ready
 
     def flush(self) -> list[tuple[T, Alpha]]:
-        """What still waits, at the end of a video."""
+        """Return what still waits, at the end of a video."""
         ready = []
         while self._waiting:
             ready.append(self._pop())
         return ready
 
     def reset(self) -> None:
-        """Start anew with the next frame, as after a cut. What waits is kept."""
+        """Restart with the next frame, as after a cut. What waits is kept."""
         self._last = None
 
     def _pop(self) -> tuple[T, Alpha]:
@@ -78,14 +78,14 @@ class TemporalFilter(Generic[T]):
             small = step.small
         both = temporal_filter(back, first.steady, _change(first.small, small))
         share = np.float32(_share(len(self._waiting)) / KEEP)
-        return first.item, settled(first.steady + share * (both - first.steady))
+        return first.item, synchronize(first.steady + share * (both - first.steady))
 
 
 def _change(one: Any, other: Any) -> Any:
     """How much two pictures differ, each channel for itself."""
     if not on_gpu(one):
         return cv2.absdiff(one, other)
-    cupy = library(one)
+    cupy = array_module(one)
     return cupy.maximum(one, other) - cupy.minimum(one, other)
 
 

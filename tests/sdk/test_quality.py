@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matter_sdk.kernels import composite
 from matter_sdk.sdk import EngineError, Matter
-from matter_sdk.sdk.inference.quality import QUALITIES, settle
+from matter_sdk.sdk.inference.quality import QUALITIES, resolve
 
 from tests.sdk.checks import smooth_frame
 
@@ -17,9 +17,9 @@ OPTIONS: dict[str, Any] = {"backend": "onnxruntime", "threads": 1}
 
 
 def test_a_name_with_other_values_is_custom() -> None:
-    assert settle("live") is QUALITIES["live"]
-    assert settle("live", guided=False) == QUALITIES["live"]
-    mine = settle("live", guided=True, lookahead=2)
+    assert resolve("live") is QUALITIES["live"]
+    assert resolve("live", guided=False) == QUALITIES["live"]
+    mine = resolve("live", guided=True, lookahead=2)
     assert (mine.name, mine.guided, mine.lookahead) == ("custom", True, 2)
     assert (mine.pixels, mine.arithmetic, mine.clean) == ("fewest", "fastest", False)
 
@@ -35,7 +35,7 @@ def test_a_name_with_other_values_is_custom() -> None:
 )
 def test_what_is_refused(name: str, options: dict[str, Any], message: str, tiny: Any) -> None:
     with pytest.raises(EngineError, match=message):
-        settle(name, **options)
+        resolve(name, **options)
     with pytest.raises(EngineError, match=message):
         Matter(tiny.build(), quality=name, **options)
 

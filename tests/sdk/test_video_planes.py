@@ -173,7 +173,7 @@ def test_planes_that_do_not_fit_each_other_are_refused(tiny: Any) -> None:
     y = np.zeros(SIZE, np.uint8)
     with Matter(tiny.build(), backend="onnxruntime") as matter:
         for chroma in (np.zeros((32, 60), np.uint8), np.zeros((32, 64), np.float32)):
-            with pytest.raises(FrameError, match="the frame is no frame in planes: "):
+            with pytest.raises(FrameError, match="no planar frame"):
                 matter(YUV((y, chroma, chroma)))
 
 
