@@ -29,19 +29,9 @@ MAY_IMPORT = {
     "benchmarks": {"kernels", "sdk", "training", "export"},
 }
 PUBLIC = ("sdk", "sdk.background", "sdk.engine", "sdk.errors", "sdk.stream", "sdk.video", "kernels")
-# Modules of the SDK's inside that these packages still read.
+# Modules of the SDK's inside that these packages still read; all commands share sdk.command_line.
 INNER = {
-    "samples": {
-        "sdk.arrays",
-        "sdk.inference.quality",
-        "sdk.matte",
-        "sdk.media.picture_reader",
-        "sdk.media.picture_writer",
-        "sdk.media.places",
-        "sdk.streaming.matting",
-        "sdk.streaming.pipeline",
-        "sdk.streaming.statistics",
-    },
+    "samples": {"sdk.command_line"},
     "training": {
         "sdk.backends",
         "sdk.command_line",
