@@ -152,6 +152,11 @@ def _parse(arguments: Sequence[str] | None) -> BuildOptions:
         "plans of the full TensorRT as a plugin, which such a plan then needs",
     )
     add(
+        "--turing",
+        action="store_true",
+        help="a second plan of TensorRT for RTX, for GPUs of compute capability 7.5",
+    )
+    add(
         "--output",
         type=path,
         metavar="PATH",

@@ -72,6 +72,7 @@ class BuildOptions:
         opset: ONNX operator set.
         batch: images in one run.
         unpool: "graph", or "plugin" for plans of the full TensorRT.
+        turing: whether to build a second plan of TensorRT for RTX, for GPUs of Turing.
         skipped: filled by ``resolve``: runtimes of "auto" that are left out, and why.
     """
 
@@ -91,6 +92,7 @@ class BuildOptions:
     opset: int = 18
     batch: int = 1
     unpool: str = "graph"
+    turing: bool = False
     skipped: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -151,6 +153,7 @@ class BuildOptions:
             opset=_whole("--opset", self.opset, OPSETS.start, OPSETS.stop - 1),
             batch=_whole("--batch", self.batch, 1, MAX_BATCH),
             unpool=_unpool(model, self.unpool, targets),
+            turing=_turing(self.turing, targets),
         )
 
 
@@ -406,6 +409,16 @@ def _unpool(model: str, given: str, wanted: Sequence[str]) -> str:
         raise UsageError(
             "--unpool plugin is for plans of the full TensorRT (TensorRT for RTX has no plugins); "
             f"expected one to be built, or --unpool graph: {reason}"
+        )
+    return given
+
+
+def _turing(given: bool, wanted: Sequence[str]) -> bool:
+    if given and "tensorrt-rtx" not in wanted:
+        reason = plans.missing("tensorrt-rtx") or "add --target tensorrt-rtx"
+        raise UsageError(
+            f"--turing is for plans of TensorRT for RTX; expected one to be built, or no --turing: "
+            f"{reason}"
         )
     return given
 

@@ -100,7 +100,7 @@ def _size(context: Context, subject: Subject, size: Size, kept: frozenset[str]) 
     truth = verify.refer(context, subject, size)
     model, stored = graph.export(context, subject, size)
     macs = count_macs(model)
-    half = precision.half(context, subject, model, truth)
+    half = precision.halve(context, subject, model, truth)
     entry8, int8 = None, None
     if context.options.int8 and not subject.part:
         entry8, int8 = quantise.quantise(context, subject, model, truth, kept)

@@ -1,7 +1,6 @@
 """Short programs to copy from: ``image``, ``video``, ``webcam``, each one idea.
 
-They share which engine they open (``add_engine``, ``engine``) and the flags for special ways to run
-a network (``add_ways``).
+They share the flags of ``Matter`` (``add_matter``) and how it is opened by them (``open_matter``).
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import argparse
 from fractions import Fraction
 from typing import Any
 
-from matter_sdk import QUALITIES
+from matter_sdk import QUALITIES, Matter
 
 
 def scales(text: str) -> tuple[float, float]:
@@ -24,8 +23,8 @@ def scales(text: str) -> tuple[float, float]:
     return glance, focus
 
 
-def add_engine(parser: argparse.ArgumentParser) -> None:
-    """Add ``--engine``; ``engine`` gives its default."""
+def add_matter(parser: argparse.ArgumentParser, quality: str = "balanced") -> None:
+    """Add the flags that ``open_matter`` reads."""
     parser.add_argument(
         "--engine", help="engine file (default: gfm.engine; with --plate gfm-plate.engine)"
     )
@@ -34,16 +33,6 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run TensorRT plans, which are native code, that this machine did not build",
     )
-
-
-def engine(args: argparse.Namespace) -> str:
-    """The engine that was asked for, or the one that fits the flags."""
-    plate = args.plate not in (None, False)
-    return args.engine or ("gfm-plate.engine" if plate else "gfm.engine")
-
-
-def add_ways(parser: argparse.ArgumentParser, quality: str = "balanced") -> None:
-    """Add options of ``Matter`` by the same names; ``ways`` gives them."""
     parser.add_argument(
         "--quality",
         choices=tuple(QUALITIES),
@@ -63,8 +52,10 @@ def add_ways(parser: argparse.ArgumentParser, quality: str = "balanced") -> None
     )
 
 
-def ways(args: argparse.Namespace) -> dict[str, Any]:
-    """The options of ``add_ways``, as ``Matter`` takes them."""
-    return {
+def open_matter(args: argparse.Namespace, **options: Any) -> Matter:
+    """Open the engine that was asked for, or the one that fits the flags."""
+    default = "gfm.engine" if args.plate in (None, False) else "gfm-plate.engine"
+    given = {
         name: getattr(args, name) for name in ("quality", "trimap_from", "hybrid", "trust_plans")
     }
+    return Matter(args.engine or default, **given, **options)

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matter_sdk.samples import add_engine, add_ways, engine, ways
+from matter_sdk.samples import add_matter, open_matter
 from matter_sdk.sdk.command_line import Parser, run, start
 
 from matter_sdk import (
@@ -37,7 +37,6 @@ from matter_sdk import (
     TRANSPARENT_SUFFIXES,
     Background,
     FrameError,
-    Matter,
     distinct_names,
     find_pictures,
     read_picture,
@@ -52,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
     parser = Parser("samples.image", "Cut the subject out of pictures.")
     parser.add_argument("images", nargs="+", metavar="IN", help="pictures, folders, patterns or -")
-    add_engine(parser)
+    add_matter(parser)
     parser.add_argument(
         "--trimap",
         action="append",
@@ -62,7 +61,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--plate", metavar="FILE", help="picture of the same place without the subject (gfm-plate)"
     )
-    add_ways(parser)
     parser.add_argument(
         "--background",
         default="green",
@@ -90,8 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     background = Background.open(args.background)
     failed = 0
-    options = ways(args) | {"transparency": not args.ignore_transparency}
-    with Matter(engine(args), plate=args.plate, **options) as matter:
+    with open_matter(args, plate=args.plate, transparency=not args.ignore_transparency) as matter:
         for path, trimap, wanted in zip(images, trimaps, targets, strict=True):
             try:
                 image = read_picture(path, transparency=True)

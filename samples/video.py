@@ -15,11 +15,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from matter_sdk.samples import add_engine, add_ways, engine, ways
+from matter_sdk.samples import add_matter, open_matter
 from matter_sdk.sdk.command_line import Parser, UsageError, run, start, whole
 from tqdm import tqdm
 
-from matter_sdk import Matter, VideoError, VideoInterrupted, check_output, frame_at, matte_video
+from matter_sdk import VideoError, VideoInterrupted, check_output, frame_at, matte_video
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,13 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="OUT",
         help=".mp4 .mov .mkv .webm; with --alpha .mov .webm, a folder or name%%05d.png",
     )
-    add_engine(parser)
+    add_matter(parser)
     parser.add_argument(
         "--plate",
         metavar="FILE|SECOND",
         help="picture of the place without the subject, or when the video shows it (gfm-plate)",
     )
-    add_ways(parser)
     parser.add_argument(
         "--background",
         default="green",
@@ -59,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     plate = None if args.plate is None else find_plate(args.plate, args.source)
     with (
         # Two frames in the network at once: nobody waits for a single one.
-        Matter(engine(args), plate=plate, lanes=2, **ways(args)) as matter,
+        open_matter(args, plate=plate, lanes=2) as matter,
         tqdm(unit=" frames", dynamic_ncols=True) as bar,
     ):
 

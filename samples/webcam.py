@@ -27,13 +27,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from matter_sdk.samples import add_engine, add_ways, engine, ways
+from matter_sdk.samples import add_matter, open_matter
 from matter_sdk.sdk.command_line import Parser, UsageError, positive, run, start
 
 from matter_sdk import (
     Background,
     Matte,
-    Matter,
     PlateTaker,
     Recorder,
     VideoError,
@@ -93,6 +92,13 @@ def show(picture: np.ndarray, text: str) -> str:
     return "" if key == 0xFF else chr(key)
 
 
+def finish(recorder: Recorder) -> None:
+    """Finish a recording and print its path."""
+    path = recorder.close()
+    if path is not None:
+        print(path)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
     parser = Parser(
@@ -101,11 +107,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "Keys: b next background, m matte view, r record, p take the plate, q quit.",
     )
     parser.add_argument("source", help="camera index, video file or stream address")
-    add_engine(parser)
+    add_matter(parser, quality="live")
     parser.add_argument(
         "--plate", action="store_true", help="plate mode: key p takes the empty room (gfm-plate)"
     )
-    add_ways(parser, quality="live")
     parser.add_argument(
         "--background",
         action="append",
@@ -128,10 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         open_window()
     if args.output is not None:
         try:
-            try:
-                check_output(args.output, inputs=[source])
-            except VideoError as error:
-                raise UsageError(str(error)) from error
+            check_output(args.output, inputs=[source])
         except VideoError as error:
             raise UsageError(str(error)) from error
     # A signal only asks to stop, so that a recording is finished between two frames.
@@ -141,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     shown = 0
     recorder = None if args.output is None else Recorder(args.output)
-    with Matter(engine(args), **ways(args)) as matter:
+    with open_matter(args) as matter:
         taker = PlateTaker(matter) if args.plate else None
 
         def alone(blank: np.ndarray) -> np.ndarray:
@@ -168,13 +170,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                 elif key == "r" and recorder is None:
                     recorder = Recorder(time.strftime("matter-%Y%m%d-%H%M%S.mp4"))
                 elif key == "r" and recorder is not None:
-                    print(recorder.close())
+                    finish(recorder)
                     recorder = None
                 if key in ("q", "\x1b") or stop.is_set() or shown == args.frames:
                     break
         finally:
             if recorder is not None:
-                print(recorder.close())
+                finish(recorder)
     return 0
 
 

@@ -69,35 +69,24 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_PLACES = {
-    "Matter": "matter",
-    "Matte": "matte",
-    "MatterPool": "pool",
-    "Background": "background",
-    "Stream": "stream",
-    "fail_safe": "stream",
-    "PlateTaker": "streaming.plate_taker",
-    "Stats": "streaming.statistics",
-    "VideoBackground": "video",
-    "VideoInterrupted": "video",
-    "VideoReader": "video",
-    "VideoReport": "video",
-    "VideoWriter": "video",
-    "check_output": "video",
-    "frame_at": "video",
-    "matte_video": "video",
-    "Recorder": "media.recorder",
-    "read_grey": "media.picture_reader",
-    "read_picture": "media.picture_reader",
-    "read_trimap": "media.picture_reader",
-    "OPAQUE_SUFFIXES": "media.picture_writer",
-    "TRANSPARENT_SUFFIXES": "media.picture_writer",
-    "write_picture": "media.picture_writer",
-    "distinct_names": "media.places",
-    "find_pictures": "media.places",
-    "QUALITIES": "inference.quality",
-    "EngineFile": "engine.file",
+_NAMES = {
+    "matter": "Matter",
+    "matte": "Matte",
+    "pool": "MatterPool",
+    "background": "Background",
+    "stream": "Stream fail_safe",
+    "streaming.plate_taker": "PlateTaker",
+    "streaming.statistics": "Stats",
+    "video": "VideoBackground VideoInterrupted VideoReader VideoReport VideoWriter "
+    "check_output frame_at matte_video",
+    "media.recorder": "Recorder",
+    "media.picture_reader": "read_grey read_picture read_trimap",
+    "media.picture_writer": "OPAQUE_SUFFIXES TRANSPARENT_SUFFIXES write_picture",
+    "media.places": "distinct_names find_pictures",
+    "inference.quality": "QUALITIES",
+    "engine.file": "EngineFile",
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
     "OPAQUE_SUFFIXES",
@@ -141,8 +130,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PLACES:
-        return getattr(importlib.import_module(f"matter_sdk.sdk.{_PLACES[name]}"), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"matter_sdk.sdk.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'sdk' has no attribute {name!r}; it has: {', '.join(__all__)}")
 
 

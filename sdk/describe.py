@@ -44,7 +44,7 @@ _MEASURES = (
 
 
 def text(lines: Sequence[Line]) -> str:
-    """The lines below each other, in two columns."""
+    """Join lines to a text of two columns."""
     return printable("\n".join(f"{about:<12}{how}".rstrip() for about, how in lines))
 
 
@@ -73,16 +73,14 @@ def layout(manifest: Manifest) -> list[Line]:
         rule = f"joined to alpha by the rule {manifest.fusion}"
     plans = []
     for plan in manifest.plans:
-        capability = plan.compute_capability
-        gpu = f"compute capability {capability}" if capability else "any GPU"
-        plans.append(f"{plan.runtime} {plan.version}, {gpu}, {size_text(plan.size)}")
+        plans.append(f"{plan.runtime} {plan.version}, {plan.gpus()}, {size_text(plan.size)}")
     lines = _listed("inputs", inputs)
     lines.append(("heads", f"{', '.join(heads)}; {rule}"))
     return lines + _listed("plans", plans or ["none"])
 
 
 def title(manifest: Manifest) -> str:
-    """A network in a few words: ``gfm resnet34, RoSTa tt, 55.29 M parameters``."""
+    """Name a network in a few words: ``gfm resnet34, RoSTa tt, 55.29 M parameters``."""
     network = manifest.network
     words = f"{network.name} {network.backbone}"
     if network.rosta != "none":
@@ -130,7 +128,7 @@ def verification_table(entries: Sequence[Verification], *, sizes: bool) -> list[
 
 
 def engine(network: Network) -> list[Line]:
-    """The file, its network, the sizes that may run, and the backend in use."""
+    """Describe the file, its network, the sizes that may run, and the backend in use."""
     manifest = network.manifest
     lines = [("engine", f"{network.path} (schema {manifest.schema}, made {manifest.created})")]
     lines += facts(manifest, network.models)
@@ -139,13 +137,13 @@ def engine(network: Network) -> list[Line]:
 
 
 def part(name: str, network: Network) -> list[Line]:
-    """A further network of the same file."""
+    """Describe a further network of the same file."""
     (_, first), *others = facts(network.manifest, network.models)
     return [(name, first), *others, ("backend", running(network)), *verified(network)]
 
 
 def hybrid(scales: Scales) -> Line:
-    """The scales of a hybrid-resolution test."""
+    """Describe the scales of a hybrid-resolution test."""
     glance, focus = (str(Fraction(scale).limit_denominator(100)) for scale in scales)
     how = f"glance at {glance} of the frame, focus at {focus}: the nearest two sizes"
     if scales[0] == scales[1]:
@@ -154,7 +152,7 @@ def hybrid(scales: Scales) -> Line:
 
 
 def trimap(source: Network | None) -> Line:
-    """Where trimaps come from."""
+    """Say where trimaps come from."""
     if source is None:
         return "trimap", "given with each frame"
     random = ", RANDOM WEIGHTS" if source.manifest.weights.random else ""
@@ -162,14 +160,14 @@ def trimap(source: Network | None) -> Line:
 
 
 def plate(image: NDArray[np.uint8] | None) -> Line:
-    """The plate that frames are compared with."""
+    """Describe the plate that frames are compared with."""
     if image is None:
         return "plate", "none yet: matter.plate = image"
     return "plate", size_text(image.shape[:2])
 
 
 def verified(network: Network) -> list[Line]:
-    """The verification report of the sizes that may run."""
+    """List the verification results of the sizes that may run."""
     sizes = [model.size for model in network.models]
     entries = [entry for entry in network.manifest.verification if entry.size in sizes]
     if not entries:
@@ -179,7 +177,7 @@ def verified(network: Network) -> list[Line]:
 
 
 def running(network: Network) -> str:
-    """The backend of the size that was loaded first."""
+    """Describe the backend of the size that was loaded first."""
     backend = network.first
     if backend is None:
         return "loaded with the first frame that needs it"

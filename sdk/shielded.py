@@ -33,7 +33,7 @@ def shielded(work: Callable[[], T], cancel: Callable[[], None] = lambda: None) -
         job.wait()
     except BaseException:
         cancel()
-        job.settle()
+        job.cancel_or_wait()
         raise
     return job.result()
 
@@ -66,8 +66,8 @@ class _Job(Generic[T]):
         if not self._finished:
             self._done.acquire()
 
-    def settle(self) -> None:
-        """Give the work up if it has not begun, or wait until it is done."""
+    def cancel_or_wait(self) -> None:
+        """Cancel the work if it has not begun; otherwise wait until it is done."""
         if not self._claimed.acquire(blocking=False):
             self.wait()
 

@@ -150,13 +150,13 @@ def matte_video(
     progress
         Called in the calling thread after each frame with (frames done, frames expected or None).
 
-    A frame that has no matte (``NoMatteError``) shows the background alone, and the report's
-    ``notes`` say how many there were and why.
+    A frame without a matte (``NoMatteError``) shows the background only; the report's ``notes``
+    say how many there were and why. If the source ends early, so does the output, and the report is
+    ``truncated``. On an interrupt the output is finished if it has a frame.
 
-    A source that ends in the middle gives an output that ends there too, and ``truncated`` in the
-    report. Interrupted (KeyboardInterrupt), the output is finished, moved to its name if it has a
-    frame, and VideoInterrupted (a KeyboardInterrupt) is raised with the report. On any error
-    the output is removed and the error raised: VideoError, BackgroundError, or the matter's.
+    Raises:
+        VideoInterrupted: a KeyboardInterrupt, with the report.
+        VideoError, BackgroundError, MatterError: the output is removed.
     """
     matter.check_streamable()
     check_output(
@@ -179,7 +179,7 @@ def matte_video(
         if behind is not None and graph is not None:
             pictures = _launched(matter, graph, pipeline.frames, behind, meter)
         else:
-            pictures = _composited(pipeline, behind, meter)
+            pictures = _composited(pipeline, pipeline.alphas(), behind, meter)
         # Encoding has its thread too: an interrupt hits the calling thread alone, and never
         # between a frame's encoding and its way into the file.
         stopped = threading.Event()
@@ -261,9 +261,12 @@ def _launched(
 
 
 def _composited(
-    pipeline: Pipeline[TimedFrame], behind: Background | None, meter: Meter
+    pipeline: Pipeline[TimedFrame],
+    alphas: Iterable[tuple[TimedFrame, np.ndarray]],
+    behind: Background | None,
+    meter: Meter,
 ) -> Iterator[_Composite]:
-    for index, (timed, alpha) in enumerate(pipeline.alphas()):
+    for index, (timed, alpha) in enumerate(alphas):
         with meter("composite"):
             matte = pipeline.finish(timed, alpha)
             made = matte.cutout() if behind is None else _over(matte, behind, timed, index)

@@ -54,7 +54,6 @@ TWICE = {
     "errors": {"export", "sdk"},
     "graphs": {"kernels", "sdk"},
     "pipeline": {"export", "sdk"},
-    "sources": {"sdk", "training"},
     "video": {"samples", "sdk"},
 }
 INTERFACE = Path(__file__).with_name("public_interface.txt")

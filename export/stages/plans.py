@@ -1,8 +1,9 @@
 """Build TensorRT plans, for the full TensorRT and TensorRT for RTX.
 
 Both are strongly typed: the graph states the precision (:mod:`export.stages.precision`). TensorRT
-for RTX builds without a GPU, for any from Turing on, and compiles kernels when a plan first runs.
-The full TensorRT times kernels on the GPU that it builds for.
+for RTX builds without a GPU, one plan for the GPUs of ``RTX_SERVES`` and, on request, one for
+Turing. It compiles kernels when a plan first runs. The full TensorRT times kernels on the GPU that
+it builds for.
 """
 
 from __future__ import annotations
@@ -30,9 +31,12 @@ MODULES = {
 }
 
 
+TURING = "7.5"
+
+
 @dataclass(frozen=True)
 class Plan:
-    """A serialised plan. ``compute_capability``: such as "9.0"; None: any GPU."""
+    """A serialised plan. ``compute_capability``: such as "9.0"; None: those of ``RTX_SERVES``."""
 
     runtime: str
     version: str
@@ -93,28 +97,34 @@ def build_all(
         BuildError: see :func:`build`.
     """
     from matter_sdk.export import max_unpool
-    from matter_sdk.sdk.engine.manifest import PlanEntry
+    from matter_sdk.sdk.engine.manifest import RTX_SERVES, PlanEntry
 
     made = []
-    for runtime in context.options.runtimes:
-        with context.report.stage(f"plan {runtime}{subject.label(size)}") as stage:
+    kinds = [(runtime, "") for runtime in context.options.runtimes]
+    if context.options.turing:
+        kinds.append(("tensorrt-rtx", TURING))
+    for runtime, asked in kinds:
+        name = f"{runtime} {asked}".rstrip()
+        with context.report.stage(f"plan {name}{subject.label(size)}") as stage:
             warnings: list[str] = []
-            target = context.folder / subject.prefix / f"{runtime}-{text(size)}.plan"
+            target = context.folder / subject.prefix / f"{name}-{text(size)}.plan"
             given: Path = source
             plugins: tuple[str, ...] = ()
             if context.options.unpool == "plugin" and runtime == "tensorrt":
                 given, plugins = max_unpool.write(source), (max_unpool.NAME,)
-            plan = build(runtime, given, target, warn=warnings.append, plugins=plugins)
+            plan = build(
+                runtime, given, target, warn=warnings.append, plugins=plugins, capability=asked
+            )
             stage.bytes = target.stat().st_size
             capability = plan.compute_capability
-            where = f"compute capability {capability}" if capability else "any GPU"
-            stage.note = ", ".join((f"{runtime} {plan.version}", where, *plugins))
+            member = subject.prefix + plan.member(None if size == subject.sizes[0] else size)
+            serves = () if capability else RTX_SERVES
+            entry = PlanEntry(runtime, plan.version, capability, size, member, plugins, serves)
+            stage.note = ", ".join((f"{runtime} {plan.version}", entry.gpus(), *plugins))
             if given != source:
                 discard(given)
         for warning in dict.fromkeys(warnings):
-            context.report.line(f"  {runtime}: {warning}")
-        member = subject.prefix + plan.member(None if size == subject.sizes[0] else size)
-        entry = PlanEntry(runtime, plan.version, capability, size, member, plugins)
+            context.report.line(f"  {name}: {warning}")
         made.append((entry, plan.path))
     discard(source)
     return tuple(made)
@@ -127,6 +137,7 @@ def build(
     *,
     warn: Callable[[str], object],
     plugins: tuple[str, ...] = (),
+    capability: str = "",
 ) -> Plan:
     """Build a plan from an ONNX file and write it to ``plan``.
 
@@ -136,6 +147,8 @@ def build(
         plan: file to write.
         warn: takes each warning of the builder.
         plugins: those whose operators the graph holds; for the full TensorRT only.
+        capability: of TensorRT for RTX, the one that the plan is for, such as "7.5"; empty:
+            ``RTX_SERVES``.
 
     Raises:
         BuildError: with every complaint of the parser and the builder.
@@ -170,7 +183,14 @@ def build(
         raise BuildError(
             _listed(f"{runtime} {trt.__version__} does not accept the graph", complaints or errors)
         )
-    serialised = builder.build_serialized_network(network, builder.create_builder_config())
+    config = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)  # on by default; it keeps 10 bits of float32's 23
+    if capability:
+        config.num_compute_capabilities = 1
+        wanted = getattr(trt.ComputeCapability, f"SM{capability.replace('.', '')}")
+        if not config.set_compute_capability(wanted, 0):
+            raise BuildError(f"{runtime} {trt.__version__} builds nothing for {capability}")
+    serialised = builder.build_serialized_network(network, config)
     if serialised is None:
         raise BuildError(_listed(f"{runtime} {trt.__version__} could not build the plan", errors))
     digest = hashlib.sha256()
@@ -181,7 +201,7 @@ def build(
 
     own_plans.remember(digest.hexdigest())
     version = ".".join(trt.__version__.split(".")[:2])
-    return Plan(runtime, version, gpu() if runtime == "tensorrt" else None, plan)
+    return Plan(runtime, version, gpu() if runtime == "tensorrt" else capability or None, plan)
 
 
 def _strongly_typed(trt: Any) -> int:

@@ -100,7 +100,7 @@ class Half:
     float32: tuple[str, ...] = ()
 
 
-def half(context: Context, subject: Subject, model: ir.Model, truth: Reference) -> Half:
+def halve(context: Context, subject: Subject, model: ir.Model, truth: Reference) -> Half:
     """Write the strongly typed graph for plans, and its emulation for verification.
 
     Raises:
@@ -113,10 +113,10 @@ def half(context: Context, subject: Subject, model: ir.Model, truth: Reference) 
         if options.runtimes:
             onnx_files.save(model, source)
         return Half(source)
-    half = HALVES[options.precision]
-    keep = protected(model, half)
+    kind = HALVES[options.precision]
+    keep = protected(model, kind)
     named: tuple[str, ...] = ()
-    if half == ir.DataType.FLOAT16:  # bfloat16 reaches as far as float32
+    if kind == ir.DataType.FLOAT16:  # bfloat16 reaches as far as float32
         with report.stage(f"measure ranges{label}") as stage:
             ranges = _ranges(model, truth, folder)
             large = too_large(model, ranges) - keep
@@ -126,16 +126,16 @@ def half(context: Context, subject: Subject, model: ir.Model, truth: Reference) 
         named = tuple(node.name or "" for node in model.graph if node.name in large)
         if named:
             report.line(f"  float32, since values pass {LIMIT:.0e}: {some(named)}")
-    with report.stage(f"{half.name.lower()} graph{label}") as stage:
-        graph = typed(model, half, keep)
+    with report.stage(f"{kind.name.lower()} graph{label}") as stage:
+        graph = typed(model, kind, keep)
         if options.runtimes:
             onnx_files.save(graph, source)
         emulation = folder / f"emulated-{text(truth.size)}.onnx"
-        onnx_files.save(emulated(graph, half), emulation)
+        onnx_files.save(emulated(graph, kind), emulation)
         stage.bytes = weight_bytes(graph)
-        kinds = Counter(node.op_type for node in model.graph if node.name in keep)
-        shown = [f"{count} {kind}" for kind, count in kinds.most_common(4)]
-        shown += ["…"] if len(kinds) > 4 else []
+        counts = Counter(node.op_type for node in model.graph if node.name in keep)
+        shown = [f"{count} {name}" for name, count in counts.most_common(4)]
+        shown += ["…"] if len(counts) > 4 else []
         stage.note = f"{len(keep)} of {len(model.graph)} operators stay float32"
         stage.note += f": {', '.join(shown)}" if shown else ""
     return Half(source, emulation, named)

@@ -247,9 +247,15 @@ def _reason(
             f"{model.cpu_precision}: it was verified on another CPU, and this one is not known to "
             "add up 8-bit products in 32 bits"
         )
-    reason: str | None = importlib.import_module(entry.module).unavailable(
-        entry.option, engine, model, number
-    )
+    try:
+        reason: str | None = importlib.import_module(entry.module).unavailable(
+            entry.option, engine, model, number
+        )
+    except EngineError:  # a file that was changed
+        raise
+    except Exception as error:  # noqa: BLE001 - of a library or driver that does not work here
+        log.warning("backend %s cannot be used: %s", name, error)
+        return f"it does not work here: {_first_line(error)}"
     return reason
 
 

@@ -1,9 +1,9 @@
-"""OpenVINO on the CPU: usually the fastest way without a GPU.
+"""OpenVINO on the CPU: usually the fastest backend without a GPU.
 
-Computes in float32, or in bfloat16 or INT8 where the export verified that for this network size;
-bfloat16 only where this CPU has instructions for it. A graph is read from
-memory; one with external weights is unpacked into a private temporary folder, since OpenVINO takes
-such weights from files only, and the folder is deleted as soon as the network is compiled.
+It computes in float32, or in bfloat16 or INT8 where the export verified that for this network size;
+bfloat16 only where this CPU has instructions for it. A graph is read from memory. One with external
+weights is unpacked into a private temporary folder, since OpenVINO takes such weights from files
+only; the folder is deleted as soon as the network is compiled.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def read(engine: Path) -> bytes | None:
         try:
             content = private_files.read(path, MAX_BYTES)
         except OSError as error:
-            log.info("kernels are compiled again: %s", error)
+            log.info("compiling kernels again: %s", error)
             continue
         if content is None:
             continue
@@ -39,7 +39,7 @@ def read(engine: Path) -> bytes | None:
         kept = content[start:]
         if content[:start] == _MAGIC + hashlib.sha256(kept).digest():
             return kept
-        log.info("%s is damaged: kernels are compiled again", path)
+        log.info("%s is damaged; compiling kernels again", path)
     return None
 
 

@@ -9,8 +9,9 @@ of another. Where the two libraries differ:
 
 * the module's name;
 * which plans fit: TensorRT's are bound to its exact version and to a compute capability, RTX's to
-  its version, and one plan serves every RTX GPU (its kernels are compiled on first use there, and
-  kept: ``sdk.backends.runtime_cache``);
+  its version and to those that were asked for (``PlanEntry.serves``; by default neither Turing nor
+  9.0 and 10.x). RTX says itself whether a plan is valid here. Its kernels are compiled on first
+  use, and kept: ``sdk.backends.runtime_cache``;
 * TensorRT for RTX compiles kernels lazily, which must be over before a capture begins. Two plain
   runs come first, and where ``is_stream_capturable`` says no, the network runs without a graph;
 * only the full TensorRT has plugins: a plan that needs one says so in the manifest, and it is
@@ -39,11 +40,12 @@ from matter_sdk.sdk.backends import (
     unpool_plugin,
 )
 from matter_sdk.sdk.backends.gpu import no_gpu
+from matter_sdk.sdk.engine.manifest import PlanEntry
 from matter_sdk.sdk.errors import BackendError
 
 if TYPE_CHECKING:
     from matter_sdk.sdk.engine.file import EngineFile
-    from matter_sdk.sdk.engine.manifest import ModelEntry, PlanEntry
+    from matter_sdk.sdk.engine.manifest import ModelEntry
 
 log = logging.getLogger("matter")
 
@@ -63,10 +65,7 @@ def unavailable(option: str, engine: EngineFile, model: ModelEntry, number: int)
         return reason
     if importlib.util.find_spec("cupy") is None:
         return f"{module} is installed but CuPy is not: pip install 'matter-sdk[nvidia]'"
-    try:
-        version = importlib.import_module(module).__version__
-    except (ImportError, OSError, RuntimeError) as error:  # libraries of another CUDA or driver
-        return f"{module} is installed but does not load: {error}"
+    version = importlib.import_module(module).__version__
     capability = _capability(number)
     plan = choose_plan(engine.manifest.plans, option, version, capability, model.size)
     if plan is None:
@@ -77,7 +76,39 @@ def unavailable(option: str, engine: EngineFile, model: ModelEntry, number: int)
             f"one that was. Build the engine here, or say trust_plans=True if you trust its source "
             f"like that of a program"
         )
-    return None
+    return _invalid(importlib.import_module(module), engine, plan)
+
+
+# What TensorRT for RTX may find wrong with a plan: its name for it -> ours.
+_INVALID = {
+    "VERSION_MISMATCH": "it is of another version: build the engine again with this one",
+    "UNSUPPORTED_CC": "it does not serve this GPU",
+    "OLD_CUDA_DRIVER": "the NVIDIA driver is too old: update it",
+    "OLD_CUDA_RUNTIME": "the CUDA runtime is too old: update it",
+    "INSUFFICIENT_GPU_MEMORY": "this GPU has too little memory",
+    "MALFORMED_ENGINE": "it is damaged: build the engine again",
+    "CUDA_ERROR": "CUDA or the NVIDIA driver is not installed as it should be",
+}
+
+
+def _invalid(trt: Any, engine: EngineFile, plan: PlanEntry) -> str | None:
+    """Why TensorRT for RTX would not run a plan here, or None; the full TensorRT cannot say."""
+    runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
+    if not hasattr(runtime, "get_engine_validity"):
+        return None
+    with engine.read(plan.file) as content, content[: runtime.engine_header_size] as header:
+        validity, found = runtime.get_engine_validity(header)
+    if validity != trt.EngineValidity.INVALID:
+        return None
+    reasons = [
+        _INVALID.get(name, name)
+        for name, bit in trt.EngineInvalidityDiagnostics.__members__.items()
+        if int(found) & int(bit)
+    ]
+    return (
+        f"{_LABELS[plan.runtime]} {trt.__version__} does not run {plan.file!r} ({plan.version}, "
+        f"{plan.gpus()}): {'; '.join(reasons) or 'it gives no reason'}"
+    )
 
 
 def choose_plan(
@@ -87,16 +118,16 @@ def choose_plan(
     capability: str,
     size: tuple[int, int],
 ) -> PlanEntry | None:
-    """The plan for this runtime, its version (first two numbers), GPU and network size, or None."""
+    """Choose the plan for a runtime, its version (two numbers), GPU and network size, or None."""
     fitting = [
         plan
         for plan in plans
         if plan.runtime == runtime
         and plan.version.split(".")[:2] == version.split(".")[:2]
-        and plan.compute_capability in (None, capability)
+        and plan.fits(capability)
         and plan.size == size
     ]
-    # One made for exactly this GPU before one for any.
+    # One made for exactly this GPU before one for several.
     return min(fitting, key=lambda plan: plan.compute_capability is None, default=None)
 
 
@@ -107,17 +138,26 @@ def no_plan(
     capability: str,
     size: tuple[int, int],
 ) -> str:
-    """The sentence that says which plan was wanted and which there are."""
+    """Say which plan was wanted and which there are."""
     held = ", ".join(
-        f"{_LABELS[plan.runtime]} {plan.version} for {_gpu(plan.compute_capability)} at "
-        f"{plan.size[0]}x{plan.size[1]}"
+        f"{_LABELS[plan.runtime]} {plan.version} for {plan.gpus()} at {plan.size[0]}x{plan.size[1]}"
         for plan in plans
     )
     short = ".".join(version.split(".")[:2])
     return (
         f"the engine holds no plan for {_LABELS[runtime]} {short} on compute capability "
         f"{capability} at {size[0]}x{size[1]} (it holds: {held or 'none'})"
+        f"{_remedy(runtime, capability)}"
     )
+
+
+def _remedy(runtime: str, capability: str) -> str:
+    """What to do on a GPU that no default plan of TensorRT for RTX serves."""
+    if runtime != "tensorrt-rtx" or PlanEntry(runtime, "", None, (0, 0), "").fits(capability):
+        return ""
+    if capability == "7.5":
+        return ". Turing is served on request: python -m export.build … --turing"
+    return ", and TensorRT for RTX does not run on this GPU; use tensorrt or onnxruntime-cuda"
 
 
 def load(option: str, engine: EngineFile, model: ModelEntry, number: int, share: Share) -> TensorRt:
@@ -163,9 +203,8 @@ class TensorRt(Backend):
                 self._engine = self._runtime.deserialize_cuda_engine(content)
             if self._engine is None:
                 raise BackendError(
-                    f"{self._label} {trt.__version__} could not read {plan.file!r}; expected a "
-                    f"plan of this version for compute capability {capability}. Build it again: "
-                    f"{manifest.build_command(engine.path.name)}"
+                    f"{self._label} {trt.__version__} could not read {plan.file!r}, of "
+                    f"{plan.version} for {plan.gpus()}; its log holds the reason"
                 )
             self._tensors = self._described(trt)
             check_graph(manifest, model, *self._tensors)
@@ -197,7 +236,7 @@ class TensorRt(Backend):
         return tensors
 
     def lane(self) -> Lane:
-        """A lane more, for the caller alone: none that ``run`` knows of.
+        """Make one more lane, for the caller alone; ``run`` never uses it.
 
         Raises:
             BackendError: there is not enough memory on the GPU.
@@ -276,19 +315,19 @@ class Lane:
 
     def capture(self) -> None:
         """Make the CUDA graph that ``run`` replays, where that can be."""
-        self.settle()
+        self.warm_up()
         self._graph = self.recorded(self.enqueue)
 
-    def settle(self) -> None:
-        """Run the network twice: first runs allocate and, with RTX, compile kernels, which no
-        capture may hold."""
+    def warm_up(self) -> None:
+        """Run the network twice: first runs allocate and, with RTX, compile kernels, which must not
+        happen in a capture."""
         for _ in range(2):
             self.enqueue()
         self.stream.synchronize()
 
     def recorded(self, work: Callable[[], None]) -> Any:
-        """A CUDA graph of ``work`` on ``stream``, the network's part in it settled; None where that
-        cannot be captured."""
+        """Capture ``work`` on ``stream`` as a CUDA graph, after ``warm_up``; None where TensorRT's
+        part cannot be captured."""
         asked = getattr(self._context, "is_stream_capturable", None)  # the full TensorRT has none
         if asked is not None and not asked(self.stream.ptr):
             return None
@@ -342,7 +381,7 @@ class _Kernels:
         self._kept = runtime_cache.read(path)
         # False: of another version, driver or GPU. The cache is then empty as before.
         if self._kept is not None and not self._cache.deserialize(self._kept):
-            log.info("the kernels kept for %s do not fit: they are compiled again", path)
+            log.info("the kernels kept for %s do not fit; compiling them again", path)
         if not self.config.set_runtime_cache(self._cache):
             log.info("TensorRT for RTX takes no runtime cache: kernels will not be kept")
 
@@ -360,7 +399,3 @@ def _capability(number: int) -> str:
 
     digits = str(cupy.cuda.Device(number).compute_capability)
     return f"{digits[:-1]}.{digits[-1]}"
-
-
-def _gpu(capability: str | None) -> str:
-    return "any GPU" if capability is None else f"compute capability {capability}"

@@ -57,6 +57,8 @@ CPU_ARITHMETIC: dict[str, tuple[str, ...]] = {
     "onnxruntime": ("float32", "int8"),
 }
 RUNTIMES = ("tensorrt", "tensorrt-rtx")
+RTX_SERVES = ("8.0", "8.6", "8.9", "12.0+")
+"""What a plan of TensorRT for RTX serves where nothing else was asked for: not 7.5, 9.0 or 10.x."""
 STATUSES = ("passed", "failed", "not run")
 
 CREATED_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
@@ -241,9 +243,11 @@ class ModelEntry:
 
 @dataclass(frozen=True)
 class PlanEntry:
-    """A TensorRT plan built ahead of time; ``compute_capability`` such as "9.0", None: any GPU.
+    """A TensorRT plan built ahead of time, for one ``compute_capability`` such as "9.0".
 
-    ``plugins`` names those of ``sdk.backends.unpool_plugin`` that it needs.
+    Where that is None, it is for those of ``serves``: "12.0+" is 12.0 and later. An empty
+    ``serves`` is of a file from before it was recorded, and means ``RTX_SERVES``. ``plugins`` names
+    those of ``sdk.backends.unpool_plugin`` that the plan needs.
     """
 
     runtime: Annotated[str, one_of(*RUNTIMES)]
@@ -252,6 +256,29 @@ class PlanEntry:
     size: Size
     file: MemberName
     plugins: tuple[str, ...] = ()
+    serves: tuple[Annotated[str, pattern(r"\d+\.\d+\+?", "such as '8.9' or '12.0+'")], ...] = ()
+
+    def capabilities(self) -> tuple[str, ...]:
+        """All that it serves, as in ``serves``."""
+        one = self.compute_capability
+        return (one,) if one is not None else self.serves or RTX_SERVES
+
+    def fits(self, capability: str) -> bool:
+        """Whether it serves a GPU of this compute capability, such as "8.9"."""
+        return any(
+            capability == served
+            or (served.endswith("+") and _numbers(capability) >= _numbers(served[:-1]))
+            for served in self.capabilities()
+        )
+
+    def gpus(self) -> str:
+        """What it serves, in words: "compute capability 8.9, 12.0 and later"."""
+        served = ", ".join(self.capabilities()).replace("+", " and later")
+        return f"compute capability {served}"
+
+
+def _numbers(capability: str) -> tuple[int, ...]:
+    return tuple(map(int, capability.split(".")))
 
 
 @dataclass(frozen=True)
@@ -461,6 +488,8 @@ class Manifest:
             words += ["--batch", str(self.batch)]
         if any(plan.plugins for plan in self.plans):
             words += ["--unpool", "plugin"]
+        if any(p.runtime == "tensorrt-rtx" and p.fits("7.5") for p in self.plans):
+            words.append("--turing")
         words += ["--output", output]
         return " ".join(shlex.quote(word) for word in words)
 

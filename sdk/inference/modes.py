@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -18,7 +17,7 @@ from matter_sdk.kernels import collaborative_fusion
 from matter_sdk.kernels.trimap import Trimap
 from matter_sdk.sdk import describe
 from matter_sdk.sdk.arrays import array_module, on_gpu, synchronize, tensor_of, to_cpu, to_device_of
-from matter_sdk.sdk.engine.manifest import Manifest, ModelEntry
+from matter_sdk.sdk.engine.manifest import ModelEntry
 from matter_sdk.sdk.errors import EngineError, FrameError
 from matter_sdk.sdk.inference.network import Network
 from matter_sdk.sdk.inference.sizes import Scales, nearest_pair, pairs_of
@@ -34,25 +33,18 @@ class Mode(ABC):
     network: Network
 
     @classmethod
-    def check_engine(
-        cls,
-        path: Path,
-        manifest: Manifest,
-        models: Sequence[ModelEntry],
-        *,
-        scales: Scales | None,
-        trimap_from: Any,
-    ) -> None:
+    def check_engine(cls, network: Network, scales: Scales | None, trimap_from: Any) -> None:
         """Refuse an engine, or options of ``Matter``, that this mode cannot work with.
 
         Raises:
             EngineError: names the file and the option.
         """
-        del models, scales
+        del scales
         if trimap_from is not None:
             raise EngineError(
-                f"trimap_from is {trimap_from!r} and {path} holds {manifest.network.name}, which "
-                f"takes no trimap; expected an engine of sim. Leave it out"
+                f"trimap_from is {trimap_from!r} and {network.path} holds "
+                f"{network.manifest.network.name}, which takes no trimap; expected an engine of "
+                f"sim. Leave it out"
             )
 
     def trimaps(self, given: Any, frames: Sequence[Any], *, batch: bool) -> Sequence[Trimap | None]:

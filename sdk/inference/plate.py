@@ -1,7 +1,7 @@
 """Plate mode: a network that compares each frame with a photograph of the empty place.
 
-Such a photograph, the *plate*, shows what the frames show but for the subject. It is given once and
-not with each frame, and may be replaced while frames run.
+The clean plate, *plate* for short, shows what the frames show without the subject. It is given
+once, not with each frame, and may be replaced while frames run.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import math
 import os
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 from matter_sdk.kernels import YUV, InputSpec
 from matter_sdk.sdk import describe
 from matter_sdk.sdk.arrays import as_frame, picture, tensor_of, to_cpu, to_device_of
-from matter_sdk.sdk.engine.manifest import Manifest, ModelEntry
+from matter_sdk.sdk.engine.manifest import Manifest
 from matter_sdk.sdk.errors import EngineError, FrameError, PlateError
 from matter_sdk.sdk.inference import plate_fit
 from matter_sdk.sdk.inference.modes import Alphas, Choice, Glance, SingleMode, check_prepared
@@ -36,7 +35,7 @@ _STRETCH = 0.01
 
 
 class Plate:
-    """A plate, and what a network reads of it at each of its sizes, made when it is first wanted.
+    """A plate and the network's inputs made from it, one for each size, at their first use.
 
     ``value`` is the path of a picture or what ``Matter`` takes as a frame. It is copied, to the
     CPU's memory. Safe to use from several threads.
@@ -118,21 +117,13 @@ class PlateMode(SingleMode):
             raise self._missing()
 
     @classmethod
-    def check_engine(
-        cls,
-        path: Path,
-        manifest: Manifest,
-        models: Sequence[ModelEntry],
-        *,
-        scales: Scales | None,
-        trimap_from: Any,
-    ) -> None:
+    def check_engine(cls, network: Network, scales: Scales | None, trimap_from: Any) -> None:
         """See ``Mode.check_engine``: one pass only."""
-        super().check_engine(path, manifest, models, scales=scales, trimap_from=trimap_from)
+        super().check_engine(network, scales, trimap_from)
         if scales is not None and scales[0] < scales[1]:
             raise EngineError(
-                f"hybrid was given and {path} holds {manifest.network.name}, which reads a plate; "
-                f"expected a network that reads the frame alone. Leave it out"
+                f"hybrid was given and {network.path} holds {network.manifest.network.name}, which "
+                f"reads a plate; expected a network that reads the frame alone. Leave it out"
             )
 
     def describe(self) -> list[describe.Line]:

@@ -1,4 +1,4 @@
-"""Whether a plate still shows the place that a frame shows.
+"""Tell whether a plate still shows the place that a frame shows.
 
 Plate mode takes for the subject whatever differs from the plate. Once the camera has moved, or the
 plate is of another room, that is the room itself. So both are compared first, small and in grey:
@@ -50,7 +50,7 @@ Grey = NDArray[np.float32]
 
 
 def small(frame: Any) -> Grey:
-    """A checked frame as ``misfit`` compares it: float32 h×w in 0..255, the aspect ratio kept."""
+    """Shrink a checked frame for ``misfit``: grey float32 h×w in 0..255, of its aspect ratio."""
     height, width = frame.shape[:2]
     scale = min(1.0, LONGER_SIDE / max(height, width))
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
@@ -59,7 +59,7 @@ def small(frame: Any) -> Grey:
 
 
 def misfit(plate: Grey, frame: Grey) -> str | None:
-    """Why a plate does not fit a frame, ``MOVED`` or ``ANOTHER``; None if it does.
+    """Say why a plate does not fit a frame, ``MOVED`` or ``ANOTHER``; None if it does.
 
     Both are what ``small`` makes, of one aspect ratio. What is smaller than ``LONGER_SIDE``, or
     has fewer than three tiles on a side, is too small to tell: None.

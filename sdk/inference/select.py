@@ -41,9 +41,7 @@ def open_mode(
             f"{network.path} holds {network.manifest.network.name}, a classifier that makes no "
             f"matte; expected the engine of a matting network. It works as a part of one"
         )
-    kind.check_engine(
-        network.path, network.manifest, network.models, scales=scales, trimap_from=trimap_from
-    )
+    kind.check_engine(network, scales, trimap_from)
     choose: Choice = functools.partial(sizes.nearest_aspect, network.models, pixels=pixels)
     if kind is HybridMode and scales is not None:
         return HybridMode(network, scales)

@@ -1,4 +1,4 @@
-"""Which of an engine's network sizes a frame runs at: the one asked for, by aspect, or by scale."""
+"""Choose which of an engine's sizes a frame runs at: as asked, by aspect ratio, or by scale."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _SQUEEZED = math.log(1.6)  # 4:3 in 16:9 is 1.33, a square in 3:2 is 1.5
 
 
 def held(models: Iterable[ModelEntry]) -> str:
-    """The sizes as messages and the command line write them: ``288x512, 384x384``."""
+    """Write the sizes as messages and the command line do: ``288x512, 384x384``."""
     return ", ".join(f"{model.size[0]}x{model.size[1]}" for model in models)
 
 
 def chosen(path: Path, manifest: Manifest, size: Any) -> tuple[ModelEntry, ...]:
-    """The models of an engine that may run: all of them, or the one of ``size``.
+    """Select the models that may run: all of an engine's, or the one of ``size``.
 
     Raises:
         EngineError: for a size that the engine does not hold; the message has the build command.
@@ -68,7 +68,7 @@ def chosen(path: Path, manifest: Manifest, size: Any) -> tuple[ModelEntry, ...]:
 def nearest_aspect(
     models: Sequence[ModelEntry], frame: Sequence[int], pixels: str = "first"
 ) -> ModelEntry:
-    """The size whose aspect ratio is nearest to the frame's, on a log scale.
+    """Choose the size whose aspect ratio is nearest to the frame's, on a log scale.
 
     ``frame`` is a shape that begins with height and width. ``pixels``: of sizes as near, the
     "first"; of those of nearly that shape, the one of the "fewest" or the "most" pixels.
@@ -113,14 +113,14 @@ class ShapeNotes:
 
 
 def nearest_scale(models: Sequence[ModelEntry], frame: Sequence[int], scale: float) -> ModelEntry:
-    """The size nearest to ``scale`` times the frame's: log distance, both sides summed."""
+    """Choose the size nearest to ``scale`` times the frame's: log distance, both sides summed."""
     return min(models, key=lambda model: _distance(model, frame, scale))
 
 
 def nearest_pair(
     pairs: Iterable[tuple[ModelEntry, ModelEntry]], frame: Sequence[int], scales: Scales
 ) -> tuple[ModelEntry, ModelEntry]:
-    """The pair of sizes that is together nearest to ``scales`` times the frame's."""
+    """Choose the pair of sizes that is together nearest to ``scales`` times the frame's."""
     return min(
         pairs,
         key=lambda pair: sum(map(_distance, pair, itertools.repeat(frame), scales)),
@@ -152,7 +152,7 @@ def resolve_scales(
 
 
 def pairs_of(models: Sequence[ModelEntry]) -> list[tuple[ModelEntry, ModelEntry]]:
-    """Every two sizes of which the first has fewer pixels."""
+    """List every two sizes of which the first has fewer pixels."""
     return [
         (small, large)
         for small in models
@@ -162,7 +162,7 @@ def pairs_of(models: Sequence[ModelEntry]) -> list[tuple[ModelEntry, ModelEntry]
 
 
 def check_scales(path: Path, manifest: Manifest, hybrid: Any, size: Any) -> Scales:
-    """The two scales of a hybrid-resolution test, if this engine can do it.
+    """Check the two scales of a hybrid-resolution test against an engine; return them.
 
     Raises:
         EngineError: for other than two numbers 0 < glance ≤ focus ≤ 1, beside ``size``, or for an

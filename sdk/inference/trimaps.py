@@ -1,4 +1,4 @@
-"""Networks that a trimap guides (SIM): its checks, where it may come from, and the pass itself.
+"""Trimap mode (SIM): check trimaps, make them where none is given, and run the network.
 
 A trimap is uint8 H×W of the frame's size: 0 background, 128 unknown, 255 foreground. It is given
 with each frame, or taken from the glance head of another engine, so that such networks run on plain
@@ -24,7 +24,7 @@ from matter_sdk.kernels import (
 from matter_sdk.kernels.trimap import BACKGROUND, FOREGROUND, UNKNOWN, Trimap
 from matter_sdk.sdk import describe
 from matter_sdk.sdk.arrays import tensor_of, to_cpu
-from matter_sdk.sdk.engine.manifest import Manifest, ModelEntry
+from matter_sdk.sdk.engine.manifest import Manifest
 from matter_sdk.sdk.errors import EngineError, FrameError
 from matter_sdk.sdk.inference import plate as plates
 from matter_sdk.sdk.inference.modes import (
@@ -83,23 +83,15 @@ class TrimapMode(Mode):
         self._choose = choose
 
     @classmethod
-    def check_engine(
-        cls,
-        path: Path,
-        manifest: Manifest,
-        models: Sequence[ModelEntry],
-        *,
-        scales: Scales | None,
-        trimap_from: Any,
-    ) -> None:
+    def check_engine(cls, network: Network, scales: Scales | None, trimap_from: Any) -> None:
         """See ``Mode.check_engine``: inputs and a classifier as they are made here, one pass."""
         del trimap_from
         if scales is not None:
             raise EngineError(
-                f"hybrid was given and {path} holds {manifest.network.name}, which reads a trimap; "
-                f"expected a network with the heads glance and focus. Leave it out"
+                f"hybrid was given and {network.path} holds {network.manifest.network.name}, which "
+                f"reads a trimap; expected a network with the heads glance and focus. Leave it out"
             )
-        check_engine(path, manifest, [model.size for model in models])
+        _check_parts(network.path, network.manifest, [model.size for model in network.models])
 
     def describe(self) -> list[describe.Line]:
         """See ``Mode.describe``."""
@@ -203,7 +195,7 @@ def impose(alpha: Alphas, trimap: Trimap) -> None:
 
 
 def as_trimap(value: Any, frame: Sequence[int], what: str = "the trimap") -> Trimap:
-    """A trimap, checked against the shape of its frame; not copied.
+    """Check a trimap against the shape of its frame; return it without a copy.
 
     Raises:
         FrameError: for another type, dtype, rank, size or value, or one in a GPU's memory.
@@ -246,14 +238,14 @@ def as_trimap(value: Any, frame: Sequence[int], what: str = "the trimap") -> Tri
 
 
 def missing_trimap(manifest: Manifest, where: str) -> FrameError:
-    """The error for a guided network that got no trimap; ``where`` is what it should stand with."""
+    """Make the error for a missing trimap; ``where`` is what one should come with."""
     return FrameError(
         f"no trimap was given and {manifest.network.name} needs one with {where}; expected "
         f"matter(frame, trimap=trimap), {_WANTED}. {_SOURCES}"
     )
 
 
-def check_engine(path: Path, manifest: Manifest, sizes: Sequence[tuple[int, int]]) -> None:
+def _check_parts(path: Path, manifest: Manifest, sizes: Sequence[tuple[int, int]]) -> None:
     """Refuse an engine that ``TrimapMode`` cannot run at these sizes.
 
     Raises:

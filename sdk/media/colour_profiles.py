@@ -1,4 +1,4 @@
-"""What a picture says about its colours, as ICC profiles for LittleCMS, which converts them."""
+"""Turn what a picture says about its colours into ICC profiles for LittleCMS."""
 
 from __future__ import annotations
 

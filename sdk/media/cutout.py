@@ -1,4 +1,4 @@
-"""Straight alpha whose colours tell nothing of what was cut away.
+"""Straight alpha whose colours reveal nothing of what was cut away.
 
 Whoever ignores alpha (a JPEG, a player without alpha, a network that reads three channels) sees
 the colours alone. So where alpha is 0 they hold none of the frame's: near the subject its own are

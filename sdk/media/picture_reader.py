@@ -1,4 +1,4 @@
-"""Pictures from files: one reader for frames, backgrounds, plates, trimaps and training.
+"""Read pictures: frames, backgrounds, plates, trimaps and training data.
 
 Pillow reads a file's header and decodes it; OpenCV stands behind it for what Pillow cannot decode.
 What a file says about its pixels is obeyed: orientation, transparency, and colour. Colours of
@@ -75,7 +75,7 @@ def read_picture(
     image = _opened(content, said)
     if image is not None:
         if image.format in _ANIMATED and getattr(image, "n_frames", 1) > 1:
-            log.warning("%s is animated: the first of its %d pictures is used", said, _count(image))
+            log.warning("%s is animated; using the first of its %d pictures", said, _count(image))
         profile = _profile(image, content, said)
         try:
             image.load()
@@ -84,7 +84,7 @@ def read_picture(
             raise
         except Exception as error:  # noqa: BLE001 - decoders raise almost anything
             result = _second(content, said, upright=upright)
-            log.warning("%s is damaged (%s): what can be read of it is used", said, _line(error))
+            log.warning("%s is damaged (%s); using what can be read of it", said, _line(error))
             return result
     return _second(content, said, upright=upright)
 
@@ -161,7 +161,7 @@ def read_animation(path: str | os.PathLike[str], *, what: str = "the picture") -
 
 
 def is_animation(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a picture of ours that holds several, shown one after the other."""
+    """Whether a file is an animation."""
     path = Path(path)
     try:
         if not path.is_file():  # a pipe could not be read again
@@ -173,7 +173,7 @@ def is_animation(path: str | os.PathLike[str]) -> bool:
 
 
 def picture_size(path: str | os.PathLike[str], *, upright: bool = True) -> tuple[int, int]:
-    """(width, height) by a file's header, decoding nothing.
+    """Read (width, height) from a file's header, without decoding it.
 
     Raises:
         FrameError: as ``read_picture``.
@@ -194,7 +194,7 @@ def picture_size(path: str | os.PathLike[str], *, upright: bool = True) -> tuple
 
 
 def on_black(image: Image) -> Image:
-    """A BGRA picture over black, uint8 H×W×3; others as they are."""
+    """Composite a BGRA picture over black, uint8 H×W×3; return others as they are."""
     if image.ndim == 2 or image.shape[2] == 3:
         return image
     weight = image[..., 3:].astype(np.float32) / np.float32(255)
@@ -346,7 +346,7 @@ def _profile(image: Pillow.Image, content: bytes, said: str) -> bytes | None:
 
 
 def _second(content: bytes, said: str, *, upright: bool) -> Image:
-    """What OpenCV makes of a file, uint8 H×W×3 BGR."""
+    """Decode a file with OpenCV: uint8 H×W×3 BGR."""
     ignored = 0 if upright else cv2.IMREAD_IGNORE_ORIENTATION
     image = _decoded(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | ignored)
     if image is None:

@@ -1,4 +1,4 @@
-"""What people name when they mean pictures: files, folders, patterns, sequences, a pipe."""
+"""Expand files, folders, patterns, numbered sequences and pipes to pictures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NUMBER = re.compile(r"%(?:0\d+)?d")
 def find_pictures(
     places: Iterable[str | os.PathLike[str]], *, repeated: bool = False
 ) -> list[Path]:
-    """The files that ``places`` stand for, in their order; each once, unless ``repeated``.
+    """List the files that ``places`` stand for, in order; each once, unless ``repeated``.
 
     A place is a file or pipe, ``-`` (the standard input), a folder (its pictures, by name, hidden
     ones left out), a pattern such as ``photos/*.jpg``, or a numbered sequence such as
@@ -35,10 +35,10 @@ def find_pictures(
 
 
 def distinct_names(paths: Sequence[Path]) -> list[str]:
-    """A name for each path, to build the names of results on; no two alike, whatever their case.
+    """Make a distinct name for each path, to build the names of results on; case does not count.
 
-    It is the file's name without its ending; with it where two share that (a.jpg beside a.png),
-    with the folder's name before it where two share both, and last with a number.
+    It is the file's name without its ending; with the ending where two share that (a.jpg, a.png),
+    with the folder's name before it where two share both, and at last with a number.
     """
     ways = (
         lambda path: path.stem,

@@ -38,6 +38,6 @@ class Recorder:
         self._last = max(self._last + 1, round(1000 * (time.monotonic() - self._begin)))
         self._writer.write(picture, self._last)
 
-    def close(self) -> Path:
-        """Finish the file, if a picture came, and return its path."""
-        return self.path if self._writer is None else self._writer.finish()
+    def close(self) -> Path | None:
+        """Finish the file and return its path; None, and no file, if no picture came."""
+        return None if self._writer is None else self._writer.finish()

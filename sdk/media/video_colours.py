@@ -1,4 +1,4 @@
-"""What a video says of its colours, beside matrix and range: primaries, curve, ICC profile.
+"""Read what a video says about its colours: primaries, transfer curve, ICC profile.
 
 Numbers are those of ITU-T H.273, which FFmpeg's tags use too.
 """
@@ -96,7 +96,11 @@ def side_data(frame: Any, codec: str) -> list[Any]:
 
 
 def to_srgb(profile: bytes) -> ImageCms.ImageCmsTransform | None:
-    """The way from RGB by a profile to sRGB; None for sRGB itself. ValueError if there is none."""
+    """Make the transform from a profile's RGB to sRGB; None for sRGB itself.
+
+    Raises:
+        ValueError: the profile cannot be used.
+    """
     if colour_profiles.is_srgb(profile, "RGB"):
         return None
     try:

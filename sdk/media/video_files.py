@@ -1,7 +1,7 @@
-"""Places in which an output grows: private, under names that nobody can guess; moved once whole.
+"""Write outputs in private folders under unguessable names, and move them once they are complete.
 
-Nothing is deleted but what was made here, no link is followed, and a file that is there already is
-replaced by a whole one or not at all.
+Nothing is deleted but what was made here, and no link is followed. An existing file is replaced by
+a complete one or not at all.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Open a video and put all of its packets on one clock: what the reader and the writer share."""
+"""Open a video and put all of its packets on one clock, for the reader and the writer."""
 
 from __future__ import annotations
 

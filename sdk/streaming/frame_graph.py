@@ -187,7 +187,7 @@ class FrameGraph:
 
     def _captured(self) -> Any:
         """The work as a CUDA graph; None where TensorRT's part cannot be captured."""
-        self._lane.settle()
+        self._lane.warm_up()
         for _ in range(2):  # compiles and uploads what it needs
             self._work()
         self._main.synchronize()

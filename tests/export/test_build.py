@@ -134,9 +134,46 @@ def test_a_plan_for_tensorrt_rtx(stand_in: ModuleType, tmp_path: Path) -> None:
         judged = {entry.artefact: entry for entry in engine.manifest.verification}
     assert plan.file == f"plans/tensorrt-rtx-{version}.plan"
     assert plan.compute_capability is None
+    assert plan.serves == ("8.0", "8.6", "8.9", "12.0+")
     assert judged["tensorrt-rtx"].status in ("not run", "passed")
     if plans.gpu() is None:
         assert judged["tensorrt-rtx"].reason == "no NVIDIA GPU here"
+
+
+def test_a_second_plan_for_turing(stand_in: ModuleType, tmp_path: Path) -> None:
+    """A bit of the header for each of 7.5, 8.0, 8.6, 8.9, 12.0, 12.1 and what comes later."""
+    pytest.importorskip("tensorrt_rtx")
+    asked = options(tmp_path / "x.engine", precision="fp16", targets=("tensorrt-rtx",), turing=True)
+    with EngineFile.open(build(asked)) as engine:
+        manifest = engine.manifest
+        masks = [bytes(engine.read(plan.file))[0x20] for plan in manifest.plans]
+    assert [plan.fits("7.5") for plan in manifest.plans] == [False, True]
+    assert [plan.fits("8.9") for plan in manifest.plans] == [True, False]
+    assert masks == [0x7E, 0x01]
+    assert "--turing" in manifest.build_command()
+
+
+def test_float32_of_a_plan_is_not_tf32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trt = pytest.importorskip("tensorrt_rtx")
+    seen = []
+    finish = trt.Builder.build_serialized_network
+
+    def build_network(builder: Any, network: Any, config: Any) -> Any:
+        seen.append(config.get_flag(trt.BuilderFlag.TF32))
+        return finish(builder, network, config)
+
+    monkeypatch.setattr(trt.Builder, "build_serialized_network", build_network)
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, (1, 8))
+    out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, (1, 8))
+    node = onnx.helper.make_node("Relu", ["x"], ["y"])
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph([node], "g", [value], [out]),
+        opset_imports=[onnx.helper.make_opsetid("", 18)],
+        ir_version=10,
+    )
+    onnx.save(model, tmp_path / "x.onnx")
+    plans.build("tensorrt-rtx", tmp_path / "x.onnx", tmp_path / "x.plan", warn=print)
+    assert seen == [False]
 
 
 def test_the_classifier_travels_in_the_engine(sim_engine: Path) -> None:

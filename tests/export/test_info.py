@@ -152,7 +152,7 @@ def test_trained_weights_plans_int8_and_float32_operators(sim_engine: Path, tmp_
         "SHA-256 " + "ab" * 32,
         "without se",
         "as values pass float16's range: stem/Conv, bn/Mul",
-        "tensorrt-rtx 1.7, any GPU, 328×400",
+        "tensorrt-rtx 1.7, compute capability 8.0, 8.6, 8.9, 12.0 and later, 328×400",
         "328×400, q.onnx, calibrated on 32 frames of clip.mp4",
         "in floating point: a/Conv, b/Conv",
         "on another CPU (a Z80), 2 threads, load 0.5",

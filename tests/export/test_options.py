@@ -190,6 +190,11 @@ def test_target_asked_for_by_name_but_missing(monkeypatch: pytest.MonkeyPatch) -
     assert BuildOptions("gfm", random_weights=True, targets=("onnx",)).resolve().runtimes == ()
 
 
+def test_turing_is_for_plans_of_tensorrt_rtx() -> None:
+    with pytest.raises(UsageError, match="--turing"):
+        BuildOptions("gfm", random_weights=True, targets=("onnx",), turing=True).resolve()
+
+
 def test_tensorrt_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(plans.MODULES, "tensorrt", ("json", ""))  # any module that is installed
     monkeypatch.setattr(plans, "gpu", lambda: None)

@@ -9,6 +9,7 @@ kept, and done at each launch of the graph. Kernels are those of the CPU, on the
 from __future__ import annotations
 
 import contextlib
+import enum
 import sys
 import threading
 import types
@@ -129,7 +130,7 @@ class Pinned(np.ndarray):
 
 
 class Device(contextlib.nullcontext):
-    compute_capability = "90"
+    compute_capability = "89"
 
     def __init__(self, device: Device | int = 0) -> None:
         super().__init__()
@@ -368,6 +369,7 @@ class Engine:
     network: Callable[[Any], dict[str, Any]]
     shapes: dict[str, tuple[int, ...]]
     capturable = True
+    invalid = 0  # bits of EngineInvalidityDiagnostics
 
     def __init__(self, plan: bytes) -> None:
         self.plan = plan
@@ -467,10 +469,17 @@ def fake_tensorrt(fake_cuda: types.ModuleType, monkeypatch: pytest.MonkeyPatch) 
             pass
 
     class Runtime:
+        engine_header_size = 64
+
         def __init__(self, logger: Any) -> None:
             pass
 
-        def deserialize_cuda_engine(self, plan: Any) -> Engine:
+        def get_engine_validity(self, plan: Any) -> tuple[str, int]:
+            return "INVALID" if Own.invalid else "VALID", Own.invalid
+
+        def deserialize_cuda_engine(self, plan: Any) -> Engine | None:
+            if Own.invalid:
+                return None
             Own.made.append(Own(bytes(plan)))
             return Own.made[-1]
 
@@ -480,6 +489,10 @@ def fake_tensorrt(fake_cuda: types.ModuleType, monkeypatch: pytest.MonkeyPatch) 
         float32="float32",
         Runtime=Runtime,
         TensorIOMode=types.SimpleNamespace(INPUT="input"),
+        EngineValidity=types.SimpleNamespace(INVALID="INVALID"),
+        EngineInvalidityDiagnostics=enum.IntFlag(
+            "EngineInvalidityDiagnostics", ["VERSION_MISMATCH", "UNSUPPORTED_CC", "OLD_CUDA_DRIVER"]
+        ),
     )
     vars(module)["Logger"] = Logger
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", module)

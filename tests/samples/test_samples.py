@@ -127,11 +127,11 @@ def test_image_with_wrong_trimaps(tmp_path: Path, sim: str, engine: str) -> None
     cv2.imwrite(str(tmp_path / "small.png"), cv2.imread(good)[:24])
     arguments = [str(tmp_path / "cat.png"), "--output", str(tmp_path)]
     for options, message in (
-        (["--engine", sim], "no trimap was given and sim needs one"),
-        (["--engine", sim, "--trimap", grey], "the trimap holds the values 254; expected 0"),
-        (["--engine", sim, "--trimap", str(tmp_path / "small.png")], "is 24×96 and its frame 48×"),
-        (["--engine", sim, "--trimap", "no.png"], "the trimap 'no.png' cannot be read"),
-        (["--engine", engine, "--trimap", good], "a trimap was given and gfm takes none"),
+        (["--engine", sim], "no trimap .*sim"),
+        (["--engine", sim, "--trimap", grey], "254"),
+        (["--engine", sim, "--trimap", str(tmp_path / "small.png")], "24×96.*48×"),
+        (["--engine", sim, "--trimap", "no.png"], r"no\.png"),
+        (["--engine", engine, "--trimap", good], "trimap .*gfm"),
     ):
         with pytest.raises(FrameError, match=message):
             image.main([*arguments, *options])
@@ -173,12 +173,12 @@ def test_image_with_a_plate(
     assert (matte[:, :40] == 255).all()
     assert (matte[:, 56:] == 0).all()
     for options, message in (
-        (["--plate", "no.png"], "the plate 'no.png' cannot be read"),
-        (["--engine", engine], "a plate was given and gfm reads none"),
+        (["--plate", "no.png"], r"no\.png"),
+        (["--engine", engine], "plate .*gfm"),
     ):
         with pytest.raises(FrameError, match=message):
             image.main([*arguments, *options])
-    with pytest.raises(FrameError, match="no plate is set and gfm-plate needs one"):
+    with pytest.raises(FrameError, match="gfm-plate"):
         image.main([*arguments[:3], "--engine", plate_engine])
 
 
@@ -190,7 +190,7 @@ def test_image_hybrid(tmp_path: Path) -> None:
     matte = read_image(tmp_path / "cat-matte.png")
     assert (matte[:, :40] == 255).all()
     assert (matte[:, 56:] == 0).all()
-    with pytest.raises(EngineError, match="expected two scales of the frame above 0 and up to 1"):
+    with pytest.raises(EngineError, match="hybrid"):
         image.main([*arguments, "--hybrid", "1/2,1/3"])
 
 
@@ -240,7 +240,7 @@ def test_image_outputs_that_cannot_be(tmp_path: Path, engine: str) -> None:
         output = [] if "--output" in arguments else ["--output", cat]  # itself
         with pytest.raises(UsageError):
             image.main([*arguments, *output, "--engine", engine])
-    with pytest.raises(FrameError, match="holds no picture"):
+    with pytest.raises(FrameError, match="no picture"):
         image.main([str(tmp_path / "."), str(Path(__file__).parent), "--engine", engine])
     assert (tmp_path / "cat.png").read_bytes() == before
 
@@ -294,7 +294,7 @@ def test_video_with_trimaps_from_another_engine(
     assert len(images) == 10
     assert all(near(frame[8:-8, 8:40], BLUE) for frame in images)
     assert all(near(frame[8:-8, 56:-8], GREEN) for frame in images)
-    with pytest.raises(FrameError, match="sim needs one with each frame of a video"):
+    with pytest.raises(FrameError, match="sim"):
         video.main([clip, str(tmp_path / "other.mp4"), "--engine", sim])
     assert not (tmp_path / "other.mp4").exists()
 
@@ -373,7 +373,7 @@ def test_webcam_with_trimaps_from_another_engine(
     arguments = [clip, "--engine", sim, "--no-window", "--output", str(out), "--frames", "2"]
     assert webcam.main([*arguments, "--trimap-from", engine]) == 0
     assert all(near(frame[8:-8, 8:40], BLUE) for frame in decode(out)[0])
-    with pytest.raises(FrameError, match="needs one with each frame of a video"):
+    with pytest.raises(FrameError, match="sim"):
         webcam.main(arguments)  # ends, where a camera's failure would be tried again for ever
 
 
@@ -431,12 +431,12 @@ def test_webcam_names_the_remedy_where_no_window_can_be(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(cv2, "namedWindow", headless)
     monkeypatch.setenv("DISPLAY", ":0")
-    with pytest.raises(VideoError, match="pip install opencv-python; without a window: --no-win"):
+    with pytest.raises(VideoError, match=r"pip install opencv-python; .*--no-window"):
         webcam.open_window()
     monkeypatch.delenv("DISPLAY")
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     if sys.platform == "linux":
-        with pytest.raises(VideoError, match="there is no screen"):
+        with pytest.raises(VideoError, match="screen"):
             webcam.open_window()
 
 
@@ -653,9 +653,9 @@ def test_webcam_plate_mode_is_refused_where_it_cannot_work(
     engine: str, plate_engine: str, clip: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(webcam, "open_window", lambda: None)
-    with pytest.raises(FrameError, match="a plate was given and gfm reads none"):
+    with pytest.raises(FrameError, match=r"plate .*gfm"):
         webcam.main([clip, "--engine", engine, "--plate"])
-    with pytest.raises(FrameError, match="no plate is set and gfm-plate needs one"):
+    with pytest.raises(FrameError, match="gfm-plate"):
         webcam.main([clip, "--engine", plate_engine])
     with pytest.raises(UsageError):
         webcam.main([clip, "--plate", "--no-window", "--output", "out.mp4"])

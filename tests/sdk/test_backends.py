@@ -478,6 +478,28 @@ def test_graph_that_is_no_graph(tiny: Any, name: str) -> None:
         opened(path, backend=name)
 
 
+def test_float32_of_onnx_runtime_on_cuda_is_not_tf32(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU from Ampere on its CUDA provider computes in TF32 unless told otherwise."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession
+    given: list[Any] = []
+
+    def here(graph: Any, options: Any, providers: list[Any]) -> Any:
+        given.extend(providers)
+        made = session(graph, options, providers=["CPUExecutionProvider"])
+        monkeypatch.setattr(made, "get_providers", lambda: ["CUDAExecutionProvider"])
+        return made
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", here)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(gpu, "gpu_count", lambda: 1)
+    opened(tiny.build(), backend="onnxruntime-cuda")[0].close()
+    (name, options), _ = given
+    assert (name, int(options["use_tf32"])) == ("CUDAExecutionProvider", 0)
+
+
 # ---------------------------------------------------------------------------------- TensorRT's plan
 
 
@@ -498,6 +520,10 @@ PLANS = (
         ("tensorrt", "11.40.0", "9.0", (32, 64), None),
         ("tensorrt-rtx", "1.7.1.116", "12.0", (32, 64), "plans/b"),
         ("tensorrt-rtx", "1.7.1.116", "8.9", (32, 64), "plans/c"),
+        ("tensorrt-rtx", "1.7.1.116", "12.1", (32, 64), "plans/b"),
+        ("tensorrt-rtx", "1.7.1.116", "7.5", (32, 64), None),
+        ("tensorrt-rtx", "1.7.1.116", "9.0", (32, 64), None),
+        ("tensorrt-rtx", "1.7.1.116", "10.3", (32, 64), None),
         ("tensorrt-rtx", "1.7.1.116", "8.9", (64, 64), "plans/d"),
         ("tensorrt-rtx", "1.7.1.116", "8.9", (96, 64), None),
     ],
@@ -511,12 +537,15 @@ def test_choice_of_a_plan(
 
 def test_no_plan_says_which_there_are() -> None:
     text = tensorrt.no_plan(PLANS[:2], "tensorrt", "11.5.1", "8.9", (32, 64))
-    assert text == (
-        "the engine holds no plan for TensorRT 11.5 on compute capability 8.9 at 32x64 (it holds: "
-        "TensorRT 11.4 for compute capability 9.0 at 32x64, "
-        "TensorRT for RTX 1.7 for any GPU at 32x64)"
-    )
-    assert tensorrt.no_plan((), "tensorrt", "11.5.1", "8.9", (32, 64)).endswith("(it holds: none)")
+    for held in ("11.4 for compute capability 9.0", "8.0, 8.6, 8.9, 12.0 and later", "32x64"):
+        assert held in text
+    assert "(it holds: none)" in tensorrt.no_plan((), "tensorrt", "11.5.1", "8.9", (32, 64))
+
+
+@pytest.mark.parametrize(("capability", "remedy"), [("7.5", "--turing"), ("9.0", "use tensorrt")])
+def test_the_remedy_on_a_gpu_that_default_plans_do_not_serve(capability: str, remedy: str) -> None:
+    assert remedy in tensorrt.no_plan(PLANS, "tensorrt-rtx", "1.7", capability, (32, 64))
+    assert remedy not in tensorrt.no_plan(PLANS, "tensorrt-rtx", "1.8", "8.9", (32, 64))
 
 
 @pytest.mark.parametrize(

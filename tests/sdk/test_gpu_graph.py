@@ -186,7 +186,7 @@ def test_a_frame_is_uploaded_while_the_last_is_worked_on(tiny: Any, fake_tensorr
         graph.submit(frames[1])
         graph._up.synchronize()
         assert context.runs == runs
-        with pytest.raises(ValueError, match=r"2 frames are waiting; expected result\(\) before"):
+        with pytest.raises(ValueError, match=r"2 frames .*result\(\)"):
             graph.submit(frames[0])
         graph.result()
         assert context.runs == runs + 1
@@ -202,7 +202,7 @@ def test_nan_is_never_shown(tiny: Any, fake_tensorrt: Any) -> None:
             lambda image: good(image) | {"focus": np.nan * good(image)["focus"]}
         )
         graph.submit(frames[0])
-        with pytest.raises(NoMatteError, match="head 'focus' holds NaN or infinity"):
+        with pytest.raises(NoMatteError, match=r"'focus'.*NaN"):
             graph.result()
 
 
@@ -259,7 +259,7 @@ def test_frames_of_another_kind_are_refused(tiny: Any, fake_tensorrt: Any) -> No
         assert graph.takes(frames_of("nv12")[1])
         for other in (frames_of("i420")[0], frames_of("bgr")[0]):
             assert not graph.takes(other)
-            with pytest.raises(FrameError, match=r"the frame is .*; expected .* as the graph's"):
+            with pytest.raises(FrameError, match="graph"):
                 graph.submit(other)
 
 

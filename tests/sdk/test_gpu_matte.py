@@ -86,7 +86,7 @@ def test_nothing_is_copied_to_the_cpu(no_download: None) -> None:
     planes = Matte(device(YUV.from_bgr(picture_of(1))), DeviceArray(alpha_of((32, 64)))).gpu()
     for behind in ("red", picture_of(2), device(YUV.from_bgr(picture_of(2)))):
         assert isinstance(planes.over_planes(behind).planes[0], DeviceArray)
-    with pytest.raises(ValueError, match="has no planes; expected over"):
+    with pytest.raises(ValueError, match="over"):
         there.over_planes("red")
 
 
@@ -125,7 +125,7 @@ def test_a_matte_from_the_gpu_gives_arrays_of_the_cpu(fake_cuda: Any) -> None:
 
 def test_without_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(BackendError, match=r"CuPy cannot be imported .*; expected it: pip install"):
+    with pytest.raises(BackendError, match=r"CuPy.*pip install"):
         Matte(picture_of(6), alpha_of(SHAPE)).gpu()
 
 

@@ -236,9 +236,9 @@ def test_an_open_matter_is_a_source_and_stays_open(sim: Path, gfm: Path) -> None
         assert source(frame).alpha.shape == (64, 128)
         with Matter(sim, trimap_from=source, **OPTIONS) as matter:
             source.close()
-            with pytest.raises(ClosedError, match=r"this Matter of .*gfm.engine is closed"):
+            with pytest.raises(ClosedError, match=r"gfm\.engine"):
                 matter(frame)
-    with pytest.raises(ClosedError, match=r"gfm.engine is closed"):
+    with pytest.raises(ClosedError, match=r"gfm\.engine"):
         Matter(sim, trimap_from=source, **OPTIONS)
 
 
@@ -298,7 +298,7 @@ def test_sources_that_tell_no_three_classes(
     sim: Path, tmp_path: Path, fusion: str, reason: str
 ) -> None:
     source = Tiny(tmp_path).build(fusion=fusion)
-    with pytest.raises(EngineError, match=f"tiny.engine with gfm.*: {reason}; expected an engine"):
+    with pytest.raises(EngineError, match=f"tiny.engine.*{reason}"):
         Matter(sim, trimap_from=source, **OPTIONS)
 
 
@@ -314,7 +314,7 @@ def test_stream(sim: Path, gfm: Path) -> None:
 
 
 def test_a_stream_without_trimaps_is_refused_at_once(sim: Path, tmp_path: Path) -> None:
-    message = r"sim needs one with each frame of a video; expected .*trimap_from='gfm.engine'"
+    message = "sim .*trimap_from='gfm.engine'"
     with Matter(sim, **OPTIONS) as matter:
         every_stream_is_refused(matter, message, tmp_path)
 
@@ -439,19 +439,19 @@ def test_a_network_that_takes_no_trimap(gfm: Path) -> None:
             lambda: matter.prepare(frame, trimap=trimap),
             lambda: matter.finish(frame, np.zeros((32, 64), np.float32), trimap=trimap),
         ):
-            with pytest.raises(FrameError, match="was given and gfm takes none; expected the fra"):
+            with pytest.raises(FrameError, match=r"trimap .* gfm"):
                 use()
 
 
 def test_infer_takes_what_prepare_gave(sim: Path, gfm: Path) -> None:
     with Matter(sim, **OPTIONS) as matter, Matter(gfm, **OPTIONS) as other:
-        with pytest.raises(FrameError, match="infer was given a ndarray; expected the input of"):
+        with pytest.raises(FrameError, match="ndarray"):
             matter.infer(np.zeros((1, 3, *SIZE), np.float32))
-        with pytest.raises(FrameError, match="the tensor has shape"):
+        with pytest.raises(FrameError, match="shape"):
             other.infer(matter.prepare(random_frame(), trimap=a_trimap()))
         with Matter(sim, trimap_from=other, **OPTIONS) as guided:
             prepared = guided.prepare(coloured())
-        with pytest.raises(FrameError, match="without a trimap; give it to prepare"):
+        with pytest.raises(FrameError, match="prepare"):
             matter.infer(prepared)
 
 
@@ -461,10 +461,10 @@ def test_infer_takes_what_prepare_gave(sim: Path, gfm: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"trimap_from": 3}, "trimap_from is a int; expected the path of an engine such as"),
-        ({"trimap_from": "no.engine"}, "no.engine: no such file"),
-        ({"hybrid": (1 / 3, 1 / 3)}, "holds sim, which reads a trimap; expected a network with th"),
-        ({"hybrid": (1 / 3, 1 / 2)}, "holds sim with the one head alpha"),
+        ({"trimap_from": 3}, "trimap_from .* int"),
+        ({"trimap_from": "no.engine"}, r"no\.engine"),
+        ({"hybrid": (1 / 3, 1 / 3)}, "hybrid .* sim"),
+        ({"hybrid": (1 / 3, 1 / 2)}, "hybrid .* sim"),
     ],
 )
 def test_bad_options(sim: Path, options: Any, message: str) -> None:
@@ -473,7 +473,7 @@ def test_bad_options(sim: Path, options: Any, message: str) -> None:
 
 
 def test_trimap_from_for_a_network_that_takes_none(gfm: Path) -> None:
-    with pytest.raises(EngineError, match=r"holds gfm, which takes no trimap; .*Leave it out"):
+    with pytest.raises(EngineError, match=r"trimap_from .* gfm"):
         Matter(gfm, trimap_from=gfm, **OPTIONS)
 
 
@@ -489,12 +489,12 @@ def wrong_part(about: Manifest) -> Manifest:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: replace(m, parts={}), "no part 'classifier', which makes the network's semanti"),
-        (small_windows, r"holds 32x320; expected 32x352 too, for windows of the network's sizes"),
-        (wrong_part, r"reads \{'image': 3, 'trimap': 3\} for 'cam'; expected image 3 and trimap 1"),
+        (lambda m: replace(m, parts={}), "classifier"),
+        (small_windows, "32x320.*32x352"),
+        (wrong_part, "'trimap': 3.*cam"),
         (
             lambda m: replace(m, extra_inputs=(*m.extra_inputs, ExtraInput("depth", 1))),
-            r"reads \{.*'depth': 1\} beside the image; expected .*pip install --upgrade",
+            "'depth': 1.*pip install --upgrade",
         ),
     ],
 )
@@ -511,7 +511,7 @@ def test_only_the_sizes_that_may_run_need_windows(tmp_path: Path) -> None:
     part = replace(about.parts["classifier"], models=about.parts["classifier"].models[-1:])
     assert part.models[0].size == SIZE
     path = tiny_sim.build(tmp_path / "sim.engine", replace(about, parts={"classifier": part}))
-    with pytest.raises(EngineError, match="expected 32x320, 32x352 too"):
+    with pytest.raises(EngineError, match="32x320, 32x352"):
         Matter(path, **OPTIONS)
     with Matter(path, size=SIZE, **OPTIONS) as matter:
         assert matter(random_frame(), trimap=a_trimap()).alpha.shape == SIZE
@@ -521,7 +521,7 @@ def test_a_classifier_makes_no_matte(tmp_path: Path) -> None:
     about = tiny_sim.classifier_manifest((SIZE,))
     graph = tiny_sim.classifier_graph(SIZE, 1).SerializeToString()
     engine_file.write(tmp_path / "c.engine", about, {about.models[0].onnx: graph})
-    with pytest.raises(EngineError, match="holds sim_classifier, a classifier that makes no matte"):
+    with pytest.raises(EngineError, match="sim_classifier"):
         Matter(tmp_path / "c.engine", **OPTIONS)
 
 
@@ -538,7 +538,7 @@ def test_a_classifier_that_answers_nan_is_an_error(tmp_path: Path) -> None:
     engine_file.write(tmp_path / "sim.engine", about, members)
     with (
         Matter(tmp_path / "sim.engine", **OPTIONS) as matter,
-        pytest.raises(BackendError, match=r"head 'cam' holds NaN or infinity.*without --fp16"),
+        pytest.raises(BackendError, match=r"'cam'.*NaN.*--fp16"),
     ):
         matter(random_frame(), trimap=a_trimap())
 

@@ -77,7 +77,7 @@ LARGE = {
 
 @pytest.mark.parametrize("kind", LARGE)
 def test_a_small_file_of_a_large_picture(kind: str) -> None:
-    with pytest.raises(FrameError, match=r"x is a picture of 24000×23000 pixels; expected at most"):
+    with pytest.raises(FrameError, match="24000×23000"):
         check_picture(LARGE[kind], "x")
 
 
@@ -93,7 +93,7 @@ def test_what_opencv_writes_is_taken_and_its_size_is_known(
         pytest.skip(f"this OpenCV writes no {suffix}")
     check_picture(content, "x")
     monkeypatch.setattr("matter_sdk.sdk.limits.MAX_PIXELS", 2399)
-    with pytest.raises(FrameError, match="of 60×40 pixels"):
+    with pytest.raises(FrameError, match="60×40"):
         check_picture(content, "x")
 
 
@@ -109,12 +109,12 @@ def test_what_opencv_writes_is_taken_and_its_size_is_known(
     ],
 )
 def test_what_claims_more_than_it_holds(content: bytes) -> None:
-    with pytest.raises(FrameError, match="is cut short; expected a whole picture"):
+    with pytest.raises(FrameError, match="cut short"):
         check_picture(content, "x")
 
 
 def test_a_long_side() -> None:
-    with pytest.raises(FrameError, match="70000×1 pixels"):
+    with pytest.raises(FrameError, match="70000×1"):
         check_picture(png(70_000, 1), "x")
     check_picture(png(16_384, 8_192), "x")
     assert MAX_PIXELS == 16_384 * 8_192
@@ -137,12 +137,12 @@ def test_readers_ask_first(tmp_path: Path) -> None:
 def test_videos() -> None:
     check_video(7680, 4320, "x", Fraction(240))
     check_video(640, 480, "x", Fraction(90_000))
-    with pytest.raises(VideoError, match="x has frames of 24000×23000"):
+    with pytest.raises(VideoError, match="24000×23000"):
         check_video(*SIDES, "x")
     with pytest.raises(VideoError, match="70000×2"):
         check_video(70_000, 2, "x")
     for rate in (10**6, -1, float("nan")):
-        with pytest.raises(VideoError, match="frames a second; expected at most 100,000"):
+        with pytest.raises(VideoError, match="100,000"):
             check_video(640, 480, "x", rate)
 
 
@@ -155,6 +155,6 @@ def test_a_video_of_large_frames(tmp_path: Path) -> None:
     small.write_bytes(written(".png", 64, 48))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("matter_sdk.sdk.limits.MAX_PIXELS", 64 * 48 - 1)
-        with pytest.raises(VideoError, match="64×48 pixels; expected at most 3,071"):
+        with pytest.raises(VideoError, match=r"64×48.*3,071"):
             VideoReader(small)
     VideoReader(small).close()

@@ -88,6 +88,7 @@ EXAMPLE: dict[str, Any] = {
             "size": [288, 512],
             "file": "plans/tensorrt-rtx-1.7.plan",
             "plugins": [],
+            "serves": ["8.9", "12.0+"],
         }
     ],
     "weights": {
@@ -161,7 +162,10 @@ def test_example_is_read() -> None:
         ModelEntry((288, 512), "model.onnx", None, "float32", kept, int8, measured),
     )
     assert manifest.plans == (
-        PlanEntry("tensorrt-rtx", "1.7", None, (288, 512), "plans/tensorrt-rtx-1.7.plan"),
+        PlanEntry(
+            *("tensorrt-rtx", "1.7", None, (288, 512), "plans/tensorrt-rtx-1.7.plan"),
+            serves=("8.9", "12.0+"),
+        ),
     )
     assert manifest.members == {"model.onnx": Member("cd" * 32, 123)}
     assert manifest.verification[0].bound == {"mad": 1e-4}
@@ -321,6 +325,7 @@ def test_cpu_precision_is_read() -> None:
             "sm90",
             r"compute_capability' is \"sm90\"",
         ),
+        ("plans.0.serves", ["8.9", "sm90"], r"serves\[1\]' is \"sm90\""),
         ("plans.0.plugins", "Unpool", r"plugins' is \"Unpool\""),
         ("weights.random", 0, r"'weights.random' is 0"),
         ("weights.sha256", "", r"'weights.sha256' is \"\""),

@@ -144,9 +144,7 @@ def test_array_protocol(matte: Matte) -> None:
     np.testing.assert_array_equal(np.asarray(matte, np.float64), matte.alpha)
     assert matte.__array__(copy=False) is matte.alpha
     assert matte.__array__(np.float32) is matte.alpha
-    with pytest.raises(
-        ValueError, match="the alpha is float32; as float64 it cannot be had without"
-    ):
+    with pytest.raises(ValueError, match="float64"):
         matte.__array__(np.float64, copy=False)
 
 

@@ -146,9 +146,7 @@ def test_a_frame_in_a_gpu_is_refused_on_the_cpu(matter: Matter) -> None:
         def __dlpack_device__(self) -> tuple[int, int]:
             return (2, 0)
 
-    with pytest.raises(
-        FrameError, match=r"GPU's memory .* runs on the CPU; .*cupy.asnumpy\(frame\)"
-    ):
+    with pytest.raises(FrameError, match=r"cupy.asnumpy\(frame\)"):
         matter(OnGpu())
 
 
@@ -172,21 +170,20 @@ def test_batch_equals_one_by_one(tiny: Any, frame: Frame, batch: int) -> None:
 
 @pytest.mark.parametrize("empty", [[], np.zeros((0, 8, 8, 3), np.uint8)])
 def test_empty_batch(matter: Matter, empty: Any) -> None:
-    with pytest.raises(FrameError, match="the batch is empty; expected at least one frame"):
+    with pytest.raises(FrameError, match="empty"):
         matter(empty)
 
 
 def test_batch_of_mixed_sizes(matter: Matter, frame: Frame) -> None:
     with pytest.raises(
         FrameError,
-        match=r"frame 1 of the batch has shape \(31, 64, 3\), frame 0 has \(32, 64, 3\); expected "
-        r"frames of one size",
+        match=r"frame 1 .*\(31, 64, 3\).*\(32, 64, 3\)",
     ):
         matter([frame, frame[1:]])
 
 
 def test_bad_frame_in_a_batch_is_named(matter: Matter, frame: Frame) -> None:
-    with pytest.raises(FrameError, match=r"frame 1 of the batch is None"):
+    with pytest.raises(FrameError, match=r"frame 1 .*None"):
         matter([frame, None])
 
 
@@ -196,28 +193,28 @@ def test_bad_frame_in_a_batch_is_named(matter: Matter, frame: Frame) -> None:
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (None, r"the frame is None, which is what cv2.imread gives .*Check the path"),
-        ("cat.jpg", r"the frame is a str; expected uint8 H×W×3 .*read_picture\(path\)"),
-        (3, r"the frame is a int; expected uint8"),
+        (None, "None.*cv2.imread"),
+        ("cat.jpg", r"str.*read_picture\(path\)"),
+        (3, "int"),
         (
             np.zeros((4, 4, 3)),
-            r"is float64, shape \(4, 4, 3\); .*\(frame \* 255\).round\(\).astype",
+            r"float64.*\(4, 4, 3\).*\(frame \* 255\).round\(\).astype",
         ),
         (np.full((4, 4, 3), 200.0), r"is float64.*frame.clip\(0, 255\).round\(\).astype"),
-        (np.full((4, 4, 3), np.nan), r"is float64, shape \(4, 4, 3\), with NaN in it; expected"),
+        (np.full((4, 4, 3), np.nan), r"float64.*\(4, 4, 3\).*NaN"),
         (np.zeros((4, 4, 3), np.uint16), r"is uint16.*\(frame / 257\).round\(\).astype"),
         (np.zeros((4, 4), bool), r"is bool.*frame.astype\(np.uint8\) \* 255"),
         (np.zeros((4, 4, 3), np.int64), r"is int64.*frame.clip\(0, 255\).astype"),
         (np.zeros((4, 4, 3), object), r"is object"),
-        (np.zeros(4, np.uint8), r"has rank 1, shape \(4,\); expected"),
-        (np.uint8(3) * np.ones((), np.uint8), r"has rank 0|is a uint8"),
-        (np.zeros((1, 1, 4, 4, 3), np.uint8), r"has rank 5, shape \(1, 1, 4, 4, 3\)"),
-        (np.zeros((4, 4, 2), np.uint8), r"has 2 channels, shape \(4, 4, 2\); expected"),
-        (np.zeros((4, 4, 1), np.uint8), r"has 1 channels.*frame\[:, :, 0\]"),
-        (np.zeros((3, 4, 5), np.uint8), r"has 5 channels.*np.moveaxis\(frame, 0, -1\)"),
-        (np.zeros((0, 4, 3), np.uint8), r"has no pixels, shape \(0, 4, 3\); expected"),
-        (np.zeros((4, 0), np.uint8), r"has no pixels, shape \(4, 0\); expected"),
-        (np.zeros((2, 4, 4, 3)), r"frame 0 of the batch is float64"),
+        (np.zeros(4, np.uint8), r"rank 1.*\(4,\)"),
+        (np.uint8(3) * np.ones((), np.uint8), "rank 0|uint8"),
+        (np.zeros((1, 1, 4, 4, 3), np.uint8), r"rank 5.*\(1, 1, 4, 4, 3\)"),
+        (np.zeros((4, 4, 2), np.uint8), r"2 channels.*\(4, 4, 2\)"),
+        (np.zeros((4, 4, 1), np.uint8), r"1 channels.*frame\[:, :, 0\]"),
+        (np.zeros((3, 4, 5), np.uint8), r"5 channels.*np.moveaxis\(frame, 0, -1\)"),
+        (np.zeros((0, 4, 3), np.uint8), r"\(0, 4, 3\)"),
+        (np.zeros((4, 0), np.uint8), r"\(4, 0\)"),
+        (np.zeros((2, 4, 4, 3)), "frame 0 .*float64"),
     ],
 )
 def test_bad_frame(matter: Matter, bad: Any, message: str) -> None:
@@ -232,14 +229,14 @@ def test_pil_image_is_refused_since_it_is_rgb(matter: Matter) -> None:
         def convert(self, mode: str) -> Any: ...
 
     with pytest.raises(
-        FrameError, match=r"is a Image; .*np.asarray\(image.convert\('RGB'\)\)\[..., ::-1\]"
+        FrameError, match=r"Image.*np.asarray\(image.convert\('RGB'\)\)\[..., ::-1\]"
     ):
         matter(Image())
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 32, 32), (2, 3, 32, 64), (3, 32, 64)])
 def test_infer_takes_what_prepare_gave(matter: Matter, shape: tuple[int, ...]) -> None:
-    with pytest.raises(FrameError, match=r"the tensor has shape .*; expected 1×3×h×w"):
+    with pytest.raises(FrameError, match="1×3×h×w"):
         matter.infer(np.zeros(shape, np.float32))
 
 
@@ -297,14 +294,14 @@ def test_size_that_was_asked_for(tiny: Any) -> None:
     [
         (
             (96, 64),
-            r"size is 96x64; expected one that .* holds: 32x64. Build it in: python -m export",
+            "96x64.*32x64.*python -m export",
         ),
-        ((33, 64), r"size is 33x64; expected multiples of 32 up to 8192, and one that .*: 32x64"),
-        ((0, 64), r"size is 0x64; expected multiples of 32"),
-        ((32 * 1000, 64), r"size is 32000x64; expected multiples of 32 up to 8192"),
-        ("32x64", r"size is '32x64'; expected \(height, width\)"),
-        ((32.0, 64), r"size is \(32.0, 64\); expected \(height, width\)"),
-        (32, r"size is 32; expected"),
+        ((33, 64), "33x64.*32.*8192.*32x64"),
+        ((0, 64), "0x64.*32"),
+        ((32 * 1000, 64), "32000x64.*8192"),
+        ("32x64", "'32x64'.*height, width"),
+        ((32.0, 64), r"\(32.0, 64\).*height, width"),
+        (32, "32"),
     ],
 )
 def test_size_that_is_not_there(engine_path: Path, size: Any, message: str) -> None:
@@ -352,7 +349,7 @@ def test_closed(engine_path: Path, frame: Frame) -> None:
         lambda: matter.infer(tensor),
         lambda: matter.stream([frame]),
     ):
-        with pytest.raises(ClosedError, match=r"is closed; expected an open one. Make a new one"):
+        with pytest.raises(ClosedError, match=r"Matter\(.*\.engine"):
             use()
     assert "closed" in repr(matter)
     assert matter.describe()  # still tells what it was

@@ -152,7 +152,7 @@ def test_hybrid_of_equal_scales_chooses_the_size(tmp_path: Path) -> None:
     plate = plain(0)
     with Matter(path, hybrid=(1 / 2, 1 / 2), plate=plate, **OPTIONS) as matter:
         assert matter.prepare(plain(9, (128, 256))).image.shape[2:] == (64, 128)
-    with pytest.raises(EngineError, match=r"holds gfm-plate, which reads a plate; .*Leave it out"):
+    with pytest.raises(EngineError, match=r"hybrid .* gfm-plate"):
         Matter(path, hybrid=(1 / 3, 1 / 2), plate=plate, **OPTIONS)
 
 
@@ -182,13 +182,13 @@ def test_the_plate_is_replaced_and_taken_away(engine: Path) -> None:
         matter.plate = plain(255)
         assert (matter.infer(prepared) == 0).all()  # as prepared
         matter.plate = None
-        with pytest.raises(FrameError, match="no plate is set"):
+        with pytest.raises(FrameError, match="no plate"):
             matter(frame)
 
 
 def test_a_wrong_plate_leaves_the_old_one(engine: Path) -> None:
     with Matter(engine, plate=plain(255), **OPTIONS) as matter:
-        with pytest.raises(FrameError, match="the plate is float64"):
+        with pytest.raises(FrameError, match=r"plate .*float64"):
             matter.plate = np.zeros((*SIZE, 3))
         assert (matter(plain(0)).alpha == 1).all()
 
@@ -251,7 +251,7 @@ def test_a_stream_with_a_plate_that_changes(engine: Path) -> None:
 
 
 def test_a_stream_without_a_plate_is_refused_at_once(engine: Path, tmp_path: Path) -> None:
-    message = r"no plate is set and gfm-plate needs one, .* expected matter.plate = image, or"
+    message = "gfm-plate .*matter.plate = image"
     with Matter(engine, **OPTIONS) as matter:
         every_stream_is_refused(matter, message, tmp_path)
 
@@ -332,14 +332,14 @@ def test_another_aspect_ratio(engine: Path, plate: tuple[int, int], fits: bool) 
             assert (matter(plain(0, (86, 171))).alpha == 0).all()
         else:
             height, width = plate
-            with pytest.raises(FrameError, match=f"plate is {height}×{width} and the frame 360×"):
+            with pytest.raises(FrameError, match=f"{height}×{width}.*360×"):
                 matter(frame)
 
 
 def test_networks_that_read_no_plate(tmp_path: Path) -> None:
     gfm, sim = Tiny(tmp_path).build("gfm.engine"), tiny_sim.build(tmp_path / "sim.engine")
     for path, name in ((gfm, "gfm"), (sim, "sim")):
-        message = rf"a plate was given and {name} reads none; .*open an engine of gfm-plate"
+        message = f"plate .*{name}.* gfm-plate"
         with pytest.raises(FrameError, match=message):
             Matter(path, plate=plain(0), **OPTIONS)
         with Matter(path, **OPTIONS) as matter:
@@ -352,11 +352,11 @@ def test_a_plate_network_takes_no_trimap(engine: Path, tmp_path: Path) -> None:
     trimap = np.full(SIZE, 128, np.uint8)
     with (
         Matter(engine, plate=plain(0), **OPTIONS) as matter,
-        pytest.raises(FrameError, match="a trimap was given and gfm-plate takes none"),
+        pytest.raises(FrameError, match=r"trimap .*gfm-plate"),
     ):
         matter(plain(0), trimap=trimap)
     gfm = Tiny(tmp_path).build("gfm.engine")
-    with pytest.raises(EngineError, match="holds gfm-plate, which takes no trimap"):
+    with pytest.raises(EngineError, match=r"trimap_from .*gfm-plate"):
         Matter(engine, trimap_from=gfm, plate=plain(0), **OPTIONS)
 
 
@@ -369,7 +369,7 @@ def test_a_plate_network_makes_trimaps_for_another(engine: Path, tmp_path: Path)
         Matter(engine, **OPTIONS) as source,
         Matter(sim, trimap_from=source, **OPTIONS) as matter,
     ):
-        with pytest.raises(FrameError, match="no plate is set"):
+        with pytest.raises(FrameError, match="no plate"):
             matter.stream([frame])
         source.plate = plate
         alpha = matter(frame).alpha
@@ -377,12 +377,12 @@ def test_a_plate_network_makes_trimaps_for_another(engine: Path, tmp_path: Path)
         assert ((alpha[:, 36:60] > 0) & (alpha[:, 36:60] < 1)).all()
         assert (alpha[:, 68:] == 1).all()
         assert len(list(matter.stream([frame]))) == 1
-    with pytest.raises(FrameError, match="no plate is set and gfm-plate needs one"):
+    with pytest.raises(FrameError, match=r"gfm-plate .*matter.plate = image"):
         Matter(sim, trimap_from=engine, **OPTIONS)  # from a path, and nobody could set its plate
 
 
 def test_inputs_that_are_not_known(engine: Path, tmp_path: Path) -> None:
     about = replace(tiny_plate.manifest(), extra_inputs=(ExtraInput("plate", 4),))
     path = tiny_plate.build(tmp_path / "x.engine", about)
-    with pytest.raises(EngineError, match=r"reads \{'plate': 4\} .*or \{'plate': 3\}.*Upgrade it"):
+    with pytest.raises(EngineError, match=r"'plate': 4.*'plate': 3.*--upgrade"):
         Matter(path, **OPTIONS)

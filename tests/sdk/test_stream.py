@@ -253,7 +253,7 @@ def test_a_source_that_hangs_times_out() -> None:
 
     mattes = stream(FakeMatter(), hanging(), timeout=0.05)
     next(mattes)
-    with pytest.raises(VideoError, match=r"no matte for 0\.05 s"):
+    with pytest.raises(VideoError, match=r"0\.05 s"):
         next(mattes)
     go.set()
     assert no_threads_left()
@@ -262,11 +262,11 @@ def test_a_source_that_hangs_times_out() -> None:
 @pytest.mark.parametrize(
     ("source", "error", "message"),
     [
-        ("nowhere.mp4", VideoError, "does not exist"),
-        (numbered(1), FrameError, r"one array of shape \(48, 64, 3\)"),
-        (None, VideoError, "source of type NoneType"),
-        (True, VideoError, "source True"),
-        ("http://127.0.0.1:9/x", VideoError, "cannot be opened"),
+        ("nowhere.mp4", VideoError, r"nowhere\.mp4"),
+        (numbered(1), FrameError, r"\(48, 64, 3\)"),
+        (None, VideoError, "NoneType"),
+        (True, VideoError, "True"),
+        ("http://127.0.0.1:9/x", VideoError, "127.0.0.1:9"),
     ],
 )
 def test_sources_that_cannot_be(source: Any, error: type[Exception], message: str) -> None:
@@ -301,10 +301,10 @@ def test_camera(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeCamera, "released", 0)
     mattes = stream(FakeMatter(), 0)
     assert [number_of(next(mattes).frame) for _ in range(3)] == [2, 1, 0]
-    with pytest.raises(VideoError, match="camera 0 stopped giving frames"):
+    with pytest.raises(VideoError, match="camera 0"):
         next(mattes)
     assert FakeCamera.released == 1
-    with pytest.raises(VideoError, match="camera 7 cannot be opened"):
+    with pytest.raises(VideoError, match="camera 7"):
         stream(FakeMatter(), 7)
 
 
@@ -462,5 +462,5 @@ def test_a_stream_of_before_a_fork_is_refused(monkeypatch: pytest.MonkeyPatch) -
     with stream(FakeMatter(), tones(3)) as mattes:
         next(mattes)
         monkeypatch.setattr(os, "getpid", lambda: -1)
-        with pytest.raises(ClosedError, match="opened before a fork"):
+        with pytest.raises(ClosedError, match="fork"):
             next(mattes)

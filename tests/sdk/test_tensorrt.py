@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -162,6 +163,62 @@ def test_no_memory_for_a_context(
     monkeypatch.setattr(fake_tensorrt, "create_execution_context", lambda *_: None)
     with pytest.raises(BackendError, match=r"RTX could not make an execution context; expected"):
         opened(path)
+
+
+# ----------------------------------------------------------------------------- which GPUs it serves
+
+
+def test_on_a_gpu_that_no_plan_serves_another_backend_runs(
+    tiny: Any, fake_tensorrt: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda.Device, "compute_capability", "90")
+    with EngineFile.open(built(tiny, fake_tensorrt)) as file:
+        backend, passed = open_backend(file, file.manifest.models[0])
+    assert backend.name in ("onnxruntime", "openvino")
+    assert "9.0" in dict(passed)["tensorrt-rtx"]
+    assert not fake_tensorrt.made
+
+
+@pytest.mark.parametrize(
+    ("bits", "words"), [(1, ("of another version",)), (6, ("this GPU", "driver is too old"))]
+)
+def test_a_plan_that_the_library_finds_invalid_is_passed_over(
+    tiny: Any, fake_tensorrt: Any, bits: int, words: tuple[str, ...]
+) -> None:
+    path = built(tiny, fake_tensorrt)
+    fake_tensorrt.invalid = bits
+    with EngineFile.open(path) as file:
+        backend, passed = open_backend(file, file.manifest.models[0])
+    assert backend.name in ("onnxruntime", "openvino")
+    reason = dict(passed)["tensorrt-rtx"]
+    assert all(word in reason for word in (*words, "plans/tensorrt-rtx-1.7.plan"))
+
+
+class CUDARuntimeError(RuntimeError):
+    """CuPy's."""
+
+
+@pytest.mark.parametrize("fails", ["cupy", "capability"])
+def test_a_cupy_that_does_not_work_here_is_passed_over(
+    tiny: Any, fake_tensorrt: Any, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """As with a driver that is too old for it."""
+    path = built(tiny, fake_tensorrt)
+
+    def refuse(*_: Any) -> Any:
+        raise CUDARuntimeError("cudaErrorInsufficientDriver: the driver is too old\nand more")
+
+    if fails == "cupy":
+        monkeypatch.setitem(sys.modules, "cupy", None)  # an ImportError
+    else:
+        monkeypatch.setattr(cuda.Device, "compute_capability", property(refuse))
+    with Matter(path) as matter:
+        assert matter.backend in ("onnxruntime", "openvino")
+    with pytest.raises(BackendError) as caught:
+        Matter(path, backend="tensorrt-rtx")
+    words = "cupy" if fails == "cupy" else "CUDARuntimeError: cudaErrorInsufficientDriver"
+    assert words in str(caught.value)
+    assert "and more" not in str(caught.value)
 
 
 # --------------------------------------------------------------------------------- whose plan it is

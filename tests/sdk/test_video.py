@@ -199,31 +199,31 @@ def test_written_colours_come_back_and_are_tagged(tmp_path: Path, height: int, m
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match=r"nowhere\.mp4 does not exist, expected a video"):
+    with pytest.raises(VideoError, match=r"nowhere\.mp4"):
         VideoReader(tmp_path / "nowhere.mp4")
 
 
 def test_folder(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match="is a folder, expected a video"):
+    with pytest.raises(VideoError, match="folder"):
         VideoReader(tmp_path)
 
 
 def test_empty_file(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
-    with pytest.raises(VideoError, match="is empty"):
+    with pytest.raises(VideoError, match="0 bytes"):
         VideoReader(tmp_path / "empty.mp4")
 
 
 def test_garbage(tmp_path: Path) -> None:
     path = tmp_path / "garbage.mp4"
     path.write_bytes(np.random.default_rng(0).bytes(5000))
-    with pytest.raises(VideoError, match="is not a video or is broken"):
+    with pytest.raises(VideoError, match="not a video"):
         VideoReader(path)
 
 
 def test_sound_only(tmp_path: Path) -> None:
     path = write_sound(tmp_path / "sound.m4a")
-    with pytest.raises(VideoError, match=r"holds audio \(aac\), expected a video track"):
+    with pytest.raises(VideoError, match="aac"):
         VideoReader(path)
 
 
@@ -233,7 +233,7 @@ def test_video_without_frames(tmp_path: Path) -> None:
         stream = out.add_stream("libx264", rate=30)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         out.start_encoding()
-    with pytest.raises(VideoError, match="holds no frame, expected at least one"):
+    with pytest.raises(VideoError, match="no frame"):
         VideoReader(path)
 
 
@@ -242,7 +242,7 @@ def test_video_cut_off_before_its_first_frame(tmp_path: Path) -> None:
     with av.open(str(path)) as source:
         first = min(p.pos for p in source.demux(video=0) if p.size)
     path.write_bytes(path.read_bytes()[:first])
-    with pytest.raises(VideoError, match="h264 video track without a frame that decodes"):
+    with pytest.raises(VideoError, match="h264"):
         VideoReader(path)
 
 
@@ -250,7 +250,7 @@ def test_index_cut_off(clip: Path, tmp_path: Path) -> None:
     path = tmp_path / "cut.mp4"
     data = clip.read_bytes()
     path.write_bytes(data[: data.index(b"moov") - 4])  # PyAV writes the index last
-    with pytest.raises(VideoError, match="its index may be missing"):
+    with pytest.raises(VideoError, match="index"):
         VideoReader(path)
 
 
@@ -312,7 +312,7 @@ def test_outputs_that_cannot_be(tmp_path: Path, name: str, alpha: bool, message:
 
 def test_output_over_its_input(clip: Path) -> None:
     before = clip.read_bytes()
-    with pytest.raises(VideoError, match="is also an input"):
+    with pytest.raises(VideoError, match="input"):
         matte_video(FakeMatter(), clip, clip, background=GREEN)
     assert clip.read_bytes() == before
 
@@ -321,7 +321,7 @@ def test_output_over_its_input(clip: Path) -> None:
 def test_output_without_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
-        with pytest.raises(VideoError, match="may not be written"):
+        with pytest.raises(VideoError, match="permission"):
             check_output(tmp_path / "out.mp4")
     finally:
         tmp_path.chmod(0o700)
@@ -335,7 +335,7 @@ def test_bad_output_is_refused_before_any_work(clip: Path, tmp_path: Path) -> No
 
 
 def test_writer_refuses_a_frame_of_another_size(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match=r"frame 0 is uint8 \(4, 4, 3\), expected uint8"):  # noqa: SIM117
+    with pytest.raises(VideoError, match=r"frame 0 .*\(4, 4, 3\)"):  # noqa: SIM117
         with VideoWriter(tmp_path / "out.mp4", (HEIGHT, WIDTH)) as writer:
             writer.write(np.zeros((4, 4, 3), np.uint8))
     assert list(tmp_path.iterdir()) == []
@@ -343,7 +343,7 @@ def test_writer_refuses_a_frame_of_another_size(tmp_path: Path) -> None:
 
 def test_writer_without_frames_leaves_nothing(tmp_path: Path) -> None:
     writer = VideoWriter(tmp_path / "out.mp4", (HEIGHT, WIDTH))
-    with pytest.raises(VideoError, match="no frame was written"):
+    with pytest.raises(VideoError, match="no frame"):
         writer.finish()
     assert list(tmp_path.iterdir()) == []
 
@@ -559,7 +559,7 @@ def no_threads_left() -> bool:
 
 
 def test_an_error_of_the_network_ends_all_and_leaves_nothing(clip: Path, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="the network broke at frame 5"):
+    with pytest.raises(RuntimeError, match="frame 5"):
         matte_video(FakeMatter(fail_at=5), clip, tmp_path / "out.mp4", background=GREEN)
     assert list(tmp_path.iterdir()) == []
     assert no_threads_left()

@@ -726,7 +726,7 @@ def test_a_title_that_is_not_utf8_is_read(tmp_path: Path, name: str) -> None:
 def test_an_unknown_codec_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path / "a.avi", count=3, video="mpeg4")
     path.write_bytes(path.read_bytes().replace(b"FMP4", b"ZZZ9"))
-    with pytest.raises(VideoError, match="codec that this FFmpeg does not know"):
+    with pytest.raises(VideoError, match="codec"):
         VideoReader(path)
 
 
@@ -744,14 +744,14 @@ def test_odd_paths_are_errors(tmp_path: Path, path: str) -> None:
 @pytest.mark.parametrize("size", [(0, 64), (48, -2), (40000, 64), (48, 1 << 40)])
 def test_sizes_over_limits_are_errors(tmp_path: Path, size: tuple[int, int]) -> None:
     for name in ("o.mp4", "o.webm", "frames"):
-        with pytest.raises(VideoError, match="expected sides of 1 to"):
+        with pytest.raises(VideoError, match="16384"):
             VideoWriter(tmp_path / name, size)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("rate", [0, -25, float("nan"), float("inf"), 1e9])
 def test_rates_that_are_none_are_errors(tmp_path: Path, rate: float) -> None:
-    with pytest.raises(VideoError, match="expected frames per second"):
+    with pytest.raises(VideoError, match="rate"):
         VideoWriter(tmp_path / "o.mp4", (HEIGHT, WIDTH), rate=rate)
     assert list(tmp_path.iterdir()) == []
 
@@ -768,7 +768,7 @@ def test_crf_is_one_of_the_codecs(tmp_path: Path, name: str, crf: int, good: boo
     if good:
         check_output(tmp_path / name, crf=crf)
     else:
-        with pytest.raises(VideoError, match=f"crf is {crf}, expected 0"):
+        with pytest.raises(VideoError, match=f"crf .*{crf}"):
             VideoWriter(tmp_path / name, (HEIGHT, WIDTH), crf=crf)
     assert list(tmp_path.iterdir()) == []
 
@@ -779,7 +779,7 @@ def test_lossless_and_meaningless_crf_are_noted(tmp_path: Path) -> None:
     assert matte(source, tmp_path / "b.webm", crf=0).notes == ()
     report = matte(source, tmp_path / "c.mov", alpha=True, crf=20)
     assert any("knows no crf" in note for note in report.notes)
-    with pytest.raises(VideoError, match="preset is 'quick'"):
+    with pytest.raises(VideoError, match="'quick'"):
         matte(source, tmp_path / "d.mp4", preset="quick")
 
 
@@ -808,7 +808,7 @@ def test_a_sequence_with_a_gap_says_so(tmp_path: Path) -> None:
         assert len(list(reader)) == 2
         assert reader.truncated
         assert any("number 9 " in note for note in reader.notes)
-    with pytest.raises(VideoError, match="no such picture"):
+    with pytest.raises(VideoError, match="picture"):
         VideoReader(tmp_path / "b%03d.png")
 
 
@@ -873,7 +873,7 @@ def test_two_writers_of_one_sequence_do_not_mix(tmp_path: Path, name: str) -> No
         other.write(255 - image)
     other.write(tones(1)[0])
     one.finish()
-    with pytest.raises(VideoError, match="the frames stay in") as caught:
+    with pytest.raises(VideoError, match="stay in") as caught:
         other.finish()
     folder = tmp_path / "frames" if name == "frames" else tmp_path
     files = sorted(folder.glob("*.png"))
@@ -888,7 +888,7 @@ def test_a_frame_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     for image in tones(3):
         writer.write(image)
     (tmp_path / "a02.png").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(VideoError, match=r"a02\.png was written meanwhile"):
+    with pytest.raises(VideoError, match=r"a02\.png"):
         writer.finish()
     assert not (tmp_path / "elsewhere").exists()
     assert not (tmp_path / "a00.png").exists()

@@ -614,7 +614,7 @@ def _umask() -> int:
 def test_save_refuses(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"absent.*cannot be written"):
         save(Tiny(), tmp_path / "absent" / "tiny.safetensors")
-    with pytest.raises(CheckpointError, match="metadata 'steps': 5; expected strings"):
+    with pytest.raises(CheckpointError, match="metadata 'steps': 5"):
         save(Tiny(), tmp_path / "tiny.safetensors", {"steps": 5})  # type: ignore[dict-item]
     with pytest.raises(CheckpointError, match="cannot be written"):
         save(Tiny().to("meta"), tmp_path / "tiny.safetensors")
@@ -622,7 +622,7 @@ def test_save_refuses(tmp_path: Path) -> None:
 
 
 def test_metadata_of_a_pth(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="has no metadata; expected safetensors"):
+    with pytest.raises(CheckpointError, match="has no metadata"):
         read_metadata(written({}, tmp_path))
 
 

@@ -204,16 +204,16 @@ def test_a_missing_matte_and_a_missing_folder_are_named(
     mattes = make(tmp_path, layout) / folder
     lost, *others = sorted(mattes.iterdir())
     lost.rename(mattes / "misnamed.png")
-    with pytest.raises(DatasetError, match="has no partner; expected") as caught:
+    with pytest.raises(DatasetError, match="has no partner") as caught:
         datasets.open(tmp_path, layout, "test")
     assert str(lost) in str(caught.value)
     for path in (mattes / "misnamed.png", *others):
         path.unlink()
-    with pytest.raises(DatasetError, match="holds no pictures; expected the alpha") as caught:
+    with pytest.raises(DatasetError, match="holds no pictures") as caught:
         datasets.open(tmp_path, layout, "test")
     assert str(mattes) in str(caught.value)
     mattes.rmdir()
-    with pytest.raises(DatasetError, match="is missing; expected a folder with") as caught:
+    with pytest.raises(DatasetError, match="is missing") as caught:
         datasets.open(tmp_path, layout, "test")
     assert str(mattes) in str(caught.value)
 
@@ -222,7 +222,7 @@ def test_optional_folders_are_used_whole_or_refused(tmp_path: Path) -> None:
     root = make(tmp_path, "am-2k")
     for name in ("m_1", "m_2"):
         write(root / f"train/fg/{name}.png")
-    with pytest.raises(DatasetError, match=r"m_3\.jpg has no partner; expected .*fg.m_3\.png"):
+    with pytest.raises(DatasetError, match=r"m_3\.jpg has no partner"):
         datasets.open(root)
     write(root / "train/fg/m_3.png")
     dataset = datasets.open(root)
@@ -259,7 +259,7 @@ def test_a_colour_picture_is_no_matte(tmp_path: Path) -> None:
     root = make(tmp_path, "am-2k")
     colours = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
     (root / "train/mask/m_1.png").write_bytes(cv2.imencode(".png", colours)[1].tobytes())
-    with pytest.raises(DatasetError, match=r"m_1\.png has colours; expected a matte"):
+    with pytest.raises(DatasetError, match=r"m_1\.png has colours"):
         datasets.open(root).read(0)
 
 
@@ -325,7 +325,7 @@ def test_a_wrong_category_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_aim_500_is_no_training_set(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="AIM-500 is a test set; expected the split 'test'"):
+    with pytest.raises(DatasetError, match="AIM-500 is a test set"):
         datasets.open(make(tmp_path, "aim-500"))
 
 
@@ -386,13 +386,13 @@ def test_only_pairs_turn_pictures_as_the_camera_says(tmp_path: Path) -> None:
 
 
 def test_what_is_no_dataset_says_so(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="is not a folder; expected"):
+    with pytest.raises(DatasetError, match="is not a folder"):
         datasets.open(tmp_path / "nowhere")
     with pytest.raises(DatasetError, match="neither the folders of a known dataset nor pictures"):
         datasets.open(tmp_path)
-    with pytest.raises(DatasetError, match="layout is 'am2k'; expected one of am-2k"):
+    with pytest.raises(DatasetError, match="layout is 'am2k'"):
         datasets.open(tmp_path, "am2k")
-    with pytest.raises(DatasetError, match="split is 'val'; expected one of train, test"):
+    with pytest.raises(DatasetError, match="split is 'val'"):
         datasets.open(tmp_path, split="val")
     with pytest.raises(DatasetError, match="has none of SIMD's 20 class folders"):
         datasets.open(tmp_path, "simd")

@@ -386,7 +386,7 @@ def test_a_checkpoint_says_what_it_is_or_is_told(light: Path, tmp_path: Path) ->
         known.load().state_dict().values(), told.load().state_dict().values(), strict=True
     ):
         torch.testing.assert_close(one, other)
-    with pytest.raises(EvaluationError, match="does not say which network it is of; expected --mo"):
+    with pytest.raises(EvaluationError, match="add --model"):
         systems.Checkpoint.of(released)
     with pytest.raises(networks.UnknownNetwork, match="gfn"):
         systems.Checkpoint.of(released, "gfn")

@@ -154,11 +154,11 @@ def test_image_of_a_wrong_shape(shape: tuple[int, ...]) -> None:
 
 
 def test_unknown_options() -> None:
-    with pytest.raises(ValueError, match="backbone 'resnet50'; expected one of resnet34"):
+    with pytest.raises(ValueError, match="backbone 'resnet50'"):
         GFM("resnet50", "tt")
-    with pytest.raises(ValueError, match="rosta 'tf'; expected one of tt, ft, bt, rim"):
+    with pytest.raises(ValueError, match="rosta 'tf'"):
         GFM("resnet34", "tf")
-    with pytest.raises(ValueError, match="without 'ppm'; expected parts of pyramid, bridge"):
+    with pytest.raises(ValueError, match="without 'ppm'"):
         GFM("resnet34", "tt", ("ppm",))
 
 

@@ -259,7 +259,7 @@ def test_classes_below_0_do_not_count() -> None:
 def test_an_entry_of_the_mix_that_is_wrong_is_named(tmp_path: Path, entry: str) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(f"extends = 'gfm-light'\n[[mix]]\n{entry}\n")
-    with pytest.raises(RecipeError, match=r"mine\.toml: mix is"):
+    with pytest.raises(RecipeError, match=r"mine\.toml: 'mix\[0\]\."):
         recipes.load(path)
 
 

@@ -411,15 +411,15 @@ def test_scenes_of_no_matting_class_teach_no_classes() -> None:
 def test_refusals() -> None:
     rng = np.random.default_rng(0)
     plain = dataclasses.replace(layers(0), plate=None)
-    with pytest.raises(ObjectiveError, match="have no plate; gfm-plate needs one"):
+    with pytest.raises(ObjectiveError, match="have no plate"):
         targets(plain, "gfm-plate", "tt", rng)
-    with pytest.raises(ObjectiveError, match="'gmf' has no objective; expected one of gfm, gfm-pl"):
+    with pytest.raises(ObjectiveError, match="'gmf' has no objective"):
         targets(plain, "gmf", "tt", rng)
-    with pytest.raises(ObjectiveError, match="rosta is 'xt'; expected one of tt, ft, bt, rim"):
+    with pytest.raises(ObjectiveError, match="rosta is 'xt'"):
         targets(plain, "gfm", "xt", rng)
     with pytest.raises(ObjectiveError, match=r"'kernal'; .* did you mean 'kernel'"):
         targets(plain, "gfm", "tt", rng, kernal=3)
-    with pytest.raises(ObjectiveError, match="unknown setting of msia: 'kernel'; expected none"):
+    with pytest.raises(ObjectiveError, match="unknown setting of msia: 'kernel'"):
         targets(plain, "msia", "none", rng, kernel=3)
     with torch.device("meta"):
         ensemble = networks.create("gfm", rosta="en-median")
@@ -428,9 +428,9 @@ def test_refusals() -> None:
         create(ensemble)
     with pytest.raises(ObjectiveError, match="'sim_classifier' has no objective"):
         create(classifier)
-    with pytest.raises(ObjectiveError, match="classifier is missing; sim needs its trained"):
+    with pytest.raises(ObjectiveError, match="classifier is missing"):
         create(network)
-    with pytest.raises(ObjectiveError, match="classifier is a SIM; sim needs"):
+    with pytest.raises(ObjectiveError, match="classifier is a SIM"):
         create(network, classifier=network)
     with pytest.raises(ObjectiveError, match=r"'clasifier'; .* did you mean 'classifier'"):
         create(network, clasifier=classifier)

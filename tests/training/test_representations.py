@@ -51,7 +51,7 @@ def test_fusing_perfect_heads_gives_alpha_back(rosta: str) -> None:
 
 
 def test_unknown_rosta_is_named() -> None:
-    with pytest.raises(ValueError, match="'xt'; expected one of tt, ft, bt, unified"):
+    with pytest.raises(ValueError, match="'xt'"):
         glance_target(np.zeros((8, 8), np.float32), "xt", 3)
 
 
@@ -80,7 +80,7 @@ def test_unified_map_is_equation_1_of_aim() -> None:
     assert unified(areas, "STM").tolist() == [[0, 0.5, 0.5]]
     assert unified(areas, "NS").tolist() == [[0.5, 0.5, 0.5]]
     assert {unified(areas, kind).dtype for kind in KINDS} == {np.dtype(np.float32)}
-    with pytest.raises(ValueError, match="kind is 'so'; expected one of SO, STM, NS"):
+    with pytest.raises(ValueError, match="kind is 'so'"):
         unified(areas, "so")
 
 

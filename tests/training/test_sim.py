@@ -404,7 +404,7 @@ def test_discriminator_tells_what_a_matte_lacks() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 3, 64, 64), (64, 64), (1, 1, 0, 64)])
 def test_alpha_of_a_wrong_shape(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"alpha of shape .*; expected N×1×H×W: "):
+    with pytest.raises(ValueError, match="alpha of shape"):
         meta("sim_discriminator")(torch.empty(shape, device="meta"))
 
 

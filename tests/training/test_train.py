@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 from matter_sdk.training import checkpoints, networks, recipes, train
+from matter_sdk.training.data.layer_sources import Procedural
 from matter_sdk.training.data.layers import Layers
-from matter_sdk.training.data.sources import Procedural
 from matter_sdk.training.evaluation import pictures, sheets
 from matter_sdk.training.fit import autocast as precision
 from matter_sdk.training.fit import batch_norm, objectives, records

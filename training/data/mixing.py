@@ -19,9 +19,9 @@ from matter_sdk.training.composition import Rssn, compose_rssn, estimate_layers,
 from matter_sdk.training.data import augment, datasets
 from matter_sdk.training.data import plate_pairs as plates
 from matter_sdk.training.data.datasets import Dataset
+from matter_sdk.training.data.layer_sources import Procedural, generator
 from matter_sdk.training.data.layers import Image, Layers, Mask
 from matter_sdk.training.data.mattes import KNOWN, Cache
-from matter_sdk.training.data.sources import Procedural, generator
 from matter_sdk.training.recipes import Mix, Recipe
 from numpy.typing import NDArray
 
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 _SQUEEZE = 1.35
 # Share of composites in which a second subject stands behind the first.
 _SECOND = 0.15
-_DRAW = 4  # see training.data.sources
+_DRAW = 4  # see training.data.layer_sources
 # Denoising takes longer than all the rest of a draw.
 _RSSN = Rssn(denoise=0.0, blur=0.4, noise=0.0)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from matter_sdk.sdk.command_line import UsageError
 
 if TYPE_CHECKING:
+    from matter_sdk.training.data.layer_sources import Source
     from matter_sdk.training.data.mixing import Mixed
-    from matter_sdk.training.data.sources import Source
     from matter_sdk.training.fit.run import Options
     from torch import nn
 
@@ -25,7 +25,7 @@ _COMPOSITES = 5
 def source(options: Options) -> tuple[Source, int]:
     """Open what to train on; tell for how many epochs (0 if the recipe counts in steps)."""
     from matter_sdk.training.data import datasets
-    from matter_sdk.training.data.sources import Composed, Crops, Joined, Natural, Procedural
+    from matter_sdk.training.data.layer_sources import Composed, Crops, Joined, Natural, Procedural
 
     recipe = options.recipe
     if recipe.source == "procedural":
@@ -85,7 +85,7 @@ def _mixed(options: Options) -> Mixed:
 def validation(options: Options, multiple: int) -> tuple[Source, list[tuple[int, int, int]]]:
     """Open what to validate on; return it and the keys of its samples."""
     from matter_sdk.training.data import datasets
-    from matter_sdk.training.data.sources import Joined, Procedural, Whole
+    from matter_sdk.training.data.layer_sources import Joined, Procedural, Whole
     from matter_sdk.training.evaluation import pictures
 
     source: Source

@@ -11,10 +11,17 @@ import pytest
 import torch
 from matter_sdk.training import scenes
 from matter_sdk.training.composition import Rssn
-from matter_sdk.training.data import datasets, sources
+from matter_sdk.training.data import datasets, layer_sources
 from matter_sdk.training.data.datasets import DatasetError, Sample
+from matter_sdk.training.data.layer_sources import (
+    Composed,
+    Crops,
+    Joined,
+    Natural,
+    Procedural,
+    Source,
+)
 from matter_sdk.training.data.layers import Layers, compose
-from matter_sdk.training.data.sources import Composed, Crops, Joined, Natural, Procedural, Source
 from torch.utils.data import DataLoader
 
 SIZE = (24, 32)
@@ -213,7 +220,7 @@ def test_type_wise_augmentation_follows_the_item(
         used.append((kind, arguments[4].blur))  # type: ignore[attr-defined]
         raise StopIteration
 
-    monkeypatch.setattr(sources, "compose_rssn", note)
+    monkeypatch.setattr(layer_sources, "compose_rssn", note)
     kinds = ("SO", "NS", "STM", "NS", "SO")
     items = tuple(
         datasets.Item(**{**vars(item), "kind": kind})
