@@ -132,7 +132,7 @@ def hybrid_rows(
     from matter_sdk.sdk import Matter
 
     _, scales = NETWORKS[name]
-    if scales is None:
+    if scales is None or not runtimes:
         return
     frame = cupy.asarray(inputs.frame(*inputs.SIZES[FRAME]))
     with contextlib.ExitStack() as opened:
@@ -155,6 +155,8 @@ def stream_rows(
     """Time ``RUN`` frames from the CPU's memory to composites there; a frame's share."""
     from matter_sdk.sdk import Matter
 
+    if not runtimes:
+        return
     frames = [inputs.frame(*inputs.SIZES[FRAME], seed=seed) for seed in range(4)]
     with contextlib.ExitStack() as opened:
         calls: dict[str, Callable[[], Any]] = {}
@@ -200,15 +202,38 @@ def report(budget: float, output: Path, given: Sequence[str]) -> list[Path]:
         return []
     facts = hardware.begin(given) | {"gpu": gpu_kernels.name()}
     rows: list[Row] = []
+    failed: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         for name in NETWORKS:
             for precision in PRECISIONS:
-                print(f"{name}, {precision}", file=sys.stderr, flush=True)
-                engine, runtimes = built(name, precision, Path(folder))
-                for question in (network_rows, hybrid_rows, stream_rows):
-                    rows += question(name, precision, engine, runtimes, budget)
-                engine.unlink()
-    return page.write(output, "gpu", facts, table(rows), {"rows": [asdict(row) for row in rows]})
+                what = f"{name}, {precision}"
+                print(what, file=sys.stderr, flush=True)
+                try:
+                    engine, runtimes = built(name, precision, Path(folder))
+                    for runtime, reason in refused(engine, runtimes).items():
+                        failed.append(f"{what}, {runtime}: {reason}")
+                        runtimes.remove(runtime)
+                    for question in (network_rows, hybrid_rows, stream_rows):
+                        rows += question(name, precision, engine, runtimes, budget)
+                    engine.unlink()
+                except Exception as error:  # noqa: BLE001 - what was measured before is kept
+                    failed.append(f"{what}: {type(error).__name__}: {error}")
+    text = "\n".join([table(rows), "", *(f"* Not measured: {line}" for line in failed)])
+    data = {"rows": [asdict(row) for row in rows], "failed": failed}
+    return page.write(output, "gpu", facts, text, data)
+
+
+def refused(engine: Path, runtimes: Sequence[str]) -> dict[str, str]:
+    """The runtimes that cannot run an engine here, with the reason."""
+    from matter_sdk.sdk import BackendError, Matter
+
+    reasons = {}
+    for runtime in runtimes:
+        try:
+            Matter(engine, backend=runtime).close()
+        except BackendError as error:
+            reasons[runtime] = str(error)
+    return reasons
 
 
 def _text(size: tuple[int, int]) -> str:
