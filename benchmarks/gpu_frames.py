@@ -53,14 +53,14 @@ class Row:
 
 
 def scaled(scale: float) -> tuple[int, int]:
-    """The network size nearest to a scale of the frame."""
+    """Return the network size nearest to a scale of the frame."""
     height, width = inputs.SIZES[FRAME]
     sides = [max(1, round(side * scale / MULTIPLE)) * MULTIPLE for side in (height, width)]
     return sides[0], sides[1]
 
 
 def built(name: str, precision: str, folder: Path) -> tuple[Path, list[str]]:
-    """An engine of all sizes with a plan for each TensorRT that is here; those runtimes."""
+    """Build an engine of all sizes with a plan for each TensorRT that is here."""
     from matter_sdk.export.options import BuildOptions
     from matter_sdk.export.pipeline import run
     from matter_sdk.export.progress import Report
@@ -108,7 +108,7 @@ def torch_calls(name: str, precision: str, image: Any) -> dict[str, Callable[[],
 def network_rows(
     name: str, precision: str, engine: Path, runtimes: Sequence[str], budget: float
 ) -> Iterator[Row]:
-    """A tensor on the GPU to the heads there."""
+    """Time a tensor on the GPU to the heads there."""
     import cupy
     from matter_sdk.sdk import Matter
 
@@ -127,7 +127,7 @@ def network_rows(
 def hybrid_rows(
     name: str, precision: str, engine: Path, runtimes: Sequence[str], budget: float
 ) -> Iterator[Row]:
-    """A frame on the GPU to its composite there, in two passes."""
+    """Time a frame on the GPU to its composite there, in two passes."""
     import cupy
     from matter_sdk.sdk import Matter
 
@@ -152,7 +152,7 @@ def hybrid_rows(
 def stream_rows(
     name: str, precision: str, engine: Path, runtimes: Sequence[str], budget: float
 ) -> Iterator[Row]:
-    """A frame's share of ``RUN`` frames from the CPU's memory to composites there."""
+    """Time ``RUN`` frames from the CPU's memory to composites there; a frame's share."""
     from matter_sdk.sdk import Matter
 
     if not runtimes:
@@ -181,7 +181,7 @@ def stream_rows(
 
 
 def table(rows: Sequence[Row]) -> str:
-    """All rows, with frames a second, and streams where that was asked."""
+    """Write all rows, with frames a second, and streams where that was asked."""
     head = ("question", "network", "size", "precision", "runtime", "ms", "p10", "p90")
     lines = []
     for row in rows:

@@ -4,14 +4,13 @@
     python -m samples.webcam clip.mp4 --no-window --output out.mp4
     python -m samples.webcam 0 --plate
 
-Keys: b next background, m matte view, r record, q quit. If the camera or the matting fails,
-the background alone is shown, and it is tried again.
+Keys: b next background, m matte view, r record, q quit. If the camera or the matting fails, it
+shows the background only and tries again.
 
 With --plate the subject is whatever differs from the empty room (plate mode): press p, step out of
-the picture until the countdown is over and the room was taken, and step back in. Until then the
-background alone is shown, and again after any failure, since the camera may have moved. It is
-shown, too, where the plate is seen to fit no longer. Press p again whenever camera or light have
-changed.
+the picture until the countdown is over and the room was taken, and step back in. It shows the
+background only until then, after any failure (the camera may have moved), and while the plate does
+not fit. Press p again whenever the camera or the light has changed.
 """
 
 from __future__ import annotations

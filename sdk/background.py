@@ -396,7 +396,7 @@ def _from_file(path: Path) -> Background:
     except FrameError as error:
         raise BackgroundError(f"{error}; or a video: {' '.join(sorted(VIDEO_SUFFIXES))}") from error
     if image.shape[2] == 4:
-        log.warning("the background %r is transparent in places: black there", str(path))
+        log.warning("the background %r is transparent in places; using black there", str(path))
     return ImageBackground(on_black(image))
 
 

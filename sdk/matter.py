@@ -343,7 +343,7 @@ class Matter:
         return self._primary.lanes
 
     def check_streamable(self) -> None:
-        """Raise FrameError if frames alone will not do: for want of their trimaps, or a plate."""
+        """Raise FrameError if frames alone will not do: trimaps or a plate are missing."""
         self._mode.check_streamable()
 
     def describe(self) -> str:

@@ -62,7 +62,7 @@ class _Job(Generic[T]):
         self._done.release()
 
     def wait(self) -> None:
-        """Wait until it is done; also again, of who was interrupted just after the first time."""
+        """Wait until it is done. May be called again after an interrupt of the first call."""
         if not self._finished:
             self._done.acquire()
 

@@ -95,7 +95,7 @@ class Stream(Iterator["Matte"]):
     def stats(self) -> Callable[[], Stats]:
         """``stats()``: how long each stage takes, how old the mattes are, what was passed over.
 
-        Whoever keeps it does not keep the stream.
+        Keeping it does not keep the stream alive.
         """
         return functools.partial(_stats, self._meter, self._pipeline.frames)
 

@@ -82,7 +82,7 @@ class VideoReport:
             f"{self.fps:.1f} frames/s"
         )
         if self.truncated:
-            lines.append("the source ends in the middle; all of its frames that decode were used")
+            lines.append("the source ends early; all of its frames that decode were used")
         return "\n".join(lines)
 
 

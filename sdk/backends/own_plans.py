@@ -26,7 +26,7 @@ def remember(digest: str) -> bool:
         private_files.folder("state")
         private_files.append(record(), f"{digest}\n".encode())
     except OSError as error:
-        log.warning("the plan cannot be noted as built here, and needs trust_plans: %s", error)
+        log.warning("the plan cannot be recorded as built here and needs trust_plans: %s", error)
         return False
     return True
 

@@ -4,7 +4,7 @@ An RTX plan is compiled for the GPU where it first runs, which takes seconds. Wh
 kept beside the engine, as ``gfm.engine.rtxcache``, or in the user's cache folder where that place
 cannot be written. It is native code: only a file that belongs to this user, and that nobody else
 may write or read, is taken. TensorRT for RTX itself refuses what another version or GPU left there;
-what is damaged is told here, by a checksum. Either is as if there were no file, and is replaced.
+damage is found here, by a checksum. Either counts as no file, and is replaced.
 """
 
 from __future__ import annotations

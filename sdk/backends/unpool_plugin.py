@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from matter_sdk.kernels import max_unpool
-from matter_sdk.kernels.streams import stream_at
+from matter_sdk.kernels.foreign_stream import stream_at
 from matter_sdk.sdk.errors import BackendError
 
 NAME, VERSION = "MatterMaxUnpool", "1"

@@ -88,7 +88,7 @@ class Mode(ABC):
         return None
 
     def check_streamable(self) -> None:
-        """Raise FrameError if frames alone will not do: for want of their trimaps, or a plate."""
+        """Raise FrameError if frames alone will not do: trimaps or a plate are missing."""
         return
 
     def describe(self) -> list[describe.Line]:

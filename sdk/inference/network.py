@@ -137,7 +137,7 @@ class Network(ABC):
             reason = (str(error).splitlines() or [""])[0] or type(error).__name__
             raise BackendError(
                 f"{backend.name} failed on a frame of {self.path} ({reason}); expected a matte. "
-                f"Try another backend, or build the engine anew"
+                f"Try another backend, or build the engine again"
             ) from error
         for head in self.manifest.heads:
             found = heads[head.name]
@@ -147,13 +147,15 @@ class Network(ABC):
                 raise BackendError(
                     f"{self.path}: its network gave {head.name!r} as {found.dtype} of shape "
                     f"{tuple(found.shape)}; expected float32 of shape {expected}. Build the engine "
-                    f"anew"
+                    f"again"
                 )
         return heads
 
     def forked(self) -> None:
-        """Begin anew in the child of a fork: what is loaded there has no threads, and may hang even
-        when it is released, so it is never released."""
+        """Forget what was loaded before a fork, without releasing it.
+
+        In the child it has no threads, and may hang when it is released.
+        """
         self._lock = threading.RLock()  # another thread may have held it
         for loaded in self._loaded.values():
             self._lost_gpu |= loaded.backend.on_gpu
@@ -174,7 +176,7 @@ class Network(ABC):
 
     def _close(self) -> None:
         with self._lock:
-            self.closed = True  # whoever gets a lane from now on finds it closed
+            self.closed = True  # those that get a lane from now on find it closed
             for loaded in self._loaded.values():
                 loaded.close()
             self._loaded.clear()

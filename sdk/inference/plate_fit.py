@@ -24,7 +24,7 @@ from matter_sdk.sdk.arrays import picture, to_cpu
 from numpy.typing import NDArray
 
 LONGER_SIDE = 160
-"""Of the small pictures, in pixels. Of a frame that is smaller nothing is told."""
+"""Longer side of the small pictures, in pixels. Smaller frames are not judged."""
 _TILE = 10
 _LEAST_TILES = 20  # of the plate with texture, for texture to tell
 _TEXTURE = 12.0  # variance, in grey levels squared: above that of a camera's noise when small

@@ -1,7 +1,7 @@
 """Straight alpha whose colours reveal nothing of what was cut away.
 
-Whoever ignores alpha (a JPEG, a player without alpha, a network that reads three channels) sees
-the colours alone. So where alpha is 0 they hold none of the frame's: near the subject its own are
+Software that ignores alpha (a JPEG, a player without alpha, a network of three channels) shows the
+colours alone. So where alpha is 0 they hold none of the frame's: near the subject its own are
 extended outwards, for software that interpolates colour and alpha apart, and beyond lies ``PLAIN``.
 """
 

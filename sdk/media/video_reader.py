@@ -174,11 +174,11 @@ class VideoReader:
             self._begin(threads, planes=True)
         # ImportError and RuntimeError: of CuPy.
         except (av.error.FFmpegError, OSError, VideoError, ImportError, RuntimeError) as error:
-            log.info("%s is decoded by the CPU: GPU %d cannot (%s)", self.path, number, error)
+            log.info("decoding %s on the CPU: GPU %d cannot (%s)", self.path, number, error)
             return False
         if self._first.frame.format.name == gpu_decoder.KIND and self.planes:
             return True
-        log.info("%s is decoded by the CPU: NVDEC does not give it in planes", self.path)
+        log.info("decoding %s on the CPU: NVDEC does not give it in planar YUV", self.path)
         self._source.close()
         return False
 
@@ -480,7 +480,7 @@ class VideoReader:
         if self.truncated:
             of = f" of {expected}" if expected else ""
             log.warning(
-                "%s ends in the middle: %d%s frames are there, and all that decode are used",
+                "%s ends early: it holds %d%s frames; using all that decode",
                 self.path, self._packets, of,
             )  # fmt: skip
         elif self.damaged:

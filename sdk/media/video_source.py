@@ -267,7 +267,7 @@ class Tracks:
     """What goes with the pictures: packets of sound and subtitles on the clock, chapters and tags.
 
     ``more``, where set, is called for further packets when none is left and says whether there may
-    be one; without it, whoever demuxes calls ``put``.
+    be one; without it, the caller that demuxes calls ``put``.
     """
 
     more: Callable[[], bool] | None = None

@@ -197,7 +197,7 @@ class _Way:
 
 
 class _Transcoded(_Way):
-    """Sound that is decoded and encoded anew; gaps become silence, overlaps are cut."""
+    """Sound that is decoded and encoded again; gaps become silence, overlaps are cut."""
 
     def __init__(
         self, output: Any, source: Any, codec: str, rate: int, layout: str, form: str

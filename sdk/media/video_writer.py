@@ -165,8 +165,8 @@ class VideoWriter:
     ======================  =========================  ==============================
 
     Alpha is straight (not premultiplied). Where it is 0 nothing of a frame's colours is written
-    (``sdk.media.cutout``), whatever they were: whoever ignores alpha sees none of it. From 720
-    lines on the colours are BT.709, below BT.601, limited range, converted and tagged alike. H.264
+    (``sdk.media.cutout``): software that ignores alpha shows none of it. From 720 lines on the
+    colours are BT.709, below BT.601, limited range, converted and tagged alike. H.264
     and VP9 share one chroma sample among 2×2 pixels, so an odd width or height is made even by
     repeating the last column or row.
 

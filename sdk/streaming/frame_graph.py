@@ -101,7 +101,7 @@ class FrameGraph:
         return _kind(frame) == self._kind
 
     def submit(self, frame: Any) -> None:
-        """Start on a frame. It is read before this returns, unless it lies on the GPU.
+        """Start on a frame. It has been read when this returns, unless it lies on the GPU.
 
         Raises:
             FrameError: it is of another kind than the graph's.
@@ -137,10 +137,11 @@ class FrameGraph:
         self._waiting.append(slot)
 
     def result(self) -> Any:
-        """The composite of the frame that waits longest, of the frames' kind.
+        """Return the composite of the frame that waits longest, of the frames' kind.
 
-        It is valid until ``DEPTH`` more frames were submitted: a copy lasts longer. On the GPU,
-        what was asked for on the stream that is current at a ``submit`` is still done with it.
+        THE GRAPH OWNS THIS ARRAY: it is overwritten once ``DEPTH`` more frames were submitted.
+        Copy it to keep it. On the GPU, what was asked for on the stream that is current at a
+        ``submit`` is still done with it.
 
         Raises:
             NoMatteError: the network answered NaN or infinity; or it did so for a frame before and
@@ -163,7 +164,7 @@ class FrameGraph:
         return replace(self._out, planes=planes) if isinstance(self._out, YUV) else planes[0]
 
     def reset(self) -> None:
-        """Let the filter over time begin anew with the next frame."""
+        """Restart the filter over time with the next frame."""
         if self._filter is not None:
             with self._lane.device, self._main:
                 self._filter.reset()

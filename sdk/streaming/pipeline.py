@@ -51,7 +51,7 @@ class Pipeline(Generic[I]):
 
     Attributes:
         frames: the first stage, the source in a thread of its own.
-        again: set it to let the filter over time start anew.
+        again: set it to restart the filter over time.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Pipeline(Generic[I]):
     ) -> Iterator[tuple[I, np.ndarray]]:
         """The alphas over time.
 
-        The filter starts anew where ``again`` is set, with another plate, and after a frame that
+        The filter restarts where ``again`` is set, with another plate, and after a frame that
         has no matte. Such a frame passes as it is: nothing of the mattes before it may linger.
         """
         quality = self._matter.quality

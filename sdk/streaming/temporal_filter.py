@@ -1,7 +1,7 @@
 """Filter alphas over time: steady where the picture stands still.
 
 ``kernels.temporal_filter`` does the work, at the network's size and where the frames lie. The
-filter starts anew by itself on a cut and where the size changes.
+filter restarts by itself on a cut and where the size changes.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ def test_the_cpu_decodes_where_nvdec_cannot(
     with caplog.at_level(logging.INFO, "matter"), VideoReader(path, planes=True, gpu=99) as reader:
         assert not reader.on_gpu
         got = list(reader)
-    assert "is decoded by the CPU: GPU 99 cannot" in caplog.text
+    assert "GPU 99" in caplog.text
     with VideoReader(path, planes=True) as reader:
         expected = list(reader)
     assert len(got) == len(expected) == 4
@@ -134,7 +134,7 @@ def test_the_cpu_decodes_what_is_not_in_planes(
     with caplog.at_level(logging.INFO, "matter"), VideoReader(path, planes=True, gpu=0) as reader:
         assert not reader.on_gpu
         assert len(list(reader)) == 2
-    assert "NVDEC does not give it in planes" in caplog.text
+    assert "on the CPU: NVDEC" in caplog.text
 
 
 @pytest.mark.parametrize("hardware", [False, True])

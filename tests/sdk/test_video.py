@@ -272,8 +272,8 @@ def test_file_that_ends_in_the_middle(
     assert times == sorted(times)
     if suffix != ".ts":  # a transport stream does not say how long it means to be
         assert report.truncated
-        assert "ends in the middle" in str(report)
-        assert "ends in the middle" in caplog.text
+        assert "ends early" in str(report)
+        assert "ends early" in caplog.text
 
 
 def test_damaged_packets_are_skipped(tmp_path: Path) -> None:
