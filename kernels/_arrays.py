@@ -28,6 +28,12 @@ def is_on_cuda(array: Any) -> bool:
     return device is not None and int(device()[0]) in _CUDA_DEVICES
 
 
+def _number(array: Any) -> int | None:
+    """The number of the GPU that holds `array`; None where its library does not tell."""
+    device = getattr(array, "__dlpack_device__", None)
+    return None if device is None else int(device()[1])
+
+
 def target(stream: Any, **arrays: Any) -> ModuleType:
     """Choose what runs a kernel on these arrays: `kernels._cpu` or `kernels._cuda`.
 
@@ -53,6 +59,13 @@ def target(stream: Any, **arrays: Any) -> ModuleType:
             "that should do the work (cupy.asarray or cupy.asnumpy)"
         )
     if any(on_cuda.values()):
+        numbers = {name: _number(array) for name, array in given.items()}
+        if len(set(numbers.values()) - {None}) > 1:
+            places = ", ".join(f"{name} on cuda:{number}" for name, number in numbers.items())
+            raise KernelError(
+                f"arrays on different devices: {places}; expected all on one: copy them to the "
+                "device that should do the work"
+            )
         from matter_sdk.kernels import _cuda
 
         return _cuda

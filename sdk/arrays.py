@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -130,7 +131,8 @@ def picture(frame: Any, size: tuple[int, int] | None = None) -> Any:
     channels = preprocess(frame, size, _BGR, order=_order(frame), dtype=np.uint8)[0]
     if isinstance(channels, np.ndarray):
         return cv2.merge(list(channels))
-    return array_module(channels).ascontiguousarray(channels.transpose(1, 2, 0))
+    with device_of(channels):
+        return array_module(channels).ascontiguousarray(channels.transpose(1, 2, 0))
 
 
 def letterboxed(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -163,13 +165,25 @@ def array_module(array: Any) -> ModuleType:
     return cast(ModuleType, cupy)
 
 
+def device_of(*frames: Any) -> contextlib.AbstractContextManager[Any]:
+    """Make the GPU that holds the first of these arrays or frames current, for a ``with``.
+
+    CuPy allocates, and computes, on the current device only. A no-op where all are NumPy's.
+    """
+    for frame in frames:
+        if on_gpu(frame):
+            array = frame.planes[0] if isinstance(frame, YUV) else frame
+            return cast("contextlib.AbstractContextManager[Any]", array.device)
+    return contextlib.nullcontext()
+
+
 def synchronize(array: Any) -> Any:
     """Wait for pending GPU work so that another thread's stream can read ``array``; return it.
 
     A no-op for NumPy.
     """
     if on_gpu(array):
-        with array.device:
+        with device_of(array):
             array_module(array).cuda.get_current_stream().synchronize()
     return array
 
@@ -182,7 +196,9 @@ def check_finite(array: Any, what: str) -> None:
     Raises:
         NoMatteError: names ``what``.
     """
-    if not bool(array_module(array).isfinite(array).all()):
+    with device_of(array):
+        finite = bool(array_module(array).isfinite(array).all())
+    if not finite:
         raise NoMatteError(not_finite(what))
 
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import cv2
 import numpy as np
 from matter_sdk.kernels import YUV, alpha_blend, composite, foreground
-from matter_sdk.sdk.arrays import array_module, on_gpu, picture, to_cpu, to_gpu
+from matter_sdk.sdk.arrays import array_module, device_of, on_gpu, picture, to_cpu, to_gpu
 from matter_sdk.sdk.background import Background, Image
 from matter_sdk.sdk.errors import BackendError
 from matter_sdk.sdk.media.cutout import eight_bits, hide_removed
@@ -55,6 +55,10 @@ class Matte:
     @functools.cached_property
     def _small(self) -> NDArray[np.float32]:
         alpha = self._here(self._came[1])
+        with device_of(alpha):
+            return self._known(alpha)
+
+    def _known(self, alpha: Any) -> NDArray[np.float32]:
         # Where it is not known, nothing of the frame is shown.
         known = array_module(alpha).isfinite(alpha)
         if not self._on_gpu and known.all():
@@ -62,7 +66,10 @@ class Matte:
         return cast("NDArray[np.float32]", array_module(alpha).where(known, alpha, np.float32(0)))
 
     def _here(self, value: Any) -> Any:
-        return to_gpu(value) if self._on_gpu else to_cpu(value)
+        if not self._on_gpu:
+            return to_cpu(value)
+        with device_of(*self._came):
+            return to_gpu(value)
 
     @property
     def planes(self) -> YUV | None:
@@ -176,7 +183,7 @@ class Matte:
         at = opened.planes_at if isinstance(frame, YUV) else opened.at
         alpha = to_cpu(self.alpha) if opened.reads_alpha else None
         behind = at(to_cpu(frame) if opened.reads_frame else frame, index, alpha)
-        return to_gpu(behind) if self._on_gpu else behind
+        return self._here(behind) if self._on_gpu else behind
 
     def _composed(self, subject: Any, behind: Any, clean: bool | None) -> Any:
         """Subject over ``behind``, by alpha as it is: enlarged on the way if it is small."""
@@ -241,7 +248,8 @@ def composed(
 
 def _three_channels(frame: Image) -> Image:
     if frame.ndim == 2 and on_gpu(frame):
-        return cast(Image, array_module(frame).stack((frame,) * 3, -1))
+        with device_of(frame):
+            return cast(Image, array_module(frame).stack((frame,) * 3, -1))
     if frame.ndim == 2:
         return cast(Image, cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR))
     return frame[..., :3]
@@ -253,7 +261,8 @@ def _enlarged(frame: Any, alpha: NDArray[np.float32], guided: bool) -> NDArray[n
     if alpha.shape == (height, width):
         return alpha
     if guided or on_gpu(alpha):
-        result = array_module(alpha).empty((height, width), np.float32)
+        with device_of(alpha):
+            result = array_module(alpha).empty((height, width), np.float32)
         colours = frame if isinstance(frame, YUV) else _three_channels(frame)
         composite(colours, (0, 0, 0), alpha, guided=guided, clean=False, alpha_out=result)
         return cast("NDArray[np.float32]", result)

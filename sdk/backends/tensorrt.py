@@ -260,9 +260,9 @@ class TensorRt(Backend):
 
     def close(self) -> None:
         """See ``Backend.close``."""
-        # In reverse order of their making.
-        self._lanes = []
-        self._kernels = self._engine = self._runtime = None
+        with self._device:  # in reverse order of their making
+            self._lanes = []
+            self._kernels = self._engine = self._runtime = None
 
 
 class Lane:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matter_sdk.kernels import YUV
 from matter_sdk.kernels.trimap import Trimap
-from matter_sdk.sdk.arrays import on_gpu, synchronize
+from matter_sdk.sdk.arrays import device_of, on_gpu, synchronize
 from matter_sdk.sdk.errors import FrameError
 from matter_sdk.sdk.inference.quality import QUALITIES, Quality
 from matter_sdk.sdk.inference.trimaps import impose
@@ -44,7 +44,8 @@ def finished(
         impose(bound, trimap)
         matte = Matte(image, bound, clean=quality.clean)
     if transparency and not isinstance(image, YUV) and image.ndim == 3 and image.shape[2] == 4:
-        own = image[..., 3] / np.float32(255)
-        full = matte.gpu().alpha if on_gpu(image) else matte.alpha
-        matte = Matte(image, synchronize(full * own), clean=quality.clean)
+        with device_of(image):
+            own = image[..., 3] / np.float32(255)
+            full = matte.gpu().alpha if on_gpu(image) else matte.alpha
+            matte = Matte(image, synchronize(full * own), clean=quality.clean)
     return matte

@@ -16,7 +16,15 @@ import numpy as np
 from matter_sdk.kernels import collaborative_fusion
 from matter_sdk.kernels.trimap import Trimap
 from matter_sdk.sdk import describe
-from matter_sdk.sdk.arrays import array_module, on_gpu, synchronize, tensor_of, to_cpu, to_device_of
+from matter_sdk.sdk.arrays import (
+    array_module,
+    device_of,
+    on_gpu,
+    synchronize,
+    tensor_of,
+    to_cpu,
+    to_device_of,
+)
 from matter_sdk.sdk.engine.manifest import ModelEntry
 from matter_sdk.sdk.errors import EngineError, FrameError
 from matter_sdk.sdk.inference.network import Network
@@ -236,7 +244,8 @@ def joined(inputs: Sequence[Any]) -> Any:
         return list(itertools.chain(*inputs))
     if not all(map(on_gpu, inputs)):
         inputs = list(map(to_cpu, inputs))
-    return synchronize(array_module(inputs[0]).concatenate(inputs))
+    with device_of(*inputs):
+        return synchronize(array_module(inputs[0]).concatenate(inputs))
 
 
 def _kind(prepared: Any) -> Any:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matter_sdk.sdk.arrays import array_module, check_finite, synchronize, to_cpu
+from matter_sdk.sdk.arrays import array_module, check_finite, device_of, synchronize, to_cpu
 from matter_sdk.sdk.backends import Backend, open_backend
 from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.sdk.engine.manifest import Manifest, ModelEntry
@@ -121,10 +121,12 @@ class Network(ABC):
                 for name, head in heads.items():
                     check_finite(head[: count - start], f"the network's head {name!r}")
                 # Settled before another frame takes the lane, and with it the heads.
-                results.append(synchronize(read(heads)[: count - start]))
+                with device_of(*heads.values()):
+                    results.append(synchronize(read(heads)[: count - start]))
         if len(results) == 1:
             return results[0]
-        return synchronize(array_module(results[0]).concatenate(results))
+        with device_of(*results):
+            return synchronize(array_module(results[0]).concatenate(results))
 
     def _heads(self, backend: Backend, inputs: Iterable[Any], lane: int) -> Mapping[str, Any]:
         """One batch's heads, as the manifest has them."""
@@ -260,6 +262,7 @@ def _filled(tensor: Any, batch: int) -> Any:
     """``tensor`` with zeros where the batch has no frame."""
     if len(tensor) == batch:
         return tensor
-    filled = array_module(tensor).zeros((batch, *tensor.shape[1:]), np.float32)
-    filled[: len(tensor)] = tensor
-    return filled
+    with device_of(tensor):
+        filled = array_module(tensor).zeros((batch, *tensor.shape[1:]), np.float32)
+        filled[: len(tensor)] = tensor
+        return filled

@@ -171,8 +171,9 @@ class FrameGraph:
 
     def close(self) -> None:
         """Wait until nothing is on its way: only then may the memory go. May be called twice."""
-        for stream in (self._up, self._main, self._down):
-            stream.synchronize()
+        with self._lane.device:
+            for stream in (self._up, self._main, self._down):
+                stream.synchronize()
 
     def _arrived(self, frame: Any, slot: _Slot) -> tuple[Any, ...]:
         """The planes of a frame on the GPU, from where the main stream may read them."""

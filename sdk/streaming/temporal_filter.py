@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import cv2
 import numpy as np
 from matter_sdk.kernels import temporal_filter
-from matter_sdk.sdk.arrays import array_module, on_gpu, picture, synchronize
+from matter_sdk.sdk.arrays import array_module, device_of, on_gpu, picture, synchronize
 from numpy.typing import NDArray
 
 KEEP = 0.8  # what the kernel keeps of the last result where nothing moves
@@ -78,7 +78,8 @@ class TemporalFilter(Generic[T]):
             small = step.small
         both = temporal_filter(back, first.steady, _change(first.small, small))
         share = np.float32(_share(len(self._waiting)) / KEEP)
-        return first.item, synchronize(first.steady + share * (both - first.steady))
+        with device_of(both):
+            return first.item, synchronize(first.steady + share * (both - first.steady))
 
 
 def _change(one: Any, other: Any) -> Any:
@@ -86,7 +87,8 @@ def _change(one: Any, other: Any) -> Any:
     if not on_gpu(one):
         return cv2.absdiff(one, other)
     cupy = array_module(one)
-    return cupy.maximum(one, other) - cupy.minimum(one, other)
+    with device_of(one):
+        return cupy.maximum(one, other) - cupy.minimum(one, other)
 
 
 def _share(ahead: int) -> float:

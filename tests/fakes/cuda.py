@@ -29,6 +29,44 @@ class CudaError(RuntimeError):
     """CuPy's CUDARuntimeError and CUDADriverError."""
 
 
+class Device:
+    """Current where it is entered, for this thread; the first by default."""
+
+    compute_capability = "89"
+    local = threading.local()
+
+    def __init__(self, device: Device | int | None = None) -> None:
+        device = device_now() if device is None else device
+        self.id = device.id if isinstance(device, Device) else device
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Device) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return self.id
+
+    def __enter__(self) -> Device:
+        devices_entered().append(self.id)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        devices_entered().pop()
+
+    def synchronize(self) -> None:
+        pass
+
+
+def devices_entered() -> list[int]:
+    if not hasattr(Device.local, "entered"):
+        Device.local.entered = [0]
+    entered: list[int] = Device.local.entered
+    return entered
+
+
+def device_now() -> int:
+    return devices_entered()[-1]
+
+
 class Stream:
     """Work in its order. The null stream, `null`, does it at once."""
 
@@ -43,6 +81,7 @@ class Stream:
         self.waiting: list[Work] = []
         self.graph: list[Work] | None = None
         self.invalid = False  # something was asked for that no capture may hold
+        self.device_id = device_now()
 
     @classmethod
     def from_external(cls, stream: Any) -> Stream:
@@ -89,22 +128,25 @@ class Stream:
         return graph
 
     def __enter__(self) -> Stream:
-        entered().append(self)
+        if self is not Stream.null and self.device_id != device_now():
+            raise CudaError(f"the stream is on {self.device_id}, the current device {device_now()}")
+        entered().append((device_now(), self))
         return self
 
     def __exit__(self, *error: object) -> None:
         entered().pop()
 
 
-def entered() -> list[Stream]:
-    """This thread's streams that were entered and not left."""
+def entered() -> list[tuple[int, Stream]]:
+    """This thread's streams that were entered and not left, each with its device."""
     if not hasattr(Stream.local, "streams"):
         Stream.local.streams = []
     return Stream.local.streams
 
 
 def current() -> Stream:
-    return entered()[-1] if entered() else Stream.null
+    """The current device's current stream."""
+    return next((s for device, s in reversed(entered()) if device == device_now()), Stream.null)
 
 
 Stream.null = Stream.by_address[0] = Stream()
@@ -144,53 +186,14 @@ class Pinned(np.ndarray):
     """Host memory that may be copied from and to while the host goes on."""
 
 
-class Device:
-    """Current where it is entered, for this thread; the first by default."""
-
-    compute_capability = "89"
-    local = threading.local()
-
-    def __init__(self, device: Device | int | None = None) -> None:
-        device = device_now() if device is None else device
-        self.id = device.id if isinstance(device, Device) else device
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Device) and self.id == other.id
-
-    def __hash__(self) -> int:
-        return self.id
-
-    def __enter__(self) -> Device:
-        devices_entered().append(self.id)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        devices_entered().pop()
-
-    def synchronize(self) -> None:
-        pass
-
-
-def devices_entered() -> list[int]:
-    if not hasattr(Device.local, "entered"):
-        Device.local.entered = [0]
-    entered: list[int] = Device.local.entered
-    return entered
-
-
-def device_now() -> int:
-    return devices_entered()[-1]
-
-
 class DeviceArray:
     """An array that only the device reads and writes, when the current stream comes to it."""
 
-    device = Device()
-
     def __dlpack_device__(self) -> tuple[int, int]:
-        return 2, 0  # kDLCUDA
+        return 2, self.device.id  # kDLCUDA
 
-    def __init__(self, array: Any) -> None:
+    def __init__(self, array: Any, device: Device | None = None) -> None:
+        self.device = Device(device)
         self.array = array
         self.shape, self.strides, self.ndim = array.shape, array.strides, array.ndim
         self.dtype, self.flags, self.size = array.dtype, array.flags, array.size
@@ -202,22 +205,23 @@ class DeviceArray:
         return len(self.array)
 
     def __iter__(self) -> Iterator[DeviceArray]:
-        return (DeviceArray(part) for part in self.array)
+        return (DeviceArray(part, self.device) for part in self.array)
 
     def __getitem__(self, key: Any) -> DeviceArray:
-        return DeviceArray(self.array[key])
+        return DeviceArray(self.array[key], self.device)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         def write() -> None:
             self.array[key] = bare(value)
 
+        check_here(self, value)
         current().add(write)
 
     def reshape(self, shape: tuple[int, ...]) -> DeviceArray:
-        return DeviceArray(self.array.reshape(shape))
+        return DeviceArray(self.array.reshape(shape), self.device)
 
     def transpose(self, *axes: int) -> DeviceArray:
-        return DeviceArray(self.array.transpose(*axes))
+        return DeviceArray(self.array.transpose(*axes), self.device)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> DeviceArray:
         assert method == "__call__"
@@ -236,6 +240,7 @@ class DeviceArray:
         return made(np.add, self, other)
 
     def all(self) -> bool:
+        check_here(self)
         current().synchronize()  # CuPy's too waits for one number, as bool() of an array does
         return bool(self.array.all())
 
@@ -258,7 +263,8 @@ class DeviceArray:
         def upload() -> None:
             self.array[...] = source
 
-        (stream or current()).add(upload)
+        with self.device:
+            (stream or current()).add(upload)
 
     def get(
         self, stream: Stream | None = None, out: Any = None, blocking: bool = True
@@ -269,10 +275,20 @@ class DeviceArray:
         def download() -> None:
             result[...] = self.array
 
-        (stream or current()).add(download)
-        if blocking:
-            (stream or current()).synchronize()
+        with self.device:
+            (stream or current()).add(download)
+            if blocking:
+                (stream or current()).synchronize()
         return result
+
+
+def check_here(*values: Any) -> None:
+    """CuPy's kernels refuse arrays of another device, or run slowly and in no order with it."""
+    for value in values:
+        if isinstance(value, (tuple, list)):
+            check_here(*value)
+        elif isinstance(value, DeviceArray) and value.device.id != device_now():
+            raise ValueError(f"array on device {value.device.id}, current is {device_now()}")
 
 
 memory: dict[int, Any] = {}  # by the addresses that TensorRT is given
@@ -287,6 +303,7 @@ def bare(value: Any) -> Any:
 
 def made(call: Callable[..., Any], *arguments: Any, **options: Any) -> DeviceArray:
     """A new device array with what NumPy's `call` gives."""
+    check_here(*arguments)
     with np.errstate(all="ignore"):
         result = np.asarray(call(*bare(arguments), **options))
     array = DeviceArray(np.zeros_like(result))  # what is not computed yet is not there
@@ -308,6 +325,7 @@ def function(call: Callable[..., Any]) -> Callable[..., Any]:
         def write() -> None:
             call(*bare(arguments), out=bare(out), **options)
 
+        check_here(*arguments, out)
         current().add(write)
         return out
 
@@ -318,9 +336,17 @@ def kernel(call: Callable[..., None]) -> Callable[..., None]:
     """A kernel of the CPU on the current stream."""
 
     def run(*arguments: Any) -> None:
+        check_here(*arguments)
         current().add(lambda: call(*bare(arguments)))
 
     return run
+
+
+@contextlib.contextmanager
+def on(array: DeviceArray, stream: Any) -> Iterator[None]:
+    """`kernels._cuda.on`."""
+    with array.device, stream or contextlib.nullcontext():
+        yield
 
 
 def kernels_module() -> types.ModuleType:
@@ -332,7 +358,7 @@ def kernels_module() -> types.ModuleType:
     names += ("composite_planes", "temporal_filter", "max_unpool")
     module.__dict__.update({name: kernel(getattr(_cpu, name)) for name in names})
     module.__dict__.update(
-        on=lambda array, stream: contextlib.nullcontext(),
+        on=on,
         view=lambda array: array,
         empty=lambda shape, dtype: DeviceArray(np.empty(shape, dtype)),
         contiguous=lambda array: (

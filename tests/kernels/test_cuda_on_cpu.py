@@ -22,7 +22,7 @@ import pytest
 from matter_sdk.kernels.graphs import keeping
 
 from matter_sdk import kernels
-from tests.fakes.cuda import DeviceArray, current
+from tests.fakes.cuda import Device, DeviceArray, current
 from tests.kernels.test_contract import KERNELS, Kernel, alike, assert_same, parts
 
 COMPILER = shutil.which("g++") or shutil.which("c++")
@@ -236,3 +236,13 @@ def test_a_stream_of_another_library(cupy: Any, known_by: str) -> None:
     assert stream.waiting
     stream.synchronize()
     assert_same(alike(result, on_host), expected)
+
+
+def test_arrays_on_two_gpus_are_refused(cupy: Any) -> None:
+    kernel = KERNELS["alpha_blend"]
+    arrays = {
+        name: DeviceArray(array, Device(number))
+        for number, (name, array) in enumerate(kernel.arrays.items())
+    }
+    with pytest.raises(kernels.KernelError, match=r"cuda:0.*cuda:1"):
+        kernel.call(**arrays, **kernel.options)

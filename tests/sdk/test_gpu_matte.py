@@ -18,8 +18,8 @@ from matter_sdk.sdk.matte import Matte
 from matter_sdk.sdk.streaming.temporal_filter import TemporalFilter
 from numpy.typing import NDArray
 
-from tests.fakes.cuda import DeviceArray, Stream
-from tests.sdk.test_tensorrt import built
+from tests.fakes.cuda import Device, DeviceArray, Stream, device_now
+from tests.sdk.test_tensorrt import built, opened
 
 SHAPE = (70, 130)
 
@@ -219,3 +219,56 @@ def test_a_cpu_backend_refuses_a_frame_on_the_gpu(fake_cuda: Any, engine_path: P
 
     with Matter(engine_path, backend="onnxruntime") as matter, pytest.raises(FrameError):
         matter(OnGpu())
+
+
+@pytest.fixture
+def second(tiny: Any, fake_tensorrt: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An engine for the second of two GPUs, while the first is the current one."""
+    monkeypatch.setattr("matter_sdk.sdk.backends.gpu.gpu_count", lambda: 2)
+    return built(tiny, fake_tensorrt)
+
+
+@pytest.mark.parametrize("options", [{}, {"clean": True}, {"temporal": False}])
+@pytest.mark.parametrize("where", ["host", "device"])
+@pytest.mark.parametrize("kind", ["bgr", "nv12"])
+def test_all_is_on_the_gpu_that_was_asked_for(
+    second: Path, kind: str, where: str, options: dict[str, Any]
+) -> None:
+    frames: list[Any] = [picture_of(seed) for seed in (1, 2, 3)]
+    if kind == "nv12":
+        frames = [YUV.from_bgr(frame, layout="nv12") for frame in frames]
+    if where == "device":
+        with Device(1):
+            frames = [device(frame) for frame in frames]
+    with Matter(second, backend="tensorrt-rtx", device="cuda:1", **options) as matter:
+        assert matter.device == "cuda:1"
+        mattes = [matter(frames[0]), *matter.stream(frames)]
+        for matte in mattes:
+            there = matte.gpu()
+            expected = int(where == "device")  # a matte on the CPU goes to the current GPU
+            assert there.alpha.device.id == expected
+            for background in ("green", picture_of(4)):
+                assert there.over(background).device.id == expected
+                if kind == "nv12":
+                    assert there.over_planes(background).planes[0].device.id == expected
+        graph = matter.frame_graph(frames[0], picture_of(5), leave=True)
+        for frame in frames:
+            graph.submit(frame)
+            result = graph.result()
+            planes = result.planes if kind == "nv12" else (result,)
+            assert {plane.device.id for plane in planes} == {1}
+        graph.reset()
+        graph.close()
+
+
+def test_a_backend_is_closed_on_its_gpu(second: Path) -> None:
+    ended = []
+
+    class Engine:
+        def __del__(self) -> None:
+            ended.append(device_now())
+
+    backend: Any = opened(second, device="cuda:1")
+    backend._engine = Engine()
+    backend.close()
+    assert ended == [1]
