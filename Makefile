@@ -1,7 +1,8 @@
 # Everything from a fresh clone: a machine with Python, a C++ compiler, pip and make is enough.
 #
 #   make demo     build gfm.engine, matte pictures and a clip, write them to out/
-#   make test     lint, types and tests
+#   make check    lint, types and the tests that matter most: under two minutes on two cores
+#   make test     lint, types and all tests
 #   make lint     lint and formatting alone
 #   make fuzz     10,000 engines mutated at random (the tests try 300)
 #   make sanitize the kernels' tests under AddressSanitizer and UBSan (needs g++)
@@ -22,7 +23,7 @@ SOURCES := pyproject.toml CMakeLists.txt \
 	$(wildcard kernels/include/*.h kernels/host/*.h kernels/host/*.cpp kernels/cuda/*.cu)
 PACKAGES := sdk kernels export training samples
 
-.PHONY: help demo test lint types fuzz sanitize clean
+.PHONY: help demo check quick test lint types fuzz sanitize clean
 .DELETE_ON_ERROR:
 
 help:
@@ -30,6 +31,20 @@ help:
 
 demo: $(VENV)/stamp
 	$(BIN)/python -m samples.demo
+
+# Types in one process, tests in two: mypy has nothing to do where its cache is right.
+check: lint
+	@$(MAKE) --no-print-directory -j2 -Otarget types quick
+
+# Chosen by what a user loses if it breaks, then by processor time, a second or two a file: the kernels,
+# the SDK, what commands refuse, and the rules of the code. Not in here: what builds engines, trains
+# networks, compiles CUDA, mutates files or waits for clocks.
+QUICK := tests/test_house.py tests/kernels tests/sdk \
+	tests/export/test_options.py tests/export/test_calibration.py tests/benchmarks/test_rounds.py
+SLOW := tests/kernels/test_cuda_sources.py tests/kernels/test_cuda_on_cpu.py tests/sdk/test_fuzz.py \
+	tests/sdk/test_soak.py
+quick: $(VENV)/stamp
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal $(QUICK) $(addprefix --ignore=,$(SLOW))
 
 # One process a core: the tests leave one core half idle.
 test: lint types

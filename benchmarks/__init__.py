@@ -1,1 +1,1 @@
-"""Every kernel beside its rivals, in one run: ``python -m benchmarks``."""
+"""What it costs, beside other programs: ``python -m benchmarks``."""

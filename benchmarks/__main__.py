@@ -101,7 +101,7 @@ def real_pictures(args: argparse.Namespace) -> list[Path]:
 
 
 def numbers(kind: Callable[[str], Any], least: float) -> Callable[[str], list[Any]]:
-    """The type of an option like ``1,2``."""
+    """Return the type of an option like ``1,2``."""
 
     def read(text: str) -> list[Any]:
         values = [kind(part) for part in text.split(",")]
@@ -114,7 +114,7 @@ def numbers(kind: Callable[[str], Any], least: float) -> Callable[[str], list[An
 
 
 def names(known: Sequence[str]) -> Callable[[str], list[str]]:
-    """The type of an option like ``720p,1080p``."""
+    """Return the type of an option like ``720p,1080p``."""
 
     def read(text: str) -> list[str]:
         for name in text.split(","):

@@ -100,7 +100,7 @@ def preprocess_yuv(size: Size) -> Contest:
 
 
 def i420(frame: Any) -> dict[str, Any]:
-    """The planes of a BGR frame by the names y, u, v (BT.601, limited range)."""
+    """Convert a BGR frame to planes named y, u and v (BT.601, limited range)."""
     import cv2
 
     height, width = frame.shape[:2]

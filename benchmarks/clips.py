@@ -34,7 +34,7 @@ class Clip:
 def clip(
     seed: int, size: Size = (288, 512), count: int = 48, sway: float = 20.0, noise: float = 2.0
 ) -> Clip:
-    """The clip of a scene's seed (``training.scenes``).
+    """Draw the clip of a scene's seed (``training.scenes``).
 
     The subject sways once to the right and once to the left, resting in between: it stands still in
     a third of the frames. ``noise``: standard deviation of the camera's, in levels.

@@ -111,7 +111,7 @@ def measure(case: Case, size: Size, folder: Path) -> Row:
 
 
 def cost(case: Case) -> tuple[list[int], dict[str, int]]:
-    """Parameters, of SIM's classifier too, and multiply-accumulates; nothing is computed."""
+    """Count parameters, of SIM's classifier too, and multiply-accumulates; compute nothing."""
     import torch
     from matter_sdk.training import networks
     from matter_sdk.training.evaluation.complexity import multiply_accumulates
@@ -126,7 +126,7 @@ def cost(case: Case) -> tuple[list[int], dict[str, int]]:
 
 
 def built(case: Case, size: Size, precision: str, output: Path) -> tuple[str, dict[str, Any]]:
-    """Build an engine; which weights it has, and its figures."""
+    """Build an engine; return which weights it has, and its figures."""
     import onnx
     from matter_sdk.export.options import BuildOptions, demo_checkpoint
     from matter_sdk.export.pipeline import run
@@ -167,7 +167,7 @@ def built(case: Case, size: Size, precision: str, output: Path) -> tuple[str, di
 
 
 def text(row: Row) -> list[str]:
-    """The cells of one line, as in :data:`HEAD`."""
+    """Write the cells of one line, as in :data:`HEAD`."""
     printed = PAPER.get((row.network, row.backbone, row.rosta), ("", ""))
     cells = [str(Case(row.network, row.backbone, row.rosta))]
     counts = " + ".join(f"{count / 1e6:.2f}" for count in row.parameters)

@@ -103,7 +103,7 @@ class Run:
 
 
 def network_contest(built: Built, threads: int, budget: float, *, compiled: bool) -> Contest:
-    """Ready tensors to alpha."""
+    """Time tensors to alphas."""
     import numpy as np
     from matter_sdk.sdk import Matter
 
@@ -141,7 +141,7 @@ def network_contest(built: Built, threads: int, budget: float, *, compiled: bool
 def frame_contest(
     built: Built, size: str, threads: int, budget: float, *, compiled: bool
 ) -> Contest:
-    """A frame and a background to the composite."""
+    """Time a frame and a background to the composite."""
     import numpy as np
     from matter_sdk.sdk import Matter
 
@@ -172,7 +172,7 @@ def frame_contest(
 def stream_contest(
     built: Built, size: str, threads: int, budget: float, *, compiled: bool
 ) -> Contest:
-    """A frame's share of up to ``RUN`` frames composed one after the other."""
+    """Time up to ``RUN`` frames composed one after the other; a frame's share."""
     from matter_sdk.sdk import Matter
 
     frames = list(clip(3, inputs.SIZES[size], 6).frames)
@@ -228,7 +228,7 @@ def _streamed(matter: Any, behind: Any, frames: Sequence[Any]) -> None:
 
 
 def file_run(built: Built, size: str, quality: str, slots: int, seconds: float) -> Video:
-    """A clip of a moving subject, with camera noise, to a clip over a colour, three times.
+    """Matte a noisy clip of a moving subject to a clip over a colour, three times.
 
     Each time takes about so many seconds, or ten frames of a slot where that is longer.
     """
@@ -262,7 +262,7 @@ def file_run(built: Built, size: str, quality: str, slots: int, seconds: float) 
 
 
 def soak(engine: Path, frames: int = 10_000) -> tuple[float, float]:
-    """Megabytes of a process after a tenth of so many 720p frames, and after all.
+    """Return the megabytes of a process after a tenth of so many 720p frames, and after all.
 
     The process is a new one: what ran before has left much to be given back.
     """
@@ -284,7 +284,7 @@ def _soaked(engine: Path, frames: int) -> tuple[float, float]:
 
 
 def manifest_of(built: Built) -> Manifest:
-    """The engine's."""
+    """Read the engine's manifest."""
     from matter_sdk.sdk.engine.file import EngineFile
 
     with contextlib.closing(EngineFile.open(built.engine)) as engine:
@@ -292,7 +292,7 @@ def manifest_of(built: Built) -> Manifest:
 
 
 def verified(built: Built) -> list[dict[str, Any]]:
-    """How far the build found each artefact's matte from PyTorch's; none of random weights."""
+    """Return how far the build found each artefact from PyTorch; nothing of random weights."""
     checks = () if built.random else manifest_of(built).verification
     return [
         {"artefact": c.artefact, "precision": c.precision, "sad": c.sad, "share": c.share}
@@ -309,7 +309,7 @@ def run(
     *,
     compiled: bool,
 ) -> Run:
-    """Everything asked of some networks, with progress on stderr; memory is the light one's."""
+    """Measure what is asked of some networks, with progress on stderr; memory of the light one."""
     done = Run()
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
@@ -344,7 +344,7 @@ def run(
 
 
 def table_of(contest: Contest) -> str:
-    """A contest, the fastest first."""
+    """Write a contest as a table, the fastest first."""
     ranked = sorted(contest.times.items(), key=lambda item: item[1].median)
     unit = "of alpha" if contest.question == "network" else "levels"
     lines = [
@@ -361,7 +361,7 @@ def table_of(contest: Contest) -> str:
 
 
 def videos_table(videos: Sequence[Video]) -> str:
-    """Frame rates and stages of files."""
+    """Write frame rates and stages of files as a table."""
     stages = list(videos[0].stages)
     head = ("network", "size", "at", "quality", "runtime", "frames/s", *(f"{s} ms" for s in stages))
     lines = [
@@ -376,7 +376,7 @@ def videos_table(videos: Sequence[Video]) -> str:
 
 
 def markdown(done: Run) -> str:
-    """The page's section."""
+    """Write the page's section."""
     parts = []
     for contest in done.contests:
         parts += [f"### {contest.title}", table_of(contest)]
@@ -404,7 +404,7 @@ def markdown(done: Run) -> str:
 
 
 def changes(old: dict[str, Any], done: Run) -> str:
-    """Medians that moved by more than a tenth since an earlier run.
+    """List the medians that moved by more than a tenth since an earlier run.
 
     Raises:
         ValueError: data that no run of this wrote.

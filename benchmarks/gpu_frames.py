@@ -53,14 +53,14 @@ class Row:
 
 
 def scaled(scale: float) -> tuple[int, int]:
-    """The network size nearest to a scale of the frame."""
+    """Return the network size nearest to a scale of the frame."""
     height, width = inputs.SIZES[FRAME]
     sides = [max(1, round(side * scale / MULTIPLE)) * MULTIPLE for side in (height, width)]
     return sides[0], sides[1]
 
 
 def built(name: str, precision: str, folder: Path) -> tuple[Path, list[str]]:
-    """An engine of all sizes with a plan for each TensorRT that is here; those runtimes."""
+    """Build an engine of all sizes with a plan for each TensorRT that is here."""
     from matter_sdk.export.options import BuildOptions
     from matter_sdk.export.pipeline import run
     from matter_sdk.export.progress import Report
@@ -108,7 +108,7 @@ def torch_calls(name: str, precision: str, image: Any) -> dict[str, Callable[[],
 def network_rows(
     name: str, precision: str, engine: Path, runtimes: Sequence[str], budget: float
 ) -> Iterator[Row]:
-    """A tensor on the GPU to the heads there."""
+    """Time a tensor on the GPU to the heads there."""
     import cupy
     from matter_sdk.sdk import Matter
 
@@ -127,12 +127,12 @@ def network_rows(
 def hybrid_rows(
     name: str, precision: str, engine: Path, runtimes: Sequence[str], budget: float
 ) -> Iterator[Row]:
-    """A frame on the GPU to its composite there, in two passes."""
+    """Time a frame on the GPU to its composite there, in two passes."""
     import cupy
     from matter_sdk.sdk import Matter
 
     _, scales = NETWORKS[name]
-    if scales is None:
+    if scales is None or not runtimes:
         return
     frame = cupy.asarray(inputs.frame(*inputs.SIZES[FRAME]))
     with contextlib.ExitStack() as opened:
@@ -152,9 +152,11 @@ def hybrid_rows(
 def stream_rows(
     name: str, precision: str, engine: Path, runtimes: Sequence[str], budget: float
 ) -> Iterator[Row]:
-    """A frame's share of ``RUN`` frames from the CPU's memory to composites there."""
+    """Time ``RUN`` frames from the CPU's memory to composites there; a frame's share."""
     from matter_sdk.sdk import Matter
 
+    if not runtimes:
+        return
     frames = [inputs.frame(*inputs.SIZES[FRAME], seed=seed) for seed in range(4)]
     with contextlib.ExitStack() as opened:
         calls: dict[str, Callable[[], Any]] = {}
@@ -179,7 +181,7 @@ def stream_rows(
 
 
 def table(rows: Sequence[Row]) -> str:
-    """All rows, with frames a second, and streams where that was asked."""
+    """Write all rows, with frames a second, and streams where that was asked."""
     head = ("question", "network", "size", "precision", "runtime", "ms", "p10", "p90")
     lines = []
     for row in rows:
@@ -200,15 +202,38 @@ def report(budget: float, output: Path, given: Sequence[str]) -> list[Path]:
         return []
     facts = hardware.begin(given) | {"gpu": gpu_kernels.name()}
     rows: list[Row] = []
+    failed: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         for name in NETWORKS:
             for precision in PRECISIONS:
-                print(f"{name}, {precision}", file=sys.stderr, flush=True)
-                engine, runtimes = built(name, precision, Path(folder))
-                for question in (network_rows, hybrid_rows, stream_rows):
-                    rows += question(name, precision, engine, runtimes, budget)
-                engine.unlink()
-    return page.write(output, "gpu", facts, table(rows), {"rows": [asdict(row) for row in rows]})
+                what = f"{name}, {precision}"
+                print(what, file=sys.stderr, flush=True)
+                try:
+                    engine, runtimes = built(name, precision, Path(folder))
+                    for runtime, reason in refused(engine, runtimes).items():
+                        failed.append(f"{what}, {runtime}: {reason}")
+                        runtimes.remove(runtime)
+                    for question in (network_rows, hybrid_rows, stream_rows):
+                        rows += question(name, precision, engine, runtimes, budget)
+                    engine.unlink()
+                except Exception as error:  # noqa: BLE001 - what was measured before is kept
+                    failed.append(f"{what}: {type(error).__name__}: {error}")
+    text = "\n".join([table(rows), "", *(f"* Not measured: {line}" for line in failed)])
+    data = {"rows": [asdict(row) for row in rows], "failed": failed}
+    return page.write(output, "gpu", facts, text, data)
+
+
+def refused(engine: Path, runtimes: Sequence[str]) -> dict[str, str]:
+    """The runtimes that cannot run an engine here, with the reason."""
+    from matter_sdk.sdk import BackendError, Matter
+
+    reasons = {}
+    for runtime in runtimes:
+        try:
+            Matter(engine, backend=runtime).close()
+        except BackendError as error:
+            reasons[runtime] = str(error)
+    return reasons
 
 
 def _text(size: tuple[int, int]) -> str:

@@ -33,7 +33,7 @@ class GpuRow:
 
 
 def why_not() -> str:
-    """Why nothing can be measured here, or an empty string."""
+    """Say why nothing can be measured here; otherwise an empty string."""
     try:
         import cupy
     except ImportError:
@@ -46,7 +46,7 @@ def why_not() -> str:
 
 
 def name() -> str:
-    """The current device's."""
+    """Return the current device's name."""
     import cupy
 
     properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
@@ -55,7 +55,7 @@ def name() -> str:
 
 @contextmanager
 def counted() -> Iterator[list[str]]:
-    """The names of the kernels that are launched inside."""
+    """Collect the names of the kernels that are launched inside."""
     from matter_sdk.kernels import _cuda
 
     launched: list[str] = []
@@ -75,7 +75,7 @@ def counted() -> Iterator[list[str]]:
 
 
 def captured(call: Callable[[], Any], stream: Any) -> Callable[[], None]:
-    """A burst of `call` as one graph on the current stream."""
+    """Capture a burst of `call` as one graph on the current stream."""
     call()
     stream.synchronize()
     stream.begin_capture()
@@ -86,7 +86,7 @@ def captured(call: Callable[[], Any], stream: Any) -> Callable[[], None]:
 
 
 def seconds(bursts: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """Medians of a single call, the bursts in turns, by events on the current stream."""
+    """Time the bursts in turns, by events on the current stream; medians of a single call."""
     import cupy
 
     times: dict[str, list[float]] = {key: [] for key in bursts}
@@ -104,7 +104,7 @@ def seconds(bursts: dict[str, Callable[[], Any]]) -> dict[str, float]:
 
 
 def torch_unpool(contest: Contest) -> Callable[[], Any] | None:
-    """A burst of ``max_unpool2d`` on the current stream, where torch has CUDA."""
+    """Return a burst of ``max_unpool2d`` on the current stream, where torch has CUDA."""
     try:
         import torch
     except ImportError:
@@ -154,12 +154,12 @@ def measure(case: Case, size: str) -> GpuRow:
 
 
 def rows(chosen: Sequence[tuple[Case, str]]) -> list[GpuRow]:
-    """Every case."""
+    """Time every case."""
     return [measure(case, size) for case, size in chosen]
 
 
 def table(rows: Sequence[GpuRow]) -> str:
-    """All rows as Markdown."""
+    """Write all rows as Markdown."""
     head = ["kernel", "size", "ms", "GB/s", "of copy", "launches", "torch max_unpool2d"]
     lines = [
         [

@@ -39,7 +39,7 @@ class Shot(NamedTuple):
 
 
 def hairy_matte() -> NDArray[np.float32]:
-    """A head with curved strands of one to three pixels, drawn twice as large and averaged."""
+    """Draw a head with curved strands of one to three pixels, twice as large and averaged."""
     random, scale = np.random.default_rng(5), 2
     canvas = np.zeros((HEIGHT * scale, WIDTH * scale), np.uint8)
     centre = np.array([WIDTH * 0.5, HEIGHT * 0.75]) * scale
@@ -57,7 +57,7 @@ def hairy_matte() -> NDArray[np.float32]:
 
 
 def before_a_screen() -> Shot:
-    """Strands in the colours of scikit-image's cat before a green screen, with a camera's noise."""
+    """Draw strands in the colours of scikit-image's cat before a green screen, with noise."""
     from skimage import data
 
     random = np.random.default_rng(1)
@@ -73,7 +73,7 @@ def before_a_screen() -> Shot:
 
 
 def before_a_room() -> Shot:
-    """A procedural scene of `training.scenes`: hair before a cluttered picture."""
+    """Draw a procedural scene of `training.scenes`: hair before a cluttered picture."""
     from matter_sdk.training.scenes import layers
 
     drawn = layers(14, (HEIGHT, WIDTH))
@@ -83,12 +83,12 @@ def before_a_room() -> Shot:
 
 
 def rounded(values: NDArray[Any]) -> Image:
-    """As bytes."""
+    """Round to bytes."""
     return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
 
 
 def bright() -> Image:
-    """The new background: a bright wall, a little lighter to one side."""
+    """Draw the new background: a bright wall, a little lighter to one side."""
     light = np.linspace(225, 250, WIDTH)[None, :, None] * np.array([1.0, 0.99, 0.96])
     return rounded(np.broadcast_to(light, (HEIGHT, WIDTH, 3)))
 

@@ -32,25 +32,25 @@ PACKAGES = (
 
 
 def load_average() -> tuple[float, ...]:
-    """Processes that wanted to run in the last 1, 5 and 15 minutes."""
+    """Return how many processes wanted to run in the last 1, 5 and 15 minutes."""
     return tuple(round(value, 2) for value in os.getloadavg())
 
 
 def resident() -> float:
-    """Megabytes of this process in memory (Linux)."""
+    """Return the megabytes of this process in memory (Linux)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def kind(name: str, cores: int, gpu: str = "") -> str:
-    """A short name for files: ``amd-epyc-9354p-2-cores``."""
+    """Make a short name for files: ``amd-epyc-9354p-2-cores``."""
     plain = re.sub(r"\((R|TM)\)|\bCPU\b|\bProcessor\b|@.*", " ", name, flags=re.IGNORECASE)
     words = re.findall(r"[a-z0-9]+", f"{plain} {cores} cores {gpu}".lower())
     return "-".join(words)
 
 
 def commit() -> str:
-    """The checked-out commit, with ``+`` where files differ from it; empty without git."""
+    """Name the checked-out commit, with ``+`` where files differ; empty without git."""
 
     def git(*arguments: str) -> str:
         result = subprocess.run(
@@ -66,7 +66,7 @@ def commit() -> str:
 
 
 def begin(given: Sequence[str]) -> dict[str, Any]:
-    """The command, the machine, the versions and the load before anything is measured.
+    """Note the command, the machine, the versions and the load before anything is measured.
 
     Of paths in `given`, the command line, only the names are kept.
     """

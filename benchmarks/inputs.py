@@ -10,7 +10,7 @@ NETWORK = (288, 512)
 
 
 def frame(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Smooth shapes with a camera's noise: uint8 H×W×3 BGR."""
+    """Draw smooth shapes with a camera's noise: uint8 H×W×3 BGR."""
     random = np.random.default_rng(seed)
     rows = np.linspace(0, 6 + seed, height, dtype=np.float32)[:, None, None]
     columns = np.linspace(0, 9 + seed, width, dtype=np.float32)[:, None]
@@ -21,7 +21,7 @@ def frame(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def subject(height: int, width: int, seed: int = 3) -> NDArray[np.uint8]:
-    """A drawn scene with a subject (``training.scenes``) that fills two fifths of it, with a
+    """Draw a scene with a subject (``training.scenes``) that fills two fifths of it, with a
     camera's noise: uint8 H×W×3 BGR."""
     from matter_sdk.training.scenes import scene
 
@@ -31,7 +31,7 @@ def subject(height: int, width: int, seed: int = 3) -> NDArray[np.uint8]:
 
 
 def matte(height: int, width: int) -> NDArray[np.float32]:
-    """A head over shoulders, a tenth of it soft rim, strictly between 0 and 1: float32 H×W."""
+    """Draw a head over shoulders, a tenth of it soft rim, strictly between 0 and 1: float32 H×W."""
     rows = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     columns = np.linspace(-1, 1, width, dtype=np.float32) * np.float32(width / height)
     head = np.hypot(columns, (rows + 0.25) / 1.3) - 0.4
@@ -42,14 +42,14 @@ def matte(height: int, width: int) -> NDArray[np.float32]:
 
 
 def noise(height: int, width: int) -> NDArray[np.float32]:
-    """A matte without a plain area: the worst case. float32 H×W."""
+    """Draw a matte without a plain area, the worst case: float32 H×W."""
     return np.random.default_rng(1).random((height, width), np.float32)
 
 
 def heads(
     coarse: tuple[int, int], fine: tuple[int, int]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Glance 1×3×h×w of the matte's trimap, and focus 1×1×h×w."""
+    """Draw glance 1×3×h×w of the matte's trimap, and focus 1×1×h×w."""
     alpha = matte(*coarse)
     classes = (alpha > 0).astype(np.int64) + (alpha >= 1)
     glance = (np.random.default_rng(2).random((1, 3, *coarse)) / 2).astype(np.float32)
@@ -58,5 +58,5 @@ def heads(
 
 
 def features(*shape: int) -> NDArray[np.float32]:
-    """What a ReLU leaves: half of it zeros, so that ties are common."""
+    """Draw what a ReLU leaves: half of it zeros, so that ties are common."""
     return np.maximum(np.random.default_rng(3).normal(size=shape), 0).astype(np.float32)

@@ -56,20 +56,20 @@ class Row:
     baselines: list[Baseline] = field(default_factory=list)
 
     def best(self, library: str) -> Baseline | None:
-        """The library's fastest formulation."""
+        """Return the library's fastest formulation."""
         timed = [r for r in self.baselines if r.library == library and r.times is not None]
         return min(timed, key=lambda one: one.times.steady.median, default=None)  # type: ignore[union-attr]
 
 
 def arrays_of(result: Any) -> tuple[Any, ...]:
-    """The arrays of a result: one, several, or a frame's planes."""
+    """Return the arrays of a result: one, several, or a frame's planes."""
     if isinstance(result, YUV):
         return result.planes
     return result if isinstance(result, tuple) else (result,)
 
 
 def difference(result: Any, other: Any) -> tuple[float, float]:
-    """Largest and mean absolute difference of two results, of the arrays that both have.
+    """Return the largest and the mean absolute difference of the arrays that both have.
 
     Raises:
         ValueError: the shapes differ.
@@ -84,20 +84,20 @@ def difference(result: Any, other: Any) -> tuple[float, float]:
 
 
 def our_call(contest: Contest) -> Callable[[], Any]:
-    """The kernel as an application calls it in a loop: into the same `out`."""
+    """Return the kernel as an application calls it in a loop: into the same `out`."""
     first = contest.call(**contest.arrays, **contest.options)
     return lambda: contest.call(**contest.arrays, **contest.options, out=first)
 
 
 def copy_call(moved: int) -> Callable[[], Any]:
-    """A copy that reads and writes `moved` bytes in all."""
+    """Return a copy that reads and writes `moved` bytes in all."""
     source = np.ones(moved // 2, np.uint8)
     target = np.empty_like(source)
     return lambda: np.copyto(target, source)
 
 
 def contenders(contest: Contest) -> tuple[dict[str, Callable[[], Any]], list[Baseline]]:
-    """The baselines that give the kernel's result, by ``library: name``; and all, with notes."""
+    """Find the baselines that give the kernel's result, by ``library: name``; and all, noted."""
     expected = contest.call(**contest.arrays, **contest.options)
     calls, found = {}, []
     for library in baselines.LIBRARIES:
@@ -117,7 +117,7 @@ def contenders(contest: Contest) -> tuple[dict[str, Callable[[], Any]], list[Bas
 
 
 def why_not(gap: tuple[float, float], bound: Bound) -> str:
-    """Why a baseline is not timed: its result differs. Otherwise an empty string."""
+    """Say why a baseline is not timed: its result differs. Otherwise an empty string."""
     for value, allowed, word in zip(gap, (bound.most, bound.mean), ("most", "mean"), strict=True):
         if not value <= allowed:
             return f"not measured: another result ({word} difference {value:.3g} > {allowed:.3g})"
@@ -137,13 +137,13 @@ def measure(case: Case, size: str, threads: int, budget: float) -> Row:
 
 
 def chosen(only: str, sizes: Sequence[str]) -> list[tuple[Case, str]]:
-    """Cases whose name holds `only`, with their sizes; those of a fixed size once."""
+    """List the cases whose name holds `only`, with their sizes; those of a fixed size once."""
     cases = [case for case in CASES if only in case.name]
     return [(case, size) for case in cases for size in (sizes[:1] if case.fixed else sizes)]
 
 
 def limit_threads(threads: int) -> None:
-    """For the libraries that are told while they run."""
+    """Limit the threads of the libraries that are told while they run."""
     import cv2
 
     cv2.setNumThreads(threads)
@@ -155,7 +155,7 @@ def limit_threads(threads: int) -> None:
 
 
 def row_from(data: dict[str, Any]) -> Row:
-    """A row from its JSON."""
+    """Read a row from its JSON."""
 
     def times(value: dict[str, Any] | None) -> Times | None:
         if value is None:
@@ -168,7 +168,7 @@ def row_from(data: dict[str, Any]) -> Row:
 
 
 def ratio(row: Row, library: str, call: str = "steady") -> float | None:
-    """The library's fastest formulation's time by the kernel's; `call`: a field of `Times`."""
+    """Divide a library's best time by the kernel's; `call`: a field of `Times`."""
     best = row.best(library)
     if best is None or best.times is None:
         return None
@@ -176,14 +176,14 @@ def ratio(row: Row, library: str, call: str = "steady") -> float | None:
 
 
 def as_times(value: float | None) -> str:
-    """A ratio with two digits: ``0.83×``, ``6.2×``, ``140×``; empty for None."""
+    """Write a ratio with two digits: ``0.83×``, ``6.2×``, ``140×``; empty for None."""
     if value is None:
         return ""
     return f"{value:.2g}×" if value < 9.95 else f"{value:.0f}×"
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """A line for each kernel and size: times, speed, and each library's best as a ratio."""
+    """Write a line for each kernel and size: times, speed, each library's best as a ratio."""
     head = ["kernel", "size", "ms (p10–p90)", "GB/s", "of copy", *baselines.LIBRARIES]
     head += ["first: ms", "OpenCV"]
     lines = []
@@ -206,7 +206,7 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def left_out(rows: Sequence[Row]) -> list[str]:
-    """What was not measured, and why; each reason once."""
+    """List what was not measured, and why; each reason once."""
     said: dict[str, None] = {}
     for row in rows:
         for one in row.baselines:
@@ -217,7 +217,7 @@ def left_out(rows: Sequence[Row]) -> list[str]:
 
 
 def markdown(rows: Sequence[Row], gpu: str) -> str:
-    """The page's section; `gpu`: what is said of a GPU."""
+    """Write the page's section; `gpu`: what is said of a GPU."""
     parts = [
         f"Kernel, baselines and a copy take turns of {TURN} calls. *ms* is of a turn's last call, "
         "with everything in the caches, *first* of its first. *GB/s* counts what must be read and "
@@ -234,7 +234,7 @@ def markdown(rows: Sequence[Row], gpu: str) -> str:
 
 
 def measured(threads: int, sizes: Sequence[str], only: str, budget: float) -> list[Row]:
-    """The rows of a run in a process of its own with so many threads."""
+    """Measure in a process of its own with so many threads."""
     command = [sys.executable, "-m", "benchmarks.kernel_times", "--threads", str(threads)]
     command += ["--sizes", *sizes, "--only", only, "--budget", str(budget)]
     environment = os.environ | dict.fromkeys(VARIABLES, str(threads))

@@ -12,7 +12,7 @@ from benchmarks import hardware
 
 
 def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, its columns padded so that it can be read as text too."""
+    """Write a Markdown table, its columns padded so that it can be read as text too."""
     widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
@@ -23,7 +23,7 @@ def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def plural(count: int, word: str) -> str:
-    """``1 thread``, ``2 threads``."""
+    """Write ``1 thread`` or ``2 threads``."""
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 

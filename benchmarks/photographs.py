@@ -33,7 +33,7 @@ Matting = Callable[[Dataset, Sample], Mask | None]
 
 
 def of_engine(path: Path, threads: int) -> Matting:
-    """Of an engine, as an application gets it."""
+    """Return an engine's mattes, as an application gets them."""
     from matter_sdk.sdk import Matter
 
     matter = Matter(path, threads=threads)
@@ -41,7 +41,7 @@ def of_engine(path: Path, threads: int) -> Matting:
 
 
 def of_folder(folder: Path) -> Matting:
-    """What another program wrote: ``FOLDER/SET/NAME.png``."""
+    """Return what another program wrote: ``FOLDER/SET/NAME.png``."""
 
     def read(dataset: Dataset, sample: Sample) -> Mask | None:
         stored = cv2.imread(str(folder / dataset.name / f"{sample.name}.png"), cv2.IMREAD_GRAYSCALE)
@@ -51,7 +51,7 @@ def of_folder(folder: Path) -> Matting:
 
 
 def measured(alpha: Mask, mask: Mask) -> dict[str, float]:
-    """The measures of a matte against a mask, both H×W in 0..1."""
+    """Measure a matte against a mask, both H×W in 0..1."""
     known = np.ones(mask.shape, bool)
     values = np.round(mask * 255)
     if np.isin(values, (0, 128, 255)).all():
@@ -71,7 +71,7 @@ def measured(alpha: Mask, mask: Mask) -> dict[str, float]:
 def table(
     sets: Sequence[Path], contestants: dict[str, Matting], every: int = 1
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Set → contestant → mean of each measure, and the number of pictures.
+    """Measure: set → contestant → mean of each measure, and the number of pictures.
 
     Raises:
         DatasetError: a folder is no set of photographs with masks.
@@ -99,7 +99,7 @@ def table(
 
 
 def markdown(result: dict[str, dict[str, dict[str, float]]]) -> str:
-    """The table, a row for each set."""
+    """Write the table, a row for each set."""
     names = list(dict.fromkeys(name for row in result.values() for name in row))
     lines = []
     for name, row in result.items():
@@ -115,7 +115,7 @@ def _cell(row: dict[str, float] | None) -> str:
 
 
 def sheet(sets: Sequence[Dataset], matting: Matting, count: int, height: int = 150) -> NDArray[Any]:
-    """Unchosen pictures, every n-th of each set, beside their subjects on green.
+    """Draw every n-th picture of each set, unchosen, beside its subject on green.
 
     Args:
         sets: to take pictures from, as many from each.
@@ -149,7 +149,7 @@ def sheet(sets: Sequence[Dataset], matting: Matting, count: int, height: int = 1
 
 
 def _spread(length: int, count: int) -> range:
-    """``count`` numbers below ``length`` at equal distances, fewer where there are fewer."""
+    """Return ``count`` numbers below ``length`` at equal distances, fewer where there are fewer."""
     step = max(1, length // count)
     return range(step // 2, min(length, step * count), step)
 

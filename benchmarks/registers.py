@@ -29,13 +29,13 @@ class Usage:
 
 
 def nvcc() -> str | None:
-    """The CUDA compiler, or None where there is none."""
+    """Find the CUDA compiler; None where there is none."""
     home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
     return shutil.which("nvcc") or shutil.which("nvcc", path=f"{home}/bin")
 
 
 def architectures(compiler: str) -> list[str]:
-    """Those of CMakeLists.txt that the compiler knows."""
+    """List the architectures of CMakeLists.txt that the compiler knows."""
     text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
     listed = re.search(r'MATTER_CUDA_ARCHITECTURES "([\d;]+)"', text)
     if listed is None:
@@ -70,7 +70,7 @@ def compile_source(source: Path, output: Path) -> str:
 
 
 def parse(log: str) -> list[Usage]:
-    """The lines of ``ptxas -v``."""
+    """Read the lines of ``ptxas -v``."""
     found: list[Usage] = []
     kernel, architecture, spilled = "", "", 0
     for line in log.splitlines():
@@ -87,13 +87,13 @@ def parse(log: str) -> list[Usage]:
 
 
 def unexpected(log: str) -> list[str]:
-    """What the compiler said besides the figures."""
+    """Return what the compiler said besides the figures."""
     figures = r"^ptxas info\s*:|^\s+\d+ bytes stack frame|^\s*$"
     return [line for line in log.splitlines() if not re.match(figures, line)]
 
 
 def table(usages: Sequence[Usage]) -> str:
-    """Markdown: a kernel a line, registers for each architecture; what is spilled and shared."""
+    """Write a table, a kernel a line: registers by architecture, what is spilled and shared."""
     codes = sorted({usage.architecture for usage in usages}, key=int)
     by_kernel: dict[str, dict[str, Usage]] = {}
     for usage in usages:

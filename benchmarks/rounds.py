@@ -26,7 +26,7 @@ class Statistics:
 
 
 def statistics_of(samples: Sequence[float]) -> Statistics:
-    """Median, tenth and ninetieth percentile (interpolated between samples) and the least."""
+    """Return median, tenth and ninetieth percentile (interpolated) and the least."""
     if len(samples) == 1:
         (only,) = samples
         return Statistics(1, only, only, only, only)
@@ -91,7 +91,7 @@ def ratios(
     budget: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Statistics:
-    """How many times as long `first` takes as `second`, for small differences on a noisy machine.
+    """Divide times of `first` by those of `second`: small differences on a noisy machine.
 
     The two are called in turns (A B, B A, A B, …) until `budget` seconds have gone by, and each
     call is divided by its neighbour.

@@ -44,7 +44,7 @@ class Row:
 
 
 def measure(engine: Path, seeds: Sequence[int] = SEEDS, count: int = 48) -> list[Row]:
-    """Every motion in every mode."""
+    """Measure every motion in every mode."""
     from matter_sdk.sdk import Matter
 
     rows = []
@@ -66,7 +66,7 @@ def measure(engine: Path, seeds: Sequence[int] = SEEDS, count: int = 48) -> list
 def filtered(
     shown: Clip, alphas: Sequence[NDArray[np.float32]], ahead: int
 ) -> list[NDArray[np.float32]]:
-    """The mattes of a clip as a stream filters them."""
+    """Filter the mattes of a clip as a stream does."""
     from matter_sdk.sdk.streaming.temporal_filter import TemporalFilter
 
     steady: TemporalFilter[None] = TemporalFilter(ahead)
@@ -77,7 +77,7 @@ def filtered(
 
 
 def figures(shown: Clip, alphas: Sequence[NDArray[np.float32]]) -> tuple[float, ...]:
-    """Flicker, dtSSD, SAD and ghost of one clip."""
+    """Measure flicker, dtSSD, SAD and ghost of one clip."""
     from matter_sdk.training.evaluation.video_metrics import dtssd, flicker
 
     predicted = np.stack(alphas)
@@ -93,7 +93,7 @@ def figures(shown: Clip, alphas: Sequence[NDArray[np.float32]]) -> tuple[float, 
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The table, and what its columns are."""
+    """Write the table, and what its columns are."""
     lines = [
         (row.motion, row.mode, *(f"{value:.2f}" for value in astuple(row)[2:])) for row in rows
     ]

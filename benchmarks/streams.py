@@ -66,7 +66,7 @@ def draw(picture: NDArray[Any], bits: Any, high: float) -> None:
 
 
 def read(picture: NDArray[Any], middle: float) -> NDArray[np.bool_]:
-    """The bits that ``draw`` wrote, from the middle of each square."""
+    """Read the bits that ``draw`` wrote, from the middle of each square."""
     values = []
     for rows, columns in _squares(picture.shape):
         y, x = (rows.start + rows.stop) // 2, (columns.start + columns.stop) // 2
@@ -75,7 +75,7 @@ def read(picture: NDArray[Any], middle: float) -> NDArray[np.bool_]:
 
 
 def bits_of(frame: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """The bits of a frame's number."""
+    """Read the bits of a frame's number."""
     return read(frame, 127)
 
 
@@ -86,7 +86,7 @@ def _squares(shape: Sequence[int]) -> Iterator[tuple[slice, slice]]:
 
 
 def paced(size: tuple[int, int], rate: float, seconds: float) -> Iterator[NDArray[np.uint8]]:
-    """Numbered frames, each its own array, at their times; a slow reader finds them late."""
+    """Yield numbered frames, each its own array, on time; a slow reader finds them late."""
     scene = inputs.frame(*size)
     begin = time.monotonic()
     for number in range(int(rate * seconds)):
@@ -122,7 +122,7 @@ class Result:
 
 
 def run(engine: Path, streams: int, seconds: float, busy: int) -> list[Result]:
-    """So many live streams of 60 frames a second at 720p for a time, beside ``busy`` processes
+    """Run so many live streams of 60 frames a second at 720p for a time, beside ``busy`` processes
     that compute for nothing; each composes its mattes over a colour."""
     seen: list[list[tuple[float, float]]] = [[] for _ in range(streams)]  # when, how late
     stats: list[Any] = [None] * streams
@@ -208,7 +208,7 @@ def _busy(count: int) -> Iterator[None]:
 
 
 def markdown(results: Sequence[Result]) -> str:
-    """The table, and what its columns are."""
+    """Write the table, and what its columns are."""
     head = (
         *("streams", "stream", "seconds", "shown", "frames/s", "dropped"),
         *("ms p50", "p95", "p99", "p99 early", "late", "most", "MB early", "late", "mismatches"),

@@ -19,7 +19,7 @@ MAX_SIDE = 32768
 
 
 def is_on_cuda(array: Any) -> bool:
-    """True where `array` lives on a CUDA device, whichever library made it."""
+    """Tell whether `array` lives on a CUDA device, whichever library made it."""
     if isinstance(array, np.ndarray):
         return False
     if hasattr(array, "__cuda_array_interface__"):
@@ -29,7 +29,7 @@ def is_on_cuda(array: Any) -> bool:
 
 
 def target(stream: Any, **arrays: Any) -> ModuleType:
-    """The module that runs a kernel on these arrays: `kernels._cpu` or `kernels._cuda`.
+    """Choose what runs a kernel on these arrays: `kernels._cpu` or `kernels._cuda`.
 
     Args:
         stream: the caller's CUDA stream or None.
@@ -67,7 +67,7 @@ def target(stream: Any, **arrays: Any) -> ModuleType:
 
 
 def text(shape: Sequence[int]) -> str:
-    """A shape as people write it: ``720×1280×3``."""
+    """Write a shape as people do: ``720×1280×3``."""
     return "×".join(map(str, shape)) or "a single value"
 
 
@@ -114,7 +114,7 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
 
 
 def two_sides(size: Any) -> tuple[int, int]:
-    """`size` as height and width.
+    """Read `size` as height and width.
 
     Raises:
         KernelError: other than two whole numbers.
@@ -129,7 +129,7 @@ def two_sides(size: Any) -> tuple[int, int]:
 
 
 def check_size(size: Any, remedy: str) -> tuple[int, int]:
-    """`size` as height and width.
+    """Read `size` as height and width.
 
     Raises:
         KernelError: other than two whole numbers in 1..`MAX_SIDE`.
@@ -153,7 +153,7 @@ def check_sides(name: str, sides: Sequence[int]) -> None:
 
 
 def several(out: Any, count: int) -> Sequence[Any]:
-    """`out` of a kernel with `count` results, or as many None.
+    """Return `out` of a kernel with `count` results, or as many None.
 
     Raises:
         KernelError: `out` is no tuple or list of that length.
@@ -172,7 +172,7 @@ def several(out: Any, count: int) -> Sequence[Any]:
 def output(
     place: ModuleType, out: Any, shape: tuple[int, ...], dtype: Any, name: str = "out"
 ) -> tuple[Any, Any]:
-    """The object to return and the array to write: new ones, or the checked `out` and its view.
+    """Return what to give back and what to write: new arrays, or the checked `out` and its view.
 
     `name` is what messages call it; of several results it tells which, as "out[1]".
 
@@ -206,12 +206,12 @@ def output(
 
 
 def is_aligned(array: Any) -> bool:
-    """Whether every value begins where its dtype may; a view of packed bytes need not (NumPy's)."""
+    """Tell whether every value begins where its dtype may (a view of packed bytes need not)."""
     return bool(getattr(array.flags, "aligned", True))
 
 
 def rows_contiguous(place: ModuleType, array: Any, dimensions: int) -> Any:
-    """`array` itself where its last `dimensions` axes lie side by side, else a contiguous copy.
+    """Return `array` where its last `dimensions` axes lie side by side, else a contiguous copy.
 
     Rows and frames may lie apart, so a crop is taken as it is. A view that is mirrored, has its
     channels reversed or is not aligned is copied.

@@ -33,32 +33,13 @@ def on(_array: Any, _stream: None) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def view(array: Any) -> NDArray[Any]:
-    """The array as NumPy's."""
-    return np.asarray(array)
+# The places that the public functions work in, as `kernels._cuda` has them.
+view, empty, contiguous = np.asarray, np.empty, np.ascontiguousarray
 
-
-def empty(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """A new array with whatever is in memory."""
-    return np.empty(shape, dtype)
-
-
-def contiguous(array: NDArray[Any]) -> NDArray[Any]:
-    """A C-contiguous and aligned copy, or the array itself if it is both."""
-    return np.ascontiguousarray(array) if array.flags.aligned else array.copy()
-
-
-def preprocess(
-    planes: list[NDArray[np.uint8]],
-    out: NDArray[Any],
-    linear: bool,
-    swap: bool,
-    colour: tuple[float, ...] | None,
-    mean: tuple[float, float, float],
-    inverse_std: tuple[float, float, float],
-) -> None:
-    """`planes` N×H×W×C, whose channels together are colour, grey or YUV, into `out` N×3×h×w."""
-    _host.preprocess(planes, out, linear, swap, colour, mean, inverse_std)
+# What takes the very arguments of its twin in `kernels._cuda`, where the shapes are told.
+preprocess = _host.preprocess
+foreground = _host.foreground
+temporal_filter = _host.temporal_filter
 
 
 def fuse(
@@ -155,16 +136,6 @@ def max_unpool(x: NDArray[Any], offsets: NDArray[np.uint8], out: NDArray[Any], w
         _host.max_unpool_float(x.view(np.uint32), offsets, out.view(np.uint32), window)
 
 
-# ---- foreground
-
-
-def foreground(
-    frame: NDArray[np.uint8], alpha: NDArray[np.float32], out: NDArray[np.uint8]
-) -> None:
-    """`frame` H×W×3 and `alpha` H×W into `out`."""
-    _host.foreground(frame, alpha, out)
-
-
 # ---- composite
 
 
@@ -196,16 +167,3 @@ def composite_planes(
     front = _with_samples(frame)
     back = _background_planes(background, front)
     _host.composite_planes(front, back, alpha, guided, clean, _with_samples(out), alpha_out)
-
-
-# ---- temporal
-
-
-def temporal_filter(
-    previous: NDArray[np.float32],
-    current: NDArray[np.float32],
-    delta: NDArray[np.uint8],
-    out: NDArray[np.float32],
-) -> None:
-    """`previous` and `current` h×w by `delta` h×w×C into `out`."""
-    _host.temporal_filter(previous, current, delta, out)

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from matter_sdk.kernels import _srgb, graphs
+from matter_sdk.kernels.foreign_stream import stream_at
 from matter_sdk.kernels.spec import ROSTAS, KernelError
 
 from matter_sdk import kernels
@@ -130,7 +131,7 @@ def _stream(stream: Any) -> Any:
             f"stream is {stream!r}, expected a CuPy stream, a torch stream or the address of one: "
             "leave stream=None for the current CuPy stream"
         )
-    return cupy.cuda.ExternalStream(address)
+    return stream_at(address)
 
 
 def _launch(module: str, kernel: str, pixels: int, planes: int, arguments: tuple[Any, ...]) -> None:

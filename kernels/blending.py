@@ -24,7 +24,7 @@ def alpha_blend(
     out: Any = None,
     stream: Any = None,
 ) -> Any:
-    """Composite: ``alpha * foreground + (1 - alpha) * background``, rounded to nearest.
+    """Blend: ``alpha * foreground + (1 - alpha) * background``, rounded to nearest.
 
     Where alpha is 0 or 1 the result is exactly the background or the foreground. Alpha outside of
     0..1 is clamped, and NaN counts as 0: where the matte is not known, nothing of the foreground is
@@ -168,7 +168,7 @@ def _check_linear(linear: bool, premultiplied: bool, dtype: Any) -> None:
 
 
 def is_colour(background: Any) -> bool:
-    """Whether `background` is a colour, right or wrong, and no image."""
+    """Tell whether `background` is meant as a colour and not as an image."""
     if isinstance(background, (tuple, list)):
         # Pixels in a list are no colour: reported as no array.
         return len(background) <= 4 and not any(hasattr(value, "__len__") for value in background)

@@ -86,7 +86,7 @@ def resize_trimap(trimap: Trimap, size: tuple[int, int]) -> Trimap:
 
 
 def two_channel(trimap: Trimap) -> NDArray[np.float32]:
-    """The trimap as SIM reads it: where the background is known, and where the foreground.
+    """Split a trimap as SIM reads it: where the background is known, and where the foreground.
 
     Args:
         trimap: uint8 H×W of 0, 128 and 255.
@@ -102,7 +102,7 @@ def two_channel(trimap: Trimap) -> NDArray[np.float32]:
 
 
 def distance_maps(trimap: Trimap) -> NDArray[np.float32]:
-    """How near the known background and the known foreground are: SIM's six "clicks".
+    """Tell how near the known background and the known foreground are: SIM's six "clicks".
 
     Each is exp(-d² / 2s²), d being the Euclidean distance to the nearest pixel of the class, for s
     of 2, 8 and 16 % of 320 pixels.
@@ -132,7 +132,7 @@ def distance_maps(trimap: Trimap) -> NDArray[np.float32]:
 
 
 def windows(size: tuple[int, int]) -> list[tuple[int, int, int, int]]:
-    """The windows in which the classifier looks at a picture for its semantic trimap.
+    """List the windows in which the classifier looks at a picture for its semantic trimap.
 
     Squares of 320 and then of 800 pixels, each a half of its side after the one before and the last
     at the edge; where the picture is smaller than a window, the window ends with it. Together they
@@ -160,7 +160,7 @@ def windows(size: tuple[int, int]) -> list[tuple[int, int, int, int]]:
 def semantic_trimap(
     image: NDArray[np.float32], trimap: Trimap, classify: Classifier
 ) -> NDArray[np.float32]:
-    """The semantic trimap: for each unknown pixel, how much it looks like each of `CLASSES`.
+    """Make the semantic trimap: for each unknown pixel, how much it looks like each of `CLASSES`.
 
     The classifier's activation maps of each window (those of `windows` that hold unknown pixels)
     are enlarged bilinearly and averaged where windows overlap. Then the whole is brought to 0..1 by

@@ -58,7 +58,7 @@ class YUV:
         matrix: str = "bt709",
         full_range: bool = False,
     ) -> YUV:
-        """An image as a frame in planes, rounded; colour is the mean of the pixels that share it.
+        """Convert an image to planes, rounded; a colour is the mean of the pixels that share it.
 
         For what is made once, such as a background; it is no kernel.
 
@@ -98,7 +98,7 @@ class YUV:
             return cls((y, uv), matrix, full_range)
 
     def bgr(self) -> Any:
-        """The frame as an image: uint8 H×W×3 in blue, green, red, rounded and clipped.
+        """Convert to an image: uint8 H×W×3 in blue, green, red, rounded and clipped.
 
         A colour sample serves each pixel of its 2×2. For what is made once; it is no kernel.
 

@@ -23,7 +23,7 @@ Calls = dict[str, Callable[[], Any]]
 
 
 def load(library: str) -> ModuleType | None:
-    """The baselines made with a library; None where it is not installed."""
+    """Import the baselines made with a library; None where it is not installed."""
     try:
         return importlib.import_module(f"benchmarks.baselines.{LIBRARIES[library]}")
     except ImportError:

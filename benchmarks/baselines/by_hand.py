@@ -24,7 +24,7 @@ Size = tuple[int, int]
 
 
 def runtimes(built: Built, threads: int, *, compiled: bool) -> dict[str, Callable[[Tensor], Heads]]:
-    """The network alone, by each runtime: image → heads."""
+    """Return the network alone, by each runtime: image → heads."""
     return {
         "PyTorch eager": _torch(built.network, threads),
         **({"PyTorch compiled": _compiled(built.network, threads)} if compiled else {}),
@@ -105,14 +105,14 @@ class ByHand:
         self._scale = 1 / np.array(spec.std, np.float32)
 
     def prepare(self, frame: Frame) -> Tensor:
-        """Resize, colour order, normalise, channels first."""
+        """Resize, swap colours, normalise, put channels first: 1×3×h×w."""
         small = cv2.resize(frame, self._size[::-1], interpolation=cv2.INTER_AREA)
         image = cv2.cvtColor(small, cv2.COLOR_BGR2RGB).astype(np.float32)
         image = (image - self._mean) * self._scale
         return np.ascontiguousarray(image.transpose(2, 0, 1)[None])
 
     def fuse(self, heads: Heads) -> Tensor:
-        """Collaborative matting: h×w."""
+        """Join the heads to alpha, h×w."""
         chosen = heads["glance"][0].argmax(0)
         return np.select([chosen == 0, chosen == 2], [0.0, 1.0], heads["focus"][0, 0])
 
@@ -123,5 +123,5 @@ class ByHand:
         return np.asarray(cv2.blendLinear(frame, background, alpha, 1 - alpha))
 
     def __call__(self, frame: Frame, background: Frame) -> Frame:
-        """The whole way."""
+        """Return the composite of a frame over a background."""
         return self.blend(frame, background, self.fuse(self._run(self.prepare(frame))))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def flat(offsets: NDArray[np.uint8], window: int) -> NDArray[np.int64]:
-    """N×C×h×w offsets of windows with stride 2 as indices into planes of 2h×2w."""
+    """Turn N×C×h×w offsets of windows with stride 2 into indices into planes of 2h×2w."""
     height, width = offsets.shape[2:]
     padding = window - 2
     rows = 2 * np.arange(height)[:, None] - padding + offsets // window

@@ -27,7 +27,7 @@ Matting = Callable[[Any], Any]  # uint8 H×W×3 RGB -> float32 h×w in 0..1
 
 
 def mediapipe(path: Path) -> Matting:
-    """MediaPipe's selfie segmentation: the picture squeezed to its square, as its graph does."""
+    """Load MediaPipe's selfie segmentation: pictures are squeezed to its square, as it does."""
     from ai_edge_litert.interpreter import Interpreter  # type: ignore[import-not-found]
 
     network = Interpreter(str(path))
@@ -45,7 +45,7 @@ def mediapipe(path: Path) -> Matting:
 
 
 def isnet(path: Path) -> Matting:
-    """ISNet as the package runs it: squeezed to 1024×1024, (x − 128) / 256."""
+    """Load ISNet, run as its package does: squeezed to 1024×1024, (x − 128) / 256."""
     import onnxruntime
 
     content: Any = str(path)
@@ -64,7 +64,7 @@ def isnet(path: Path) -> Matting:
 
 
 def main() -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description="Write another network's mattes of photographs.")
     parser.add_argument("--mediapipe", type=Path)
     parser.add_argument("--isnet", type=Path)

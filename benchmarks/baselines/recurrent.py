@@ -145,13 +145,13 @@ class RecurrentMatting(nn.Module):
 
 
 def reduced(frame: Tensor) -> tuple[int, int]:
-    """Height and width that the network works at."""
+    """Return the height and width that the network works at."""
     height, width = frame.shape[2:]
     return round(height * RATIO), round(width * RATIO)
 
 
 def states_of(frame: Tensor) -> list[Tensor]:
-    """The states before the first frame."""
+    """Return the states before the first frame."""
     height, width = reduced(frame)
     return [
         torch.zeros(1, channels, height >> level, width >> level)

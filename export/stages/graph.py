@@ -26,10 +26,17 @@ from matter_sdk.export.stages import Context, Graph, Size, Subject, precision
 from matter_sdk.sdk.describe import count_text
 from matter_sdk.training import networks
 from onnxscript import opset18
+from onnxscript.rewriter import RewriteRuleSet
+from onnxscript.rewriter.rules.common import (
+    fuse_batchnorm_into_conv_rule,
+    fuse_batchnorm_into_conv_transpose_rule,
+)
 from torch import Tensor, nn
 
 # ONNX operators as functions. Any: their annotations do not know onnx_ir's tensors.
 op: Any = opset18
+
+_FOLDING = RewriteRuleSet([fuse_batchnorm_into_conv_rule, fuse_batchnorm_into_conv_transpose_rule])
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -136,8 +143,8 @@ def export_onnx(
     if program is None:
         raise BuildError("the ONNX export returned nothing; expected a graph")
     model: ir.Model = program.model
-    _name_nodes(model)
     fold_batch_norm(model)
+    _name_nodes(model)
     _simplify(model)
     check(model, heads, size, inputs=inputs, strides=strides, batch=batch)
     return model
@@ -172,7 +179,7 @@ _SCOPES = "pkg.torch.onnx.name_scopes"
 def _name_nodes(model: ir.Model) -> None:
     """Name operators after their module: ``encoder.layer1.0.conv1/Conv``, for reports and profiles.
 
-    A convolution is named after its weights, since the exporter folds batch norms into some.
+    A convolution is named after its weights: a batch norm may be folded into it.
     """
     taken: Counter[str] = Counter()
     for node in model.graph:
@@ -191,32 +198,25 @@ def _name_nodes(model: ir.Model) -> None:
 
 
 def fold_batch_norm(model: ir.Model) -> int:
-    """Fold every BatchNormalization into the convolution before it; returns how many there were.
+    """Fold every BatchNormalization; return how many there were.
 
-    y = γ (x - μ) / √(σ² + ε) + β is one scale and one shift a channel. Where no convolution comes
-    right before (a dense block normalises the sum of many), they stay as a Mul and an Add, which
-    runtimes fuse with the activation.
+    onnxscript's rules fold those right after a convolution. The others (a dense block normalises
+    the sum of many) become a Mul and an Add, which runtimes fuse with the activation:
+    y = γ (x - μ) / √(σ² + ε) + β is one scale and one shift a channel.
     """
-    nodes = [node for node in model.graph if node.op_type == "BatchNormalization"]
-    for node in nodes:
+    count = sum(node.op_type == "BatchNormalization" for node in model.graph)
+    _FOLDING.apply_to_model(model)
+    for node in [node for node in model.graph if node.op_type == "BatchNormalization"]:
         x = node.inputs[0]
         if x is None:
             raise BuildError(f"BatchNormalization {node.name} has no input; expected one")
         gamma, beta, mean, variance = (
             _constant(value).astype(np.float64) for value in node.inputs[1:5]
         )
-        epsilon = node.attributes.get_float("epsilon", 1e-5)
-        scale = gamma / np.sqrt(variance + epsilon)
-        shift = beta - mean * scale
-        producer = x.producer()
-        if producer is not None and _foldable(producer, x):
-            _fold_into(model.graph, producer, scale, shift)
-            result = x
-        else:
-            result = _affine(model.graph, node, x, scale, shift)
-        _take_place(node.outputs[0], result)
+        scale = gamma / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))
+        _take_place(node.outputs[0], _affine(model.graph, node, x, scale, beta - mean * scale))
         model.graph.remove(node, safe=True)
-    return len(nodes)
+    return count
 
 
 def check(
@@ -338,36 +338,6 @@ def _constant(value: ir.Value | None) -> NDArray[Any]:
     return value.const_value.numpy()
 
 
-def _foldable(producer: ir.Node, value: ir.Value) -> bool:
-    """A convolution with weights of its own whose result nobody else reads."""
-    weights = [x for x in producer.inputs[1:] if x is not None]
-    return (
-        producer.op_type in ("Conv", "ConvTranspose")
-        and len(value.uses()) == 1
-        and not value.is_graph_output()
-        and all(x.const_value is not None and len(x.uses()) == 1 for x in weights)
-    )
-
-
-def _fold_into(
-    graph: ir.Graph, conv: ir.Node, scale: NDArray[np.float64], shift: NDArray[np.float64]
-) -> None:
-    weight = conv.inputs[1]
-    old = _constant(weight)
-    if conv.op_type == "Conv":  # out × in/groups × k × k
-        new = old * scale.reshape(-1, 1, 1, 1)
-    else:  # in × out/groups × k × k; the groups' outputs follow each other
-        groups = conv.attributes.get_int("group", 1)
-        split = old.reshape(groups, old.shape[0] // groups, *old.shape[1:])
-        new = (split * scale.reshape(groups, 1, -1, 1, 1)).reshape(old.shape)
-    bias = conv.inputs[2] if len(conv.inputs) > 2 else None
-    offset = shift if bias is None else _constant(bias) * scale + shift
-    name = weight.name if weight is not None and weight.name else conv.name
-    conv.resize_inputs(3)
-    conv.replace_input_with(1, _initializer(graph, f"{name}.folded", new))
-    conv.replace_input_with(2, _initializer(graph, f"{name}.folded_bias", offset))
-
-
 def _affine(
     graph: ir.Graph,
     node: ir.Node,
@@ -381,6 +351,7 @@ def _affine(
     scaled = ir.Node("", "Mul", [x, factor], name=f"{node.name}.scale")
     shifted = ir.Node("", "Add", [scaled.outputs[0], term], name=f"{node.name}.shift")
     for part, suffix in ((scaled, "scaled"), (shifted, "shifted")):
+        part.metadata_props.update(node.metadata_props)
         part.outputs[0].name = f"{name}.{suffix}"
         part.outputs[0].dtype, part.outputs[0].shape = ir.DataType.FLOAT, x.shape
     graph.insert_before(node, [scaled, shifted])

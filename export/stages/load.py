@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from matter_sdk.export import calibration, examples, settling
+from matter_sdk.export import calibration, examples, random_weights
 from matter_sdk.export.options import CLASSIFIED, DEFAULT_SIZE, BuildOptions
 from matter_sdk.export.progress import Stage
 from matter_sdk.export.stages import Context, Size, Subject
@@ -56,7 +56,7 @@ def load(context: Context) -> list[Subject]:
             without=options.without,
         )
         if not options.weights:
-            _settle(network, inputs(_settling_size(options)))
+            _fit(network, inputs(_fitted_size(options)))
         weights = _load(network, options.weights, stage)
     frames = None
     if options.calibrate is not None:
@@ -84,9 +84,9 @@ def _classifier(context: Context, shown: _Shown) -> Subject:
         torch.manual_seed(RANDOM_SEED)
         network: Any = networks.create(CLASSIFIED[options.model])
         if options.classifier is None:
-            size = _settling_size(options)
+            size = _fitted_size(options)
             largest = examples.window_sizes([size])[-1]
-            _settle(network, examples.windows(network, shown[size], size, largest))
+            _fit(network, examples.windows(network, shown[size], size, largest))
         files = () if options.classifier is None else (options.classifier,)
         weights = _load(network, files, stage)
     windows = examples.window_sizes(options.sizes)
@@ -101,16 +101,16 @@ class _Shown(dict[Size, list[examples.Picture]]):
         return self[size]
 
 
-def _settling_size(options: BuildOptions) -> Size:
+def _fitted_size(options: BuildOptions) -> Size:
     """The engine's main size, or the default where that has more pixels: it costs less."""
     height, width = options.sizes[0]
     large = height * width > DEFAULT_SIZE[0] * DEFAULT_SIZE[1]
     return DEFAULT_SIZE if large else options.sizes[0]
 
 
-def _settle(network: nn.Module, inputs: Sequence[Inputs]) -> None:
+def _fit(network: nn.Module, inputs: Sequence[Inputs]) -> None:
     (tensors,) = examples.batched(inputs, len(inputs))
-    settling.settle(network, tuple(map(torch.from_numpy, tensors)))
+    random_weights.fit(network, tuple(map(torch.from_numpy, tensors)))
 
 
 def _load(network: nn.Module, files: Sequence[Path], stage: Stage) -> WeightsInfo:

@@ -24,6 +24,7 @@ calls, with stand-ins whose streams do their work as late as a GPU might.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import logging
@@ -331,13 +332,21 @@ class Lane:
         asked = getattr(self._context, "is_stream_capturable", None)  # the full TensorRT has none
         if asked is not None and not asked(self.stream.ptr):
             return None
-        with self.stream:
-            self.stream.begin_capture()
-            try:
-                work()
-            finally:
-                graph = self.stream.end_capture()
-        return graph
+        cuda = self._cupy.cuda
+        refused = BackendError, cuda.runtime.CUDARuntimeError, cuda.driver.CUDADriverError
+        try:
+            with self.stream:
+                self.stream.begin_capture()
+                try:
+                    work()
+                except BaseException:
+                    with contextlib.suppress(*refused):  # an invalid capture ends with an error
+                        self.stream.end_capture()
+                    raise
+                return self.stream.end_capture()
+        except refused as error:
+            log.info("the network runs without a CUDA graph, since it refuses capture: %s", error)
+            return None
 
     def enqueue(self) -> None:
         """Start the network on ``stream``, from ``inputs`` to ``heads``.

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from matter_sdk.kernels import max_unpool
+from matter_sdk.kernels.foreign_stream import stream_at
 from matter_sdk.sdk.errors import BackendError
 
 NAME, VERSION = "MatterMaxUnpool", "1"
@@ -151,7 +152,7 @@ def unpool(features: Any, offsets: Any, narrow: Any, out: Any, stream: int) -> N
     """
     import cupy
 
-    with cupy.cuda.ExternalStream(stream):
+    with stream_at(stream):
         cupy.copyto(narrow, offsets, casting="unsafe")
         max_unpool(features, narrow, out=out)
 

@@ -8,17 +8,36 @@ CPU where there is none, and the way of a frame's planes with stand-ins.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from av.codec.hwaccel import HWAccel
+
+T = TypeVar("T")
 
 KIND = "cuda"  # the format of FFmpeg's frames on a GPU
 
 
 def decoder(number: int) -> HWAccel:
     """What ``av.open`` takes to decode on GPU ``number``; other codecs are left to the CPU."""
-    # In the context that CuPy uses too, which is_hw_owned asks for: memory of another is foreign.
-    return HWAccel(KIND, device=str(number), allow_software_fallback=True, is_hw_owned=True)
+    # In CuPy's context, since memory of another is foreign. FFmpeg refuses it as the primary one,
+    # which CuPy and TensorRT gave other flags, and takes it as the current one: see within().
+    return HWAccel(
+        KIND,
+        device=str(number),
+        allow_software_fallback=True,
+        is_hw_owned=True,
+        options={"primary_ctx": "0", "current_ctx": "1"},
+    )
+
+
+def within(number: int, opener: Callable[[], T]) -> T:
+    """What ``opener`` returns, called where CuPy's context of GPU ``number`` is the current one."""
+    import cupy
+
+    with cupy.cuda.Device(number) as device:
+        device.synchronize()  # a context that nobody has used yet is not there
+        return opener()
 
 
 def planes(frame: Any) -> tuple[Any, Any] | None:

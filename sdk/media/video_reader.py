@@ -168,11 +168,12 @@ class VideoReader:
         """Whether the file was opened for NVDEC and gives its frames in planes."""
         try:
             decoder = gpu_decoder.decoder(number)
-            self._open = functools.partial(Source, self.path, hwaccel=decoder, keep=self._keep)
+            opener = functools.partial(Source, self.path, hwaccel=decoder, keep=self._keep)
+            self._open = functools.partial(gpu_decoder.within, number, opener)
             self._source = self._open()
             self._begin(threads, planes=True)
-        # TypeError: of a PyAV that has no frames on the GPU.
-        except (av.error.FFmpegError, OSError, VideoError, TypeError) as error:
+        # ImportError and RuntimeError: of CuPy.
+        except (av.error.FFmpegError, OSError, VideoError, ImportError, RuntimeError) as error:
             log.info("decoding %s on the CPU: GPU %d cannot (%s)", self.path, number, error)
             return False
         if self._first.frame.format.name == gpu_decoder.KIND and self.planes:

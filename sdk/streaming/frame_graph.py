@@ -114,6 +114,8 @@ class FrameGraph:
         slot = self._slots.popleft()
         with self._lane.device:
             given = self._arrived(frame, slot)
+            if self._leave:  # the caller may still read what the slot held before
+                self._main.wait_event(cupy.cuda.get_current_stream().record())
             with self._main:
                 for mine, plane in zip(_planes(self._frame), given, strict=True):
                     cupy.copyto(mine, plane)
@@ -138,6 +140,8 @@ class FrameGraph:
         """Return the composite of the frame that waits longest, of the frames' kind.
 
         THE GRAPH OWNS THIS ARRAY: it is overwritten once ``DEPTH`` more frames were submitted.
+        Copy it to keep it. On the GPU, what was asked for on the stream that is current at a
+        ``submit`` is still done with it.
 
         Raises:
             NoMatteError: the network answered NaN or infinity; or it did so for a frame before and

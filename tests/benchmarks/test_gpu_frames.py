@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matter_sdk.export.options import BuildOptions
+from matter_sdk.sdk import Matter
 
 from benchmarks import gpu_frames, gpu_kernels
 from benchmarks.__main__ import main
 from benchmarks.gpu_frames import Row, scaled, table
 from benchmarks.rounds import Statistics
+from tests.sdk import conftest
 
 
 def test_without_a_gpu_it_says_so_in_one_line(
@@ -46,3 +51,32 @@ def test_the_table_tells_streams() -> None:
     assert head[5:] == ["ms", "p10", "p90", "frames/s", "streams at 30"]
     assert network[5:] == ["3.00", "2.00", "4.00", "333", ""]
     assert stream[5:] == ["3.00", "2.00", "4.00", "333", "11"]  # 333 / 30
+
+
+def test_a_backend_that_is_refused_does_not_lose_the_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As TensorRT for RTX is on a GPU of 9.0: what else can be measured is written."""
+    path = conftest.Tiny(tmp_path).build()  # without a plan
+    times = Statistics(9, 0.003, 0.002, 0.004, 0.002)
+
+    def built(name: str, precision: str, folder: Path) -> tuple[Path, list[str]]:
+        if name == "MSIA":
+            raise RuntimeError("no memory")
+        return Path(shutil.copy(path, folder / "copy.engine")), ["tensorrt-rtx"]
+
+    def rows(name: str, precision: str, engine: Path, runtimes: list[str], budget: float) -> Any:
+        yield Row("network", name, "288×512", precision, "PyTorch", times)
+        with contextlib.ExitStack() as opened:
+            for runtime in runtimes:
+                opened.enter_context(Matter(engine, backend=runtime))
+
+    monkeypatch.setattr(gpu_kernels, "why_not", lambda: "")
+    monkeypatch.setattr(gpu_kernels, "name", lambda: "a GPU")
+    monkeypatch.setattr(gpu_frames, "built", built)
+    monkeypatch.setattr(gpu_frames, "network_rows", rows)
+    assert gpu_frames.report(1, tmp_path / "pages", [])
+    shown = capsys.readouterr().out
+    assert shown.count("PyTorch") == 4  # two networks in two precisions
+    assert "Not measured: AIM, fp16, tensorrt-rtx" in shown
+    assert "Not measured: MSIA, fp16: RuntimeError: no memory" in shown

@@ -19,7 +19,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from matter_sdk.export import cost, onnx_files, settling
+from matter_sdk.export import cost, onnx_files, random_weights
 from matter_sdk.export.build import BuildError, BuildOptions, build, main
 from matter_sdk.export.progress import Report
 from matter_sdk.export.stages import graph, plans, verify
@@ -225,7 +225,7 @@ def test_both_networks_of_an_engine_run(sim_engine: Path, backend: str) -> None:
                 sides = [-(-side // head.stride) for side in model.size]
                 assert results[head.name].shape == (1, head.channels, *sides)
                 assert np.isfinite(results[head.name]).all()
-                assert results[head.name].std() > 0.01  # settled, not constant
+                assert results[head.name].std() > 0.01  # not constant
 
 
 def test_a_part_past_its_bound_fails_the_build(
@@ -326,7 +326,7 @@ def test_graphs_with_several_representations_pass_the_check(
     # Smooth pictures, several: batch norms that are fitted to less blow rounding up.
     coarse = torch.randn(4, 3, 8, 12, generator=torch.Generator().manual_seed(2))
     shown = torch.nn.functional.interpolate(coarse, size, mode="bilinear")
-    settling.settle(network, (shown,))  # else the matte is black all over
+    random_weights.fit(network, (shown,))  # else the matte is black all over
     image = shown[:1].numpy()
     model = graph.export_onnx(network, network.heads, size)
     onnx_files.save(model, tmp_path / "model.onnx")

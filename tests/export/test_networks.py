@@ -1,8 +1,8 @@
 """Every network from its weights to a verified engine (most of it ``pytest -m slow``).
 
-No released weights are at hand, so they are drawn, and settled on the verification pictures
-(`export.settling`): otherwise sigmoids would saturate, classes tie, and the matte be arbitrary in
-any arithmetic.
+No released weights are at hand, so they are drawn, and fitted to the verification pictures
+(`export.random_weights`): otherwise sigmoids would saturate, classes tie, and the matte be
+arbitrary in any arithmetic.
 """
 
 from collections import Counter
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from matter_sdk.export import examples, onnx_files, settling
+from matter_sdk.export import examples, onnx_files, random_weights
 from matter_sdk.export.build import BuildOptions, build
 from matter_sdk.export.stages import graph, plans, precision, verify
 from matter_sdk.kernels import collaborative_fusion
@@ -27,13 +27,13 @@ from tests.training.released import NETWORKS, key_list
 SIZE = (96, 160)
 
 
-def settled_weights(backbone: str, rosta: str) -> dict[str, Tensor]:
+def drawn_weights(backbone: str, rosta: str) -> dict[str, Tensor]:
     """A state dict in the released layout whose network gives mattes that mean something."""
     torch.manual_seed(1)
     network: Any = networks.create("gfm", backbone=backbone, rosta=rosta)
     single = examples.inputs(network, examples.pictures(SIZE), SIZE)
     (tensors,) = examples.batched(single, len(single))
-    settling.settle(network, tuple(map(torch.from_numpy, tensors)))
+    random_weights.fit(network, tuple(map(torch.from_numpy, tensors)))
     own = network.state_dict()
     named = {
         name: own[key] for key, names in released_layouts.names(network).items() for name in names
@@ -53,7 +53,7 @@ def settled_weights(backbone: str, rosta: str) -> dict[str, Tensor]:
 @pytest.mark.parametrize(("backbone", "rosta"), NETWORKS)
 def test_released_checkpoint_builds_and_verifies(backbone: str, rosta: str, tmp_path: Path) -> None:
     path = tmp_path / "released.pth"
-    torch.save(settled_weights(backbone, rosta), path)
+    torch.save(drawn_weights(backbone, rosta), path)
     engine = build(
         BuildOptions(
             "gfm",

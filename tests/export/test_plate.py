@@ -25,13 +25,13 @@ MEAN, STD = np.float32([123.675, 116.28, 103.53]), np.float32([58.395, 57.12, 57
 
 def network() -> Any:
     """One whose alphas vary: fresh weights, and batch norms as after some training."""
-    from matter_sdk.export import settling
+    from matter_sdk.export import random_weights
 
     torch.manual_seed(3)
     made: Any = networks.create("gfm-plate")
     single = examples.inputs(made, examples.pictures(SIZE), SIZE)
     (tensors,) = examples.batched(single, len(single))
-    settling.settle(made, tuple(map(torch.from_numpy, tensors)))
+    random_weights.fit(made, tuple(map(torch.from_numpy, tensors)))
     return made
 
 

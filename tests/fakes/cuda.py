@@ -13,6 +13,7 @@ import enum
 import sys
 import threading
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,6 +23,10 @@ import pytest
 from matter_sdk import kernels
 
 Work = Callable[[], None]
+
+
+class CudaError(RuntimeError):
+    """CuPy's CUDARuntimeError and CUDADriverError."""
 
 
 class Stream:
@@ -37,6 +42,13 @@ class Stream:
         self.by_address[self.ptr] = self
         self.waiting: list[Work] = []
         self.graph: list[Work] | None = None
+        self.invalid = False  # something was asked for that no capture may hold
+
+    @classmethod
+    def from_external(cls, stream: Any) -> Stream:
+        version, address = stream.__cuda_stream__()
+        assert version == 0
+        return cls.by_address[address]
 
     def add(self, work: Work) -> None:
         if self.graph is not None:
@@ -71,6 +83,9 @@ class Stream:
     def end_capture(self) -> Graph:
         assert self.graph is not None
         graph, self.graph = Graph(self.graph), None
+        if self.invalid:
+            self.invalid = False
+            raise CudaError("cudaErrorStreamCaptureInvalidated: operation failed")
         return graph
 
     def __enter__(self) -> Stream:
@@ -129,12 +144,42 @@ class Pinned(np.ndarray):
     """Host memory that may be copied from and to while the host goes on."""
 
 
-class Device(contextlib.nullcontext):
-    compute_capability = "89"
+class Device:
+    """Current where it is entered, for this thread; the first by default."""
 
-    def __init__(self, device: Device | int = 0) -> None:
-        super().__init__()
+    compute_capability = "89"
+    local = threading.local()
+
+    def __init__(self, device: Device | int | None = None) -> None:
+        device = device_now() if device is None else device
         self.id = device.id if isinstance(device, Device) else device
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Device) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return self.id
+
+    def __enter__(self) -> Device:
+        devices_entered().append(self.id)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        devices_entered().pop()
+
+    def synchronize(self) -> None:
+        pass
+
+
+def devices_entered() -> list[int]:
+    if not hasattr(Device.local, "entered"):
+        Device.local.entered = [0]
+    entered: list[int] = Device.local.entered
+    return entered
+
+
+def device_now() -> int:
+    return devices_entered()[-1]
 
 
 class DeviceArray:
@@ -297,6 +342,11 @@ def kernels_module() -> types.ModuleType:
     return module
 
 
+def external_stream(address: int) -> Stream:
+    warnings.warn("use Stream.from_external()", DeprecationWarning, stacklevel=2)
+    return Stream.by_address[address]
+
+
 def cupy_module() -> types.ModuleType:
     module = types.ModuleType("cupy")
     module.__dict__.update(
@@ -324,10 +374,10 @@ def cupy_module() -> types.ModuleType:
             Stream=Stream,
             Event=Event,
             get_current_stream=current,
-            ExternalStream=lambda address: Stream.by_address[address],
+            ExternalStream=external_stream,
             compiler=types.SimpleNamespace(CompileException=RuntimeError),
-            driver=types.SimpleNamespace(CUDADriverError=RuntimeError),
-            runtime=types.SimpleNamespace(CUDARuntimeError=RuntimeError),
+            driver=types.SimpleNamespace(CUDADriverError=CudaError),
+            runtime=types.SimpleNamespace(CUDARuntimeError=CudaError),
         ),
     )
     return module
@@ -353,6 +403,9 @@ class Context:
         arrays = {name: memory[place] for name, place in self.addresses.items()}
         stream = Stream.by_address[address]
         assert self.runs or not stream.is_capturing(), "first runs compile: not in a capture"
+        if stream.is_capturing() and self.engine.refuses_capture:
+            stream.invalid = True
+            return self.engine.refuses_capture == "late"
 
         def compute() -> None:
             self.runs += 1
@@ -369,6 +422,7 @@ class Engine:
     network: Callable[[Any], dict[str, Any]]
     shapes: dict[str, tuple[int, ...]]
     capturable = True
+    refuses_capture = ""  # "at once", or "late": when the capture ends
     invalid = 0  # bits of EngineInvalidityDiagnostics
 
     def __init__(self, plan: bytes) -> None:

@@ -509,7 +509,7 @@ def test_addresses_do_not_matter(kernel: Kernel) -> None:
 
 @every
 def test_a_stream_needs_a_gpu(kernel: Kernel) -> None:
-    with pytest.raises(KernelError, match=r"stream is 0, expected None for NumPy arrays"):
+    with pytest.raises(KernelError, match=r"stream is 0"):
         kernel.call(**kernel.arrays, **kernel.options, stream=0)
 
 

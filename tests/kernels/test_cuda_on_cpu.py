@@ -222,3 +222,17 @@ def test_a_batch_beyond_the_grid_is_named(cupy: Any) -> None:
     frames = DeviceArray(np.zeros((66000, 1, 1, 3), np.uint8))
     with pytest.raises(kernels.KernelError, match="66000"):
         kernels.preprocess(frames, (1, 1), kernels.InputSpec())
+
+
+@needs_compiler
+@pytest.mark.parametrize("known_by", ["address", "cuda_stream"])
+def test_a_stream_of_another_library(cupy: Any, known_by: str) -> None:
+    kernel = KERNELS["alpha_blend"]
+    expected = kernel.call(**kernel.arrays, **kernel.options)
+    stream = cupy.cuda.Stream()
+    theirs = stream.ptr if known_by == "address" else types.SimpleNamespace(cuda_stream=stream.ptr)
+    arrays = {name: DeviceArray(array) for name, array in kernel.arrays.items()}
+    result = kernel.call(**arrays, **kernel.options, stream=theirs)
+    assert stream.waiting
+    stream.synchronize()
+    assert_same(alike(result, on_host), expected)

@@ -222,7 +222,7 @@ def test_crops_and_other_strides() -> None:
 
 def test_not_in_place() -> None:
     frame, alpha = picture(9, 9)
-    with pytest.raises(KernelError, match=r"out is the frame itself, expected another array"):
+    with pytest.raises(KernelError, match=r"out is the frame itself"):
         foreground(frame, alpha, out=frame)
 
 
@@ -232,7 +232,7 @@ def test_not_in_place() -> None:
         ({"frame": np.zeros((4, 6, 3))}, r"frame has dtype float64, expected uint8: frames hold"),
         ({"frame": np.zeros((4, 6, 4), np.uint8)}, r"frame is 4×6×4, expected H×W×3"),
         ({"frame": np.zeros((2, 4, 6, 3), np.uint8)}, r"frame is 2×4×6×3, .*one frame at a time"),
-        ({"frame": np.zeros((0, 6, 3), np.uint8)}, r"frame is 0×6×3, expected every side"),
+        ({"frame": np.zeros((0, 6, 3), np.uint8)}, r"frame is 0×6×3"),
         (
             {"frame": np.zeros((1, 32769, 3), np.uint8)},
             r"frame is 1×32769 .*expected at most 32768",

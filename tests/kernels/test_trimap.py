@@ -294,9 +294,9 @@ def test_bad_trimaps_are_named(function: Callable[[Any], Any]) -> None:
             almost,
             r"trimap holds 127 and 1 other values?, expected 0 .*, 128 .* and 255 .* only: set",
         ),
-        (good.tolist(), r"trimap is a builtins.list, expected a NumPy array"),
-        (OnCuda(), r"trimap is on a CUDA device, expected a NumPy array: .*copy it"),
-        (None, r"trimap is a builtins.NoneType, expected a NumPy array"),
+        (good.tolist(), r"trimap is a builtins.list"),
+        (OnCuda(), r"trimap is on a CUDA device"),
+        (None, r"trimap is a builtins.NoneType"),
     ]
     for trimap, message in cases:
         with pytest.raises(KernelError, match=message):
@@ -328,7 +328,7 @@ def test_bad_images_and_classifiers_are_named() -> None:
         (image.astype(np.float64), r"image has dtype float64, expected float32"),
         (image[None], r"image is 1×3×40×50, expected 3×40×50 beside trimap 40×50"),
         (image[:, 1:], r"image is 3×39×50, expected 3×40×50 beside trimap"),
-        (image.tolist(), r"image is a builtins.list, expected a NumPy array"),
+        (image.tolist(), r"image is a builtins.list"),
         (OnCuda(), r"image is on a CUDA device"),
     ]
     for wrong, message in images:
@@ -340,7 +340,7 @@ def test_bad_images_and_classifiers_are_named() -> None:
         (cam, r"activation maps reach from nan to nan, expected finite numbers"),
         (cam[:, :, :1], r"classify returned 1×20×1×2 for a window of 40×50, expected 1×20×2×2"),
         (cam.astype(np.float16), r"what classify returned has dtype float16, expected float32"),
-        (None, r"what classify returned is a builtins.NoneType, expected a NumPy array"),
+        (None, r"what classify returned is a builtins.NoneType"),
     ]
     for wrong, message in cams:
         with pytest.raises(KernelError, match=message):

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from matter_sdk.sdk import ClosedError, FrameError, Matter
+from matter_sdk.sdk import BackendError, ClosedError, FrameError, Matter
 from matter_sdk.sdk.stream import fail_safe
 from matter_sdk.sdk.video import matte_video
 from numpy.typing import NDArray
@@ -84,3 +84,11 @@ def smooth_frame(size: tuple[int, int], seed: int = 0) -> NDArray[np.uint8]:
     """Blobs of colour, as pictures have them: uint8 H×W×3."""
     small = np.random.default_rng(seed).integers(0, 256, (6, 9, 3), np.uint8)
     return np.asarray(cv2.resize(small, size[::-1], interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def skip_where_refused(path: Path, backend: str) -> None:
+    """Skip the test, with the reason, where a backend cannot run an engine on this machine."""
+    try:
+        Matter(path, backend=backend).close()
+    except BackendError as error:
+        pytest.skip(str(error))

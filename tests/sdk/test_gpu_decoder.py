@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from matter_sdk.kernels import YUV
 from matter_sdk.sdk.media import nvdec as gpu_decoder
+from matter_sdk.sdk.media import video_reader
 from matter_sdk.sdk.video import VideoReader, matte_video
 
-from tests.fakes.cuda import DeviceArray
+from tests.fakes.cuda import DeviceArray, device_now
 from tests.sdk.clips import numbered, write_clip
 from tests.sdk.test_gpu_matte import picture_of
 from tests.sdk.test_tensorrt import built
@@ -85,6 +86,26 @@ def test_a_reader_gives_planes_on_the_gpu(dlpack: None, tmp_path: Path) -> None:
     np.testing.assert_array_equal(got.planes[1].get(), image.planes[1])
 
 
+def test_nvdec_is_opened_in_the_context_that_cupy_uses(
+    fake_cuda: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FFmpeg refuses the primary context of whoever gave it other flags, as CuPy and TensorRT do:
+    it is given the current one."""
+    path = write_clip(tmp_path / "in.mp4", [numbered(number) for number in range(2)])
+    opened = []
+
+    class FFmpeg(video_reader.Source):
+        def __init__(self, *arguments: Any, hwaccel: Any = None, **options: Any) -> None:
+            if hwaccel is not None:
+                current = hwaccel.options == {"primary_ctx": "0", "current_ctx": "1"}
+                opened.append((hwaccel.is_hw_owned, current, device_now()))
+            super().__init__(*arguments, **options)
+
+    monkeypatch.setattr(video_reader, "Source", FFmpeg)
+    VideoReader(path, planes=True, gpu=1).close()
+    assert opened == [(True, True, 1)]
+
+
 def test_the_cpu_decodes_where_nvdec_cannot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -102,7 +123,10 @@ def test_the_cpu_decodes_where_nvdec_cannot(
 
 
 def test_the_cpu_decodes_what_is_not_in_planes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    fake_cuda: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A decoder that the GPU's is not asked for, as for a codec that NVDEC does not know."""
     path = write_clip(tmp_path / "in.mp4", [numbered(number) for number in range(2)])

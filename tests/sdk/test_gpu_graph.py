@@ -100,6 +100,21 @@ def test_the_graph_gives_what_the_stages_give(
         assert_equal(through(graph, [*map(device, frames)]), expected)
 
 
+def test_a_composite_that_is_still_read_is_not_overwritten(tiny: Any, fake_tensorrt: Any) -> None:
+    """What the caller's stream is to do with one happens before a later frame takes its place."""
+    frames = frames_of("bgr")
+    with opened(tiny, fake_tensorrt, temporal=False) as matter, cuda.Stream() as theirs:
+        graph = matter.frame_graph(frames[0], "green", leave=True)
+        expected = staged(matter, frames, "green")
+        kept = []
+        for frame in frames:
+            graph.submit(frame)
+            kept.append([graph.result().copy()])  # later, on their stream
+        graph.close()
+        theirs.synchronize()
+        assert_equal([copied(each) for (each,) in kept], expected)
+
+
 def test_a_frame_of_the_networks_size(tiny: Any, fake_tensorrt: Any) -> None:
     """Then there is nothing to enlarge, and the stages take another way."""
     frames = [picture_of(1, (32, 64, 3)), picture_of(2, (32, 64, 3))]

@@ -18,10 +18,11 @@ import pytest
 from matter_sdk.kernels import YUV
 from matter_sdk.sdk import Matter
 from matter_sdk.sdk.backends import runtime_cache
+from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.sdk.video import VideoReader, matte_video
 from numpy.typing import NDArray
 
-from tests.sdk.checks import lanes_keep_apart
+from tests.sdk.checks import lanes_keep_apart, skip_where_refused
 from tests.sdk.clips import write_clip
 
 pytestmark = pytest.mark.gpu
@@ -33,13 +34,24 @@ BOUNDS = {"fp32": 1e-3, "fp16": 5e-3}
 
 
 @pytest.fixture(scope="module", params=["tensorrt-rtx", "tensorrt"])
-def runtime(request: pytest.FixtureRequest) -> str:
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An engine with a plan; skips where none can be built, or run."""
     from matter_sdk.export.stages import plans
 
     reason = plans.missing(request.param)
     if reason:
         pytest.skip(reason)
-    return str(request.param)
+    folder = tmp_path_factory.mktemp(request.param)
+    path = build_engine(folder, request.param, precision="fp16")
+    skip_where_refused(path, request.param)
+    return path
+
+
+@pytest.fixture(scope="module")
+def runtime(engine: Path) -> str:
+    """The backend that runs the engine's plan."""
+    with EngineFile.open(engine) as file:
+        return file.manifest.plans[0].runtime
 
 
 def build_engine(folder: Path, runtime: str, model: str = "gfm", **options: Any) -> Path:
@@ -56,11 +68,6 @@ def build_engine(folder: Path, runtime: str, model: str = "gfm", **options: Any)
             **options,
         )
     )
-
-
-@pytest.fixture(scope="module")
-def engine(runtime: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_engine(tmp_path_factory.mktemp(runtime), runtime, precision="fp16")
 
 
 def frames_of(count: int) -> list[NDArray[np.uint8]]:

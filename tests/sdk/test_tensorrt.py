@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from tests.fakes import cuda
 from tests.sdk import tiny_sim
-from tests.sdk.checks import lanes_keep_apart
+from tests.sdk.checks import lanes_keep_apart, skip_where_refused
 
 PLAN = hashlib.sha256(b"plan").hexdigest()
 SHAPES = {"image": (1, 3, 32, 64), "focus": (1, 1, 32, 64), "glance": (1, 3, 32, 64)}
@@ -95,6 +95,23 @@ def test_without_a_graph_where_the_stream_cannot_be_captured(tiny: Any, fake_ten
     assert "no CUDA graph" in backend.detail
     image = image_of(4)
     assert_heads(tiny, backend.run(image), image)
+
+
+@pytest.mark.parametrize("when", ["at once", "late"])
+def test_a_network_that_refuses_capture_runs_without_a_graph(
+    tiny: Any, fake_tensorrt: Any, when: str
+) -> None:
+    path = built(tiny, fake_tensorrt)
+    fake_tensorrt.refuses_capture = when
+    frames = [np.full((32, 64, 3), 30 * number, np.uint8) for number in range(2)]
+    with Matter(path, backend="tensorrt-rtx") as matter:
+        assert "no CUDA graph" in matter.runtime
+        graph = matter.frame_graph(frames[0], "green")
+        for frame in frames:
+            np.testing.assert_allclose(matter(frame).alpha, tiny.alpha(frame), atol=1e-3)
+            graph.submit(frame)
+            np.testing.assert_array_equal(graph.result(), matter(frame).over("green"))
+        graph.close()
 
 
 def test_what_a_lane_gave_stays_while_others_run(tiny: Any, fake_tensorrt: Any) -> None:
@@ -194,10 +211,6 @@ def test_a_plan_that_the_library_finds_invalid_is_passed_over(
     assert all(word in reason for word in (*words, "plans/tensorrt-rtx-1.7.plan"))
 
 
-class CUDARuntimeError(RuntimeError):
-    """CuPy's."""
-
-
 @pytest.mark.parametrize("fails", ["cupy", "capability"])
 def test_a_cupy_that_does_not_work_here_is_passed_over(
     tiny: Any, fake_tensorrt: Any, monkeypatch: pytest.MonkeyPatch, fails: str
@@ -206,7 +219,7 @@ def test_a_cupy_that_does_not_work_here_is_passed_over(
     path = built(tiny, fake_tensorrt)
 
     def refuse(*_: Any) -> Any:
-        raise CUDARuntimeError("cudaErrorInsufficientDriver: the driver is too old\nand more")
+        raise cuda.CudaError("cudaErrorInsufficientDriver: the driver is too old\nand more")
 
     if fails == "cupy":
         monkeypatch.setitem(sys.modules, "cupy", None)  # an ImportError
@@ -216,9 +229,19 @@ def test_a_cupy_that_does_not_work_here_is_passed_over(
         assert matter.backend in ("onnxruntime", "openvino")
     with pytest.raises(BackendError) as caught:
         Matter(path, backend="tensorrt-rtx")
-    words = "cupy" if fails == "cupy" else "CUDARuntimeError: cudaErrorInsufficientDriver"
+    words = "cupy" if fails == "cupy" else "CudaError: cudaErrorInsufficientDriver"
     assert words in str(caught.value)
     assert "and more" not in str(caught.value)
+
+
+def test_tests_on_a_gpu_skip_with_the_reason(
+    tiny: Any, fake_tensorrt: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = built(tiny, fake_tensorrt)
+    skip_where_refused(path, "tensorrt-rtx")
+    monkeypatch.setattr(cuda.Device, "compute_capability", "90")
+    with pytest.raises(pytest.skip.Exception, match=r"9\.0"):
+        skip_where_refused(path, "tensorrt-rtx")
 
 
 # --------------------------------------------------------------------------------- whose plan it is

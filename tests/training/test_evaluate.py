@@ -474,7 +474,7 @@ def test_checkpoints_of_one_name_are_told_apart(
         ("--engine {engine}:onnx --data {set}", "backend 'onnx' of .* is not known; expected one"),
         ("--engine {folder}/no.engine --data {set}", "no such file; expected an engine file"),
         ("--data {set}", "nothing to evaluate; expected --engine FILE or --weights FILE"),
-        ("--engine {engine} --size 64 --data {set}", "'64' is not a size; expected HxW"),
+        ("--engine {engine} --size 64 --data {set}", "'64' is not a size"),
         ("--engine {engine} --size 64x64 --data {set}", "size is 64x64; expected one that .*32x64"),
         ("--engine {engine} --count 0 --data procedural", "'0' is not a whole number from 1 up"),
         ("--weights {folder}/no.pth --data {set}", "no.pth: no such file"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -51,7 +52,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def recipe(*mix: Mix) -> Recipe:
     entries = {"source": "mixed", "mix": (), "backgrounds": NONE}
-    return recipes.dataclasses.replace(recipes.load("gfm-light"), **entries | {"mix": mix})
+    return dataclasses.replace(recipes.load("gfm-light"), **entries | {"mix": mix})
 
 
 def mixed(root: Path, tmp_path: Path, **entry: object) -> Mixed:

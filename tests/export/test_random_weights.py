@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from matter_sdk.export import settling
+from matter_sdk.export import random_weights
 from matter_sdk.training import networks
 from matter_sdk.training.networks.resnet import Bottleneck
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ def test_heads_cover_their_range(tiny: ModuleType, name: str) -> None:
     torch.manual_seed(0)
     network = getattr(tiny, name)()
     x = inputs(network)
-    settling.settle(network, x)
+    random_weights.fit(network, x)
     assert not network.training
     with torch.no_grad():
         results = network(*x)
@@ -46,14 +46,14 @@ def test_heads_cover_their_range(tiny: ModuleType, name: str) -> None:
 
 
 def test_as_made_a_clamped_alpha_would_verify_nothing(tiny: ModuleType) -> None:
-    """What settling is for: its own test must be able to fail."""
+    """What the fit is for: its own test must be able to fail."""
     torch.manual_seed(0)
     network = tiny.TinyTrimap()
     nn.init.constant_(network.alpha.weight, -0.1)
     x = inputs(network)
     with torch.no_grad():
         assert network.eval()(*x)["alpha"].max() < 0.01
-    settling.settle(network, x)
+    random_weights.fit(network, x)
     with torch.no_grad():
         assert network(*x)["alpha"].std() > 0.1
 
@@ -68,7 +68,7 @@ def test_batch_norms_hold_the_statistics_of_what_reaches_them() -> None:
         nn.BatchNorm2d(4),
     )
     x = 100 * torch.randn(4, 3, 16, 16)
-    settling.settle(network, (x,))
+    random_weights.fit(network, (x,))
     seen = []
     network[4].register_forward_hook(lambda module, given, result: seen.append(result))
     with torch.no_grad():
@@ -86,21 +86,21 @@ def test_batch_norms_hold_the_statistics_of_what_reaches_them() -> None:
 def test_one_value_a_picture_says_too_little() -> None:
     """Two pictures that are nearly alike would else blow up every other one."""
     network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3))
-    settling.settle(network, (torch.full((2, 3, 8, 8), 5.0),))
+    random_weights.fit(network, (torch.full((2, 3, 8, 8), 5.0),))
     assert torch.equal(network[1].running_var, torch.ones(3))
     assert torch.equal(network[1].running_mean, torch.zeros(3))
 
 
 def test_residual_branches_are_small() -> None:
     block = Bottleneck(16, 4)
-    settling.settle(block, (torch.randn(2, 16, 8, 8),))
+    random_weights.fit(block, (torch.randn(2, 16, 8, 8),))
     assert torch.equal(block.bn3.weight, torch.full((16,), 0.25))
 
 
 def test_hooks_are_removed_even_after_a_failure(tiny: ModuleType) -> None:
     network = tiny.TinyTrimap()
     with pytest.raises(TypeError):
-        settling.settle(network, (torch.zeros(1, 3, *SIZE),))
+        random_weights.fit(network, (torch.zeros(1, 3, *SIZE),))
     for module in network.modules():
         assert not module._forward_hooks
         assert not module._forward_pre_hooks

@@ -23,7 +23,7 @@ _BEFORE = {"Sigmoid": (0.0, 1.5), "Softmax": (0.0, 1.5), "Clamp": (0.5, 0.3)}
 _BRANCH = 0.25
 
 
-def settle(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+def fit(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     """Fit a network's batch norms and heads to some pictures in one pass, in place.
 
     Each batch norm takes the statistics of its input, unless that has one value a picture. The
