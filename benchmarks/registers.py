@@ -46,6 +46,10 @@ def architectures(compiler: str) -> list[str]:
     return [code for code in listed[1].split(";") if f"sm_{code}" in known]
 
 
+FLAGS = ("-std=c++17", "-O3", "--fmad=false", "--ftz=true")
+"""Those of the build."""
+
+
 def compile_source(source: Path, output: Path) -> str:
     """Compile one source for all architectures as the build does; returns what the compiler said.
 
@@ -57,7 +61,7 @@ def compile_source(source: Path, output: Path) -> str:
         raise FileNotFoundError("nvcc is not installed: install the CUDA toolkit, or set CUDA_HOME")
     result = subprocess.run(
         [
-            *(compiler, "-fatbin", "-std=c++17", "-O3", "--fmad=false", "-Xptxas", "-v"),
+            *(compiler, "-fatbin", *FLAGS, "-Xptxas", "-v"),
             *("-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra"),
             *(f"-gencode=arch=compute_{c},code=sm_{c}" for c in architectures(compiler)),
             *("-o", str(output), str(source)),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.registers import (
+    FLAGS,
     ROOT,
     SOURCES,
     architectures,
@@ -51,3 +52,17 @@ def test_compiles_without_a_warning_and_spills_nothing(source: Path, tmp_path: P
         (kernel, code) for kernel in kernels for code in codes
     }
     assert [usage for usage in usages if usage.spilled] == []
+
+
+def test_the_build_compiles_as_the_benchmark_does() -> None:
+    assert f"-fatbin {' '.join(FLAGS)} ${{code}}" in (ROOT / "CMakeLists.txt").read_text()
+
+
+@pytest.mark.skipif(nvcc() is None, reason="nvcc is not installed")
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_fatbins_treat_denormal_numbers_as_nvrtc_does(source: Path, tmp_path: Path) -> None:
+    """CuPy compiles with -ftz=true, whatever it is given."""
+    ptx = tmp_path / "kernel.ptx"
+    subprocess.run([str(nvcc()), "-ptx", *FLAGS, "-o", str(ptx), str(source)], check=True)
+    sums = re.findall(r"\b(?:add|sub|mul|div)(?:\.r[nzmp])?(\.ftz)?\.f32\b", ptx.read_text())
+    assert sums == [".ftz"] * len(sums)
