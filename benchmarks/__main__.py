@@ -24,9 +24,9 @@ from benchmarks import (
     hair,
     inputs,
     kernel_times,
+    live,
     photographs,
     registers,
-    streams,
 )
 
 RESULTS = Path("benchmarks/results")
@@ -73,7 +73,7 @@ def live_streams(args: argparse.Namespace) -> list[Path]:
             "for each, or one for all"
         )
     runs = [(count, 60 * time) for count, time in zip(args.streams, times, strict=True)]
-    return streams.report(args.engine, runs, args.busy, args.output, args.given)
+    return live.report(args.engine, runs, args.busy, args.output, args.given)
 
 
 def export_table(args: argparse.Namespace) -> list[Path]:

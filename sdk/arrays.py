@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -80,8 +80,24 @@ def as_batch(value: Any, *, on_gpu: bool = False) -> list[Any] | None:
     return frames
 
 
-def as_array(value: Any, what: str, *, on_gpu: bool = False) -> Any:
+class Kind(NamedTuple):
+    """What an array stands for, for messages: its name, its form, and how to make one."""
+
+    name: str
+    wanted: str
+    from_pil: str
+    from_file: str
+
+
+FRAME = Kind(
+    "frame", _WANTED, "np.asarray(image.convert('RGB'))[..., ::-1]", "matter_sdk.read_picture(path)"
+)
+
+
+def as_array(value: Any, what: str, *, on_gpu: bool = False, kind: Kind = FRAME) -> Any:
     """Return a NumPy array over the same memory; with ``on_gpu`` a CuPy array for one on a GPU.
+
+    ``what`` is what messages call it.
 
     Raises:
         FrameError: ``value`` is no array, or lies in a GPU's memory without ``on_gpu``.
@@ -91,22 +107,22 @@ def as_array(value: Any, what: str, *, on_gpu: bool = False) -> Any:
     if value is None:
         raise FrameError(
             f"{what} is None, which is what cv2.imread gives for a file that it cannot read; "
-            f"expected {_WANTED}. Check the path"
+            f"expected {kind.wanted}. Check the path"
         )
     if not hasattr(value, "__dlpack_device__"):
         advice = ""
-        if hasattr(value, "convert") and hasattr(value, "mode"):  # a PIL image: RGB order
-            advice = ". For a PIL image: np.asarray(image.convert('RGB'))[..., ::-1]"
+        if hasattr(value, "convert") and hasattr(value, "mode"):
+            advice = f". For a PIL image: {kind.from_pil}"
         elif isinstance(value, (str, os.PathLike)):
-            advice = ". For a file: sdk.media.picture_reader.read_picture(path)"
-        raise FrameError(f"{what} is a {type(value).__name__}; expected {_WANTED}{advice}")
-    kind, number = value.__dlpack_device__()
-    if int(kind) == 1:  # kDLCPU
+            advice = f". For a file: {kind.from_file}"
+        raise FrameError(f"{what} is a {type(value).__name__}; expected {kind.wanted}{advice}")
+    place, number = value.__dlpack_device__()
+    if int(place) == 1:  # kDLCPU
         return np.from_dlpack(value)
     if not on_gpu:
         raise FrameError(
-            f"{what} is in a GPU's memory and the network runs on the CPU; expected an array in "
-            f"the CPU's memory. Copy it: cupy.asnumpy(frame), or frame.cpu().numpy() for torch"
+            f"{what} is in a GPU's memory, which is not taken here; expected an array in the "
+            f"CPU's. Copy it: cupy.asnumpy({kind.name}), or {kind.name}.cpu().numpy() for torch"
         )
     import cupy  # there, since the backend uses it
 

@@ -24,8 +24,7 @@ from types import MappingProxyType
 from typing import Any
 
 from matter_sdk.sdk.errors import EngineError, expected_one_of
-
-Scales = tuple[float, float]
+from matter_sdk.sdk.inference.sizes import Scales
 
 ARITHMETIC = ("fastest", "measured", "float32")
 

@@ -7,7 +7,6 @@ video too.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -23,7 +22,7 @@ from matter_sdk.kernels import (
 )
 from matter_sdk.kernels.trimap import BACKGROUND, FOREGROUND, UNKNOWN, Trimap
 from matter_sdk.sdk import describe
-from matter_sdk.sdk.arrays import tensor_of, to_cpu
+from matter_sdk.sdk.arrays import Kind, as_array, tensor_of, to_cpu
 from matter_sdk.sdk.engine.manifest import Manifest
 from matter_sdk.sdk.errors import EngineError, FrameError
 from matter_sdk.sdk.inference import plate as plates
@@ -44,6 +43,7 @@ CLASSIFIER = "classifier"
 
 _INPUTS = {"trimap": 2, "clicks": 6, "semantic": 20}  # beside the image: name -> channels
 _WANTED = "uint8 H×W of the frame's size: 0 background, 128 unknown, 255 foreground"
+_TRIMAP = Kind("trimap", _WANTED, "np.asarray(image.convert('L'))", "matter_sdk.read_trimap(path)")
 _SOURCES = (
     "Paint one in an image editor, or let another network make it: "
     "Matter(…, trimap_from='gfm.engine')"
@@ -200,7 +200,7 @@ def as_trimap(value: Any, frame: Sequence[int], what: str = "the trimap") -> Tri
     Raises:
         FrameError: for another type, dtype, rank, size or value, or one in a GPU's memory.
     """
-    trimap = _as_array(value, what)
+    trimap = cast("NDArray[Any]", as_array(value, what, kind=_TRIMAP))
     text = f"{what} is {trimap.dtype}, shape {trimap.shape}"
     if trimap.dtype == np.bool_:
         raise FrameError(
@@ -298,26 +298,3 @@ def check_source(path: Path, manifest: Manifest) -> None:
         f"trimap_from is {path} with {network.name}{rosta}: {reason}; expected an engine whose "
         f"glance tells background, transition and foreground: gfm with RoSTa tt, or aim"
     )
-
-
-def _as_array(value: Any, what: str) -> NDArray[Any]:
-    if isinstance(value, np.ndarray):
-        return value
-    if not hasattr(value, "__dlpack_device__"):
-        advice = ""
-        if hasattr(value, "convert") and hasattr(value, "mode"):  # a PIL image
-            advice = ". For a PIL image: np.asarray(image.convert('L'))"
-        elif isinstance(value, (str, os.PathLike)):
-            advice = ". For a file: cv2.imread(path, cv2.IMREAD_GRAYSCALE)"
-        elif value is None:
-            advice = f". {_SOURCES}"
-        raise FrameError(
-            f"{what} is {'None' if value is None else f'a {type(value).__name__}'}; expected "
-            f"{_WANTED}{advice}"
-        )
-    if int(value.__dlpack_device__()[0]) != 1:  # kDLCPU
-        raise FrameError(
-            f"{what} is in a GPU's memory; expected an array in the CPU's, where trimaps are "
-            f"prepared. Copy it: cupy.asnumpy(trimap), or trimap.cpu().numpy() for torch"
-        )
-    return cast("NDArray[Any]", np.from_dlpack(value))

@@ -19,7 +19,7 @@ log = logging.getLogger("matter")
 
 BT709, BT601, BT2020 = 1, 6, 9
 UNSPECIFIED = 2
-HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+HDR_TRANSFERS = colour_profiles.HDR
 SRGB_CURVE = 13
 # Matrices that FFmpeg converts: RGB, BT.709, FCC, BT.601 (625 and 525 lines), SMPTE 240M, BT.2020.
 KNOWN_MATRICES = frozenset({0, 1, 4, 5, 6, 7, 9})

@@ -459,7 +459,7 @@ def test_a_full_disk_is_one_clear_error(
         raise OSError(28, "No space left on device", "model.onnx")
 
     monkeypatch.setattr(onnx_files, "save", full)
-    with pytest.raises(BuildError, match=r"No space left on device \(model.onnx\); nothing"):
+    with pytest.raises(BuildError, match=r"No space left on device \(model.onnx\)"):
         build(options(tmp_path / "x.engine"))
     assert list(tmp_path.iterdir()) == []
 
@@ -613,7 +613,7 @@ def test_finite_weights_that_answer_with_nan_are_refused() -> None:
     network = tiny.Tiny().eval()
     network.stem_bn.running_var.fill_(-1)
     picture = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
-    with pytest.raises(BuildError, match="holds NaN or infinity"):
+    with pytest.raises(BuildError, match="NaN"):
         verify.reference(network, [(picture,)], (64, 64))
 
 

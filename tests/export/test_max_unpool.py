@@ -98,7 +98,7 @@ def test_a_graph_without_a_max_unpool(tmp_path: Path) -> None:
 
     path = tmp_path / "x.onnx"
     onnx_files.save(graph.export_onnx(Shuffle().eval(), {"y": 1}, (16, 24)), path)
-    with pytest.raises(BuildError, match=r"holds no max-unpool; expected one for --unpool plugin"):
+    with pytest.raises(BuildError, match="--unpool plugin"):
         max_unpool.write(path)
 
 
@@ -147,17 +147,15 @@ def test_what_the_plugin_is_refused_for(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setitem(plans.MODULES, "tensorrt-rtx", ("json", ""))
     monkeypatch.setitem(plans.MODULES, "tensorrt", ("no_such_module", "pip install it"))
-    with pytest.raises(
-        UsageError, match=r"RTX has no plugins\); expected one .*: .*pip install it"
-    ):
+    with pytest.raises(UsageError, match=r"--unpool plugin.*pip install it"):
         asked("aim", "tensorrt-rtx").resolve()
     monkeypatch.setitem(plans.MODULES, "tensorrt", ("json", ""))
     monkeypatch.setattr(plans, "gpu", lambda: "9.0")
-    with pytest.raises(UsageError, match=r"RTX has no plugins\).*: add --target tensorrt$"):
+    with pytest.raises(UsageError, match=r"add --target tensorrt$"):
         asked("aim", "tensorrt-rtx").resolve()
-    with pytest.raises(UsageError, match="does not fit --model gfm, which holds no max-unpool"):
+    with pytest.raises(UsageError, match="--model gfm"):
         asked("gfm", "tensorrt").resolve()
-    with pytest.raises(UsageError, match=r"--unpool: 'plugins' is not known; .*did you mean 'plug"):
+    with pytest.raises(UsageError, match=r"--unpool: 'plugins'.*did you mean 'plugin'"):
         BuildOptions("aim", random_weights=True, targets=("onnx",), unpool="plugins").resolve()
     assert asked("aim", "tensorrt").resolve().unpool == "plugin"
     assert BuildOptions("aim", random_weights=True).resolve().unpool == "graph"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -113,13 +114,13 @@ def test_the_ensemble_takes_one_checkpoint_or_one_for_each_network(tmp_path: Pat
 
     assert check_weights(files, "en-median") == files
     assert check_weights(files[:1], "en-median") == files[:1]
-    with pytest.raises(UsageError, match=r"given 2 times; expected one of all, or --weights TT"):
+    with pytest.raises(UsageError, match=r"2 times.*--weights TT"):
         check_weights(files[:2], "en-median")
-    with pytest.raises(UsageError, match=r"given 3 times; expected one \(.*--rosta en-median"):
+    with pytest.raises(UsageError, match=r"3 times.*--rosta en-median"):
         check_weights(files, "tt")
-    with pytest.raises(UsageError, match=r"given 3 times; expected one \("):
+    with pytest.raises(UsageError, match="3 times"):
         check_weights(files, None)
-    with pytest.raises(UsageError, match=r"fb\.pth does not exist.*did you mean 'ft\.pth'"):
+    with pytest.raises(UsageError, match=r"fb\.pth.*did you mean 'ft\.pth'"):
         check_weights((files[0], tmp_path / "fb.pth", files[2]), "en-median")
 
 
@@ -127,9 +128,9 @@ def test_sim_needs_its_classifier(tmp_path: Path) -> None:
     weights, classifier = tmp_path / "sim.pth", tmp_path / "classifier.pth"
     weights.write_bytes(b"x")
     classifier.write_bytes(b"x")
-    with pytest.raises(UsageError, match=r"--classifier is missing.*--classifier PATH"):
+    with pytest.raises(UsageError, match="--classifier PATH"):
         BuildOptions("sim", weights=(weights,)).resolve()
-    with pytest.raises(UsageError, match=r"--classifier .* does not exist"):
+    with pytest.raises(UsageError, match=r"--classifier .*none\.pth"):
         BuildOptions("sim", weights=(weights,), classifier=tmp_path / "none.pth").resolve()
     resolved = BuildOptions("sim", weights=(weights,), classifier=classifier).resolve()
     assert (resolved.weights, resolved.classifier) == ((weights,), classifier)
@@ -154,7 +155,7 @@ def test_a_demo_checkpoint_has_all_its_parts(tmp_path: Path) -> None:
     demo = tmp_path / "weights" / "aim-resnet34-unified.safetensors"
     demo.write_bytes(b"x")
     assert BuildOptions("aim").resolve().weights == (demo,)
-    with pytest.raises(UsageError, match="no demo checkpoint for --model aim --without se"):
+    with pytest.raises(UsageError, match="--model aim --without se"):
         BuildOptions("aim", without=("se",)).resolve()
 
 
@@ -171,19 +172,19 @@ def test_output_folder_that_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: False)
-    with pytest.raises(UsageError, match="not writable"):
+    with pytest.raises(UsageError, match=f"{re.escape(str(tmp_path))}.*permissions"):
         BuildOptions("gfm", random_weights=True, output=tmp_path / "gfm.engine").resolve()
 
 
 def test_output_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="is not a folder"):
+    with pytest.raises(UsageError, match=re.escape(str(tmp_path / "file"))):
         BuildOptions("gfm", random_weights=True, output=tmp_path / "file" / "gfm.engine").resolve()
 
 
 def test_target_asked_for_by_name_but_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(plans.MODULES, "tensorrt-rtx", ("no_such_module", "pip install it"))
-    with pytest.raises(UsageError, match=r"no_such_module is not installed.*pip install it"):
+    with pytest.raises(UsageError, match=r"no_such_module.*pip install it"):
         BuildOptions("gfm", random_weights=True, targets=("tensorrt-rtx",)).resolve()
     resolved = BuildOptions("gfm", random_weights=True, targets=("auto",)).resolve()
     assert "tensorrt-rtx" in dict(resolved.skipped)  # auto goes on, and says so
@@ -198,7 +199,7 @@ def test_turing_is_for_plans_of_tensorrt_rtx() -> None:
 def test_tensorrt_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(plans.MODULES, "tensorrt", ("json", ""))  # any module that is installed
     monkeypatch.setattr(plans, "gpu", lambda: None)
-    with pytest.raises(UsageError, match="no NVIDIA GPU here"):
+    with pytest.raises(UsageError, match=r"--target tensorrt .*--target tensorrt-rtx"):
         BuildOptions("gfm", random_weights=True, targets=("tensorrt",)).resolve()
     monkeypatch.setattr(plans, "gpu", lambda: "9.0")
     assert BuildOptions("gfm", random_weights=True, targets=("tensorrt",)).resolve().runtimes == (
@@ -226,7 +227,7 @@ def test_demo_checkpoint_decides_backbone_and_rosta(tmp_path: Path) -> None:
     demo.write_bytes(b"x")
     resolved = BuildOptions("gfm").resolve()
     assert (resolved.backbone, resolved.rosta, resolved.weights) == ("resnet34_2b", "ft", (demo,))
-    with pytest.raises(UsageError, match="no demo checkpoint"):
+    with pytest.raises(UsageError, match="--rosta bt"):
         BuildOptions("gfm", rosta="bt").resolve()
 
 
@@ -236,7 +237,7 @@ def test_names_with_a_dash(tmp_path: Path) -> None:
     folder.mkdir()
     plate = folder / "gfm-plate-mobilenetv3-ft.safetensors"
     plate.write_bytes(b"x")
-    with pytest.raises(UsageError, match="no demo checkpoint for --model gfm "):
+    with pytest.raises(UsageError, match="--model gfm "):
         BuildOptions("gfm").resolve()
     resolved = BuildOptions("gfm-plate").resolve()
     assert (resolved.backbone, resolved.rosta, resolved.weights) == ("mobilenetv3", "ft", (plate,))

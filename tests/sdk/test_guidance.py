@@ -355,15 +355,15 @@ def test_close_while_others_call(sim: Path, gfm: Path) -> None:
     [
         (
             None,
-            r"no trimap was given and sim needs one with each frame; expected matter\(frame, tr",
+            r"sim .*matter\(frame, trimap=trimap\)",
         ),
-        ("a.png", r"the trimap is a str; .*cv2.imread\(path, cv2.IMREAD_GRAYSCALE\)"),
-        (7, r"the trimap is a int; expected uint8 H×W of the frame's size: 0 background, 128 unk"),
+        ("a.png", r"str; .*read_trimap\(path\)"),
+        (7, r"int; .*128"),
         (np.zeros(SIZE, np.int64), r"is int64, shape \(64, 96\); .*round\(\).clip\(0, 255\)"),
         (np.ones(SIZE, np.float32), r"is float32.*np.select\(\[trimap == 0, trimap == 1\]"),
         (np.full(SIZE, 128.0), r"is float64.*for values in 0..255"),
         (np.full(SIZE, np.nan), r"is float64"),
-        (np.zeros(SIZE, bool), r"is bool.*A mask says nothing about where it is unsure: widen"),
+        (np.zeros(SIZE, bool), r"bool.*128"),
         (np.zeros((*SIZE, 3), np.uint8), r"shape \(64, 96, 3\); .*trimap\[:, :, 0\]"),
         (np.zeros((1, *SIZE), np.uint8), r"shape \(1, 64, 96\); .*trimap\[0\]"),
         (np.zeros(96, np.uint8), r"shape \(96,\); expected uint8 H×W"),
@@ -408,9 +408,9 @@ def test_objects_that_are_no_trimap(sim: Path) -> None:
             return (2, 0)
 
     with Matter(sim, **OPTIONS) as matter:
-        with pytest.raises(FrameError, match=r"a Picture; .*np.asarray\(image.convert\('L'\)\)"):
+        with pytest.raises(FrameError, match=r"Picture; .*np.asarray\(image.convert\('L'\)\)"):
             matter(random_frame(), trimap=Picture())
-        with pytest.raises(FrameError, match=r"in a GPU's memory; .*cupy.asnumpy\(trimap\)"):
+        with pytest.raises(FrameError, match=r"GPU.*cupy.asnumpy\(trimap\)"):
             matter(random_frame(), trimap=OnGpu())
 
 
@@ -421,7 +421,7 @@ def test_objects_that_are_no_trimap(sim: Path) -> None:
         (a_trimap(), r"for a batch of 2 frames is a ndarray of shape \(64, 96\); .*list of 2 trim"),
         ("a.png", "for a batch of 2 frames is a str; expected a list of 2 trimaps"),
         ([a_trimap()], "1 trimaps were given for a batch of 2 frames; expected one for each"),
-        ([a_trimap(), None], "trimap 1 of the batch is None; expected uint8"),
+        ([a_trimap(), None], "trimap 1 of the batch is None"),
         ([a_trimap(), a_trimap((64, 64))], "trimap 1 of the batch is 64×64 and its frame 64×96"),
     ],
 )
