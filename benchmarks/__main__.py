@@ -11,11 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from matter_sdk.sdk import command_line
-from matter_sdk.sdk.command_line import Parser, positive, size
-from matter_sdk.sdk.cpu import usable_cores
-from matter_sdk.training.data.datasets import DatasetError
-
 from benchmarks import (
     engines,
     exports,
@@ -28,6 +23,10 @@ from benchmarks import (
     photographs,
     registers,
 )
+from matter_sdk.sdk import command_line
+from matter_sdk.sdk.command_line import Parser, positive, size
+from matter_sdk.sdk.cpu import usable_cores
+from matter_sdk.training.data.datasets import DatasetError
 
 RESULTS = Path("benchmarks/results")
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from matter_sdk.kernels import InputSpec
-from matter_sdk.kernels.yuv import YUV
 
 from benchmarks import inputs
 from matter_sdk import kernels
+from matter_sdk.kernels import InputSpec
+from matter_sdk.kernels.yuv import YUV
 
 SPEC = InputSpec("rgb", mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 LEVEL = 1 / min(SPEC.std)  # one level of 0..255 on the network's scale

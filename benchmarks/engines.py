@@ -41,6 +41,7 @@ def build(name: str, folder: Path) -> Built:
     if name not in NETWORKS:
         raise ValueError(f"{name!r} is no network; expected one of {', '.join(NETWORKS)}")
     import torch
+
     from matter_sdk.export.options import BuildOptions, demo_checkpoint
     from matter_sdk.export.pipeline import run
     from matter_sdk.export.progress import Report

@@ -113,6 +113,7 @@ def measure(case: Case, size: Size, folder: Path) -> Row:
 def cost(case: Case) -> tuple[list[int], dict[str, int]]:
     """Count parameters, of SIM's classifier too, and multiply-accumulates; compute nothing."""
     import torch
+
     from matter_sdk.training import networks
     from matter_sdk.training.evaluation.complexity import multiply_accumulates
 
@@ -128,6 +129,7 @@ def cost(case: Case) -> tuple[list[int], dict[str, int]]:
 def built(case: Case, size: Size, precision: str, output: Path) -> tuple[str, dict[str, Any]]:
     """Build an engine; return which weights it has, and its figures."""
     import onnx
+
     from matter_sdk.export.options import BuildOptions, demo_checkpoint
     from matter_sdk.export.pipeline import run
     from matter_sdk.export.progress import Report

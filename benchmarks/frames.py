@@ -30,15 +30,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matter_sdk.sdk.cpu import usable_cores
-from matter_sdk.sdk.inference.quality import ARITHMETIC
-
 from benchmarks import engines, hardware, inputs, page
 from benchmarks.baselines import recurrent
 from benchmarks.baselines.by_hand import ByHand, runtimes
 from benchmarks.clips import clip
 from benchmarks.engines import LIGHT, Built
 from benchmarks.rounds import Statistics, interleave, ratios, statistics_of
+from matter_sdk.sdk.cpu import usable_cores
+from matter_sdk.sdk.inference.quality import ARITHMETIC
 
 if TYPE_CHECKING:
     from matter_sdk.sdk.engine.manifest import Manifest
@@ -105,6 +104,7 @@ class Run:
 def network_contest(built: Built, threads: int, budget: float, *, compiled: bool) -> Contest:
     """Time tensors to alphas."""
     import numpy as np
+
     from matter_sdk.sdk import Matter
 
     size = inputs.NETWORK
@@ -143,6 +143,7 @@ def frame_contest(
 ) -> Contest:
     """Time a frame and a background to the composite."""
     import numpy as np
+
     from matter_sdk.sdk import Matter
 
     network = inputs.NETWORK

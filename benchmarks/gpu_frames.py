@@ -84,6 +84,7 @@ def torch_calls(name: str, precision: str, image: Any) -> dict[str, Callable[[],
     """PyTorch eager and compiled, as its documentation advises for inference; ``image`` is
     CuPy's."""
     import torch
+
     from matter_sdk.training import networks
 
     options, _ = NETWORKS[name]
@@ -110,6 +111,7 @@ def network_rows(
 ) -> Iterator[Row]:
     """Time a tensor on the GPU to the heads there."""
     import cupy
+
     from matter_sdk.sdk import Matter
 
     for size in SIZES:
@@ -129,6 +131,7 @@ def hybrid_rows(
 ) -> Iterator[Row]:
     """Time a frame on the GPU to its composite there, in two passes."""
     import cupy
+
     from matter_sdk.sdk import Matter
 
     _, scales = NETWORKS[name]

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from matter_sdk.kernels import composite
 from numpy.typing import NDArray
 
 from benchmarks.page import table
+from matter_sdk.kernels import composite
 
 Image = NDArray[np.uint8]
 HEIGHT, WIDTH = 1080, 1920

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matter_sdk.kernels.yuv import YUV
 
 from benchmarks import baselines, gpu_kernels, hardware, inputs, page
 from benchmarks.cases import CASES, Bound, Case, Contest
 from benchmarks.rounds import TURN, Statistics, Times, interleave
+from matter_sdk.kernels.yuv import YUV
 
 VARIABLES = (
     "OMP_NUM_THREADS",

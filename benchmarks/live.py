@@ -19,10 +19,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from matter_sdk.sdk import Matter, MatterPool
 from numpy.typing import NDArray
 
 from benchmarks import hardware, inputs, page, steadiness
+from matter_sdk.sdk import Matter, MatterPool
 
 BITS = 12
 _SPIN = "while True: pass"

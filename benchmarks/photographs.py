@@ -18,13 +18,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import hardware, page
 from matter_sdk.training.data import datasets
 from matter_sdk.training.data.datasets import Dataset, Sample
 from matter_sdk.training.data.layers import Mask
 from matter_sdk.training.evaluation.metrics import gradient_error
-from numpy.typing import NDArray
-
-from benchmarks import hardware, page
 
 MEASURES = ("IoU", "SAD", "MAD", "Grad")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from matter_sdk.export.errors import BuildError
 from matter_sdk.export.examples import Picture, photograph
 from matter_sdk.export.options import picture_files

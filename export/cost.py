@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import onnx_ir as ir
+
 from matter_sdk.export.errors import BuildError
 from matter_sdk.sdk.describe import count_text
 from matter_sdk.sdk.engine.manifest import NetworkInfo
@@ -61,6 +62,7 @@ def costs_text(network: NetworkInfo, *, whole: bool) -> str:
     ``whole``: an engine's own network, which is also counted at the size that papers use.
     """
     import torch
+
     from matter_sdk.training import networks
     from matter_sdk.training.evaluation import complexity
     from matter_sdk.training.weights import released

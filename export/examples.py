@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import cv2
 import numpy as np
 import torch
-from matter_sdk.training import networks
 from torch import nn
 
 from matter_sdk import kernels
+from matter_sdk.training import networks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import onnx
 import onnx_ir as ir
+
 from matter_sdk.export.cost import dims, node_macs
 from matter_sdk.sdk.backends.graphs import read_graph
 from matter_sdk.sdk.engine.file import EngineFile

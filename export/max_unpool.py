@@ -12,6 +12,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
+
 from matter_sdk.export import onnx_files
 from matter_sdk.export.errors import BuildError
 from matter_sdk.sdk.backends.unpool_plugin import NAME

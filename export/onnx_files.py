@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
+
 from matter_sdk.export.cost import weight_bytes
 
 # A protobuf message ends at 2 GiB, and some readers copy it whole: beyond this many bytes of

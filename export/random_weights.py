@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
 from matter_sdk.training.networks import inputs
 from matter_sdk.training.networks.resnet import BasicBlock, Bottleneck
-from torch import Tensor, nn
 
 # Mean and deviation of the values before a head's last function: a sigmoid then gives 0.05 to 0.95
 # for most pixels, and a clamp cuts off one in ten.

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+
 from matter_sdk.kernels.spec import KernelError
 
 # DLPack's device numbers: CUDA memory and CUDA managed memory. (Pinned host memory is the CPU's.)

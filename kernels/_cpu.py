@@ -11,9 +11,10 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from matter_sdk.kernels import _srgb
 from matter_sdk.kernels.spec import ROSTAS
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matter_sdk.kernels import _host

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from matter_sdk import kernels
 from matter_sdk.kernels import _srgb, graphs
 from matter_sdk.kernels.foreign_stream import stream_at
 from matter_sdk.kernels.spec import ROSTAS, KernelError
-
-from matter_sdk import kernels
 
 try:
     import cupy

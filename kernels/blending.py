@@ -8,10 +8,11 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from matter_sdk.kernels import _arrays, yuv
 from matter_sdk.kernels.spec import KernelError
 from matter_sdk.kernels.yuv import YUV
-from numpy.typing import NDArray
 
 
 def alpha_blend(

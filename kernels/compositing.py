@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+
 from matter_sdk.kernels import _arrays, yuv
 from matter_sdk.kernels.blending import background_planes, colour_values, is_colour
 from matter_sdk.kernels.blur_fusion import checked_frame

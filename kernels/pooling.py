@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from matter_sdk.kernels import _arrays
 from matter_sdk.kernels.spec import KernelError
 

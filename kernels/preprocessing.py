@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+
 from matter_sdk.kernels import _arrays, yuv
 from matter_sdk.kernels.spec import InputSpec, KernelError
 from matter_sdk.kernels.yuv import YUV

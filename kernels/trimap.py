@@ -12,9 +12,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from matter_sdk.kernels import _arrays
 from matter_sdk.kernels.spec import KernelError
-from numpy.typing import NDArray
 
 BACKGROUND, UNKNOWN, FOREGROUND = 0, 128, 255
 

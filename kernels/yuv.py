@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+
 from matter_sdk.kernels import _arrays
 from matter_sdk.kernels.spec import KernelError
 

@@ -17,11 +17,11 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from matter_sdk.sdk.command_line import Parser, run, start
 from skimage import data
 from tqdm import tqdm
 
 from matter_sdk import Matter, matte_video, write_picture
+from matter_sdk.sdk.command_line import Parser, run, start
 
 # scikit-image's name of a photograph, and the colour that it is put over
 PICTURES = (("chelsea", "#2f6f4f"), ("astronaut", "#c8d8e8"))

@@ -29,8 +29,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matter_sdk.samples import add_matter, open_matter
-from matter_sdk.sdk.command_line import Parser, run, start
 
 from matter_sdk import (
     OPAQUE_SUFFIXES,
@@ -43,6 +41,8 @@ from matter_sdk import (
     read_trimap,
     write_picture,
 )
+from matter_sdk.samples import add_matter, open_matter
+from matter_sdk.sdk.command_line import Parser, run, start
 
 RESULTS = ("matte", "cutout", "composite")
 

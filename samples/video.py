@@ -15,11 +15,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from matter_sdk.samples import add_matter, open_matter
-from matter_sdk.sdk.command_line import Parser, UsageError, run, start, whole
 from tqdm import tqdm
 
 from matter_sdk import VideoError, VideoInterrupted, check_output, frame_at, matte_video
+from matter_sdk.samples import add_matter, open_matter
+from matter_sdk.sdk.command_line import Parser, UsageError, run, start, whole
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -26,8 +26,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from matter_sdk.samples import add_matter, open_matter
-from matter_sdk.sdk.command_line import Parser, UsageError, positive, run, start
 
 from matter_sdk import (
     Background,
@@ -39,6 +37,8 @@ from matter_sdk import (
     check_output,
     fail_safe,
 )
+from matter_sdk.samples import add_matter, open_matter
+from matter_sdk.sdk.command_line import Parser, UsageError, positive, run, start
 
 
 class Look:

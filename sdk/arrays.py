@@ -11,10 +11,11 @@ from typing import Any, NamedTuple, cast
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from matter_sdk.kernels import YUV, InputSpec, KernelError, preprocess
 from matter_sdk.kernels._arrays import MAX_SIDE
 from matter_sdk.sdk.errors import FrameError, NoMatteError
-from numpy.typing import NDArray
 
 _ORDERS = {3: "bgr", 4: "bgra"}
 _WANTED = "uint8 H×W×3 (BGR), H×W×4 (BGRA) or H×W (grey), or a batch of such"

@@ -24,11 +24,12 @@ from typing import Any, TypeAlias, cast
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from matter_sdk.kernels import YUV, alpha_blend
 from matter_sdk.sdk.arrays import picture
 from matter_sdk.sdk.errors import BackgroundError, FrameError, did_you_mean
 from matter_sdk.sdk.media.picture_reader import is_animation, on_black, read_picture
-from numpy.typing import NDArray
 
 log = logging.getLogger("matter")
 

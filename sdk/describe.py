@@ -19,9 +19,10 @@ from matter_sdk.sdk.errors import printable
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
+
     from matter_sdk.sdk.inference.network import Network
     from matter_sdk.sdk.inference.sizes import Scales
-    from numpy.typing import NDArray
 
 Line = tuple[str, str]  # what it is about ("" goes on with the line before), how it is
 

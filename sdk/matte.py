@@ -10,12 +10,13 @@ from typing import Any, cast
 
 import cv2
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
 from matter_sdk.kernels import YUV, alpha_blend, composite, foreground
 from matter_sdk.sdk.arrays import array_module, device_of, on_gpu, picture, to_cpu, to_gpu
 from matter_sdk.sdk.background import Background, Image
 from matter_sdk.sdk.errors import BackendError
 from matter_sdk.sdk.media.cutout import eight_bits, hide_removed
-from numpy.typing import DTypeLike, NDArray
 
 
 class Matte:

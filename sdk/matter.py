@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import numpy as np
+from numpy.typing import NDArray
+
 from matter_sdk.kernels.trimap import Trimap
 from matter_sdk.sdk import describe as description
 from matter_sdk.sdk.arrays import as_batch, as_frame
@@ -28,7 +30,6 @@ from matter_sdk.sdk.inference.quality import resolve
 from matter_sdk.sdk.inference.select import open_mode
 from matter_sdk.sdk.matte import Matte, nothing, open_background
 from matter_sdk.sdk.shielded import shielded
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matter_sdk.sdk.stream import Stream

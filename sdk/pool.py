@@ -19,12 +19,13 @@ from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from matter_sdk.sdk.errors import ClosedError, NoMatteError
 from matter_sdk.sdk.matter import Matter
 from matter_sdk.sdk.shielded import shielded
 from matter_sdk.sdk.stream import Stream, stream
 from matter_sdk.sdk.streaming.matting import Wrapped
-from numpy.typing import NDArray
 
 Alpha = NDArray[np.float32]
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
+
 from matter_sdk.sdk.errors import VideoError
 from matter_sdk.sdk.media.sources import open_source
 from matter_sdk.sdk.shielded import shielded

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
+
 from matter_sdk.kernels import YUV
 from matter_sdk.sdk.background import Background, VideoBackground
 from matter_sdk.sdk.errors import NoMatteError, VideoError

@@ -17,15 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor, nn
+
 from matter_sdk.sdk.command_line import Parser, run
 from matter_sdk.sdk.files import replace
 from matter_sdk.training.networks import JOINED
 from matter_sdk.training.networks.gfm_ensemble import GFMEnsemble
 from matter_sdk.training.weights import containers, identity, reading, released
 from matter_sdk.training.weights.reading import CheckpointError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as safetensors_bytes
-from torch import Tensor, nn
 
 # Names that one message lists before it says "and N more".
 _LISTED = 4

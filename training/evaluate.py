@@ -128,6 +128,7 @@ def open_pictures(options: Options) -> Pictures:
 def open_systems(options: Options, opened: contextlib.ExitStack) -> list[System]:
     """Open every engine and checkpoint, in the order given; ``opened`` closes them."""
     import torch
+
     from matter_sdk.training.evaluation import systems
 
     if options.threads:

@@ -13,11 +13,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from matter_sdk.training.data.layers import Image, Layers, Mask, compose
 from matter_sdk.training.data.plate_pairs import plate
 from matter_sdk.training.data.silhouettes import Part, body, fill, strands
 from matter_sdk.training.data.textures import noise, palette, pattern, texture
-from numpy.typing import NDArray
 
 
 def scene(seed: int, size: tuple[int, int]) -> tuple[Image, Mask]:

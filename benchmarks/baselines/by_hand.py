@@ -49,6 +49,7 @@ def _torch(network: Any, threads: int) -> Callable[[Tensor], Heads]:
 @functools.cache
 def _compiled(network: Any, threads: int) -> Callable[[Tensor], Heads]:
     import torch
+
     from matter_sdk.sdk.backends.openvino import has_bfloat16
 
     half = has_bfloat16()  # elsewhere it is emulated, and slower than float32

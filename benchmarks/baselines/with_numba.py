@@ -7,11 +7,11 @@ from typing import Any
 
 import numba
 import numpy as np
-from matter_sdk.kernels import InputSpec
 from numba import prange
 
 from benchmarks.baselines import Calls
 from benchmarks.baselines.curves import axis, decode, encode_65536, keep_of
+from matter_sdk.kernels import InputSpec
 
 jit = numba.njit(
     parallel=int(os.environ.get("NUMBA_NUM_THREADS", "1")) > 1, fastmath=True, error_model="numpy"

@@ -6,10 +6,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from matter_sdk.kernels import InputSpec
 
 from benchmarks.baselines import Calls
 from benchmarks.baselines.curves import decode, encode_65536, keep_of
+from matter_sdk.kernels import InputSpec
 
 INTERPOLATIONS = {"area": cv2.INTER_AREA, "bilinear": cv2.INTER_LINEAR}
 

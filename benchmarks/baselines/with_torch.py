@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from matter_sdk.kernels import InputSpec
 
 from benchmarks.baselines import Calls
 from benchmarks.baselines.curves import axis, keep_of
+from matter_sdk.kernels import InputSpec
 
 
 def preprocess(

@@ -19,12 +19,6 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 import torch
-from matter_sdk.export import onnx_files
-from matter_sdk.export.cost import count_macs, dims, weight_bytes
-from matter_sdk.export.errors import BuildError
-from matter_sdk.export.stages import Context, Graph, Size, Subject, precision
-from matter_sdk.sdk.describe import count_text
-from matter_sdk.training import networks
 from onnxscript import opset18
 from onnxscript.rewriter import RewriteRuleSet
 from onnxscript.rewriter.rules.common import (
@@ -32,6 +26,13 @@ from onnxscript.rewriter.rules.common import (
     fuse_batchnorm_into_conv_transpose_rule,
 )
 from torch import Tensor, nn
+
+from matter_sdk.export import onnx_files
+from matter_sdk.export.cost import count_macs, dims, weight_bytes
+from matter_sdk.export.errors import BuildError
+from matter_sdk.export.stages import Context, Graph, Size, Subject, precision
+from matter_sdk.sdk.describe import count_text
+from matter_sdk.training import networks
 
 # ONNX operators as functions. Any: their annotations do not know onnx_ir's tensors.
 op: Any = opset18

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
+
 from matter_sdk.export import calibration, examples, random_weights
 from matter_sdk.export.options import CLASSIFIED, DEFAULT_SIZE, BuildOptions
 from matter_sdk.export.progress import Stage
 from matter_sdk.export.stages import Context, Size, Subject
 from matter_sdk.sdk.engine.manifest import WeightsFile, WeightsInfo
 from matter_sdk.training import checkpoints, networks
-from torch import nn
 
 if TYPE_CHECKING:
     from matter_sdk.export.examples import Inputs

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import onnx
+
 from matter_sdk.export import onnx_files
 from matter_sdk.export.stages import Built, Context, Graph, Sized, Subject, plans, text
 from matter_sdk.sdk import __version__

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import ml_dtypes
 import numpy as np
 import onnx_ir as ir
+
 from matter_sdk.export import onnx_files
 from matter_sdk.export.cost import dims, weight_bytes
 from matter_sdk.export.errors import BuildError
@@ -35,8 +36,9 @@ from matter_sdk.export.stages import Context, Subject, discard, text
 from matter_sdk.sdk.describe import some
 
 if TYPE_CHECKING:
-    from matter_sdk.export.stages.verify import Reference
     from numpy.typing import NDArray
+
+    from matter_sdk.export.stages.verify import Reference
 
 FLOAT = ir.DataType.FLOAT
 HALVES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
+from torch.nn import functional
+
 from matter_sdk.export import cpu_backends, examples
 from matter_sdk.export.bounds import MAD_BOUND, RANDOM_FACTOR, SHARE_BOUND
 from matter_sdk.export.errors import BuildError
@@ -21,14 +24,13 @@ from matter_sdk.export.stages import Built, Context, Size, Sized, Subject, disca
 from matter_sdk.sdk.backends import ORDER
 from matter_sdk.sdk.engine.manifest import CPU_ARITHMETIC, FUSIONS, Verification
 from matter_sdk.sdk.errors import MatterError
-from torch import nn
-from torch.nn import functional
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from matter_sdk.export.examples import Inputs
     from matter_sdk.sdk.engine.file import EngineFile
     from matter_sdk.sdk.engine.manifest import Manifest, ModelEntry
-    from numpy.typing import NDArray
 
     Run = Callable[..., Mapping[str, Any]]  # the network's inputs in their order → heads by name
 

@@ -22,6 +22,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
 from matter_sdk.sdk.backends import check_graph
 from matter_sdk.sdk.backends.onnx_reader import Message, read_model, whole_numbers
 from matter_sdk.sdk.backends.operators import (

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+
 from matter_sdk.kernels import max_unpool
 from matter_sdk.kernels.foreign_stream import stream_at
 from matter_sdk.sdk.errors import BackendError

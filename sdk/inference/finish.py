@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from matter_sdk.kernels import YUV
 from matter_sdk.kernels.trimap import Trimap
 from matter_sdk.sdk.arrays import device_of, on_gpu, synchronize
@@ -12,7 +14,6 @@ from matter_sdk.sdk.errors import FrameError
 from matter_sdk.sdk.inference.quality import QUALITIES, Quality
 from matter_sdk.sdk.inference.trimaps import impose
 from matter_sdk.sdk.matte import Matte
-from numpy.typing import NDArray
 
 
 def check_alpha(alpha: Any) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
+from numpy.typing import NDArray
+
 from matter_sdk.kernels import collaborative_fusion
 from matter_sdk.kernels.trimap import Trimap
 from matter_sdk.sdk import describe
@@ -29,7 +31,6 @@ from matter_sdk.sdk.engine.manifest import ModelEntry
 from matter_sdk.sdk.errors import EngineError, FrameError
 from matter_sdk.sdk.inference.network import Network
 from matter_sdk.sdk.inference.sizes import Scales, nearest_pair, pairs_of
-from numpy.typing import NDArray
 
 Alphas = NDArray[np.float32]
 Choice = Callable[[Sequence[int]], ModelEntry]  # a frame's shape -> the size that it runs at

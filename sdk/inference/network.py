@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from matter_sdk.sdk.arrays import array_module, check_finite, device_of, synchronize, to_cpu
 from matter_sdk.sdk.backends import Backend, open_backend
 from matter_sdk.sdk.engine.file import EngineFile

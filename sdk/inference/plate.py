@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
+from numpy.typing import NDArray
+
 from matter_sdk.kernels import YUV, InputSpec
 from matter_sdk.sdk import describe
 from matter_sdk.sdk.arrays import as_frame, picture, tensor_of, to_cpu, to_device_of
@@ -24,7 +26,6 @@ from matter_sdk.sdk.inference.modes import Alphas, Choice, Glance, SingleMode, c
 from matter_sdk.sdk.inference.network import Network
 from matter_sdk.sdk.inference.sizes import Scales
 from matter_sdk.sdk.media.picture_reader import read_picture
-from numpy.typing import NDArray
 
 INPUTS = {"plate": 3}
 """What such a network reads beside the image: name -> channels."""

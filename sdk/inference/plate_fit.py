@@ -20,8 +20,9 @@ from typing import Any, cast
 
 import cv2
 import numpy as np
-from matter_sdk.sdk.arrays import picture, to_cpu
 from numpy.typing import NDArray
+
+from matter_sdk.sdk.arrays import picture, to_cpu
 
 LONGER_SIDE = 160
 """Longer side of the small pictures, in pixels. Smaller frames are not judged."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from matter_sdk.sdk.engine.manifest import FUSIONS, MAX_SIDE, Manifest, ModelEntry
 from matter_sdk.sdk.errors import EngineError
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
+from numpy.typing import NDArray
+
 from matter_sdk.kernels import (
     collaborative_fusion,
     distance_maps,
@@ -36,7 +38,6 @@ from matter_sdk.sdk.inference.modes import (
 )
 from matter_sdk.sdk.inference.network import Network
 from matter_sdk.sdk.inference.sizes import Scales, held
-from numpy.typing import NDArray
 
 CLASSIFIER = "classifier"
 """The part of an engine whose class activation maps make the semantic trimap."""

@@ -19,13 +19,14 @@ from typing import Any, NamedTuple, cast
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import ImageCms, ImageOps
+
 from matter_sdk.kernels._arrays import MAX_SIDE
 from matter_sdk.sdk.errors import FrameError
 from matter_sdk.sdk.limits import check_picture
 from matter_sdk.sdk.media import colour_profiles
-from numpy.typing import NDArray
-from PIL import Image as Pillow
-from PIL import ImageCms, ImageOps
 
 log = logging.getLogger("matter")
 

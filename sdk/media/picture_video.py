@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+
 from matter_sdk.sdk.errors import FrameError, VideoError
 from matter_sdk.sdk.files import PICTURE_SUFFIXES
 from matter_sdk.sdk.media.picture_reader import read_animation

@@ -8,9 +8,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from matter_sdk.sdk.errors import MatterError
 from matter_sdk.sdk.files import replacing
-from numpy.typing import NDArray
 
 TRANSPARENT_SUFFIXES = frozenset((".png", ".webp", ".tif", ".tiff"))
 """Endings of formats that keep an alpha channel."""

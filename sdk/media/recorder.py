@@ -8,9 +8,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from matter_sdk.sdk.arrays import letterboxed
 from matter_sdk.sdk.media.video_writer import VideoWriter
-from numpy.typing import NDArray
 
 
 class Recorder:

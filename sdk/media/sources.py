@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from matter_sdk.sdk.errors import FrameError, VideoError
 
 

@@ -11,9 +11,10 @@ import struct
 import zlib
 from typing import Any, NamedTuple
 
+from PIL import Image, ImageCms
+
 from matter_sdk.sdk.errors import VideoError
 from matter_sdk.sdk.media import colour_profiles
-from PIL import Image, ImageCms
 
 log = logging.getLogger("matter")
 

@@ -18,6 +18,8 @@ import av.error
 import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, VideoReformatter
+from PIL import Image
+
 from matter_sdk.kernels import YUV
 from matter_sdk.sdk import limits
 from matter_sdk.sdk.arrays import letterboxed
@@ -48,7 +50,6 @@ from matter_sdk.sdk.media.video_source import (
     reason,
     sequence_numbers,
 )
-from PIL import Image
 
 log = logging.getLogger("matter")
 

@@ -15,6 +15,7 @@ from urllib.request import url2pathname
 
 import av
 import av.error
+
 from matter_sdk.sdk.errors import MatterError, VideoError
 from matter_sdk.sdk.files import as_path
 from matter_sdk.sdk.media import picture_video

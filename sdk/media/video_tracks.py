@@ -16,6 +16,7 @@ from typing import Any
 
 import av
 import av.error
+
 from matter_sdk.sdk.media.video_source import Tracks, codec_name
 
 log = logging.getLogger("matter")

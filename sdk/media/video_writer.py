@@ -20,6 +20,7 @@ import av.error
 import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, VideoReformatter
+
 from matter_sdk.kernels import YUV
 from matter_sdk.sdk.cpu import usable_cores
 from matter_sdk.sdk.errors import MatterError, VideoError

@@ -17,6 +17,7 @@ from typing import Any
 import cupy
 import cupyx
 import numpy as np
+
 from matter_sdk.kernels import YUV, InputSpec, collaborative_fusion, preprocess, temporal_filter
 from matter_sdk.kernels.graphs import keeping
 from matter_sdk.sdk.arrays import not_finite, on_gpu, to_gpu

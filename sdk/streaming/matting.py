@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
 from matter_sdk.sdk.inference.quality import Quality
 from matter_sdk.sdk.matte import Matte
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matter_sdk.sdk.streaming.frame_graph import FrameGraph

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 import numpy as np
+
 from matter_sdk.sdk.arrays import check_finite
 from matter_sdk.sdk.errors import NoMatteError
 from matter_sdk.sdk.matte import Matte, nothing

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from matter_sdk.sdk.matte import Matte, nothing
 from matter_sdk.sdk.streaming.matting import Wrapped
 from matter_sdk.sdk.streaming.pipeline import WITHHELD
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matter_sdk.sdk.matter import Matter

@@ -11,9 +11,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from matter_sdk.kernels import temporal_filter
 from matter_sdk.sdk.arrays import array_module, device_of, on_gpu, picture, synchronize
-from numpy.typing import NDArray
 
 KEEP = 0.8  # what the kernel keeps of the last result where nothing moves
 

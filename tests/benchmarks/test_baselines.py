@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matter_sdk.kernels.yuv import YUV
 
 from benchmarks import baselines, cases, inputs, kernel_times
 from benchmarks.cases import CASES, Bound, Case, Contest
+from matter_sdk.kernels.yuv import YUV
 
 
 @pytest.fixture

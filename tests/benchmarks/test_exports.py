@@ -71,6 +71,7 @@ def test_the_classifier_is_counted_beside_sim() -> None:
 def test_counts_are_those_of_the_hooks() -> None:
     """FlopCounterMode against forward hooks on every convolution and linear layer."""
     import torch
+
     from matter_sdk.training import networks
 
     case = exports.Case("gfm", "resnet34", "tt")

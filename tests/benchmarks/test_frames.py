@@ -11,13 +11,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from matter_sdk.kernels import InputSpec, alpha_blend, collaborative_fusion, preprocess
 
 from benchmarks import __main__ as command
 from benchmarks import frames
 from benchmarks.baselines.by_hand import ByHand
 from benchmarks.frames import Contest, Run, Video
 from benchmarks.rounds import statistics_of
+from matter_sdk.kernels import InputSpec, alpha_blend, collaborative_fusion, preprocess
 from tests.sdk.checks import smooth_frame
 
 SPEC = InputSpec("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))

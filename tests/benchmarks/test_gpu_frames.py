@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from matter_sdk.export.options import BuildOptions
-from matter_sdk.sdk import Matter
 
 from benchmarks import gpu_frames, gpu_kernels
 from benchmarks.__main__ import main
 from benchmarks.gpu_frames import Row, scaled, table
 from benchmarks.rounds import Statistics
+from matter_sdk.export.options import BuildOptions
+from matter_sdk.sdk import Matter
 from tests.sdk import conftest
 
 

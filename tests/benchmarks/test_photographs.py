@@ -5,10 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from matter_sdk.training.data import datasets
 
 from benchmarks import photographs
 from benchmarks.__main__ import main
+from matter_sdk.training.data import datasets
 
 
 def write(path: Path, picture: np.ndarray) -> None:

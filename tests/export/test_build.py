@@ -27,7 +27,6 @@ from matter_sdk.sdk.engine import file as engine
 from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.sdk.engine.manifest import Head, Manifest, NetworkInfo
 from matter_sdk.training import checkpoints, networks
-
 from tests.export import tiny
 from tests.sdk import conftest
 
@@ -101,6 +100,7 @@ def test_the_engine_mattes_as_pytorch_does(
 ) -> None:
     """Through the SDK, on a frame that the verification has not seen."""
     import torch
+
     from matter_sdk.sdk import Matter
 
     path = build(
@@ -318,6 +318,7 @@ def test_graphs_with_several_representations_pass_the_check(
     """Integration modules, through the checked loader."""
     pytest.importorskip("openvino")
     import torch
+
     from matter_sdk.sdk.backends import open_backend
 
     torch.manual_seed(1)

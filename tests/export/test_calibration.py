@@ -14,7 +14,6 @@ pytest.importorskip("torch")
 
 from matter_sdk.export import calibration
 from matter_sdk.export.errors import BuildError
-
 from tests.sdk import clips
 
 

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+
+from matter_sdk import kernels
 from matter_sdk.export import examples
 from matter_sdk.export.examples import Picture
 from matter_sdk.training import networks
-
-from matter_sdk import kernels
 
 SIZE = (40, 72)
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)

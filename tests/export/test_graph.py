@@ -12,13 +12,14 @@ import onnx
 import onnx_ir as ir
 import pytest
 import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
 from matter_sdk.export import cost, onnx_files, random_weights
 from matter_sdk.export.errors import BuildError
 from matter_sdk.export.stages import graph
 from matter_sdk.export.stages.verify import session
 from matter_sdk.training.networks.blocks import StandardisedConv2d
-from numpy.typing import NDArray
-from torch.nn import functional as F
 
 SIZE = (64, 96)
 HEADS = {"glance": 3, "focus": 1}

@@ -10,6 +10,10 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
+from torch import Tensor, nn
+
 from matter_sdk.export import max_unpool, onnx_files
 from matter_sdk.export.build import BuildOptions, build
 from matter_sdk.export.errors import BuildError, UsageError
@@ -17,9 +21,6 @@ from matter_sdk.export.stages import graph, plans, precision
 from matter_sdk.export.stages.plans import Plan
 from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.training.networks.unpool import MaxPool, MaxUnpool
-from onnx.reference import ReferenceEvaluator
-from onnx.reference.op_run import OpRun
-from torch import Tensor, nn
 
 FP16 = precision.HALVES["fp16"]
 

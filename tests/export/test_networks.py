@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from matter_sdk.export import examples, onnx_files, random_weights
 from matter_sdk.export.build import BuildOptions, build
 from matter_sdk.export.stages import graph, plans, precision, verify
@@ -20,8 +22,6 @@ from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.sdk.engine.manifest import Manifest
 from matter_sdk.training import networks
 from matter_sdk.training.weights import released as released_layouts
-from torch import Tensor
-
 from tests.training.released import NETWORKS, key_list
 
 SIZE = (96, 160)

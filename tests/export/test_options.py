@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from matter_sdk.export import options
 from matter_sdk.export.build import main
 from matter_sdk.export.options import BuildOptions, UsageError

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+
 from matter_sdk.export import cpu_backends, examples, info
 from matter_sdk.export.build import BuildOptions, build, main
 from matter_sdk.sdk import Matter

@@ -10,13 +10,14 @@ import onnx
 import onnx_ir as ir
 import pytest
 import torch
+from numpy.typing import NDArray
+
 from matter_sdk.export import cost, onnx_files
 from matter_sdk.export.errors import BuildError
 from matter_sdk.export.stages import graph, plans, precision
 from matter_sdk.export.stages.verify import session
 from matter_sdk.training import networks
 from matter_sdk.training.networks.unpool import MaxPool, MaxUnpool
-from numpy.typing import NDArray
 
 SIZE = (64, 96)
 HEADS = {"glance": 3, "focus": 1}

@@ -16,13 +16,14 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from torch import nn
+from torch.nn import functional as F
+
 from matter_sdk.export import onnx_files
 from matter_sdk.export.errors import BuildError
 from matter_sdk.export.stages import graph, quantise
 from matter_sdk.export.stages.quantise import Quantiser, search
 from matter_sdk.export.stages.verify import session
-from torch import nn
-from torch.nn import functional as F
 
 SIZE = (32, 64)
 

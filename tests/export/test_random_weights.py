@@ -6,10 +6,11 @@ from types import ModuleType
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from matter_sdk.export import random_weights
 from matter_sdk.training import networks
 from matter_sdk.training.networks.resnet import Bottleneck
-from torch import Tensor, nn
 
 SIZE = (64, 96)
 

@@ -15,6 +15,9 @@ atrous pyramid pooling, a clamped head without bias; a head at a stride of 32.
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from matter_sdk.kernels import InputSpec
 from matter_sdk.training.networks.blocks import (
     AtrousPyramidPooling,
@@ -23,8 +26,6 @@ from matter_sdk.training.networks.blocks import (
     collaborative_fusion,
 )
 from matter_sdk.training.networks.unpool import MaxPool, MaxUnpool
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 IMAGENET = InputSpec("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+
 from matter_sdk.kernels import KernelError, _srgb, alpha_blend
 from matter_sdk.kernels.yuv import YUV
-from numpy.typing import NDArray
 
 BYTES = st.integers(0, 255)
 SIZES = [(1, 1), (7, 127), (5, 128), (9, 129), (33, 500), (2, 30, 300)]

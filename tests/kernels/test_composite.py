@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matter_sdk.kernels import KernelError, alpha_blend, collaborative_fusion, composite
 from numpy.typing import NDArray
 
+from matter_sdk.kernels import KernelError, alpha_blend, collaborative_fusion, composite
 from tests.kernels.test_foreground import (
     Array,
     assert_close,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matter_sdk.kernels import YUV, KernelError, composite
 from numpy.typing import NDArray
 
+from matter_sdk.kernels import YUV, KernelError, composite
 from tests.kernels.test_composite import (
     Array,
     both,

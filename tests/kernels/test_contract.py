@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+
+from matter_sdk import kernels
 from matter_sdk.kernels import (
     YUV,
     InputSpec,
@@ -24,8 +26,6 @@ from matter_sdk.kernels import (
     preprocess,
     temporal_filter,
 )
-
-from matter_sdk import kernels
 
 random = np.random.default_rng(0)
 

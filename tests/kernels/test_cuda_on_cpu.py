@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matter_sdk.kernels.graphs import keeping
 
 from matter_sdk import kernels
+from matter_sdk.kernels.graphs import keeping
 from tests.fakes.cuda import Device, DeviceArray, current
 from tests.kernels.test_contract import KERNELS, Kernel, alike, assert_same, parts
 

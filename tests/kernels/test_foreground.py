@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matter_sdk.kernels import KernelError, foreground
 from numpy.typing import NDArray
+
+from matter_sdk.kernels import KernelError, foreground
 
 Array = NDArray[Any]
 

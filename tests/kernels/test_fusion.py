@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from matter_sdk.kernels import KernelError, _host, collaborative_fusion
 from numpy.typing import NDArray
 
+from matter_sdk.kernels import KernelError, _host, collaborative_fusion
 from tests.kernels.test_preprocess import axis_matrix
 
 CLASSES = {"tt": 3, "unified": 3, "ft": 2, "bt": 2}

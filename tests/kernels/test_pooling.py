@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from matter_sdk.kernels import KernelError, _host, max_pool_offsets, max_unpool
 from numpy.typing import NDArray
+
+from matter_sdk.kernels import KernelError, _host, max_pool_offsets, max_unpool
 
 # window -> kernel, stride and padding of PyTorch's pooling
 POOLINGS = {3: (3, 2, 1), 2: (2, 2, 0)}

@@ -13,8 +13,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matter_sdk.kernels import YUV, InputSpec, KernelError, _cpu, _host, preprocess
 from numpy.typing import NDArray
+
+from matter_sdk.kernels import YUV, InputSpec, KernelError, _cpu, _host, preprocess
 
 IMAGENET = InputSpec("rgb", mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 SIZES = st.integers(1, 40)

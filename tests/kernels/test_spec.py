@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from matter_sdk.kernels import InputSpec, KernelError
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matter_sdk.kernels import KernelError, temporal_filter
 from numpy.typing import NDArray
+
+from matter_sdk.kernels import KernelError, temporal_filter
 
 STILL, MOVED, STRENGTH = 4, 8, 0.8
 SIZE = (288, 512)  # the network's, from 720×1280

@@ -13,6 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
 from matter_sdk.kernels import (
     KernelError,
     distance_maps,
@@ -22,9 +26,6 @@ from matter_sdk.kernels import (
     windows,
 )
 from matter_sdk.kernels.trimap import CLASSES
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 SIGMAS = [0.02 * 320, 0.08 * 320, 0.16 * 320]
 

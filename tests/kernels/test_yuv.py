@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from matter_sdk.kernels import KernelError
 from matter_sdk.kernels.yuv import YUV
 

@@ -13,12 +13,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+
 from matter_sdk.samples import image, video, webcam
 from matter_sdk.sdk import EngineError, FrameError, Matter, VideoError
 from matter_sdk.sdk.command_line import UsageError
 from matter_sdk.sdk.streaming.plate_taker import PlateTaker
 from matter_sdk.sdk.streaming.statistics import Stats, Times
-
 from tests.sdk import tiny_plate, tiny_sim
 from tests.sdk.clips import decode, read_image, write_clip
 from tests.sdk.conftest import Tiny

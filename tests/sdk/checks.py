@@ -11,10 +11,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from matter_sdk.sdk import BackendError, ClosedError, FrameError, Matter
 from matter_sdk.sdk.stream import fail_safe
 from matter_sdk.sdk.video import matte_video
-from numpy.typing import NDArray
 
 
 def every_stream_is_refused(matter: Matter, message: str, folder: Path) -> None:

@@ -12,6 +12,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+
 from matter_sdk.sdk.background import Background
 from matter_sdk.sdk.inference.quality import QUALITIES
 from matter_sdk.sdk.streaming.matting import Matting

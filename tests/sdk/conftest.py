@@ -19,6 +19,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
 from matter_sdk.sdk.engine import file as engine_file
 from matter_sdk.sdk.engine.manifest import (
     Head,
@@ -30,8 +33,6 @@ from matter_sdk.sdk.engine.manifest import (
     Verification,
     WeightsInfo,
 )
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 Size = tuple[int, int]
 HEADS = {

@@ -43,12 +43,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
+from onnx import TensorProto, helper, numpy_helper
+
 from matter_sdk.sdk import Matter
 from matter_sdk.sdk.backends.operators import OPERATORS
 from matter_sdk.sdk.engine.manifest import Head
 from matter_sdk.sdk.errors import MatterError, printable
-from onnx import TensorProto, helper, numpy_helper
-
 from tests.sdk.conftest import Tiny
 
 SECONDS = 20.0

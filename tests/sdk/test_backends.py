@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
 from matter_sdk.sdk import Matter, cpu
 from matter_sdk.sdk.backends import ORDER, Backend, gpu, open_backend, tensorrt
 from matter_sdk.sdk.backends import onnxruntime as ort
@@ -21,9 +24,6 @@ from matter_sdk.sdk.engine import file as engine
 from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.sdk.engine.manifest import Head, Int8Graph, Measured, ModelEntry, PlanEntry, Timing
 from matter_sdk.sdk.errors import BackendError, EngineError
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
-
 from tests.sdk import tiny_sim
 from tests.sdk.checks import lanes_keep_apart
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+
 from matter_sdk.sdk.background import COLOURS, Background, BlurBackground, cover
 from matter_sdk.sdk.errors import BackgroundError
-from numpy.typing import NDArray
 
 FRAME: NDArray[np.uint8] = np.random.default_rng(2).integers(0, 256, (72, 128, 3), np.uint8)
 

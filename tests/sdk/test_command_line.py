@@ -6,6 +6,7 @@ import argparse
 import signal
 
 import pytest
+
 from matter_sdk.sdk import MatterError
 from matter_sdk.sdk.command_line import (
     Parser,

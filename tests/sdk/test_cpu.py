@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from matter_sdk.sdk import cpu
 
 INTEL = """processor\t: 0

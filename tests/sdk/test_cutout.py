@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from matter_sdk.sdk import Matte
 from matter_sdk.sdk.media.cutout import FAINT, PLAIN, hide_removed
 from matter_sdk.sdk.video import VideoReader, VideoWriter

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from matter_sdk.sdk.engine import file as engine_module
 from matter_sdk.sdk.engine.file import ALIGNMENT, EngineFile, write
 from matter_sdk.sdk.errors import ClosedError, EngineError
-
 from tests.sdk import tiny_sim
 
 COMMAND = (

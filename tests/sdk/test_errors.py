@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from matter_sdk.kernels import YUV
 from matter_sdk.sdk import BackendError, EngineError, FrameError, Matter, MatterError, MatterPool
 from matter_sdk.sdk.background import Background

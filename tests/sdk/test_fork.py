@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from matter_sdk.sdk import BackendError, Matter, MatterPool
 from matter_sdk.sdk.errors import ClosedError
 

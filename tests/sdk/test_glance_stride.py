@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from matter_sdk.sdk import Matter
-from matter_sdk.sdk.engine.manifest import Head
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from matter_sdk.sdk import Matter
+from matter_sdk.sdk.engine.manifest import Head
 from tests.sdk import tiny_sim
 from tests.sdk.checks import smooth_frame
 from tests.sdk.conftest import HEADS, Tiny

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from matter_sdk.kernels import YUV
 from matter_sdk.sdk.media import nvdec as gpu_decoder
 from matter_sdk.sdk.media import video_reader
 from matter_sdk.sdk.video import VideoReader, matte_video
-
 from tests.fakes.cuda import DeviceArray, device_now
 from tests.sdk.clips import numbered, write_clip
 from tests.sdk.test_gpu_matte import picture_of

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from matter_sdk.kernels import YUV, collaborative_fusion
 from matter_sdk.sdk import Matter
 from matter_sdk.sdk.engine import file as engine
 from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.sdk.errors import FrameError, NoMatteError
 from matter_sdk.sdk.video import matte_video
-from numpy.typing import NDArray
-
 from tests.fakes import cuda
 from tests.fakes.cuda import DeviceArray
 from tests.sdk.clips import read_image, write_clip

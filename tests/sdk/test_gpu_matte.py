@@ -9,6 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from matter_sdk.kernels import YUV
 from matter_sdk.sdk import Matter
 from matter_sdk.sdk.background import Background
@@ -16,8 +18,6 @@ from matter_sdk.sdk.errors import BackendError, FrameError
 from matter_sdk.sdk.inference.finish import finished
 from matter_sdk.sdk.matte import Matte
 from matter_sdk.sdk.streaming.temporal_filter import TemporalFilter
-from numpy.typing import NDArray
-
 from tests.fakes.cuda import Device, DeviceArray, Stream, device_now
 from tests.sdk.test_tensorrt import built, opened
 

@@ -12,6 +12,9 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
 from matter_sdk.sdk import Matter
 from matter_sdk.sdk.backends import graphs
 from matter_sdk.sdk.backends.onnx_reader import read_model, whole_numbers
@@ -19,9 +22,6 @@ from matter_sdk.sdk.engine import file as engine
 from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.sdk.engine.manifest import Head, Manifest
 from matter_sdk.sdk.errors import EngineError, MatterError
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
-
 from tests.sdk import tiny_sim
 from tests.sdk.conftest import Tiny, externalise
 

@@ -13,14 +13,14 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
+from onnx import helper
+
 from matter_sdk.kernels import resize_trimap
 from matter_sdk.sdk import BackendError, ClosedError, EngineError, FrameError, Matter
 from matter_sdk.sdk.engine import file as engine_file
 from matter_sdk.sdk.engine.manifest import ExtraInput, Manifest, Verification
 from matter_sdk.sdk.inference import network
-from numpy.typing import NDArray
-from onnx import helper
-
 from tests.sdk import tiny_sim
 from tests.sdk.checks import closes_while_others_call, every_stream_is_refused
 from tests.sdk.conftest import Tiny

@@ -10,12 +10,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from matter_sdk.kernels import InputSpec, collaborative_fusion, preprocess
 from matter_sdk.sdk import EngineError, FrameError, Matter
 from matter_sdk.sdk.backends import open_backend
 from matter_sdk.sdk.engine.file import EngineFile
-from numpy.typing import NDArray
-
 from tests.sdk.clips import write_clip
 from tests.sdk.conftest import Tiny
 

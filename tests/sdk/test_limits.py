@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from matter_sdk.sdk.background import Background
 from matter_sdk.sdk.errors import BackgroundError, FrameError, VideoError
 from matter_sdk.sdk.limits import MAX_PIXELS, check_picture, check_video

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from matter_sdk.kernels.spec import ROSTAS
 from matter_sdk.sdk.engine.manifest import (
     FUSIONS,

@@ -7,10 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from matter_sdk.sdk.background import Background
 from matter_sdk.sdk.errors import BackgroundError
 from matter_sdk.sdk.matte import Matte
-from numpy.typing import NDArray
 
 
 def disc(height: int = 96, width: int = 128) -> NDArray[np.float32]:

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from matter_sdk.sdk import BackendError, ClosedError, EngineError, FrameError, Matte, Matter
-from matter_sdk.sdk.engine.manifest import Manifest, NetworkInfo, WeightsFile
 from numpy.typing import NDArray
 
+from matter_sdk.sdk import BackendError, ClosedError, EngineError, FrameError, Matte, Matter
+from matter_sdk.sdk.engine.manifest import Manifest, NetworkInfo, WeightsFile
 from tests.sdk.checks import closes_while_others_call
 
 Frame = NDArray[np.uint8]

@@ -11,10 +11,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+
 from matter_sdk.sdk import Matter, MatterPool, NoMatteError
 from matter_sdk.sdk.stream import fail_safe
 from matter_sdk.sdk.video import matte_video
-
 from tests.sdk import tiny_plate
 from tests.sdk.clips import read_image, write_clip
 

@@ -15,13 +15,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from matter_sdk.kernels import YUV
 from matter_sdk.sdk import Matter
 from matter_sdk.sdk.backends import runtime_cache
 from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.sdk.video import VideoReader, matte_video
-from numpy.typing import NDArray
-
 from tests.sdk.checks import lanes_keep_apart, skip_where_refused
 from tests.sdk.clips import write_clip
 

@@ -13,13 +13,14 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image as Pillow
+from PIL import ImageCms
+
 from matter_sdk.sdk import BackgroundError, FrameError, VideoError
 from matter_sdk.sdk.background import Background
 from matter_sdk.sdk.media import colour_profiles, picture_reader
 from matter_sdk.sdk.media.picture_reader import is_animation, read_grey, read_picture, read_values
 from matter_sdk.sdk.video import VideoBackground, VideoReader
-from PIL import Image as Pillow
-from PIL import ImageCms
 
 # (red, green, blue) in sRGB -> the same colours in Display P3, by Apple's published matrices.
 SRGB = np.array([[200, 40, 60], [40, 180, 60], [30, 60, 200], [128, 128, 128], [250, 240, 230]])

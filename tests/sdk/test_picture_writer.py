@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from matter_sdk.sdk import MatterError
 from matter_sdk.sdk.media.picture_reader import read_picture
 from matter_sdk.sdk.media.picture_writer import OPAQUE_SUFFIXES, TRANSPARENT_SUFFIXES, write_picture

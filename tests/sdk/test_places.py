@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from matter_sdk.sdk import FrameError
 from matter_sdk.sdk.media.places import distinct_names, find_pictures
 

@@ -11,12 +11,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from matter_sdk.sdk import EngineError, FrameError, Matter
 from matter_sdk.sdk.engine.manifest import ExtraInput
 from matter_sdk.sdk.inference import plate as plates
 from matter_sdk.sdk.video import matte_video
-from numpy.typing import NDArray
-
 from tests.sdk import tiny_plate, tiny_sim
 from tests.sdk.checks import every_stream_is_refused
 from tests.sdk.clips import decode, write_clip

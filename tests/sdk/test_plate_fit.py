@@ -8,11 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from matter_sdk.kernels import YUV
 from matter_sdk.sdk import Matter, PlateError
 from matter_sdk.sdk.inference.plate_fit import ANOTHER, MOVED, misfit, small
 from matter_sdk.sdk.video import matte_video
-
 from tests.sdk import tiny_plate
 from tests.sdk.clips import read_image, write_clip
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matter_sdk.sdk import ClosedError, FrameError, Matter, MatterPool
 from numpy.typing import NDArray
+
+from matter_sdk.sdk import ClosedError, FrameError, Matter, MatterPool
 
 Frame = NDArray[np.uint8]
 OPTIONS: dict[str, Any] = {"backend": "onnxruntime", "threads": 1, "guided": False}

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from matter_sdk.kernels import composite
 from matter_sdk.sdk import EngineError, Matter
 from matter_sdk.sdk.inference.quality import QUALITIES, resolve
-
 from tests.sdk.checks import smooth_frame
 
 SIZES = ((64, 128), (32, 64), (96, 192), (64, 64))  # three of one shape

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Self
 
 import pytest
+
 from matter_sdk.sdk.engine.schema import (
     GIVEN,
     REQUIRED,

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from matter_sdk.sdk import Matter, MatterPool
 from matter_sdk.sdk.shielded import shielded
 from matter_sdk.sdk.streaming.prefetch import Prefetcher
-
 from tests.sdk.test_stream import no_threads_left
 
 INTERRUPTS = int(os.environ.get("MATTER_INTERRUPTS", "200"))  # of each kind

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from matter_sdk.sdk import Matter
-from matter_sdk.sdk.video import matte_video
 
 from benchmarks.hardware import resident
+from matter_sdk.sdk import Matter
+from matter_sdk.sdk.video import matte_video
 from tests.sdk.clips import numbered, write_clip
 
 FRAMES = 20_000

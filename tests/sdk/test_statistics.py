@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from matter_sdk.sdk.streaming import statistics
 from matter_sdk.sdk.streaming.statistics import Meter, Times
 

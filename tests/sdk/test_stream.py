@@ -12,11 +12,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+
 from matter_sdk.sdk import stream as sdk_stream
 from matter_sdk.sdk.errors import ClosedError, FrameError, VideoError
 from matter_sdk.sdk.stream import fail_safe, stream
 from matter_sdk.sdk.streaming.prefetch import Prefetcher
-
 from tests.sdk.clips import FakeMatter, number_of, numbered, tones, write_clip
 
 

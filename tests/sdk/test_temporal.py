@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from matter_sdk.kernels import temporal_filter
 from matter_sdk.sdk.streaming.temporal_filter import TemporalFilter
-from numpy.typing import NDArray
 
 Alpha = NDArray[np.float32]
 SIZE = (24, 40)

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from matter_sdk.kernels import max_pool_offsets, max_unpool
 from matter_sdk.sdk import Matter
 from matter_sdk.sdk.backends import (
@@ -27,8 +29,6 @@ from matter_sdk.sdk.backends import (
 from matter_sdk.sdk.backends.tensorrt import TensorRt
 from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.sdk.errors import BackendError
-from numpy.typing import NDArray
-
 from tests.fakes import cuda
 from tests.sdk import tiny_sim
 from tests.sdk.checks import lanes_keep_apart, skip_where_refused

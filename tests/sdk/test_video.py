@@ -16,6 +16,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+
 from matter_sdk.sdk.errors import BackgroundError, VideoError
 from matter_sdk.sdk.video import (
     VideoBackground,
@@ -25,7 +26,6 @@ from matter_sdk.sdk.video import (
     check_output,
     matte_video,
 )
-
 from tests.sdk.clips import (
     HEIGHT,
     TICK,

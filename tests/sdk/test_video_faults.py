@@ -22,6 +22,8 @@ import av
 import cv2
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
+
 from matter_sdk.sdk.errors import VideoError
 from matter_sdk.sdk.media import colour_profiles
 from matter_sdk.sdk.media.picture_reader import read_picture
@@ -33,8 +35,6 @@ from matter_sdk.sdk.video import (
     check_output,
     matte_video,
 )
-from PIL import Image, ImageOps
-
 from tests.sdk.clips import (
     HEIGHT,
     WIDTH,

@@ -8,12 +8,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+
 from matter_sdk.kernels import YUV
 from matter_sdk.sdk import FrameError, Matte, Matter, VideoError
 from matter_sdk.sdk.arrays import picture
 from matter_sdk.sdk.background import Background
 from matter_sdk.sdk.video import VideoBackground, VideoReader, VideoWriter, matte_video
-
 from tests.sdk.checks import smooth_frame
 from tests.sdk.clips import decode, write_clip
 

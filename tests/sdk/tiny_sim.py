@@ -15,6 +15,9 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
+from onnx import helper
+
 from matter_sdk.kernels import distance_maps, preprocess, semantic_trimap, two_channel, windows
 from matter_sdk.sdk.engine import file as engine_file
 from matter_sdk.sdk.engine.manifest import (
@@ -26,9 +29,6 @@ from matter_sdk.sdk.engine.manifest import (
     NetworkInfo,
     WeightsInfo,
 )
-from numpy.typing import NDArray
-from onnx import helper
-
 from tests.sdk.models import model
 
 Size = tuple[int, int]

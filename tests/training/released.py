@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from matter_sdk.training import checkpoints
 from torch import Tensor, nn
+
+from matter_sdk.training import checkpoints
 
 REFERENCE = Path(__file__).parents[1] / "data" / "reference"
 BACKBONES = {"resnet34": "r34", "resnet34_2b": "r34_2b", "resnet101": "r101", "densenet121": "d121"}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from matter_sdk.training import ablations, evaluate, networks
 from matter_sdk.training.ablations import VARIANTS
 from matter_sdk.training.evaluation import pictures

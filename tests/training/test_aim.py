@@ -10,14 +10,14 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
+from torch import Tensor, nn
+
 from matter_sdk.export import cost, onnx_files
 from matter_sdk.export.stages import graph, plans, precision
 from matter_sdk.export.stages.verify import session
 from matter_sdk.training import checkpoints, networks
 from matter_sdk.training.checkpoints import CheckpointError
 from matter_sdk.training.networks.aim import AIM
-from torch import Tensor, nn
-
 from tests.training import released
 
 SIZE = (96, 128)

@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
 from matter_sdk.training import checkpoints, networks
 from matter_sdk.training.checkpoints import (
     CheckpointError,
@@ -23,9 +26,6 @@ from matter_sdk.training.checkpoints import (
     save,
 )
 from matter_sdk.training.networks.gfm import GFM
-from safetensors.torch import save_file
-from torch import Tensor, nn
-
 from tests.training import released
 
 State = dict[str, Tensor]

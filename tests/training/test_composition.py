@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from matter_sdk.training import composition
 from matter_sdk.training.composition import KERNELS, Rssn
 from matter_sdk.training.data.layers import compose

@@ -9,10 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image as Pillow
+
 from matter_sdk.kernels.trimap import CLASSES
 from matter_sdk.training.data import datasets, layouts
 from matter_sdk.training.data.datasets import LAYOUTS, DatasetError
-from PIL import Image as Pillow
 
 SIZE = (12, 16)
 ADOBE = "Adobe-licensed images"

@@ -16,6 +16,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
 from matter_sdk.kernels import InputSpec, distance_maps, preprocess, semantic_trimap, two_channel
 from matter_sdk.sdk import Matter
 from matter_sdk.training import checkpoints, evaluate, networks
@@ -31,10 +35,6 @@ from matter_sdk.training.evaluation.pictures import (
 )
 from matter_sdk.training.evaluation.tables import MEASURES, Result
 from matter_sdk.training.networks.blocks import collaborative_fusion
-from PIL import Image
-from torch import Tensor, nn
-from torch.nn import functional
-
 from tests.export import tiny as tiny_networks
 from tests.sdk.conftest import Tiny
 

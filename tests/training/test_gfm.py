@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from matter_sdk.training import checkpoints, networks
 from matter_sdk.training.networks.blocks import collaborative_fusion
 from matter_sdk.training.networks.gfm import GFM
 from matter_sdk.training.weights import released as released_layouts
-
 from tests.training import released, released_forward
 
 pytestmark = pytest.mark.usefixtures("one_thread")

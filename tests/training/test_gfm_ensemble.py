@@ -8,6 +8,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
+from torch import Tensor, nn
+
 from matter_sdk.export import onnx_files
 from matter_sdk.export.stages import graph, plans
 from matter_sdk.export.stages.verify import session
@@ -15,8 +17,6 @@ from matter_sdk.training import checkpoints, networks
 from matter_sdk.training.checkpoints import CheckpointError, load, load_ensemble, save
 from matter_sdk.training.networks.gfm import GFM
 from matter_sdk.training.networks.gfm_ensemble import GFMEnsemble, median
-from torch import Tensor, nn
-
 from tests.training import released
 
 ROSTAS = ("tt", "ft", "bt")

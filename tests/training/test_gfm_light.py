@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from matter_sdk.training import checkpoints, networks
 from matter_sdk.training.networks.mobilenetv3 import CHANNELS, MobileNetV3
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from matter_sdk.training import checkpoints, networks
-from matter_sdk.training.networks.efficientnet_lite import CHANNELS, EfficientNetLite0
 from torch.nn import functional
 
+from matter_sdk.training import checkpoints, networks
+from matter_sdk.training.networks.efficientnet_lite import CHANNELS, EfficientNetLite0
 from tests.training.released import multiply_accumulates
 
 ROSTAS = ("tt", "ft", "bt", "rim")

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
+
 from matter_sdk.training import scenes
 from matter_sdk.training.composition import Rssn
 from matter_sdk.training.data import datasets, layer_sources
@@ -22,7 +24,6 @@ from matter_sdk.training.data.layer_sources import (
     Source,
 )
 from matter_sdk.training.data.layers import Layers, compose
-from torch.utils.data import DataLoader
 
 SIZE = (24, 32)
 PLAIN = Rssn(denoise=0, blur=0, noise=0)

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from skimage.metrics import structural_similarity
+from torch import Tensor
+
 from matter_sdk.training.fit.losses import (
     alpha_loss,
     classification_loss,
@@ -23,8 +26,6 @@ from matter_sdk.training.fit.losses import (
     ssim,
     ssim_loss,
 )
-from skimage.metrics import structural_similarity
-from torch import Tensor
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "data/reference/losses.json").read_text())
 

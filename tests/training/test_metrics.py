@@ -9,9 +9,9 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
-from matter_sdk.training.evaluation.metrics import MetricError, evaluate
 from scipy.ndimage import gaussian_filter
 
+from matter_sdk.training.evaluation.metrics import MetricError, evaluate
 from tests.training.released import REFERENCE
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]

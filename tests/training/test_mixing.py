@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+
 from matter_sdk.training import networks, recipes
 from matter_sdk.training.data import augment, datasets, layouts, mixing
 from matter_sdk.training.data import plate_pairs as plates

@@ -10,14 +10,14 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
+from torch import Tensor, nn
+
 from matter_sdk.export import cost, onnx_files
 from matter_sdk.export.stages import graph, plans
 from matter_sdk.export.stages.verify import session
 from matter_sdk.training import checkpoints, networks
 from matter_sdk.training.networks.msia import MSIA, InformationAssembly
 from matter_sdk.training.networks.resnet import Bottleneck, ResNeXt101Encoder, layer
-from torch import Tensor, nn
-
 from tests.training import released
 
 PARTS = ("ini", "sed", "adaptive")

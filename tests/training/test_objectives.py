@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.utils.data import default_collate
+
 from matter_sdk.kernels import semantic_trimap
 from matter_sdk.kernels.trimap import CLASSES
 from matter_sdk.training import networks, scenes
@@ -16,8 +19,6 @@ from matter_sdk.training.data.layers import Layers, compose
 from matter_sdk.training.fit import objectives
 from matter_sdk.training.fit.objectives import ObjectiveError, create, normalise, targets
 from matter_sdk.training.networks.sim_classifier import PatchClassifier
-from torch import Tensor, nn
-from torch.utils.data import default_collate
 
 SIZE = (64, 64)
 ROSTAS = ("tt", "ft", "bt")

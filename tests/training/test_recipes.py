@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from matter_sdk.training import networks, recipes
 from matter_sdk.training.recipes import Recipe, RecipeError
 

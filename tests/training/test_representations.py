@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
+
 from matter_sdk.kernels import collaborative_fusion
 from matter_sdk.training.data.layers import KINDS
 from matter_sdk.training.data.representations import (
@@ -13,7 +15,6 @@ from matter_sdk.training.data.representations import (
     unified,
 )
 from matter_sdk.training.scenes import scene
-from scipy import ndimage
 
 
 def test_trimap_matches_distances_from_a_disc() -> None:

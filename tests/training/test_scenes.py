@@ -1,6 +1,7 @@
 """Procedural scenes: repeatable, varied, and consistent with their alpha."""
 
 import numpy as np
+
 from matter_sdk.training.data.layers import compose
 from matter_sdk.training.data.silhouettes import ellipse, fill
 from matter_sdk.training.scenes import layers, scene

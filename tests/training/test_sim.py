@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
 from matter_sdk.kernels import distance_maps, semantic_trimap, two_channel
 from matter_sdk.training import networks
 from matter_sdk.training.checkpoints import CheckpointError, load, load_backbone
 from matter_sdk.training.networks.blocks import StandardisedConv2d
 from matter_sdk.training.networks.sim import SIM
 from matter_sdk.training.networks.sim_classifier import AlphaDiscriminator, PatchClassifier
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
-
 from tests.training import released, released_sim_forward
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+
 from matter_sdk.training import checkpoints, networks, recipes, train
 from matter_sdk.training.data.layer_sources import Procedural
 from matter_sdk.training.data.layers import Layers
@@ -24,7 +25,6 @@ from matter_sdk.training.fit import batch_norm, objectives, records
 from matter_sdk.training.fit.batches import Batches
 from matter_sdk.training.fit.task import Task, schedule
 from matter_sdk.training.scenes import scene
-
 from tests.training import tiny
 
 SMALL = ["--set", "sizes=[[32, 32], [32, 48]]", "--set", "calibration=2", "--set", "warm_up=2"]

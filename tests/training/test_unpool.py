@@ -11,16 +11,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from matter_sdk.export import onnx_files
-from matter_sdk.export.stages import graph, plans, precision
-from matter_sdk.export.stages.verify import session
-from matter_sdk.sdk.backends.openvino import process_core
-from matter_sdk.training.networks.unpool import MaxPool, MaxUnpool
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from matter_sdk import kernels
+from matter_sdk.export import onnx_files
+from matter_sdk.export.stages import graph, plans, precision
+from matter_sdk.export.stages.verify import session
+from matter_sdk.sdk.backends.openvino import process_core
+from matter_sdk.training.networks.unpool import MaxPool, MaxUnpool
 
 OPERATORS = {
     *("MaxPool", "Pad", "Slice", "Equal", "Where"),

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+
 from matter_sdk.training.evaluation.metrics import MetricError
 from matter_sdk.training.evaluation.video_metrics import dtssd, flicker
 

@@ -8,12 +8,13 @@ import sys
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
 from matter_sdk.kernels.spec import InputSpec
 from matter_sdk.training import networks, train
 from matter_sdk.training.evaluation import pictures
 from matter_sdk.training.fit import objectives
 from matter_sdk.training.fit.losses import alpha_loss
-from torch import Tensor, nn
 
 # Of a few features in training. Processes draw it each for their own batch, so that no split of a
 # batch gives what another gives.

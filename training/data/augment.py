@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+
 from matter_sdk.training.composition import add_noise
 from matter_sdk.training.data.layers import Image
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from matter_sdk.sdk.errors import FrameError
 from matter_sdk.sdk.media.picture_reader import picture_size, read_picture, read_values
 from matter_sdk.training.data.layers import Image, Mask
@@ -26,7 +28,6 @@ from matter_sdk.training.data.layouts import (
     Item,
     recognise,
 )
-from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)

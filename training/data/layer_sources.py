@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from matter_sdk.training import scenes
 from matter_sdk.training.composition import (
     Rssn,
@@ -26,7 +28,6 @@ from matter_sdk.training.composition import (
 )
 from matter_sdk.training.data.datasets import Dataset, Sample
 from matter_sdk.training.data.layers import Image, Layers, Mask
-from numpy.typing import NDArray
 
 
 class Source(Protocol):

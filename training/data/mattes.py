@@ -16,11 +16,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from matter_sdk.sdk import files
 from matter_sdk.training.composition import threads_after_fork
 from matter_sdk.training.data.datasets import Dataset
 from matter_sdk.training.data.layers import Image, Mask
-from numpy.typing import NDArray
 
 UNLABELLED, CLASS_ONLY, KNOWN = 0, 128, 255
 """What labels say of a pixel: nothing; in which area of a trimap it lies; its alpha."""

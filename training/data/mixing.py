@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from matter_sdk.training.composition import Rssn, compose_rssn, estimate_layers, fit, resize
 from matter_sdk.training.data import augment, datasets
 from matter_sdk.training.data import plate_pairs as plates
@@ -23,7 +25,6 @@ from matter_sdk.training.data.layer_sources import Procedural, generator
 from matter_sdk.training.data.layers import Image, Layers, Mask
 from matter_sdk.training.data.mattes import KNOWN, Cache
 from matter_sdk.training.recipes import Mix, Recipe
-from numpy.typing import NDArray
 
 # Squeezes up to this show more of a picture whose shape is not the frame's.
 _SQUEEZE = 1.35

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+
 from matter_sdk.training.data.layers import Image, compose
 from matter_sdk.training.data.silhouettes import blob, fill
 from matter_sdk.training.data.textures import noise, palette

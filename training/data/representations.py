@@ -23,8 +23,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from matter_sdk.training.data.layers import KINDS
 from numpy.typing import NDArray
+
+from matter_sdk.training.data.layers import KINDS
 
 KERNEL = {"tt": 25, "ft": 50, "bt": 50, "unified": 25}
 

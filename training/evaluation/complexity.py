@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from matter_sdk.training.networks import inputs
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from matter_sdk.training.networks import inputs
 
 PAPERS_SIZE = (800, 800)
 """The size at which the papers of GFM and AIM count."""

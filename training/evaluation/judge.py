@@ -11,9 +11,10 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from numpy.typing import NDArray
+
 from matter_sdk.training.evaluation.pictures import PROCEDURAL, EvaluationError, Pictures
 from matter_sdk.training.evaluation.tables import Result
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matter_sdk.training.evaluation.systems import System
@@ -95,8 +96,9 @@ def measure(
         EvaluationError: a network that reads a plate, and pictures without; a matte that is not
             finite.
     """
-    from matter_sdk.sdk.cpu import usable_cores
     from tqdm import tqdm
+
+    from matter_sdk.sdk.cpu import usable_cores
 
     for system in systems:
         if "plate" in system.reads and not pictures.plates:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
 from matter_sdk.training.data.layers import Image, Mask, compose
 from matter_sdk.training.data.representations import trimap
-from numpy.typing import NDArray
 
 # Scenes of the fixed set have seeds that no training step reaches.
 SEED = 1 << 40

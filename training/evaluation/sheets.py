@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from matter_sdk.sdk.files import replace
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from matter_sdk.sdk.files import replace
 
 DIFFERENCE = "difference"
 """The column whose two colours are told in its head."""

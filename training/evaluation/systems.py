@@ -16,6 +16,9 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import nn
+
 from matter_sdk.kernels.trimap import Trimap
 from matter_sdk.sdk import Matter
 from matter_sdk.sdk.backends import Backend
@@ -37,8 +40,6 @@ from matter_sdk.sdk.inference.trimaps import TrimapMode
 from matter_sdk.training import checkpoints, networks
 from matter_sdk.training.evaluation.pictures import EvaluationError
 from matter_sdk.training.weights import identity
-from numpy.typing import NDArray
-from torch import nn
 
 Alpha = NDArray[np.float32]
 Frame = NDArray[np.uint8]

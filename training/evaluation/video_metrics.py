@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from matter_sdk.training.evaluation.metrics import MetricError
 from numpy.typing import ArrayLike, NDArray
+
+from matter_sdk.training.evaluation.metrics import MetricError
 
 # Alpha that changes by less than an 8-bit level stands still.
 _STILL = 1 / 255

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from matter_sdk.training.evaluation import sheets, tables
 from matter_sdk.training.evaluation.judge import bgr
 from matter_sdk.training.evaluation.pictures import Picture, Pictures
 from matter_sdk.training.evaluation.tables import Result
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matter_sdk.training.evaluation.systems import System

@@ -17,6 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+
 from matter_sdk.training.data.layer_sources import Source
 from matter_sdk.training.fit import objectives
 from matter_sdk.training.recipes import Recipe

@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import Callback, Trainer
+from numpy.typing import NDArray
+from torch import Tensor
+
 from matter_sdk.sdk.files import replace
 from matter_sdk.training.checkpoints import save
 from matter_sdk.training.evaluation.metrics import evaluate
@@ -20,8 +23,6 @@ from matter_sdk.training.fit import batch_norm
 from matter_sdk.training.fit.batches import Key, Samples, loader
 from matter_sdk.training.fit.records import Records
 from matter_sdk.training.fit.task import Task
-from numpy.typing import NDArray
-from torch import Tensor
 
 # Rows of the picture of sample mattes.
 _ROWS = 4

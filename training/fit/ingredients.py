@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from matter_sdk.sdk.command_line import UsageError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from matter_sdk.training.data.layer_sources import Source
     from matter_sdk.training.data.mixing import Mixed
     from matter_sdk.training.fit.run import Options
-    from torch import nn
 
 # Pictures of a dataset are validated at most this large, in pixels.
 VALIDATION_SIDE = 1024

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Callback, Trainer
-from matter_sdk.sdk.files import replace_text
-from matter_sdk.training.data.layers import compose
-from matter_sdk.training.evaluation import sheets
 from numpy.typing import NDArray
 from PIL.Image import Image as Pillow
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
+
+from matter_sdk.sdk.files import replace_text
+from matter_sdk.training.data.layers import compose
+from matter_sdk.training.evaluation import sheets
 
 # Steps between two looks at the losses: each look waits for a GPU.
 _EVERY = 20

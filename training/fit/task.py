@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from matter_sdk.training.fit.batches import Batches, Samples, loader
-from matter_sdk.training.recipes import Recipe
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from matter_sdk.training.fit.batches import Batches, Samples, loader
+from matter_sdk.training.recipes import Recipe
 
 
 class Task(LightningModule):

@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import torch
+from torch import Tensor, nn
+
 from matter_sdk.kernels.spec import InputSpec
 from matter_sdk.training.networks.blocks import (
     BridgeBlock,
@@ -29,7 +31,6 @@ from matter_sdk.training.networks.blocks import (
 )
 from matter_sdk.training.networks.resnet import ResNet34PoolingEncoder
 from matter_sdk.training.networks.unpool import MaxUnpool
-from torch import Tensor, nn
 
 
 class SpatialAttention(nn.Module):

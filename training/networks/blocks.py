@@ -7,9 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
 import torch
-from matter_sdk.kernels.spec import ROSTAS
 from torch import Tensor, nn
 from torch.nn import functional
+
+from matter_sdk.kernels.spec import ROSTAS
 
 # Parts of GFM that its ablation study leaves out: pyramid pooling module and bridge block.
 GFM_PARTS = ("pyramid", "bridge")

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import torch
-from matter_sdk.training.networks.resnet import initialise
 from torch import Tensor, nn
+
+from matter_sdk.training.networks.resnet import initialise
 
 _GROWTH = 32
 _BOTTLENECK = 4 * _GROWTH

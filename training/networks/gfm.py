@@ -13,6 +13,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
+
 from matter_sdk.kernels.spec import ROSTAS, InputSpec
 from matter_sdk.training.networks import JOINED
 from matter_sdk.training.networks.blocks import (
@@ -34,7 +36,6 @@ from matter_sdk.training.networks.resnet import (
     ResNet34DeepEncoder,
     ResNetEncoder,
 )
-from torch import Tensor, nn
 
 
 @dataclass(frozen=True)

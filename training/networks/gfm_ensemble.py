@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor, nn
+
 from matter_sdk.training.networks import JOINED, create
 from matter_sdk.training.networks.blocks import check_image
-from torch import Tensor, nn
 
 
 def median(a: Tensor, b: Tensor, c: Tensor) -> Tensor:

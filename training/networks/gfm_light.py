@@ -20,12 +20,13 @@ from collections.abc import Collection
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
 from matter_sdk.kernels.spec import ROSTAS, InputSpec
 from matter_sdk.training.networks import JOINED
 from matter_sdk.training.networks.blocks import GFM_PARTS, collaborative_fusion, left_out
 from matter_sdk.training.networks.mobilenetv3 import CHANNELS, MobileNetV3
-from torch import Tensor, nn
-from torch.nn import functional
 
 GLANCE_STRIDE = 4
 

@@ -14,6 +14,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
 from matter_sdk.kernels.spec import ROSTAS, InputSpec
 from matter_sdk.training.networks.blocks import collaborative_fusion, upsample
 from matter_sdk.training.networks.efficientnet_lite import CHANNELS, EfficientNetLite0, SameConv2d
@@ -24,8 +27,6 @@ from matter_sdk.training.networks.gfm_light import (
     Separable,
     resize_like,
 )
-from torch import Tensor, nn
-from torch.nn import functional
 
 GLANCE_STRIDE = 8
 

@@ -24,6 +24,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
 from matter_sdk.kernels.spec import InputSpec
 from matter_sdk.training.networks.blocks import (
     AtrousPyramidPooling,
@@ -34,8 +37,6 @@ from matter_sdk.training.networks.blocks import (
     upsample,
 )
 from matter_sdk.training.networks.resnet import ResNeXt101Encoder, initialise
-from torch import Tensor, nn
-from torch.nn import functional
 
 
 class InformationAssembly(nn.Module):

@@ -10,8 +10,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 
-from matter_sdk.training.networks.unpool import MaxPool
 from torch import Tensor, nn
+
+from matter_sdk.training.networks.unpool import MaxPool
 
 
 class BasicBlock(nn.Module):

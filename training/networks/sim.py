@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import torch
+from torch import Tensor, nn
+
 from matter_sdk.kernels.spec import InputSpec
 from matter_sdk.training.networks.blocks import (
     AtrousPyramidPooling,
@@ -19,7 +21,6 @@ from matter_sdk.training.networks.blocks import (
     upsample,
 )
 from matter_sdk.training.networks.resnet import Bottleneck, initialise, layer
-from torch import Tensor, nn
 
 # Of ImageNet, for RGB in 0..1.
 _MEAN = (0.485, 0.456, 0.406)

@@ -7,12 +7,13 @@ Discriminator". Both tell the 20 matting classes apart, `kernels.trimap.CLASSES`
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
 from matter_sdk.kernels.spec import InputSpec
 from matter_sdk.kernels.trimap import CLASSES
 from matter_sdk.training.networks.blocks import check_inputs
 from matter_sdk.training.networks.resnet import Bottleneck, ResNetEncoder
-from torch import Tensor, nn
-from torch.nn import functional
 
 _BLOCKS = (3, 4, 6, 3)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
 
+from torch import Tensor, nn
+
 from matter_sdk.kernels.spec import ROSTAS
 from matter_sdk.kernels.trimap import CLASSES
 from matter_sdk.training.networks import JOINED
-from torch import Tensor, nn
 
 # ``network``, ``backbone`` and ``rosta`` as `training.networks.create` calls them, and ``without``,
 # joined by commas, where parts are left out: what the metadata of a file say.

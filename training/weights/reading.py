@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from matter_sdk.sdk.errors import MatterError
-from matter_sdk.training.weights import containers
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+from matter_sdk.sdk.errors import MatterError
+from matter_sdk.training.weights import containers
 
 
 class CheckpointError(MatterError, ValueError):

@@ -7,8 +7,9 @@ and under the stage (``encoder2.0.conv1.weight``).
 
 from __future__ import annotations
 
-from matter_sdk.training.networks import JOINED
 from torch import nn
+
+from matter_sdk.training.networks import JOINED
 
 # Our prefix -> the prefixes of the released checkpoint, each of which holds the same tensor.
 Table = dict[str, tuple[str, ...]]

@@ -17,6 +17,8 @@ import inspect
 from typing import Any
 
 import numpy as np
+from torch import nn
+
 from matter_sdk.sdk.errors import expected_one_of
 from matter_sdk.training import networks
 from matter_sdk.training.data.layers import Layers
@@ -25,7 +27,6 @@ from matter_sdk.training.fit.objectives.base import Arrays, Objective, Objective
 from matter_sdk.training.fit.objectives.gfm import GFMObjective, GFMPlateObjective
 from matter_sdk.training.fit.objectives.msia import MSIAObjective
 from matter_sdk.training.fit.objectives.sim import SIMObjective
-from torch import nn
 
 __all__ = ["Objective", "ObjectiveError", "create", "normalise", "targets"]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from torch import nn
+
 from matter_sdk.training.data.layers import Layers
 from matter_sdk.training.fit.losses import gfm_loss
 from matter_sdk.training.fit.objectives.base import Arrays, Objective, Tensors, colours, matte
 from matter_sdk.training.fit.objectives.gfm import semantics
-from torch import nn
 
 
 class AIMObjective(Objective):

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from matter_sdk.training.data.layers import Layers, compose
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from matter_sdk.training.data.layers import Layers, compose
 
 Arrays = dict[str, NDArray[Any]]
 Tensors = dict[str, Tensor]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+
 from matter_sdk.training import networks
 from matter_sdk.training.data.layers import Layers
 from matter_sdk.training.data.representations import focus_target, glance_target
@@ -20,7 +22,6 @@ from matter_sdk.training.fit.objectives.base import (
     normalise,
     planes,
 )
-from torch import Tensor, nn
 
 
 class GFMObjective(Objective):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from matter_sdk.training.data.layers import Layers
 from matter_sdk.training.fit.losses import l1_loss, ssim_loss
 from matter_sdk.training.fit.objectives.base import Arrays, Objective, Tensors, matte

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
 from matter_sdk.kernels.trimap import CLASSES, UNKNOWN, distance_maps, two_channel
 from matter_sdk.training.data.layers import Layers
 from matter_sdk.training.data.representations import random_trimap
@@ -27,8 +30,6 @@ from matter_sdk.training.fit.objectives.base import (
     normalise,
 )
 from matter_sdk.training.networks.sim_classifier import AlphaDiscriminator, PatchClassifier
-from torch import Tensor, nn
-from torch.nn import functional
 
 
 class SIMObjective(Objective):
