@@ -111,7 +111,11 @@ def full_tensorrt(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """As if TensorRT and a GPU were there; gives what plans are built from."""
     asked: list[tuple[Any, ...]] = []
 
-    def fake(runtime: str, onnx: Path, plan: Path, *, warn: Any, plugins: Any = ()) -> Plan:
+    def fake(
+        runtime: str, onnx: Path, plan: Path, *, warn: Any, plugins: Any = (), capability: str = ""
+    ) -> Plan:
+        del warn
+        assert capability == ""  # nobody asked for Turing
         asked.append((runtime, onnx.read_bytes().count(b"MatterMaxUnpool") > 0, plugins))
         plan.write_bytes(b"plan")
         return Plan(runtime, "11.4", "9.0" if runtime == "tensorrt" else None, plan)
