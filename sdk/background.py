@@ -280,12 +280,17 @@ class VideoBackground(Background):
                 return cast(Image, picture(cover_planes(image, size)))
             return cover(image, size)
 
-        return cast(Image, self._loop.at(self._time(index) if time is None else time, size, fit))
+        return cast(Image, self._loop.at(self._time(index, time), size, fit))
 
     def planes_at(
-        self, frame: YUV, index: int = 0, alpha: NDArray[np.float32] | None = None
+        self,
+        frame: YUV,
+        index: int = 0,
+        alpha: NDArray[np.float32] | None = None,
+        *,
+        time: float | None = None,
     ) -> YUV:
-        """See ``Background.planes_at``."""
+        """See ``Background.planes_at``, and ``at`` for ``time``."""
         del alpha
         kind = (frame.layout, frame.matrix, frame.full_range)
 
@@ -297,14 +302,16 @@ class VideoBackground(Background):
                 return covering
             return planes_like(picture(covering), frame)
 
-        return cast(YUV, self._loop.at(self._time(index), (frame.shape, kind), fit))
+        return cast(YUV, self._loop.at(self._time(index, time), (frame.shape, kind), fit))
 
     def close(self) -> None:
         """Release the file. Safe to call twice."""
         self._loop.close()
 
-    def _time(self, index: int) -> float:
-        return index / self.rate if self._seconds is None else self._seconds
+    def _time(self, index: int, time: float | None) -> float:
+        if time is None:
+            time = self._seconds
+        return index / self.rate if time is None else time
 
 
 def _darkened(image: Image, weight: NDArray[np.float32]) -> Image:

@@ -8,7 +8,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from matter_sdk.kernels.trimap import Trimap
 from matter_sdk.sdk import describe as description
 from matter_sdk.sdk.arrays import as_batch, as_frame
+from matter_sdk.sdk.closing import Closing
 from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.sdk.engine.manifest import Manifest
 from matter_sdk.sdk.errors import EngineError, MatterError, PlateError, printable
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("matter")
 
 
-class Matter:
+class Matter(Closing):
     """A matting network from an engine file, on the best runtime of this machine.
 
     Safe to call from several threads: the network runs one batch in each lane, everything else side
@@ -362,17 +362,6 @@ class Matter:
     def _close(self) -> None:
         with self._lock:
             self._closing.close()
-
-    def __enter__(self) -> Matter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         height, width = self.size

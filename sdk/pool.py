@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from matter_sdk.sdk.closing import Closing
 from matter_sdk.sdk.errors import ClosedError, NoMatteError
 from matter_sdk.sdk.matter import Matter
 from matter_sdk.sdk.shielded import shielded
@@ -30,7 +31,7 @@ from matter_sdk.sdk.streaming.matting import Wrapped
 Alpha = NDArray[np.float32]
 
 
-class MatterPool:
+class MatterPool(Closing):
     """Streams that share one ``Matter``.
 
     Args:
@@ -92,12 +93,6 @@ class MatterPool:
             thread.join()
         if self._owned:
             self.matter.close()
-
-    def __enter__(self) -> MatterPool:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def _check_open(self) -> None:
         if os.getpid() != self._process:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from matter_sdk.sdk.closing import Closing
 from matter_sdk.sdk.errors import VideoError
 from matter_sdk.sdk.media.sources import open_source
 from matter_sdk.sdk.shielded import shielded
@@ -40,7 +41,7 @@ class _Arrived(NamedTuple):
     stamp: float  # when it came
 
 
-class Stream(Iterator["Matte"]):
+class Stream(Closing, Iterator["Matte"]):
     """Mattes in the order of their frames; ``stream()`` returns one.
 
     It ends, and its threads with it, when it is read to its end, closed, left in a ``with`` block
@@ -162,12 +163,6 @@ class Stream(Iterator["Matte"]):
         # to the stream, so it goes with the loop. At the interpreter's end they are gone already.
         if not sys.is_finalizing():
             self.close()
-
-    def __enter__(self) -> Stream:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
 
 def _stats(meter: Meter, frames: Prefetcher[Any]) -> Stats:

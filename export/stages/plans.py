@@ -8,11 +8,9 @@ it builds for.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import importlib
 import importlib.util
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from matter_sdk.export.errors import BuildError
 from matter_sdk.export.stages import Context, Size, Subject, discard, text
+from matter_sdk.sdk.backends import gpu
 
 if TYPE_CHECKING:
     from matter_sdk.sdk.engine.manifest import PlanEntry
@@ -59,30 +58,12 @@ def missing(runtime: str) -> str:
     module, install = MODULES[runtime]
     if importlib.util.find_spec(module) is None:
         return f"the Python package {module} is not installed; install it with: {install}"
-    if runtime == "tensorrt" and gpu() is None:
+    if runtime == "tensorrt" and gpu.capability() is None:
         return (
             "there is no NVIDIA GPU here, and TensorRT times its kernels on one; build on the "
             "machine that runs the engine, or use --target tensorrt-rtx, which needs none"
         )
     return ""
-
-
-def gpu() -> str | None:
-    """Return the compute capability of the first NVIDIA GPU, such as "9.0"; None without a GPU."""
-    try:
-        cuda = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return None
-    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-    steps = (
-        lambda: cuda.cuInit(0),
-        lambda: cuda.cuDeviceGet(ctypes.byref(device), 0),
-        lambda: cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, device),  # CAPABILITY_MAJOR
-        lambda: cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, device),  # CAPABILITY_MINOR
-    )
-    if any(step() != 0 for step in steps):
-        return None
-    return f"{major.value}.{minor.value}"
 
 
 def build_all(
@@ -201,7 +182,9 @@ def build(
 
     own_plans.remember(digest.hexdigest())
     version = ".".join(trt.__version__.split(".")[:2])
-    return Plan(runtime, version, gpu() if runtime == "tensorrt" else capability or None, plan)
+    return Plan(
+        runtime, version, gpu.capability() if runtime == "tensorrt" else capability or None, plan
+    )
 
 
 def _strongly_typed(trt: Any) -> int:

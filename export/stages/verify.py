@@ -397,7 +397,11 @@ def backend(
     try:
         opened, _ = open_backend(engine, model, backend=name, arithmetic=shown)
     except MatterError as error:
-        reason = "no NVIDIA GPU here" if _wants_gpu(name) and plans.gpu() is None else str(error)
+        reason = (
+            "no NVIDIA GPU here"
+            if _wants_gpu(name) and plans.gpu.capability() is None
+            else str(error)
+        )
         return not_run(name, model.size, shown, reason)
     try:
         return compare(name, precision, _on_host(opened), truth, steady=steady)

@@ -5,19 +5,41 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
+from typing import Any
+
+
+def _driver() -> Any:
+    """The CUDA driver, begun; None where there is none that works."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return None
+    return driver if driver.cuInit(0) == 0 else None
 
 
 @functools.cache
 def gpu_count() -> int:
     """Count the NVIDIA GPUs this process may use; 0 without a driver."""
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+    driver, count = _driver(), ctypes.c_int(0)
+    if driver is None or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
         return 0
     return count.value
+
+
+def capability() -> str | None:
+    """Return the compute capability of the first NVIDIA GPU, such as "9.0"; None without a GPU."""
+    driver = _driver()
+    if driver is None:
+        return None
+    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    steps = (
+        lambda: driver.cuDeviceGet(ctypes.byref(device), 0),
+        lambda: driver.cuDeviceGetAttribute(ctypes.byref(major), 75, device),  # CAPABILITY_MAJOR
+        lambda: driver.cuDeviceGetAttribute(ctypes.byref(minor), 76, device),  # CAPABILITY_MINOR
+    )
+    if any(step() != 0 for step in steps):
+        return None
+    return f"{major.value}.{minor.value}"
 
 
 def no_gpu(library: str, number: int) -> str | None:

@@ -24,9 +24,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
+from matter_sdk.sdk.closing import Closing
 from matter_sdk.sdk.engine import archive
 from matter_sdk.sdk.engine.archive import Entry, OpenedFile
 from matter_sdk.sdk.engine.manifest import (
@@ -49,7 +49,7 @@ _ALIGN_ID = 0xD935
 _ZIP64_EXTRA = 20  # what zipfile appends to the local header of a member beyond 2 GiB
 
 
-class EngineFile:
+class EngineFile(Closing):
     """An opened engine: its manifest, and its members on request.
 
     Use ``EngineFile.open``; close it (or use ``with``) when nothing is to be read any more. Safe in
@@ -178,17 +178,6 @@ class EngineFile:
     def close(self) -> None:
         """Release the file; may be called more than once. What ``read`` gave stays valid."""
         self._file.close()
-
-    def __enter__(self) -> EngineFile:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def write(

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, cast
 
 import av
@@ -23,6 +22,7 @@ from PIL import Image
 from matter_sdk.kernels import YUV
 from matter_sdk.sdk import limits
 from matter_sdk.sdk.arrays import letterboxed
+from matter_sdk.sdk.closing import Closing
 from matter_sdk.sdk.errors import VideoError
 from matter_sdk.sdk.media import nvdec as gpu_decoder
 from matter_sdk.sdk.media.video_colours import (
@@ -81,7 +81,7 @@ class _Shown(NamedTuple):
     duration: int
 
 
-class VideoReader:
+class VideoReader(Closing):
     """The frames of a video file or stream address, uint8 H×W×3 BGR; with ``planes`` as
     ``kernels.YUV``, the decoder's own memory, where the file allows it.
 
@@ -545,17 +545,6 @@ class VideoReader:
     def close(self) -> None:
         """Release the file. Safe to call twice."""
         self._source.close()
-
-    def __enter__(self) -> VideoReader:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _matrix_of(frame: Any) -> int:

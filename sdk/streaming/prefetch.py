@@ -8,13 +8,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
+from matter_sdk.sdk.closing import Closing
 from matter_sdk.sdk.errors import ClosedError
 from matter_sdk.sdk.shielded import shielded
 
 T = TypeVar("T")
 
 
-class Prefetcher(Generic[T]):
+class Prefetcher(Closing, Generic[T]):
     """Iterate over ``source`` in a thread of its own, at most ``depth`` items ahead of the reader.
 
     With ``newest`` the thread never waits: a full queue drops its oldest item and counts it in
@@ -139,12 +140,6 @@ class Prefetcher(Generic[T]):
     def alive(self) -> bool:
         """Whether its thread runs."""
         return self._thread.is_alive()
-
-    def __enter__(self) -> Prefetcher[T]:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
 
 class _Turn(Generic[T]):

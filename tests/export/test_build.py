@@ -136,7 +136,7 @@ def test_a_plan_for_tensorrt_rtx(stand_in: ModuleType, tmp_path: Path) -> None:
     assert plan.compute_capability is None
     assert plan.serves == ("8.0", "8.6", "8.9", "12.0+")
     assert judged["tensorrt-rtx"].status in ("not run", "passed")
-    if plans.gpu() is None:
+    if plans.gpu.capability() is None:
         assert judged["tensorrt-rtx"].reason == "no NVIDIA GPU here"
 
 

@@ -122,7 +122,7 @@ def full_tensorrt(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
     monkeypatch.setitem(plans.MODULES, "tensorrt", ("json", ""))  # any module that is installed
     monkeypatch.setitem(plans.MODULES, "tensorrt-rtx", ("json", ""))
-    monkeypatch.setattr(plans, "gpu", lambda: "9.0")
+    monkeypatch.setattr(plans.gpu, "capability", lambda: "9.0")
     monkeypatch.setattr(plans, "build", fake)
     return asked
 
@@ -155,7 +155,7 @@ def test_what_the_plugin_is_refused_for(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(UsageError, match=r"--unpool plugin.*pip install it"):
         asked("aim", "tensorrt-rtx").resolve()
     monkeypatch.setitem(plans.MODULES, "tensorrt", ("json", ""))
-    monkeypatch.setattr(plans, "gpu", lambda: "9.0")
+    monkeypatch.setattr(plans.gpu, "capability", lambda: "9.0")
     with pytest.raises(UsageError, match=r"add --target tensorrt$"):
         asked("aim", "tensorrt-rtx").resolve()
     with pytest.raises(UsageError, match="--model gfm"):

@@ -199,10 +199,10 @@ def test_turing_is_for_plans_of_tensorrt_rtx() -> None:
 
 def test_tensorrt_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(plans.MODULES, "tensorrt", ("json", ""))  # any module that is installed
-    monkeypatch.setattr(plans, "gpu", lambda: None)
+    monkeypatch.setattr(plans.gpu, "capability", lambda: None)
     with pytest.raises(UsageError, match=r"--target tensorrt .*--target tensorrt-rtx"):
         BuildOptions("gfm", random_weights=True, targets=("tensorrt",)).resolve()
-    monkeypatch.setattr(plans, "gpu", lambda: "9.0")
+    monkeypatch.setattr(plans.gpu, "capability", lambda: "9.0")
     assert BuildOptions("gfm", random_weights=True, targets=("tensorrt",)).resolve().runtimes == (
         "tensorrt",
     )

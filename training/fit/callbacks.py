@@ -29,7 +29,27 @@ _ROWS = 4
 _METRICS = ("sad", "mse", "mad", "grad", "conn")
 
 
-class Validation(Callback):
+class AfterStep(Callback):
+    """What happens after a step, not after each of the batches that it is accumulated from."""
+
+    def after_step(self, trainer: Trainer, task: Task) -> None:
+        """Do it."""
+        raise NotImplementedError
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: Any,
+        outputs: Any,  # noqa: ARG002
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,
+    ) -> None:
+        """Call ``after_step`` where the batch ends a step."""
+        if pl_module.stepped(batch_idx):
+            self.after_step(trainer, pl_module)
+
+
+class Validation(AfterStep):
     """Every so many steps, and after the last: validate what would be stored, and store it as
     ``network.safetensors`` if its SAD is the least so far.
 
@@ -81,20 +101,11 @@ class Validation(Callback):
         """Keep a run stopped that has stopped early."""
         trainer.should_stop = trainer.should_stop or self._waited_enough()
 
-    def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: Any,
-        outputs: Any,  # noqa: ARG002
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,
-    ) -> None:
+    def after_step(self, trainer: Trainer, task: Task) -> None:
         """Validate if it is time."""
         step = trainer.global_step
-        if not pl_module.stepped(batch_idx):
-            return
         if step == trainer.max_steps or (self.every and step % self.every == 0):
-            self.validate(trainer, pl_module)
+            self.validate(trainer, task)
             trainer.should_stop = trainer.should_stop or self._waited_enough()
 
     def validate(self, trainer: Trainer, task: Task) -> None:
@@ -165,7 +176,7 @@ class Validation(Callback):
         return dict(zip(_METRICS, means.tolist(), strict=True)), rows
 
 
-class Interruption(Callback):
+class Interruption(AfterStep):
     """Ctrl-C and SIGTERM end the run after the step that is under way; a second Ctrl-C at once."""
 
     def __init__(self) -> None:
@@ -176,17 +187,8 @@ class Interruption(Callback):
         signal.signal(signal.SIGINT, self._ask)
         signal.signal(signal.SIGTERM, self._ask)
 
-    def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: Any,
-        outputs: Any,  # noqa: ARG002
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,
-    ) -> None:
+    def after_step(self, trainer: Trainer, task: Task) -> None:  # noqa: ARG002
         """Stop if any process was interrupted."""
-        if not pl_module.stepped(batch_idx):
-            return
         self.asked = trainer.strategy.reduce_boolean_decision(self.asked, all=False)
         trainer.should_stop = trainer.should_stop or self.asked
 
@@ -218,7 +220,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         replace(Path(path), lambda file: torch.save(checkpoint, file))
 
 
-class Keep(Callback):
+class Keep(AfterStep):
     """Every so many steps, and where the run ends, all that resuming needs: ``last.ckpt``.
 
     It has to be the last of the callbacks, so that the others have done their work of the step.
@@ -229,17 +231,8 @@ class Keep(Callback):
         self.every = every
         self.records = records
 
-    def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: Any,
-        outputs: Any,  # noqa: ARG002
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,
-    ) -> None:
+    def after_step(self, trainer: Trainer, task: Task) -> None:  # noqa: ARG002
         """Save if it is time."""
-        if not pl_module.stepped(batch_idx):
-            return
         step = trainer.global_step
         if trainer.should_stop or step == trainer.max_steps or step % self.every == 0:
             self.records.flush(trainer)
