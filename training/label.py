@@ -110,7 +110,8 @@ def run(photographs: Path, weights: Sequence[Path], output: Path) -> tuple[int, 
         if not sure(mask):
             continue
         kept += 1
-        assert item.image is not None
+        if item.image is None:
+            continue
         shutil.copyfile(item.image, images / item.image.name)
         with replacing(masks / f"{item.name}.png") as file:
             file.write(cv2.imencode(".png", mask)[1].tobytes())
