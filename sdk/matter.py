@@ -7,7 +7,8 @@ import functools
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import numpy as np
@@ -20,7 +21,6 @@ from matter_sdk.sdk.closing import Closing
 from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.sdk.engine.manifest import Manifest
 from matter_sdk.sdk.errors import EngineError, MatterError, PlateError, printable
-from matter_sdk.sdk.files import as_path
 from matter_sdk.sdk.inference import sizes
 from matter_sdk.sdk.inference import trimaps as guidance
 from matter_sdk.sdk.inference.finish import check_alpha, finished
@@ -28,7 +28,9 @@ from matter_sdk.sdk.inference.modes import GlanceMode, SingleMode, alike, joined
 from matter_sdk.sdk.inference.network import EngineNetwork
 from matter_sdk.sdk.inference.quality import resolve
 from matter_sdk.sdk.inference.select import open_mode
+from matter_sdk.sdk.installation import engine_path
 from matter_sdk.sdk.matte import Matte, nothing, open_background
+from matter_sdk.sdk.media.given import frame_of
 from matter_sdk.sdk.shielded import shielded
 
 if TYPE_CHECKING:
@@ -47,7 +49,8 @@ class Matter(Closing):
     hybrid test and parts of an engine have not run on a GPU yet.
 
     Args:
-        path: the engine file.
+        path: the engine file. Default: the light engine that comes with the package; in a checkout
+            gfm.engine at its root, as `make demo` builds it.
         backend: a name from ``sdk.backends.ORDER``. There is no fallback.
         device: "cpu", "cuda" or "cuda:N". There is no fallback.
         size: one of the engine's (height, width). Default: each frame takes the nearest in aspect
@@ -82,7 +85,7 @@ class Matter(Closing):
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | None = None,
         *,
         backend: str | None = None,
         device: str | None = None,
@@ -101,7 +104,7 @@ class Matter(Closing):
         transparency: bool = True,
         trust_plans: bool = False,
     ) -> None:
-        self._path = as_path(path, "the engine", EngineError)
+        self._path = engine_path(path)
         self.transparency = transparency
         self.quality = resolve(
             quality,
@@ -152,12 +155,16 @@ class Matter(Closing):
                 log.warning("%s holds random weights: its mattes mean nothing", what)
 
     @overload
-    def __call__(self, frame: Sequence[Any], *, trimap: Any = None) -> list[Matte]: ...
+    def __call__(
+        self, frame: Sequence[Any], *, trimap: Any = None, order: str = "bgr"
+    ) -> list[Matte]: ...
 
     @overload
-    def __call__(self, frame: Any, *, trimap: Any = None) -> Any: ...
+    def __call__(self, frame: Any, *, trimap: Any = None, order: str = "bgr") -> Any: ...
 
-    def __call__(self, frame: Any, *, trimap: Any = None) -> Matte | list[Matte]:
+    def __call__(
+        self, frame: Any, *, trimap: Any = None, order: str = "bgr"
+    ) -> Matte | list[Matte]:
         """Matte one frame, or each frame of a batch.
 
         Args:
@@ -166,9 +173,13 @@ class Matter(Closing):
                 and runs in turns of the engine's batch. Other arrays are taken through DLPack
                 without a copy. One on a GPU needs a CUDA backend; its matte stays there until an
                 array in the CPU's memory is asked for (``Matte.gpu`` gives those on the GPU).
+                Or a picture's path, a file open in binary or a Pillow image: turned upright, in
+                sRGB, its transparency kept.
             trimap: for networks that take one, uint8 H×W of the frame's size: 0 background, 128
                 unknown, 255 foreground; for a batch a list of such, or N×H×W. Where it is definite,
                 alpha is exactly 0 or 1. It takes precedence over ``trimap_from``.
+            order: of an array's channels, "bgr" or "rgb". The arrays that the matte gives and the
+                backgrounds that it takes have the same.
 
         Raises:
             FrameError: another type, dtype, rank, channels, size or value; a trimap or plate that
@@ -177,6 +188,7 @@ class Matter(Closing):
             ClosedError: after ``close``.
         """
         self._check_open()
+        frame = frame_of(frame, order, on_gpu=self._primary.on_gpu)
         frames = as_batch(frame, on_gpu=self._primary.on_gpu)
         batch = frames is not None
         images = [self._frame(frame)] if frames is None else frames
@@ -184,8 +196,35 @@ class Matter(Closing):
         pairs = list(zip(images, self._mode.trimaps(trimap, images, batch=batch), strict=True))
         most = self.manifest.batch
         turns = (pairs[at : at + most] for at in range(0, len(pairs), most))
-        mattes = [matte for turn in turns for matte in self._mattes(turn)]
+        mattes = [matte.ordered(order) for turn in turns for matte in self._mattes(turn)]
         return mattes if batch else mattes[0]
+
+    def batch(
+        self,
+        pictures: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        out: str | os.PathLike[str],
+        *,
+        background: Any = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Mapping[Path, Path]:
+        """Cut the subject out of pictures, files to files.
+
+        Args:
+            pictures: a folder, a file, a pattern such as "photos/*.jpg", or several of these.
+            out: the folder to write NAME.png to; it is made.
+            background: what is behind the subject; None: nothing, with transparency.
+            progress: called after each picture with the number done and that of all.
+
+        Returns:
+            The file written for each picture that could be read; a warning names each other.
+
+        Raises:
+            FrameError: there is no picture, none can be read, or one would be written over.
+            MatterError: a file cannot be written; otherwise as a call.
+        """
+        from matter_sdk.sdk.batch import batch
+
+        return batch(self, pictures, out, background=background, progress=progress)
 
     def prepare(self, frame: Any, *, trimap: Any = None) -> Any:
         """Run the first stage: convert one frame to what ``infer`` takes. Safe in any thread.
