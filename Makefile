@@ -79,7 +79,7 @@ fuzz: $(VENV)/stamp
 SANITIZED := build/sanitize/installed
 $(SANITIZED)/stamp: $(VENV)/stamp
 	@rm -rf $(SANITIZED)
-	CXX=g++ $(PIP) --no-deps --target $(SANITIZED) -C build-dir=build/sanitize \
+	CXX=g++ $(PIP) --no-deps --no-build-isolation --target $(SANITIZED) -C build-dir=build/sanitize \
 	  -C cmake.build-type=RelWithDebInfo -C cmake.define.MATTER_CUDA=OFF \
 	  -C cmake.define.MATTER_SANITIZE=address,undefined .
 	@touch $@
@@ -113,7 +113,7 @@ $(VENV)/libraries: constraints.txt | $(BIN)/python
 
 $(VENV)/stamp: $(SOURCES) $(VENV)/libraries | $(BIN)/python
 	@echo "Compiling the kernels"
-	@$(PIP) --no-deps -e .
+	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 clean:

@@ -310,7 +310,8 @@ def test_the_ensembles_files_stand_in_the_manifest(
 
 
 @pytest.mark.parametrize(
-    ("backbone", "rosta"), [("resnet34", "rim"), ("efficientnet-lite0", "rim")]
+    ("backbone", "rosta"),
+    [("resnet34", "rim"), ("efficientnet-lite0", "rim"), ("efficientnet-lite0", "en-median")],
 )
 def test_graphs_with_several_representations_pass_the_check(
     tmp_path: Path, backbone: str, rosta: str
