@@ -24,6 +24,7 @@ SUBCOMMANDS = {
     "samples.webcam": "webcam",
     "samples.bench": "bench",
     "export.build": "build",
+    "export.import_onnx": "import",
     "export.info": "info",
 }
 """The modules of the command ``matter``, and its words for them."""
