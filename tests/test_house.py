@@ -39,7 +39,7 @@ INNER = {
         "sdk.engine.manifest",
         "sdk.engine.schema",
         "sdk.files",
-        "sdk.inference.finish",
+        "sdk.inference.stages",
         "sdk.inference.modes",
         "sdk.inference.network",
         "sdk.inference.plate",

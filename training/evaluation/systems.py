@@ -31,11 +31,11 @@ from matter_sdk.sdk.engine.manifest import (
     NetworkInfo,
     WeightsInfo,
 )
-from matter_sdk.sdk.inference.finish import finished
 from matter_sdk.sdk.inference.modes import SingleMode
 from matter_sdk.sdk.inference.network import Network
 from matter_sdk.sdk.inference.plate import PlateMode
 from matter_sdk.sdk.inference.sizes import held, nearest_aspect
+from matter_sdk.sdk.inference.stages import Stages
 from matter_sdk.sdk.inference.trimaps import TrimapMode
 from matter_sdk.training import checkpoints, networks
 from matter_sdk.training.evaluation.pictures import EvaluationError
@@ -190,8 +190,8 @@ class Torch(System):
         if isinstance(self._mode, PlateMode):
             self._mode.plate = plate
         given = trimap if "trimap" in self.reads else None
-        alpha = self._mode.alphas(self._mode.prepare(frame, given))[0]
-        return finished(frame, alpha, given).alpha
+        (matte,) = Stages(self._mode).mattes([frame], [given])
+        return matte.alpha
 
     def describe(self) -> str:
         """See :class:`System`."""
