@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from matter_sdk.kernels.spec import InputSpec
+from matter_sdk.training.networks import size_multiple
 from matter_sdk.training.networks.blocks import (
     BridgeBlock,
     ConvBnRelu,
@@ -138,7 +139,7 @@ class AIM(nn.Module):
     backbone = "resnet34"
     rosta = "unified"
     fusion = "unified"
-    size_multiple = 32
+    size_multiple = size_multiple("aim")
     # RGB / 255, less ImageNet's mean, over its deviation
     input_spec = InputSpec("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from matter_sdk.kernels.spec import InputSpec
+from matter_sdk.training.networks import size_multiple
 from matter_sdk.training.networks.blocks import (
     AtrousPyramidPooling,
     ConvBnRelu,
@@ -97,7 +98,7 @@ class MSIA(nn.Module):
     backbone = "resnext101"
     rosta = "none"
     fusion = "alpha"
-    size_multiple = 16
+    size_multiple = size_multiple("msia")
     # RGB / 255, less ImageNet's mean, over its deviation: the backbone starts from ImageNet weights
     input_spec = InputSpec("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
