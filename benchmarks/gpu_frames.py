@@ -121,7 +121,7 @@ def network_rows(
             calls = torch_calls(name, precision, image)
             for runtime in runtimes:
                 matter = opened.enter_context(Matter(engine, backend=runtime, size=size))
-                calls[runtime] = functools.partial(matter._network.load(size).run, image)
+                calls[runtime] = functools.partial(matter._engine.network.load(size).run, image)
             for runtime, times in interleave(calls, budget).items():
                 yield Row("network", name, _text(size), precision, runtime, times.steady)
 

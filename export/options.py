@@ -27,8 +27,6 @@ DEFAULT_SIZE = (288, 512)  # height and width
 # Of a build that names none: landscape, portrait and square, so that no picture is squeezed much.
 # ``Matter`` takes the size nearest to each frame's aspect ratio.
 DEFAULT_SIZES = (DEFAULT_SIZE, (512, 288), (384, 384))
-# The networks' ``size_multiple``, of which both sides are multiples; known without torch.
-SIZE_MULTIPLE = {"gfm": 32, "gfm-plate": 32, "aim": 32, "msia": 16, "sim": 8}
 # The RoSTa of the ensemble, and those of its networks in their order; each may have a checkpoint.
 ENSEMBLE, ENSEMBLED = "en-median", networks.JOINED
 # Networks that take a semantic trimap -> the network that makes it.
@@ -340,7 +338,7 @@ def _metadata(path: Path) -> dict[str, str]:
 
 def _sizes(model: str, given: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     sizes = tuple(given) or DEFAULT_SIZES
-    multiple = SIZE_MULTIPLE[model]
+    multiple = networks.size_multiple(model)
     for size in sizes:
         if len(size) != 2 or not all(type(side) is int for side in size):
             raise UsageError(

@@ -118,13 +118,11 @@ def test_inputs_and_strides_that_are_not_what_the_manifest_says(tmp_path: Path, 
     path = build_two_inputs(tmp_path / "a.engine", 1, extra_inputs=())
     with pytest.raises(
         EngineError,
-        match=r"inputs are .*trimap\[1, 1, 40, 64\].*; expected image\[1, 3, 40, 64\] as in the",
+        match=r"trimap\[1, 1, 40, 64\].*image\[1, 3, 40, 64\]",
     ):
         opened(path, backend=name)
     path = build_two_inputs(tmp_path / "b.engine", 1, heads=(Head("cam", 20, 16),))
-    with pytest.raises(
-        EngineError, match=r"cam\[1, 20, 2, 2\]; expected cam\[1, 20, 3, 4\] as in the manifest"
-    ):
+    with pytest.raises(EngineError, match=r"cam\[1, 20, 2, 2\].*cam\[1, 20, 3, 4\]"):
         opened(path, backend=name)
 
 
@@ -290,14 +288,12 @@ def test_an_exact_arithmetic(tiny: Any, name: str) -> None:
     assert is_int8(opened(path, backend=name, arithmetic="int8")[0])
     assert not is_int8(opened(path, backend=name, arithmetic="float32")[0])
     path = tiny.build("plain.engine")
-    with pytest.raises(EngineError, match="no INT8 graph of 32x64; expected one"):
+    with pytest.raises(EngineError, match=r"INT8.*32x64"):
         opened(path, backend=name, arithmetic="int8")
 
 
 def test_an_arithmetic_that_a_backend_has_not(tiny: Any) -> None:
-    with pytest.raises(
-        BackendError, match=r"'onnxruntime' does not compute in bfloat16; expected .*openvino"
-    ):
+    with pytest.raises(BackendError, match=r"'onnxruntime'.*bfloat16.*openvino"):
         opened(tiny.build(), backend="onnxruntime", arithmetic="bfloat16")
 
 
@@ -377,9 +373,7 @@ def test_what_cannot_run_is_passed_over_and_closed(
             closed.append(True)
 
     monkeypatch.setattr(ort, "load", lambda *_: Broken())
-    with pytest.raises(
-        BackendError, match="cannot be used: failed to load: MemoryError: no memory"
-    ):
+    with pytest.raises(BackendError, match="MemoryError: no memory"):
         opened(engine_path, backend="onnxruntime")
     assert closed == [True]
 
@@ -390,7 +384,7 @@ def test_backend_asked_for_that_is_not_there(
     monkeypatch.setattr(gpu, "gpu_count", lambda: 0)
     with pytest.raises(
         BackendError,
-        match=r"'tensorrt-rtx' was asked for and cannot be used: .*; available here: .*onnxruntime",
+        match=r"'tensorrt-rtx'.*onnxruntime",
     ):
         opened(engine_path, backend="tensorrt-rtx")
 
@@ -398,20 +392,20 @@ def test_backend_asked_for_that_is_not_there(
 def test_unknown_backend_names_the_near_match(engine_path: Path) -> None:
     with pytest.raises(
         BackendError,
-        match=r"'openvno'.* did you mean 'openvino'",
+        match=r"'openvno'.*'openvino'",
     ):
         opened(engine_path, backend="openvno")
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:-1", "CPU", "", 3])
 def test_unknown_device(engine_path: Path, device: Any) -> None:
-    with pytest.raises(BackendError, match=r"device .* is not known; expected 'cpu', 'cuda' or"):
+    with pytest.raises(BackendError, match=rf"{device!r}.*'cpu', 'cuda'"):
         opened(engine_path, device=device)
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, True, 10_000])
 def test_wrong_threads(engine_path: Path, threads: Any) -> None:
-    with pytest.raises(BackendError, match=f"threads is {threads!r}; expected a whole number"):
+    with pytest.raises(BackendError, match=rf"threads.*{threads!r}"):
         opened(engine_path, threads=threads)
 
 
@@ -460,13 +454,11 @@ def test_graph_that_is_not_what_the_manifest_says(tiny: Any, name: str) -> None:
     path = tiny.build(graph=tiny.graph((64, 32)))
     with pytest.raises(
         EngineError,
-        match=r"inputs are image\[1, 3, 64, 32\]; expected image\[1, 3, 32, 64\] as in the",
+        match=r"image\[1, 3, 64, 32\].*image\[1, 3, 32, 64\]",
     ):
         opened(path, backend=name)
     path = tiny.build(graph=tiny.graph((32, 64), fusion="ft"))
-    with pytest.raises(
-        EngineError, match=r"glance\[1, 2, 32, 64\].*expected glance\[1, 3, 32, 64\]"
-    ):
+    with pytest.raises(EngineError, match=r"glance\[1, 2, 32, 64\].*glance\[1, 3, 32, 64\]"):
         opened(path, backend=name)
 
 
@@ -590,7 +582,5 @@ def test_lanes_run_at_once_and_keep_apart(tiny: Any, name: str) -> None:
 
 def test_a_number_of_lanes_that_cannot_be(engine_path: Path) -> None:
     for lanes in (0, 1.5, 65):
-        with pytest.raises(
-            BackendError, match=r"lanes is .*; expected a whole number from 1 to 64"
-        ):
+        with pytest.raises(BackendError, match=rf"lanes.*\b{lanes}\b.*64"):
             Matter(engine_path, lanes=lanes)  # type: ignore[arg-type]

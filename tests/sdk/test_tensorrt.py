@@ -178,7 +178,7 @@ def test_no_memory_for_a_context(
 ) -> None:
     path = built(tiny, fake_tensorrt)
     monkeypatch.setattr(fake_tensorrt, "create_execution_context", lambda *_: None)
-    with pytest.raises(BackendError, match=r"RTX could not make an execution context; expected"):
+    with pytest.raises(BackendError, match="execution context"):
         opened(path)
 
 
@@ -266,7 +266,7 @@ def test_a_plan_from_elsewhere_is_not_run(
         expected = matter(frame).alpha
     assert "native code that this user did not build on this machine" in caplog.text
     assert not fake_tensorrt.made
-    with pytest.raises(BackendError, match=r"say trust_plans=True if you trust its source"):
+    with pytest.raises(BackendError, match="trust_plans=True"):
         Matter(path, backend="tensorrt-rtx")
     assert not fake_tensorrt.made
     with Matter(path, backend="tensorrt-rtx", trust_plans=True) as matter:
@@ -281,7 +281,7 @@ def test_trust_is_of_the_file_and_its_parts(tiny: Any, tmp_path: Path) -> None:
     path = tiny.build()
     for trusted in (False, True):
         with Matter(path, trust_plans=trusted) as matter:
-            assert matter._network._file.trust_plans is trusted
+            assert matter._engine.network._file.trust_plans is trusted
     sim = tiny_sim.build(tmp_path / "sim.engine")
     with EngineFile.open(sim, trust_plans=True) as file:
         assert file.part("classifier").trust_plans
@@ -437,7 +437,7 @@ def test_a_half_written_file_is_never_seen(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_plan_with_an_unknown_plugin_is_refused(tiny: Any, fake_tensorrt: Any) -> None:
-    with pytest.raises(BackendError, match=r"needs the plugin 'Other'; this package has 'Matter"):
+    with pytest.raises(BackendError, match=r"'Other'.*'Matter"):
         opened(built(tiny, fake_tensorrt, plugins=("Other",)))
     assert fake_tensorrt.made == []
 
