@@ -23,6 +23,7 @@ from matter_sdk.export.options import (
     BuildOptions,
     check_libraries,
 )
+from matter_sdk.sdk import installation
 from matter_sdk.sdk.command_line import Parser, path, run, size, start, whole, word
 from matter_sdk.training import networks
 
@@ -165,8 +166,8 @@ def _parse(arguments: Sequence[str] | None) -> BuildOptions:
     given = vars(parser.parse_args(arguments))
     if "model" not in given:
         raise UsageError(
-            f"--model is missing; expected one of {', '.join(networks.names())}: python -m "
-            f"export.build --model {networks.names()[0]} --fp16"
+            f"--model is missing; expected one of {', '.join(networks.names())}: "
+            + installation.command("export.build", ["--model", networks.names()[0], "--fp16"])
         )
     repeated = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
     return BuildOptions(**(given | repeated))

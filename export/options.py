@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from matter_sdk.export.errors import UsageError
 from matter_sdk.export.stages import plans
+from matter_sdk.sdk import installation
 from matter_sdk.sdk.errors import did_you_mean, expected_one_of
 from matter_sdk.sdk.files import PICTURE_SUFFIXES
 from matter_sdk.training import networks
@@ -183,7 +184,7 @@ def _no_demo(options: BuildOptions) -> str:
     if len(networks.rostas(options.model)) > 1:
         network += f" --rosta {rosta}"
     network += "".join(f" --without {part}" for part in options.without)
-    command = f"python -m export.build {network}"
+    command = f"{installation.command('export.build')} {network}"
     command += "" if options.precision == "fp32" else f" --{options.precision}"
     command += " --int8" if options.int8 else ""
     weights = " ".join(f"--weights {name}" for name in _placeholders(rosta))

@@ -31,7 +31,6 @@ from matter_sdk.sdk.engine import archive
 from matter_sdk.sdk.engine.archive import Entry, OpenedFile
 from matter_sdk.sdk.engine.manifest import (
     CREATED_FORMAT,
-    GENERAL_COMMAND,
     MANIFEST,
     MAX_MANIFEST,
     Manifest,
@@ -40,6 +39,7 @@ from matter_sdk.sdk.engine.manifest import (
 )
 from matter_sdk.sdk.errors import ClosedError, EngineError
 from matter_sdk.sdk.files import as_path, replacing
+from matter_sdk.sdk.installation import another_engine
 
 ALIGNMENT = 4096
 _CHUNK = 1 << 22
@@ -333,7 +333,7 @@ def _kind_of_file(file: OpenedFile) -> str | None:
 def _rebuild(manifest: Manifest | None, path: Path) -> str:
     if manifest is not None:
         return f"Build it again: {manifest.build_command(path.name)}"
-    return f"Build one: {GENERAL_COMMAND}"
+    return another_engine()
 
 
 # ---------------------------------------------------------------------------------------- writing
