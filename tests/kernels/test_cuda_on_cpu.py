@@ -1,7 +1,8 @@
 """The CUDA wrappers and their launches without a GPU.
 
 g++ compiles each kernels/cuda/*.cu as plain C++, a stand-in for CuPy hands `kernels._cuda` arrays
-and launches, and each thread of a launch is called in turn. So the grid, the arguments, their order
+and launches, and each thread of a launch is called in turn; those of a kernel whose blocks wait
+for each other run at once, one block after the other. So the grid, the arguments, their order
 and types, and the index arithmetic are held against the CPU twin. It is no proof about a real GPU.
 """
 
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import types
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +30,43 @@ from tests.kernels.test_contract import KERNELS, Kernel, alike, assert_same, par
 COMPILER = shutil.which("g++") or shutil.which("c++")
 FOLDER = Path(__file__).parents[2] / "kernels" / "cuda"
 SHIM = """
+#include <pthread.h>
 #define __global__
 #define __device__
 #define __host__
 struct Dim { unsigned x, y, z; };
-extern "C" { Dim blockIdx, blockDim, threadIdx; }
+static thread_local Dim blockIdx, threadIdx;
+static Dim blockDim, gridDim;
+
+static pthread_barrier_t barrier;
+static int votes;
+extern "C" void launch_begins(unsigned blocks, unsigned rows, unsigned threads) {
+    gridDim = {blocks, rows, 1};
+    blockDim = {threads, 1, 1};
+    pthread_barrier_init(&barrier, nullptr, threads);
+}
+extern "C" void thread_is(unsigned block, unsigned row, unsigned thread) {
+    blockIdx = {block, row, 0};
+    threadIdx = {thread, 0, 0};
+}
+
+inline int __syncthreads_count(int vote) {
+    pthread_barrier_wait(&barrier);
+    if (threadIdx.x == 0) votes = 0;
+    pthread_barrier_wait(&barrier);
+    __atomic_fetch_add(&votes, vote != 0, __ATOMIC_SEQ_CST);
+    pthread_barrier_wait(&barrier);
+    return votes;
+}
+inline int __syncthreads_or(int vote) { return __syncthreads_count(vote) != 0; }
+inline void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+template <class T, class V>
+T atomicAdd(T* to, V value) { return __atomic_fetch_add(to, T(value), __ATOMIC_SEQ_CST); }
+
 #include "%s"
 """
+WAITING = ("matter_temporal_filter",)  # kernels whose threads wait for those of their block
 C_TYPES = {np.int64: ctypes.c_longlong, np.int32: ctypes.c_int, np.float32: ctypes.c_float}
-
-
-class Dim(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_uint) for name in "xyz"]
 
 
 def on_host(array: DeviceArray) -> Any:
@@ -62,16 +89,23 @@ def function(library: ctypes.CDLL, name: str) -> Any:
             value.data.ptr if isinstance(value, DeviceArray) else value.item()
             for value in arguments
         ]
-        types_, block_index = kernel.argtypes, Dim.in_dll(library, "blockIdx")
-        thread_index = Dim.in_dll(library, "threadIdx")
+        types_ = kernel.argtypes
+
+        def thread(number: int) -> None:
+            for row in range(grid[1]):
+                for at in range(grid[0]):
+                    library.thread_is(at, row, number)
+                    kernel(*values)
 
         def run() -> None:
             kernel.argtypes = types_
-            Dim.in_dll(library, "blockDim").x = block[0]
-            for block_index.y in range(grid[1]):
-                for block_index.x in range(grid[0]):
-                    for thread_index.x in range(block[0]):
-                        kernel(*values)
+            library.launch_begins(*grid, block[0])
+            if name in WAITING:
+                with ThreadPoolExecutor(block[0]) as threads:
+                    list(threads.map(thread, range(block[0])))
+            else:
+                for number in range(block[0]):
+                    thread(number)
 
         current().add(run)
 
@@ -87,7 +121,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Any:
     def build(source: Path) -> ctypes.CDLL:
         shim, library = folder / f"{source.stem}.cpp", folder / f"{source.stem}.so"
         shim.write_text(SHIM % source)
-        flags = ["-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC"]
+        flags = ["-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-pthread"]
         subprocess.run([str(COMPILER), *flags, "-o", str(library), str(shim)], check=True)
         return ctypes.CDLL(str(library))
 
