@@ -122,7 +122,7 @@ def _instructions(cubin: bytes) -> dict[str, int]:
 
 
 def table(usages: Sequence[Usage]) -> str:
-    """Write a table, a kernel a line: registers by architecture, then the most of the rest."""
+    """Write a table, a kernel a line: registers by architecture, the rest over all of them."""
     codes = sorted({usage.architecture for usage in usages}, key=int)
     by_kernel: dict[str, dict[str, Usage]] = {}
     for usage in usages:
@@ -133,21 +133,24 @@ def table(usages: Sequence[Usage]) -> str:
         registers = [str(found[code].registers) if code in found else "" for code in codes]
         stack = max(usage.stack for usage in found.values())
         spilled = max(usage.spilled for usage in found.values())
-        most = max(usage.instructions for usage in found.values())
-        lines.append([kernel, *registers, f"{stack} B", f"{spilled} B", str(most)])
+        counts = [usage.instructions for usage in found.values()]
+        range_ = f"{min(counts)}-{max(counts)}"
+        lines.append([kernel, *registers, f"{stack} B", f"{spilled} B", range_])
     return page.table(head, lines)
 
 
-def measure(source: Path, folder: Path) -> list[Usage]:
-    """Compile one source for all architectures, and tell what its kernels take."""
-    output = folder / f"{source.stem}.fatbin"
-    usages = parse(compile_source(source, output))
-    counts = dict(zip(architectures(str(nvcc())), instructions(output.read_bytes()), strict=True))
-    return [replace(use, instructions=counts[use.architecture][use.kernel]) for use in usages]
+def usages(log: str, fatbin: bytes) -> list[Usage]:
+    """Tell what the kernels take, from what `compile_source` returned and wrote."""
+    counts = dict(zip(architectures(str(nvcc())), instructions(fatbin), strict=True))
+    return [replace(use, instructions=counts[use.architecture][use.kernel]) for use in parse(log)]
 
 
 def compile_all(folder: Path) -> list[Usage]:
     """Compile every source, as many at a time as there are cores."""
+
+    def compiled(source: Path) -> list[Usage]:
+        output = folder / f"{source.stem}.fatbin"
+        return usages(compile_source(source, output), output.read_bytes())
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(lambda source: measure(source, folder), SOURCES)
-        return [usage for usages in found for usage in usages]
+        return [usage for found in pool.map(compiled, SOURCES) for usage in found]

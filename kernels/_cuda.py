@@ -405,9 +405,7 @@ def _alpha_out(alpha_out: Any, guide: tuple[Any, ...]) -> tuple[Any, np.int32]:
     return guide[0] if alpha_out is None else alpha_out, np.int32(alpha_out is not None)
 
 
-def _guide(
-    planes: Any, alpha: Any, guided: bool, clean: bool
-) -> tuple[str, tuple[Any, ...]]:
+def _guide(planes: Any, alpha: Any, guided: bool, clean: bool) -> tuple[str, tuple[Any, ...]]:
     """The end of the name of the kernel that blends, and what it takes of the matte's size.
 
     `planes` are a frame H×W×3, or its planes.

@@ -135,7 +135,7 @@ ptxas info    : Used 255 registers, used 1 barriers, 8 bytes cumulative stack si
         *("kernel", "sm_75", "sm_120", "stack", "spilled", "instructions")
     ]
     assert [cell.strip() for cell in lines[2].strip("|").split("|")] == [
-        *("matter_a", "24", "255", "8 B", "16 B", "7")
+        *("matter_a", "24", "255", "8 B", "16 B", "0-7")
     ]
 
 

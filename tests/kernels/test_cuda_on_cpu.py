@@ -74,6 +74,7 @@ def on_host(array: DeviceArray) -> Any:
 
 
 launched: list[DeviceArray] = []  # the arrays of every launch
+looked_up: list[str] = []  # the functions that modules were asked for
 
 
 def function(library: ctypes.CDLL, name: str) -> Any:
@@ -142,6 +143,7 @@ def cupy(compiled: Any, fake_cupy: Any, monkeypatch: pytest.MonkeyPatch) -> Iter
             pass
 
         def get_function(self, name: str) -> Any:
+            looked_up.append(name)
             return function(self.library, name)
 
     monkeypatch.setattr(fake_cupy, "RawModule", RawModule, raising=False)
@@ -150,6 +152,7 @@ def cupy(compiled: Any, fake_cupy: Any, monkeypatch: pytest.MonkeyPatch) -> Iter
     # The sources, and not the fatbins of a build on a machine with nvcc.
     monkeypatch.setattr(kernels, "__path__", [str(FOLDER.parent)])
     launched.clear()
+    looked_up.clear()
     yield fake_cupy
     sys.modules.pop("matter_sdk.kernels._cuda", None)
     vars(kernels).pop("_cuda", None)
@@ -256,6 +259,48 @@ def test_a_batch_beyond_the_grid_is_named(cupy: Any) -> None:
     frames = DeviceArray(np.zeros((66000, 1, 1, 3), np.uint8))
     with pytest.raises(kernels.KernelError, match="66000"):
         kernels.preprocess(frames, (1, 1), kernels.InputSpec())
+
+
+@needs_compiler
+def test_more_pixels_than_the_kernels_count_are_named(cupy: Any) -> None:
+    from matter_sdk.kernels import _cuda
+
+    with pytest.raises(kernels.KernelError, match=str(2**31)):
+        _cuda._launch("temporal", "matter_temporal_filter", 2**31, 1, ())
+
+
+@needs_compiler
+@every
+def test_a_function_is_looked_up_once(kernel: Kernel, cupy: Any) -> None:
+    arrays = {name: DeviceArray(array) for name, array in kernel.arrays.items()}
+    for _ in range(2):
+        kernel.call(**arrays, **kernel.options)
+    assert looked_up
+    assert len(looked_up) == len(set(looked_up))
+
+
+@needs_compiler
+def test_rows_further_apart_than_the_kernels_count(cupy: Any) -> None:
+    kernel = KERNELS["composite"]
+    expected = kernel.call(**{name: array[:1] for name, array in kernel.arrays.items()})
+    arrays = {}
+    for name, array in kernel.arrays.items():
+        strides = (3 << 32, *array.strides[1:])  # of a single row, which is in memory all the same
+        row = np.lib.stride_tricks.as_strided(array, (1, *array.shape[1:]), strides)
+        arrays[name] = DeviceArray(row)
+    np.testing.assert_array_equal(kernel.call(**arrays).get(), expected)
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", [name for name in KERNELS if name.startswith("temporal")])
+@pytest.mark.parametrize("written", ["previous", "current"])
+def test_the_temporal_filter_may_write_into_its_own_mattes(
+    name: str, written: str, cupy: Any
+) -> None:
+    kernel = KERNELS[name]
+    arrays = {key: DeviceArray(array.copy()) for key, array in kernel.arrays.items()}
+    kernel.call(**arrays, out=arrays[written])
+    np.testing.assert_array_equal(arrays[written].get(), kernel.call(**kernel.arrays))
 
 
 @needs_compiler
