@@ -41,17 +41,26 @@ OPTIONS = ("-std=c++17", "--fmad=false")
 
 
 def view(array: Any) -> Any:
-    """The array as CuPy's, without a copy."""
+    """The array as CuPy's, without a copy.
+
+    DLPack lets the current stream wait for what is still to be written into the array on its own
+    library's; the older interface, as torch has it, does not. What is captured waits for nothing.
+    """
     if isinstance(array, cupy.ndarray):
         return array
-    if hasattr(array, "__cuda_array_interface__"):
+    older = hasattr(array, "__cuda_array_interface__")
+    if older and (not hasattr(array, "__dlpack__") or _capturing()):
         return cupy.asarray(array)
     return cupy.from_dlpack(array)
 
 
+def _capturing() -> bool:
+    return bool(cupy.cuda.get_current_stream().is_capturing())
+
+
 def _lasting(array: Any) -> Any:
     """`array`, kept where a CUDA graph is being captured: see `kernels.graphs`."""
-    if cupy.cuda.get_current_stream().is_capturing():
+    if _capturing():
         graphs.kept().append(array)
     return array
 

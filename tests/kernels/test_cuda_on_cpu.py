@@ -24,7 +24,7 @@ import pytest
 
 from matter_sdk import kernels
 from matter_sdk.kernels.graphs import keeping
-from tests.fakes.cuda import Device, DeviceArray, current
+from tests.fakes.cuda import Device, DeviceArray, Stream, current
 from tests.kernels.test_contract import KERNELS, Kernel, alike, assert_same, parts
 
 COMPILER = shutil.which("g++") or shutil.which("c++")
@@ -259,6 +259,31 @@ def test_a_batch_beyond_the_grid_is_named(cupy: Any) -> None:
     frames = DeviceArray(np.zeros((66000, 1, 1, 3), np.uint8))
     with pytest.raises(kernels.KernelError, match="66000"):
         kernels.preprocess(frames, (1, 1), kernels.InputSpec())
+
+
+class Foreign:
+    """An array of a library with streams of its own, as torch's: only DLPack waits for them."""
+
+    def __init__(self, array: Any, stream: Any) -> None:
+        self._array, self._stream = DeviceArray(np.zeros_like(array)), stream
+        self.__cuda_array_interface__ = self._array.__cuda_array_interface__
+        with stream:
+            self._array.set(array)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._array.__dlpack_device__()
+
+    def __dlpack__(self, *, stream: int) -> DeviceArray:
+        Stream.by_address[stream].wait_event(self._stream.record())
+        return self._array
+
+
+@needs_compiler
+def test_what_another_library_has_yet_to_write_is_waited_for(cupy: Any) -> None:
+    kernel = KERNELS["alpha_blend"]
+    theirs = cupy.cuda.Stream()
+    arrays = {name: Foreign(array, theirs) for name, array in kernel.arrays.items()}
+    np.testing.assert_array_equal(kernel.call(**arrays).get(), kernel.call(**kernel.arrays))
 
 
 @needs_compiler
