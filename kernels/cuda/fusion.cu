@@ -25,8 +25,8 @@ extern "C" __global__ void matter_fuse_half(const Half* glance, const Half* focu
 }
 
 // Heads of two sizes. Axes, as the host reduced them, lead from the glance to the output (`class`), from
-// the focus to the output (`fine`), and in matter_fuse_*_enlarged from the size that the glance lies at to
-// the one that it is told at (`given`).
+// the focus to the output (`fine`), and for an enlarged glance from the size that it lies at to the one that
+// it is told at (`given`).
 #define MATTER_FUSE_AT_SIZE(name, T)                                                                  \
     extern "C" __global__ void name(                                                                  \
         const T* glance, int classes, MATTER_AXIS(class_y), MATTER_AXIS(class_x), const T* focus,     \
