@@ -123,7 +123,7 @@ def network_contest(built: Built, threads: int, budget: float, *, compiled: bool
                 )
             )
             calls[f"Matter {arithmetic}"] = functools.partial(matter.infer, image)
-            alone = functools.partial(matter._network.load(matter.size).run, image)
+            alone = functools.partial(matter._engine.network.load(matter.size).run, image)
             calls[f"backend alone, {arithmetic} ({matter.backend})"] = alone
             pairs[f"{arithmetic}, {matter.backend}"] = calls[f"Matter {arithmetic}"], alone
         contest = Contest("network", built.name, "×".join(map(str, size)), threads)

@@ -19,7 +19,8 @@ from matter_sdk.sdk.errors import did_you_mean, expected_one_of
 from matter_sdk.sdk.files import PICTURE_SUFFIXES
 from matter_sdk.training import networks
 
-PRECISIONS = ("fp32", "fp16", "bf16")
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
+FULL = ("fp32", "tf32")  # with float32 weights
 TARGETS = ("auto", "tensorrt", "tensorrt-rtx", "onnx")
 UNPOOLS = ("graph", "plugin")
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")  # of sim: .pth.tar
@@ -28,8 +29,6 @@ DEFAULT_SIZE = (288, 512)  # height and width
 # Of a build that names none: landscape, portrait and square, so that no picture is squeezed much.
 # ``Matter`` takes the size nearest to each frame's aspect ratio.
 DEFAULT_SIZES = (DEFAULT_SIZE, (512, 288), (384, 384))
-# The networks' ``size_multiple``, of which both sides are multiples; known without torch.
-SIZE_MULTIPLE = {"gfm": 32, "gfm-plate": 32, "aim": 32, "msia": 16, "sim": 8}
 # The RoSTa of the ensemble, and those of its networks in their order; each may have a checkpoint.
 ENSEMBLE, ENSEMBLED = "en-median", networks.JOINED
 # Networks that take a semantic trimap -> the network that makes it.
@@ -64,7 +63,7 @@ class BuildOptions:
             checkpoint, or fresh random weights with ``random_weights``.
         classifier: the checkpoint of SIM's patch classifier.
         sizes: (height, width) each; the first is the engine's main one.
-        precision: "fp32", "fp16" or "bf16".
+        precision: one of ``PRECISIONS``.
         int8: whether to write a graph in 8 bits for CPU backends too.
         calibrate: folder of pictures, or video, on which INT8 is calibrated; None: the
             verification pictures.
@@ -341,7 +340,7 @@ def _metadata(path: Path) -> dict[str, str]:
 
 def _sizes(model: str, given: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     sizes = tuple(given) or DEFAULT_SIZES
-    multiple = SIZE_MULTIPLE[model]
+    multiple = networks.size_multiple(model)
     for size in sizes:
         if len(size) != 2 or not all(type(side) is int for side in size):
             raise UsageError(

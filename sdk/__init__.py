@@ -46,7 +46,13 @@ if TYPE_CHECKING:
     from matter_sdk.sdk.inference.quality import QUALITIES
     from matter_sdk.sdk.matte import Matte
     from matter_sdk.sdk.matter import Matter
-    from matter_sdk.sdk.media.picture_reader import read_grey, read_picture, read_trimap
+    from matter_sdk.sdk.media.picture_reader import (
+        picture_size,
+        read_grey,
+        read_picture,
+        read_trimap,
+        read_values,
+    )
     from matter_sdk.sdk.media.picture_writer import (
         OPAQUE_SUFFIXES,
         TRANSPARENT_SUFFIXES,
@@ -83,7 +89,7 @@ _NAMES = {
     "video": "VideoBackground VideoInterrupted VideoReader VideoReport VideoWriter "
     "check_output frame_at matte_video",
     "media.recorder": "Recorder",
-    "media.picture_reader": "read_grey read_picture read_trimap",
+    "media.picture_reader": "picture_size read_grey read_picture read_trimap read_values",
     "media.picture_writer": "OPAQUE_SUFFIXES TRANSPARENT_SUFFIXES encode_picture write_picture",
     "media.places": "check_kept distinct_names find_pictures",
     "inference.quality": "QUALITIES",
@@ -127,9 +133,11 @@ __all__ = [
     "find_pictures",
     "frame_at",
     "matte_video",
+    "picture_size",
     "read_grey",
     "read_picture",
     "read_trimap",
+    "read_values",
     "write_picture",
 ]
 

@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import logging
 import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matter_sdk.kernels.trimap import Trimap
-from matter_sdk.sdk import describe as description
 from matter_sdk.sdk.arrays import as_batch, as_frame
 from matter_sdk.sdk.closing import Closing
-from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.sdk.engine.manifest import Manifest
-from matter_sdk.sdk.errors import EngineError, MatterError, PlateError, printable
-from matter_sdk.sdk.inference import sizes
-from matter_sdk.sdk.inference import trimaps as guidance
-from matter_sdk.sdk.inference.finish import check_alpha, finished
-from matter_sdk.sdk.inference.modes import GlanceMode, SingleMode, alike, joined
-from matter_sdk.sdk.inference.network import EngineNetwork
+from matter_sdk.sdk.errors import MatterError
+from matter_sdk.sdk.inference.modes import SingleMode
+from matter_sdk.sdk.inference.opening import OpenEngine
 from matter_sdk.sdk.inference.quality import resolve
-from matter_sdk.sdk.inference.select import open_mode
+from matter_sdk.sdk.inference.sizes import ShapeNotes
+from matter_sdk.sdk.inference.stages import Stages, check_alpha
 from matter_sdk.sdk.installation import engine_path
-from matter_sdk.sdk.matte import Matte, nothing, open_background
+from matter_sdk.sdk.matte import Matte, open_background
 from matter_sdk.sdk.media.given import frame_of
-from matter_sdk.sdk.shielded import shielded
 
 if TYPE_CHECKING:
+    from matter_sdk.kernels.trimap import Trimap
     from matter_sdk.sdk.stream import Stream
     from matter_sdk.sdk.streaming.frame_graph import FrameGraph
     from matter_sdk.sdk.streaming.statistics import Stats
-
-log = logging.getLogger("matter")
 
 
 class Matter(Closing):
@@ -104,8 +93,6 @@ class Matter(Closing):
         transparency: bool = True,
         trust_plans: bool = False,
     ) -> None:
-        self._path = engine_path(path)
-        self.transparency = transparency
         self.quality = resolve(
             quality,
             arithmetic=arithmetic,
@@ -114,45 +101,24 @@ class Matter(Closing):
             temporal=temporal,
             lookahead=lookahead,
         )
-        self._options: dict[str, Any] = {
-            "backend": backend,
-            "device": device,
-            "threads": threads,
-            "arithmetic": self.quality.arithmetic,
-            "lanes": lanes,
-        }
-        self._trust_plans = trust_plans
-        self._lock = threading.Lock()
-        self._warned_of_plate = False
+        self._engine = OpenEngine(
+            engine_path(path),
+            self.quality,
+            size=size,
+            hybrid=hybrid,
+            plate=plate,
+            trimap_from=trimap_from._engine if isinstance(trimap_from, Matter) else trimap_from,
+            trust_plans=trust_plans,
+            backend=backend,
+            device=device,
+            threads=threads,
+            lanes=lanes,
+        )
+        self.manifest: Manifest = self._engine.manifest
+        self._mode = self._engine.mode
+        self._stages = Stages(self._mode, self.quality, transparency=transparency)
+        self._note_shape = ShapeNotes(self._engine.network.models)
         self._stats: Callable[[], Stats] | None = None
-        with contextlib.ExitStack() as opened:
-            file = EngineFile.open(self._path, trust_plans=trust_plans)
-            opened.callback(file.close)
-            self.manifest: Manifest = file.manifest
-            models = sizes.chosen(self._path, self.manifest, size)
-            self._network = EngineNetwork(file, models, **self._options)
-            opened.callback(self._network.close)
-            self._note_shape = sizes.ShapeNotes(models)
-            self._scales = sizes.resolve_scales(
-                self._path, self.manifest, hybrid, size, self.quality.hybrid
-            )
-            self._mode = open_mode(
-                self._network,
-                pixels=self.quality.pixels,
-                scales=self._scales,
-                trimap_from=trimap_from,
-                open_source=functools.partial(self._glance_of, opened=opened),
-            )
-            opened.callback(self._mode.close)
-            if plate is not None:
-                self.plate = plate
-            # Further sizes are loaded when the first frame wants them.
-            self._primary = self._network.load(self.size)
-            self._closing = opened.pop_all()
-        for name, manifest in {"": self.manifest, **self.manifest.parts}.items():
-            if manifest.weights.random:
-                what = printable(f"{self._path}{name and f', part {name},'}")
-                log.warning("%s holds random weights: its mattes mean nothing", what)
 
     @overload
     def __call__(
@@ -188,16 +154,15 @@ class Matter(Closing):
             ClosedError: after ``close``.
         """
         self._check_open()
-        frame = frame_of(frame, order, on_gpu=self._primary.on_gpu)
-        frames = as_batch(frame, on_gpu=self._primary.on_gpu)
-        batch = frames is not None
-        images = [self._frame(frame)] if frames is None else frames
-        self._note_shape(images[0].shape)
-        pairs = list(zip(images, self._mode.trimaps(trimap, images, batch=batch), strict=True))
-        most = self.manifest.batch
-        turns = (pairs[at : at + most] for at in range(0, len(pairs), most))
-        mattes = [matte.ordered(order) for turn in turns for matte in self._mattes(turn)]
-        return mattes if batch else mattes[0]
+        frame = frame_of(frame, order, on_gpu=self._engine.backend.on_gpu)
+        frames = as_batch(frame, on_gpu=self._engine.backend.on_gpu)
+        if frames is None:
+            image = self._frame(frame)
+            (matte,) = self._stages.mattes([image], [self._trimap(trimap, image)])
+            return matte.ordered(order)
+        self._note_shape(frames[0].shape)
+        trimaps = self._mode.trimaps(trimap, frames, batch=True)
+        return [matte.ordered(order) for matte in self._stages.mattes(frames, trimaps)]
 
     def batch(
         self,
@@ -238,8 +203,7 @@ class Matter(Closing):
         """
         self._check_open()
         image = self._frame(frame)
-        (checked,) = self._mode.trimaps(trimap, [image], batch=False)
-        return self._mode.prepare(image, checked)
+        return self._mode.prepare(image, self._trimap(trimap, image))
 
     def infer(self, prepared: Any) -> NDArray[np.float32]:
         """Run the second stage: return the alpha at the network's size, float32 h×w in 0..1.
@@ -259,8 +223,7 @@ class Matter(Closing):
         self._check_open()
         for one in prepared:
             self._mode.check(one)
-        turns = [prepared] if alike(prepared) else [[one] for one in prepared]
-        return [alpha for turn in turns for alpha in self._mode.alphas(joined(turn))]
+        return self._stages.infer(prepared)
 
     def finish(self, frame: Any, alpha: NDArray[np.float32], *, trimap: Any = None) -> Matte:
         """Run the third stage: make the matte from ``infer``'s alpha. Safe in any thread.
@@ -272,10 +235,8 @@ class Matter(Closing):
         """
         image = self._frame(frame)
         check_alpha(alpha)
-        checked = trimap
-        if trimap is not None:
-            (checked,) = self._mode.trimaps(trimap, [image], batch=False)
-        return self._finished(image, alpha, checked)
+        checked = None if trimap is None else self._trimap(trimap, image)
+        return self._stages.finish(image, alpha, checked)
 
     def stream(self, source: Any, *, live: bool = False, lookahead: int | None = None) -> Stream:
         """Matte a video, camera or stream, in order; see ``sdk.stream.stream``.
@@ -309,12 +270,12 @@ class Matter(Closing):
             BackendError: there is not enough memory on the GPU.
         """
         self._check_open()
-        if not self._primary.on_gpu or type(self._mode) is not SingleMode:
+        if not self._engine.backend.on_gpu or type(self._mode) is not SingleMode:
             return None
         from matter_sdk.sdk.streaming.frame_graph import open_graph  # needs CuPy
 
         image = self._frame(frame)
-        backend = self._network.load(self._mode.size_of(image.shape))
+        backend = self._engine.network.load(self._mode.size_of(image.shape))
         return open_graph(
             backend, self.manifest, image, open_background(background), self.quality, leave=leave
         )
@@ -332,23 +293,22 @@ class Matter(Closing):
     @property
     def size(self) -> tuple[int, int]:
         """The network's (height, width) for frames of the engine's first aspect ratio."""
-        models = self._network.models
-        return sizes.nearest_aspect(models, models[0].size, self.quality.pixels).size
+        return self._engine.size
 
     @property
     def backend(self) -> str:
         """The name of the runtime in use, such as "openvino"."""
-        return self._primary.name
+        return self._engine.backend.name
 
     @property
     def runtime(self) -> str:
         """The backend's own words, such as "OpenVINO 2026.4.1, bfloat16, 2 threads"."""
-        return self._primary.detail
+        return self._engine.backend.detail
 
     @property
     def device(self) -> str:
         """Where it runs: "cpu" or "cuda:N"."""
-        return self._primary.device
+        return self._engine.backend.device
 
     @property
     def plate(self) -> Any:
@@ -367,7 +327,6 @@ class Matter(Closing):
     @plate.setter
     def plate(self, value: Any) -> None:
         self._mode.plate = value
-        self._warned_of_plate = False
 
     @property
     def plate_fits(self) -> bool | None:
@@ -380,7 +339,7 @@ class Matter(Closing):
     @property
     def lanes(self) -> int:
         """How many frames the network works on at once."""
-        return self._primary.lanes
+        return self._engine.backend.lanes
 
     def check_streamable(self) -> None:
         """Raise FrameError if frames alone will not do: trimaps or a plate are missing."""
@@ -388,74 +347,23 @@ class Matter(Closing):
 
     def describe(self) -> str:
         """Describe what runs where, from which weights and how well verified, in several lines."""
-        lines = description.engine(self._network)
-        if self._scales is not None:
-            lines.append(description.hybrid(self._scales))
-        lines += self._mode.describe() + description.verified(self._network)
-        return description.text(lines)
+        return self._engine.describe()
 
     def close(self) -> None:
         """Release the network and the engine file; may be called more than once."""
-        shielded(self._close)
-
-    def _close(self) -> None:
-        with self._lock:
-            self._closing.close()
+        self._engine.close()
 
     def __repr__(self) -> str:
-        height, width = self.size
-        state = ", closed" if self._network.closed else ""
-        return (
-            f"Matter({str(self._path)!r}, {self.backend} on {self.device}, {height}×{width}{state})"
-        )
-
-    # ------------------------------------------------------------------------------------ inside
+        return f"Matter({self._engine!r})"
 
     def _check_open(self) -> None:
-        self._network.check_open()
+        self._engine.network.check_open()
 
     def _frame(self, value: Any) -> Any:
-        image = as_frame(value, on_gpu=self._primary.on_gpu)
+        image = as_frame(value, on_gpu=self._engine.backend.on_gpu)
         self._note_shape(image.shape)
         return image
 
-    def _mattes(self, turn: Sequence[tuple[Any, Trimap | None]]) -> Iterator[Matte]:
-        """The mattes of checked frames with their trimaps, at most a batch, by the stages."""
-        prepared = [self._prepared(image, trimap) for image, trimap in turn]
-        alphas = iter(self.infer_batch([one for one in prepared if one is not None]))
-        for (image, trimap), one in zip(turn, prepared, strict=True):
-            yield nothing(image) if one is None else self._finished(image, next(alphas), trimap)
-
-    def _prepared(self, image: Any, trimap: Trimap | None) -> Any:
-        """The networks' input; None for a frame that the plate does not fit."""
-        try:
-            return self._mode.prepare(image, trimap)
-        except PlateError as error:
-            if self.plate is None:
-                raise
-            if not self._warned_of_plate:
-                self._warned_of_plate = True
-                log.warning("no matte; showing the background only: %s", error)
-            return None
-
-    def _finished(self, image: Any, alpha: Any, trimap: Trimap | None) -> Matte:
-        return finished(image, alpha, trimap, self.quality, transparency=self.transparency)
-
-    def _glance_of(self, trimap_from: Any, opened: contextlib.ExitStack) -> GlanceMode:
-        """The mode of the engine that makes trimaps."""
-        source = trimap_from
-        if isinstance(source, Matter):
-            source._check_open()
-        elif isinstance(source, (str, os.PathLike)):
-            source = opened.enter_context(
-                Matter(source, trust_plans=self._trust_plans, **self._options)
-            )
-        else:
-            raise EngineError(
-                f"trimap_from is a {type(trimap_from).__name__}; expected the path of an engine "
-                f"such as 'gfm.engine', or an open Matter"
-            )
-        guidance.check_source(source._path, source.manifest)
-        if source is not trimap_from:
-            source.check_streamable()  # nobody can give it a plate
-        return cast("GlanceMode", source._mode)
+    def _trimap(self, value: Any, image: Any) -> Trimap | None:
+        (trimap,) = self._mode.trimaps(value, [image], batch=False)
+        return trimap

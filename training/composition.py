@@ -23,9 +23,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from matter_sdk.sdk import MatterError, write_picture
 from matter_sdk.sdk.command_line import Parser, UsageError, positive, run, whole
-from matter_sdk.sdk.errors import MatterError
-from matter_sdk.sdk.media.picture_writer import write_picture
 from matter_sdk.training.data.layers import Image, Layers, Mask, compose
 
 KERNELS = (20, 30, 40, 50, 60)

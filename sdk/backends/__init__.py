@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from matter_sdk.sdk.engine.file import EngineFile
     from matter_sdk.sdk.engine.manifest import Manifest, ModelEntry
 
+__all__ = ["ORDER", "Backend", "open_backend"]
+
 log = logging.getLogger("matter")
 
 

@@ -323,10 +323,10 @@ def _kind_of_file(file: OpenedFile) -> str | None:
         return "a bare TensorRT plan, not an engine"
     if head[:1] == b"\x08" and b"\x12" in head[:8]:
         return "a bare ONNX model, not an engine"
-    if head[:2] == b"\x80\x02" or head[:1] == b"\x80":
-        return "a Python pickle, not an engine"
-    if head[8:9] == b"{":
+    if head[4:9] == b"\0\0\0\0{":
         return "a safetensors checkpoint, not an engine"
+    if head[:1] == b"\x80":
+        return "a Python pickle, not an engine"
     return f"not an engine (the file begins with {head[:8]!r})"
 
 

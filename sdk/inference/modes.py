@@ -7,7 +7,6 @@ thread, and ``alphas``, where the networks run.
 
 from __future__ import annotations
 
-import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
@@ -19,12 +18,8 @@ from matter_sdk.kernels import collaborative_fusion
 from matter_sdk.kernels.trimap import Trimap
 from matter_sdk.sdk import describe
 from matter_sdk.sdk.arrays import (
-    array_module,
-    device_of,
-    on_gpu,
     synchronize,
     tensor_of,
-    to_cpu,
     to_device_of,
 )
 from matter_sdk.sdk.engine.manifest import ModelEntry
@@ -120,8 +115,8 @@ class Mode(ABC):
     def alphas(self, prepared: Any) -> Alphas:
         """Run the networks: alphas at the network's size, float32 N×h×w in 0..1, a new array.
 
-        ``prepared`` is what ``prepare`` gave, or ``joined`` of several. The result is a CuPy array
-        where the frames lay in a GPU's memory.
+        ``prepared`` is what ``prepare`` gave, of several frames joined to one. The result is a CuPy
+        array where the frames lay in a GPU's memory.
         """
 
 
@@ -227,32 +222,6 @@ class HybridMode(GlanceMode):
         """See ``GlanceMode.glance``."""
         head = self.network.run(prepared.glance, read=lambda heads: heads["glance"].copy())
         return Glance(head, tuple(prepared.glance.shape[2:]))
-
-
-def alike(inputs: Sequence[Any]) -> bool:
-    """Whether inputs of single frames are of one kind and size, so that they can be joined."""
-    return len(set(map(_kind, inputs))) == 1
-
-
-def joined(inputs: Sequence[Any]) -> Any:
-    """Inputs that are ``alike`` as one of several frames; a single one as it is."""
-    first = inputs[0]
-    if len(inputs) == 1 or first is None:
-        return first
-    if isinstance(first, tuple):
-        return type(first)(*map(joined, zip(*inputs, strict=True)))
-    if isinstance(first, list):
-        return list(itertools.chain(*inputs))
-    if not all(map(on_gpu, inputs)):
-        inputs = list(map(to_cpu, inputs))
-    with device_of(*inputs):
-        return synchronize(array_module(inputs[0]).concatenate(inputs))
-
-
-def _kind(prepared: Any) -> Any:
-    if isinstance(prepared, tuple):
-        return (type(prepared), *map(_kind, prepared))
-    return getattr(prepared, "shape", type(prepared))
 
 
 def alpha_head(heads: Mapping[str, Any]) -> Alphas:

@@ -20,7 +20,7 @@ from matter_sdk.sdk.arrays import array_module, check_finite, device_of, synchro
 from matter_sdk.sdk.backends import Backend, open_backend
 from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.sdk.engine.manifest import Manifest, ModelEntry
-from matter_sdk.sdk.errors import BackendError, ClosedError, FrameError, MatterError
+from matter_sdk.sdk.errors import BackendError, ClosedError, EngineError, FrameError, MatterError
 from matter_sdk.sdk.shielded import shielded
 
 
@@ -86,6 +86,14 @@ class Network(ABC):
             FrameError: for a size that is not among ``models``.
             BackendError: if no backend can run it.
         """
+
+    def part(self, name: str) -> Network:
+        """A further network that serves this one, such as SIM's classifier.
+
+        Raises:
+            EngineError: there is none of this name.
+        """
+        raise EngineError(f"{self.path} has no part {name!r}; expected a network without parts")
 
     def run(self, *inputs: Any, read: Callable[[Mapping[str, Any]], Any]) -> Any:
         """Run on N frames, in turns of the engine's batch, and return what ``read`` makes of them.
@@ -197,7 +205,7 @@ class EngineNetwork(Network):
         self._options = options
 
     def part(self, name: str) -> EngineNetwork:
-        """A further network of the same file, with the same options; EngineError if it has none."""
+        """See :class:`Network`; of the same file, with the same options."""
         part = self._file.part(name)
         return EngineNetwork(part, part.manifest.models, **self._options)
 

@@ -10,23 +10,23 @@ from matter_sdk.sdk.engine.manifest import Manifest
 from matter_sdk.sdk.errors import EngineError
 from matter_sdk.sdk.inference import sizes
 from matter_sdk.sdk.inference.modes import Choice, GlanceMode, HybridMode, Mode, SingleMode
-from matter_sdk.sdk.inference.network import EngineNetwork
+from matter_sdk.sdk.inference.network import Network
 from matter_sdk.sdk.inference.plate import PlateMode, reads_plate
 from matter_sdk.sdk.inference.trimaps import CLASSIFIER, TrimapMode
 
 
 def open_mode(
-    network: EngineNetwork,
+    network: Network,
     *,
-    pixels: str,
-    scales: sizes.Scales | None,
-    trimap_from: Any,
-    open_source: Callable[[Any], GlanceMode],
+    pixels: str = "first",
+    scales: sizes.Scales | None = None,
+    trimap_from: Any = None,
+    open_source: Callable[[Any], GlanceMode] | None = None,
 ) -> Mode:
-    """The mode that an engine's network and the options of ``Matter`` ask for.
+    """The mode that a network and the options of ``Matter`` ask for.
 
     Args:
-        network: of the engine.
+        network: of an engine, or another that says in a manifest what it reads.
         pixels: of ``Quality``.
         scales: of the hybrid-resolution test, or None.
         trimap_from: as given to ``Matter``.
@@ -46,7 +46,7 @@ def open_mode(
     if kind is HybridMode and scales is not None:
         return HybridMode(network, scales)
     if kind is TrimapMode:
-        source = None if trimap_from is None else open_source(trimap_from)
+        source = open_source(trimap_from) if open_source and trimap_from is not None else None
         return TrimapMode(network, choose, network.part(CLASSIFIER), source)
     if scales is not None:
         choose = functools.partial(sizes.nearest_scale, network.models, scale=scales[0])

@@ -118,13 +118,11 @@ def test_inputs_and_strides_that_are_not_what_the_manifest_says(tmp_path: Path, 
     path = build_two_inputs(tmp_path / "a.engine", 1, extra_inputs=())
     with pytest.raises(
         EngineError,
-        match=r"inputs are .*trimap\[1, 1, 40, 64\].*; expected image\[1, 3, 40, 64\] as in the",
+        match=r"trimap\[1, 1, 40, 64\].*image\[1, 3, 40, 64\]",
     ):
         opened(path, backend=name)
     path = build_two_inputs(tmp_path / "b.engine", 1, heads=(Head("cam", 20, 16),))
-    with pytest.raises(
-        EngineError, match=r"cam\[1, 20, 2, 2\]; expected cam\[1, 20, 3, 4\] as in the manifest"
-    ):
+    with pytest.raises(EngineError, match=r"cam\[1, 20, 2, 2\].*cam\[1, 20, 3, 4\]"):
         opened(path, backend=name)
 
 
@@ -290,14 +288,12 @@ def test_an_exact_arithmetic(tiny: Any, name: str) -> None:
     assert is_int8(opened(path, backend=name, arithmetic="int8")[0])
     assert not is_int8(opened(path, backend=name, arithmetic="float32")[0])
     path = tiny.build("plain.engine")
-    with pytest.raises(EngineError, match="no INT8 graph of 32x64; expected one"):
+    with pytest.raises(EngineError, match=r"INT8.*32x64"):
         opened(path, backend=name, arithmetic="int8")
 
 
 def test_an_arithmetic_that_a_backend_has_not(tiny: Any) -> None:
-    with pytest.raises(
-        BackendError, match=r"'onnxruntime' does not compute in bfloat16; expected .*openvino"
-    ):
+    with pytest.raises(BackendError, match=r"'onnxruntime'.*bfloat16.*openvino"):
         opened(tiny.build(), backend="onnxruntime", arithmetic="bfloat16")
 
 
@@ -377,9 +373,7 @@ def test_what_cannot_run_is_passed_over_and_closed(
             closed.append(True)
 
     monkeypatch.setattr(ort, "load", lambda *_: Broken())
-    with pytest.raises(
-        BackendError, match="cannot be used: failed to load: MemoryError: no memory"
-    ):
+    with pytest.raises(BackendError, match="MemoryError: no memory"):
         opened(engine_path, backend="onnxruntime")
     assert closed == [True]
 
@@ -390,7 +384,7 @@ def test_backend_asked_for_that_is_not_there(
     monkeypatch.setattr(gpu, "gpu_count", lambda: 0)
     with pytest.raises(
         BackendError,
-        match=r"'tensorrt-rtx' was asked for and cannot be used: .*; available here: .*onnxruntime",
+        match=r"'tensorrt-rtx'.*onnxruntime",
     ):
         opened(engine_path, backend="tensorrt-rtx")
 
@@ -398,20 +392,20 @@ def test_backend_asked_for_that_is_not_there(
 def test_unknown_backend_names_the_near_match(engine_path: Path) -> None:
     with pytest.raises(
         BackendError,
-        match=r"'openvno'.* did you mean 'openvino'",
+        match=r"'openvno'.*'openvino'",
     ):
         opened(engine_path, backend="openvno")
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:-1", "CPU", "", 3])
 def test_unknown_device(engine_path: Path, device: Any) -> None:
-    with pytest.raises(BackendError, match=r"device .* is not known; expected 'cpu', 'cuda' or"):
+    with pytest.raises(BackendError, match=rf"{device!r}.*'cpu', 'cuda'"):
         opened(engine_path, device=device)
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, True, 10_000])
 def test_wrong_threads(engine_path: Path, threads: Any) -> None:
-    with pytest.raises(BackendError, match=f"threads is {threads!r}; expected a whole number"):
+    with pytest.raises(BackendError, match=rf"threads.*{threads!r}"):
         opened(engine_path, threads=threads)
 
 
@@ -460,13 +454,11 @@ def test_graph_that_is_not_what_the_manifest_says(tiny: Any, name: str) -> None:
     path = tiny.build(graph=tiny.graph((64, 32)))
     with pytest.raises(
         EngineError,
-        match=r"inputs are image\[1, 3, 64, 32\]; expected image\[1, 3, 32, 64\] as in the",
+        match=r"image\[1, 3, 64, 32\].*image\[1, 3, 32, 64\]",
     ):
         opened(path, backend=name)
     path = tiny.build(graph=tiny.graph((32, 64), fusion="ft"))
-    with pytest.raises(
-        EngineError, match=r"glance\[1, 2, 32, 64\].*expected glance\[1, 3, 32, 64\]"
-    ):
+    with pytest.raises(EngineError, match=r"glance\[1, 2, 32, 64\].*glance\[1, 3, 32, 64\]"):
         opened(path, backend=name)
 
 
@@ -478,8 +470,9 @@ def test_graph_that_is_no_graph(tiny: Any, name: str) -> None:
         opened(path, backend=name)
 
 
-def test_float32_of_onnx_runtime_on_cuda_is_not_tf32(
-    tiny: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_onnx_runtime_on_cuda_is_tf32_if_asked_for_and_finds_pips_libraries(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
     """On a GPU from Ampere on its CUDA provider computes in TF32 unless told otherwise."""
     onnxruntime = pytest.importorskip("onnxruntime")
@@ -492,22 +485,25 @@ def test_float32_of_onnx_runtime_on_cuda_is_not_tf32(
         monkeypatch.setattr(made, "get_providers", lambda: ["CUDAExecutionProvider"])
         return made
 
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: given.append("preloaded"))
     monkeypatch.setattr(onnxruntime, "InferenceSession", here)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     monkeypatch.setattr(gpu, "gpu_count", lambda: 1)
-    opened(tiny.build(), backend="onnxruntime-cuda")[0].close()
-    (name, options), _ = given
-    assert (name, int(options["use_tf32"])) == ("CUDAExecutionProvider", 0)
+    path = tiny.build(change=lambda m: replace(m, precision=precision))
+    opened(path, backend="onnxruntime-cuda")[0].close()
+    first, (name, options), _ = given
+    assert first == "preloaded"
+    assert (name, bool(options["use_tf32"])) == ("CUDAExecutionProvider", precision == "tf32")
 
 
 # ---------------------------------------------------------------------------------- TensorRT's plan
 
 
 PLANS = (
-    PlanEntry("tensorrt", "11.4", "9.0", (32, 64), "plans/a"),
-    PlanEntry("tensorrt-rtx", "1.7", None, (32, 64), "plans/b"),
-    PlanEntry("tensorrt-rtx", "1.7", "8.9", (32, 64), "plans/c"),
-    PlanEntry("tensorrt-rtx", "1.7", None, (64, 64), "plans/d"),
+    PlanEntry("tensorrt", "11.4.0.12", "9.0", (32, 64), "plans/a"),
+    PlanEntry("tensorrt-rtx", "1.7.1.116", None, (32, 64), "plans/b"),
+    PlanEntry("tensorrt-rtx", "1.7.1.116", "8.9", (32, 64), "plans/c"),
+    PlanEntry("tensorrt-rtx", "1.7.1.116", None, (64, 64), "plans/d"),
 )
 
 
@@ -516,8 +512,9 @@ PLANS = (
     [
         ("tensorrt", "11.4.0.12", "9.0", (32, 64), "plans/a"),
         ("tensorrt", "11.4.0.12", "8.9", (32, 64), None),
-        ("tensorrt", "11.3.0", "9.0", (32, 64), None),
-        ("tensorrt", "11.40.0", "9.0", (32, 64), None),
+        ("tensorrt", "11.4.0.13", "9.0", (32, 64), None),
+        ("tensorrt", "11.4.0", "9.0", (32, 64), None),
+        ("tensorrt-rtx", "1.7.2.116", "12.0", (32, 64), None),
         ("tensorrt-rtx", "1.7.1.116", "12.0", (32, 64), "plans/b"),
         ("tensorrt-rtx", "1.7.1.116", "8.9", (32, 64), "plans/c"),
         ("tensorrt-rtx", "1.7.1.116", "12.1", (32, 64), "plans/b"),
@@ -537,15 +534,28 @@ def test_choice_of_a_plan(
 
 def test_no_plan_says_which_there_are() -> None:
     text = tensorrt.no_plan(PLANS[:2], "tensorrt", "11.5.1", "8.9", (32, 64))
-    for held in ("11.4 for compute capability 9.0", "8.0, 8.6, 8.9, 12.0 and later", "32x64"):
+    for held in ("11.4.0.12 for compute capability 9.0", "8.0, 8.6, 8.9, 12.0 and later", "32x64"):
         assert held in text
     assert "(it holds: none)" in tensorrt.no_plan((), "tensorrt", "11.5.1", "8.9", (32, 64))
 
 
-@pytest.mark.parametrize(("capability", "remedy"), [("7.5", "--turing"), ("9.0", "use tensorrt")])
-def test_the_remedy_on_a_gpu_that_default_plans_do_not_serve(capability: str, remedy: str) -> None:
-    assert remedy in tensorrt.no_plan(PLANS, "tensorrt-rtx", "1.7", capability, (32, 64))
-    assert remedy not in tensorrt.no_plan(PLANS, "tensorrt-rtx", "1.8", "8.9", (32, 64))
+@pytest.mark.parametrize(
+    ("version", "capability", "size", "remedy"),
+    [
+        ("1.7.1.116", "7.5", (32, 64), "--turing"),
+        ("1.7.1.116", "9.0", (32, 64), "use tensorrt"),
+        ("1.7.1.116", "8.9", (64, 32), "(it holds: "),
+        ("1.8.0.1", "8.9", (32, 64), "installed is 1.8.0.1"),
+    ],
+)
+def test_the_remedy_where_no_plan_fits(
+    version: str, capability: str, size: tuple[int, int], remedy: str
+) -> None:
+    text = tensorrt.no_plan(PLANS, "tensorrt-rtx", version, capability, size)
+    remedies = ("--turing", "use tensorrt", "installed is 1.8.0.1")
+    assert remedy in text
+    assert [other for other in remedies if other in text] in ([remedy], [])
+    assert ("7.5" in text) == (capability == "7.5")
 
 
 @pytest.mark.parametrize(
@@ -590,7 +600,5 @@ def test_lanes_run_at_once_and_keep_apart(tiny: Any, name: str) -> None:
 
 def test_a_number_of_lanes_that_cannot_be(engine_path: Path) -> None:
     for lanes in (0, 1.5, 65):
-        with pytest.raises(
-            BackendError, match=r"lanes is .*; expected a whole number from 1 to 64"
-        ):
+        with pytest.raises(BackendError, match=rf"lanes.*\b{lanes}\b.*64"):
             Matter(engine_path, lanes=lanes)  # type: ignore[arg-type]

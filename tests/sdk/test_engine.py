@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import stat
 import struct
@@ -127,9 +128,8 @@ def test_a_file_that_is_written_into_while_open(tiny: Any, tmp_path: Path, how: 
         at = content.index(graph)
         changed = content[:at] + bytes([graph[0] ^ 1]) + content[at + 1 :]
         path.write_bytes(content[:100] if how == "shorter" else changed)
-        with pytest.raises(EngineError, match="was written into while it was open") as caught:
+        with pytest.raises(EngineError, match=re.escape(name)):
             engine.read(name)
-        assert name in str(caught.value)
         path.write_bytes(content)
         assert bytes(engine.read(name)) == graph
 
@@ -144,9 +144,7 @@ def test_close_twice_and_use_after_close(engine_path: Path) -> None:
 
 def test_member_that_is_not_there(engine_path: Path) -> None:
     with EngineFile.open(engine_path) as engine:
-        with pytest.raises(
-            EngineError, match=r"no member 'modell.onnx'; the engine holds: model.onnx"
-        ):
+        with pytest.raises(EngineError, match=r"'modell.onnx'.*: model.onnx"):
             engine.read("modell.onnx")
         with pytest.raises(EngineError, match=r"no member '\.\./x'"):
             engine.read("../x")
@@ -160,9 +158,9 @@ def test_a_part_is_the_same_file_through_its_own_manifest(tmp_path: Path) -> Non
         assert part.manifest == file.manifest.parts["classifier"]
         model = part.manifest.models[0]
         assert bytes(part.read(model.onnx)) == zipfile.ZipFile(path).read(model.onnx)
-        with pytest.raises(EngineError, match=r"no part 'discriminator'; the engine holds: class"):
+        with pytest.raises(EngineError, match=r"'discriminator'.*: classifier"):
             file.part("discriminator")
-        with pytest.raises(EngineError, match=r"no part 'classifier'; the engine holds: none"):
+        with pytest.raises(EngineError, match=r"'classifier'.*: none"):
             part.part("classifier")
     with pytest.raises(ClosedError, match="the engine file is closed"):
         file.part("classifier")
@@ -171,7 +169,7 @@ def test_a_part_is_the_same_file_through_its_own_manifest(tmp_path: Path) -> Non
 def test_members_of_a_part_are_checked_like_the_others(tmp_path: Path) -> None:
     about = tiny_sim.manifest()
     graph = tiny_sim.guided_graph((64, 96), 1).SerializeToString()
-    with pytest.raises(EngineError, match=r"manifest names classifier/64x96.onnx; expected amo"):
+    with pytest.raises(EngineError, match=r"classifier/64x96\.onnx"):
         write(tmp_path / "a.engine", about, {"model-64x96.onnx": graph})
     path = tiny_sim.build(tmp_path / "sim.engine")
     content = bytearray(path.read_bytes())
@@ -518,22 +516,20 @@ def test_a_manifest_beyond_its_limit(engine_path: Path, tmp_path: Path) -> None:
 
 
 def test_write_needs_every_member(tiny: Any, tmp_path: Path) -> None:
-    with pytest.raises(
-        EngineError, match=r"the manifest names model.onnx; expected among the members"
-    ):
+    with pytest.raises(EngineError, match=r"model\.onnx"):
         write(tmp_path / "a.engine", tiny.manifest(), {"other": b""})
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["../a", "manifest.json", "MODEL.onnx"])
 def test_write_refuses_member_names(tiny: Any, tmp_path: Path, name: str) -> None:
-    with pytest.raises(EngineError, match=r"not a plain path|reserved|taken"):
+    with pytest.raises(EngineError, match=re.escape(name)):
         write(tmp_path / "a.engine", tiny.manifest(), {"model.onnx": b"", name: b""})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_write_refuses_a_source_that_is_no_file(tiny: Any, tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"comes from .*nothing, which is no file"):
+    with pytest.raises(EngineError, match=re.escape(str(tmp_path / "nothing"))):
         write(tmp_path / "a.engine", tiny.manifest(), {"model.onnx": tmp_path / "nothing"})
 
 
@@ -545,7 +541,7 @@ def test_write_refuses_what_could_not_be_opened(tiny: Any, tmp_path: Path) -> No
 
 
 def test_write_into_a_folder_that_is_not_there(tiny: Any, tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"could not be written \(No such file.*--output"):
+    with pytest.raises(EngineError, match=r"No such file.*--output"):
         write(tmp_path / "no" / "a.engine", tiny.manifest(), {"model.onnx": b""})
 
 
@@ -565,7 +561,7 @@ def test_a_full_disk_leaves_the_old_engine(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(engine_module.os, "fsync", full)
-    with pytest.raises(EngineError, match=r"could not be written .No space left on device"):
+    with pytest.raises(EngineError, match="No space left on device"):
         write(engine_path, tiny.manifest(), {"model.onnx": b"new"})
     assert engine_path.read_bytes() == before
     assert [entry.name for entry in engine_path.parent.iterdir()] == [engine_path.name]
@@ -579,7 +575,7 @@ def test_a_file_that_may_not_grow_leaves_nothing(tiny: Any, tmp_path: Path) -> N
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
     try:
-        with pytest.raises(EngineError, match=r"could not be written .File too large"):
+        with pytest.raises(EngineError, match="File too large"):
             write(tmp_path / "a.engine", tiny.manifest(), {"model.onnx": source})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

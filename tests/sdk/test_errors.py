@@ -90,7 +90,7 @@ def test_a_runtime_that_fails_on_a_frame(
     def fail(*_: Any, **__: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(matter._primary, "run", fail)
+    monkeypatch.setattr(matter._engine.backend, "run", fail)
     for use in (lambda: matter(FRAME), lambda: matter.infer(matter.prepare(FRAME))):
         with pytest.raises(BackendError) as caught:
             use()
@@ -113,12 +113,12 @@ def test_a_runtime_that_fails_on_a_frame(
 def test_heads_of_another_kind(
     matter: Matter, monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], Any]
 ) -> None:
-    run = matter._primary.run
+    run = matter._engine.backend.run
 
     def changed(*inputs: Any, lane: int = 0) -> dict[str, Any]:
         return {name: change(head) for name, head in run(*inputs, lane=lane).items()}
 
-    monkeypatch.setattr(matter._primary, "run", changed)
+    monkeypatch.setattr(matter._engine.backend, "run", changed)
     with pytest.raises(BackendError, match="expected float32 of shape"):
         matter(FRAME)
 
@@ -128,7 +128,7 @@ def test_a_manifest_nested_as_deep_as_json_can_be(
 ) -> None:
     import zipfile
 
-    source = EngineFile.open(matter._path)
+    source = EngineFile.open(matter._engine.path)
     text = source.manifest.to_json()
     source.close()
     for depth in range(900, 1000, 5):

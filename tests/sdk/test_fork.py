@@ -7,11 +7,13 @@ import select
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from matter_sdk.sdk import BackendError, Matter, MatterPool
+from matter_sdk.sdk.backends import gpu
 from matter_sdk.sdk.errors import ClosedError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -69,6 +71,32 @@ def test_the_child_mattes_as_the_parent(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_child_whose_parent_had_begun_cuda(monkeypatch: pytest.MonkeyPatch, begun: bool) -> None:
+    """The driver answers cuInit with 3 there; the parent's count of GPUs is not for the child."""
+    parents: list[int] = []
+
+    class Driver:
+        def cuInit(self, _flags: int) -> int:  # noqa: N802
+            parents.append(os.getpid())
+            return 0 if set(parents) == {os.getpid()} else 3
+
+        def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802
+            count._obj.value = 1
+            return 0
+
+    monkeypatch.setattr(gpu.ctypes, "CDLL", lambda _name: Driver())
+    gpu.gpu_count.cache_clear()
+    try:
+        assert not begun or gpu.no_gpu("tensorrt_rtx", 0) is None
+        said = in_child(lambda: str(gpu.no_gpu("tensorrt_rtx", 0)))
+        assert ("forked" in said and "spawn" in said) if begun else said == "None"
+        assert gpu.no_gpu("tensorrt_rtx", 0) is None
+    finally:
+        gpu.gpu_count.cache_clear()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_child_takes_another_backend_than_openvino(engine_path: Path) -> None:
     """Where none was asked for."""
     pytest.importorskip("openvino")
@@ -93,8 +121,8 @@ def test_on_a_gpu_a_fork_is_refused(engine_path: Path, monkeypatch: pytest.Monke
     with Matter(engine_path, backend="onnxruntime") as matter:
         frame = np.zeros((32, 64, 3), np.uint8)
         matter(frame)
-        monkeypatch.setattr(matter._primary, "on_gpu", True)
-        matter._network.forked()
-        monkeypatch.setattr(matter._primary, "on_gpu", False)
+        monkeypatch.setattr(matter._engine.backend, "on_gpu", True)
+        matter._engine.network.forked()
+        monkeypatch.setattr(matter._engine.backend, "on_gpu", False)
         with pytest.raises(BackendError, match="does not survive"):
             matter(frame)

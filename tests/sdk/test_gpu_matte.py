@@ -15,7 +15,6 @@ from matter_sdk.kernels import YUV
 from matter_sdk.sdk import Matter
 from matter_sdk.sdk.background import Background
 from matter_sdk.sdk.errors import BackendError, FrameError
-from matter_sdk.sdk.inference.finish import finished
 from matter_sdk.sdk.matte import Matte
 from matter_sdk.sdk.streaming.temporal_filter import TemporalFilter
 from tests.fakes.cuda import Device, DeviceArray, Stream, device_now
@@ -132,11 +131,13 @@ def test_without_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
 # ------------------------------------------------------------------------------- frames on the GPU
 
 
-def test_a_transparent_frame_on_the_gpu(fake_cuda: Any) -> None:
+def test_a_transparent_frame_on_the_gpu(tiny: Any, fake_tensorrt: Any) -> None:
     frame = np.dstack((picture_of(1), picture_of(2)[..., 0]))
     alpha = alpha_of((32, 64))
-    there = finished(device(frame), DeviceArray(alpha), None)
-    np.testing.assert_allclose(there.alpha, finished(frame, alpha, None).alpha, atol=1e-6)
+    with Matter(built(tiny, fake_tensorrt), backend="tensorrt-rtx") as matter:
+        there = matter.finish(device(frame), DeviceArray(alpha))
+        here = matter.finish(frame, alpha)
+    np.testing.assert_allclose(there.alpha, here.alpha, atol=1e-6)
     assert isinstance(there.gpu().alpha, DeviceArray)
 
 

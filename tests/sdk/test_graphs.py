@@ -653,7 +653,7 @@ def test_only_the_manifests_own_member_may_be_named(tiny: Tiny) -> None:
     path = tiny.build_external()
     with EngineFile.open(path) as file:
         other = replace(file.manifest.models[0], data=None)
-        with pytest.raises(EngineError, match=r"'model.onnx.data' from outside .*no external data"):
+        with pytest.raises(EngineError, match=r"'model\.onnx\.data'"):
             graphs.read_graph(file, other)
 
 

@@ -262,7 +262,7 @@ def test_a_source_that_was_opened_from_a_path_is_closed(
 ) -> None:
     closed: list[str] = []
     monkeypatch.setattr(
-        "matter_sdk.sdk.matter.EngineFile.close", lambda file: closed.append(file.path.name)
+        "matter_sdk.sdk.engine.file.EngineFile.close", lambda file: closed.append(file.path.name)
     )
     matter = Matter(sim, trimap_from=gfm, **OPTIONS)
     assert closed == []

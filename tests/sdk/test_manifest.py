@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -237,7 +238,7 @@ def test_schema_2_is_read() -> None:
     assert (model.int8, model.measured) == (None, None)
     assert manifest.verification[0].share is None
     assert "--int8" not in manifest.build_command()
-    with pytest.raises(EngineError, match=r"no INT8 graph of 288x512; .* again with --int8"):
+    with pytest.raises(EngineError, match=r"INT8.*288x512.*--int8"):
         model.on_cpu("int8")
 
 
@@ -390,15 +391,13 @@ def test_missing_field_is_named(name: str) -> None:
 def test_size_twice() -> None:
     document = json.loads(json.dumps(EXAMPLE))
     document["models"] *= 2
-    with pytest.raises(EngineError, match=r"'models' is \[\[288, 512\], \[288, 512\]\]"):
+    with pytest.raises(EngineError, match=r"'models'.*\[\[288, 512\], \[288, 512\]\]"):
         Manifest.from_json(json.dumps(document))
 
 
 def test_future_schema_names_both_and_the_remedy() -> None:
     # Whatever else such a manifest holds cannot be judged.
-    with pytest.raises(
-        EngineError, match=r"schema 7, .* reads schema 1 to 3; .*pip install -U|upgrade"
-    ):
+    with pytest.raises(EngineError, match=r"schema 7\b.*\b1 to 3\b.*--upgrade"):
         Manifest.from_json('{"schema": 7, "novelty": []}')
 
 
@@ -470,7 +469,7 @@ def test_anything_in_a_field_is_read_or_refused_as_an_engine_error(path: str, va
     ],
 )
 def test_member_names_that_could_leave_the_archive(name: str) -> None:
-    with pytest.raises(EngineError, match="is not a plain path inside the archive; expected"):
+    with pytest.raises(EngineError, match=re.escape(repr(name[:300]))):
         check_member_name(name)
 
 
@@ -544,7 +543,7 @@ def test_numbers_of_many_digits() -> None:
 
 
 def test_depth_beyond_the_parser_s() -> None:
-    with pytest.raises(EngineError, match=r"not valid JSON|nested more than"):
+    with pytest.raises(EngineError, match=r"JSON|nested"):
         Manifest.from_json("[" * 500_000)
 
 

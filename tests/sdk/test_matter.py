@@ -360,7 +360,7 @@ def test_what_is_refused_on_opening_is_closed(
 ) -> None:
     closed = []
     monkeypatch.setattr(
-        "matter_sdk.sdk.matter.EngineFile.close", lambda file: closed.append(file.path)
+        "matter_sdk.sdk.engine.file.EngineFile.close", lambda file: closed.append(file.path)
     )
     with pytest.raises(BackendError):
         Matter(engine_path, backend="no")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import threading
 import zlib
@@ -263,7 +264,7 @@ def test_a_picture_that_was_cut_short_is_refused(tmp_path: Path, kind: str) -> N
     picture = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
     content = cv2.imencode(kind, picture)[1].tobytes()
     (tmp_path / "a").write_bytes(content[: len(content) * 3 // 4])
-    with pytest.raises(FrameError, match=r"is cut short|no picture that can be decoded"):
+    with pytest.raises(FrameError, match=re.escape(str(tmp_path / "a"))):
         read_picture(tmp_path / "a")
 
 

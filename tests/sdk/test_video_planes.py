@@ -101,7 +101,7 @@ def test_other_videos_come_as_they_did(tmp_path: Path) -> None:
 )
 def test_planes_that_are_not_the_writers_are_refused(tmp_path: Path, wrong: YUV) -> None:
     writer = VideoWriter(tmp_path / "x.mp4", SIZE)
-    with pytest.raises(VideoError, match=r"expected \(64, 128\), bt601, full range: False"):
+    with pytest.raises(VideoError, match=r"\(64, 128\), bt601.*False"):
         writer.write(wrong)
     writer.abort()
     writer = VideoWriter(tmp_path / "x.mov", SIZE, alpha=True)
@@ -133,7 +133,7 @@ def test_a_matte_in_planes_is_that_of_the_picture(guided: bool, clean: bool) -> 
 
 def test_over_planes_wants_planes() -> None:
     matte = Matte(smooth_frame(SIZE), np.ones(SIZE, np.float32))
-    with pytest.raises(ValueError, match=r"has no planes; expected over\(\)"):
+    with pytest.raises(ValueError, match=r"over\(\)"):
         matte.over_planes("green")
 
 

@@ -17,8 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from matter_sdk.sdk.errors import FrameError
-from matter_sdk.sdk.media.picture_reader import picture_size, read_picture, read_values
+from matter_sdk.sdk import FrameError, picture_size, read_picture, read_values
 from matter_sdk.training.data.layers import Image, Mask
 from matter_sdk.training.data.layouts import (
     LAYOUTS,

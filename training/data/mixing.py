@@ -134,7 +134,7 @@ class Mixed:
         empty = background = self._background(rng, size)
         others = np.zeros(size, np.float32)
         settings = replace(_RSSN, blur=0.0) if self.with_plate else _RSSN
-        if rng.random() < _SECOND:
+        if self._peopled and rng.random() < _SECOND:
             entry = self._peopled[rng.integers(len(self._peopled))]
             second, others, _ = self._subject(rng, entry, size, alone=True)
             background = compose_rssn(rng, second, background, others, settings).image

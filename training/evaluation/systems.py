@@ -7,9 +7,8 @@ what two rows of a table differ by is what the deployment cost.
 
 from __future__ import annotations
 
-import functools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,10 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from matter_sdk.kernels import windows
 from matter_sdk.kernels.trimap import Trimap
 from matter_sdk.sdk import Matter
 from matter_sdk.sdk.backends import Backend
-from matter_sdk.sdk.engine.manifest import (
+from matter_sdk.sdk.engine import (
     ExtraInput,
     Head,
     InputInfo,
@@ -31,12 +31,7 @@ from matter_sdk.sdk.engine.manifest import (
     NetworkInfo,
     WeightsInfo,
 )
-from matter_sdk.sdk.inference.finish import finished
-from matter_sdk.sdk.inference.modes import SingleMode
-from matter_sdk.sdk.inference.network import Network
-from matter_sdk.sdk.inference.plate import PlateMode
-from matter_sdk.sdk.inference.sizes import held, nearest_aspect
-from matter_sdk.sdk.inference.trimaps import TrimapMode
+from matter_sdk.sdk.inference import Network, Stages, open_mode
 from matter_sdk.training import checkpoints, networks
 from matter_sdk.training.evaluation.pictures import EvaluationError
 from matter_sdk.training.weights import identity
@@ -121,8 +116,8 @@ class Engine(System):
         if len(sizes) > 1 and set(sizes) != {model.size for model in manifest.models}:
             self._matter.close()
             raise EvaluationError(
-                f"{path} holds {held(manifest.models)} and {len(sizes)} sizes were given; "
-                f"give one of these as --size, or none"
+                f"{path} holds {_text(model.size for model in manifest.models)} and {len(sizes)} "
+                f"sizes were given; give one of these as --size, or none"
             )
         self.name = path.name
         self.runtime = self._matter.backend
@@ -176,22 +171,17 @@ class Torch(System):
     ) -> None:
         self.name = name
         self.sizes = tuple(sizes)
-        self._network = _TorchNetwork(network, name, self.sizes, device or "cpu")
+        self._network = _TorchNetwork(network, name, self.sizes, device or "cpu", classifier)
         self.reads = self._network.manifest.inputs
-        choose = functools.partial(nearest_aspect, self._network.models)
-        one_mode = PlateMode if "plate" in self.reads else SingleMode
-        self._mode: SingleMode | TrimapMode = one_mode(self._network, choose)
-        if classifier is not None:
-            second = _TorchNetwork(classifier, name, self.sizes, device or "cpu")
-            self._mode = TrimapMode(self._network, choose, second)
+        self._stages = Stages(open_mode(self._network))
 
     def matte(self, frame: Frame, trimap: Trimap, plate: Frame | None = None) -> Alpha:
         """See :class:`System`."""
-        if isinstance(self._mode, PlateMode):
-            self._mode.plate = plate
+        if "plate" in self.reads:
+            self._stages.mode.plate = plate
         given = trimap if "trimap" in self.reads else None
-        alpha = self._mode.alphas(self._mode.prepare(frame, given))[0]
-        return finished(frame, alpha, given).alpha
+        (matte,) = self._stages.mattes([frame], [given])
+        return matte.alpha
 
     def describe(self) -> str:
         """See :class:`System`."""
@@ -199,8 +189,8 @@ class Torch(System):
         words = [word for word in (network.name, network.backbone, network.rosta) if word != "none"]
         if network.without:
             words.append(f"without {' and '.join(network.without)}")
-        sizes = held(self._network.models)
-        return f"{self.name}: {' '.join(words)} at {sizes}, {self._network.backend.detail}"
+        where = f"{_text(self.sizes)}, {self._network.backend.detail}"
+        return f"{self.name}: {' '.join(words)} at {where}"
 
 
 @dataclass(frozen=True)
@@ -328,7 +318,19 @@ class _TorchNetwork(Network):
     SDK's kernel: what the two differ by is a cost of deployment too.
     """
 
-    def __init__(self, module: nn.Module, name: str, sizes: Sequence[Size], device: str) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        name: str,
+        sizes: Sequence[Size],
+        device: str,
+        classifier: nn.Module | None = None,
+    ) -> None:
+        self._parts: dict[str, _TorchNetwork] = {}
+        if classifier is not None:
+            looks = {window[2:] for size in sizes for window in windows(size)}
+            part = _TorchNetwork(classifier, name, sorted(looks), device)
+            self._parts["classifier"] = part
         module_: Any = module
         spec = module_.input_spec
         classifier = module_.fusion == "cam"
@@ -352,11 +354,20 @@ class _TorchNetwork(Network):
             plans=(),
             weights=WeightsInfo(name, "", False, ""),
             extra_inputs=tuple(ExtraInput(*entry) for entry in list(inputs.items())[1:]),
+            parts={name: part.manifest for name, part in self._parts.items()},
         )
         super().__init__(Path(name), manifest, manifest.models)
         self.backend = _Backend(module, (head.name,), device)
+
+    def part(self, name: str) -> Network:
+        """See :class:`Network`."""
+        return self._parts[name]
 
     def open(self, size: tuple[int, ...]) -> Backend:
         """Return the module itself, which runs at any size."""
         del size
         return self.backend
+
+
+def _text(sizes: Iterable[Size]) -> str:
+    return ", ".join(f"{height}x{width}" for height, width in sizes)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class _Options(NamedTuple):
     """The first of ``backbones`` and ``rostas`` is the default; ``parts`` may be left out."""
 
+    multiple: int  # see ``size_multiple``
     backbones: tuple[str, ...]
     rostas: tuple[str, ...] = ("none",)
     parts: tuple[str, ...] = ()
@@ -32,6 +33,7 @@ JOINED = ("tt", "ft", "bt")
 # The matting networks.
 _NETWORKS = {
     "gfm": _Options(
+        32,
         (
             "efficientnet-lite0",
             "mobilenetv3",
@@ -43,10 +45,10 @@ _NETWORKS = {
         (*JOINED, "rim", "en-median"),
         ("pyramid", "bridge"),
     ),
-    "gfm-plate": _Options(("mobilenetv3", "efficientnet-lite0"), JOINED),
-    "aim": _Options(("resnet34",), ("unified",), ("se", "attention")),
-    "msia": _Options(("resnext101",), parts=("ini", "sed", "adaptive")),
-    "sim": _Options(("resnet50",)),
+    "gfm-plate": _Options(32, ("mobilenetv3", "efficientnet-lite0"), JOINED),
+    "aim": _Options(32, ("resnet34",), ("unified",), ("se", "attention")),
+    "msia": _Options(16, ("resnext101",), parts=("ini", "sed", "adaptive")),
+    "sim": _Options(8, ("resnet50",)),
 }
 # Parts of a network that one of its backbones does not have.
 _LACKING: dict[tuple[str, str | None], tuple[str, ...]] = {
@@ -54,7 +56,10 @@ _LACKING: dict[tuple[str, str | None], tuple[str, ...]] = {
 }
 # Networks that serve another: the one that makes SIM's semantic trimap, the one that judges its
 # mattes in training.
-_HELPERS = {"sim_classifier": _Options(("resnet50",)), "sim_discriminator": _Options(("resnet50",))}
+_HELPERS = {
+    "sim_classifier": _Options(8, ("resnet50",)),
+    "sim_discriminator": _Options(8, ("resnet50",)),
+}
 
 
 class UnknownNetwork(ValueError):
@@ -67,6 +72,11 @@ def names() -> tuple[str, ...]:
     :func:`create` also knows ``sim_classifier`` and ``sim_discriminator``, which serve ``sim``.
     """
     return tuple(_NETWORKS)
+
+
+def size_multiple(name: str) -> int:
+    """Return what both sides of a network's input are multiples of."""
+    return _options(name).multiple
 
 
 def backbones(name: str) -> tuple[str, ...]:

@@ -17,8 +17,9 @@ from collections.abc import Collection
 import torch
 from torch import Tensor, nn
 
-from matter_sdk.kernels.spec import InputSpec
+from matter_sdk.training.networks import size_multiple
 from matter_sdk.training.networks.blocks import (
+    IMAGENET,
     BridgeBlock,
     ConvBnRelu,
     DecoderBlock,
@@ -138,9 +139,8 @@ class AIM(nn.Module):
     backbone = "resnet34"
     rosta = "unified"
     fusion = "unified"
-    size_multiple = 32
-    # RGB / 255, less ImageNet's mean, over its deviation
-    input_spec = InputSpec("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+    size_multiple = size_multiple("aim")
+    input_spec = IMAGENET
 
     def __init__(self, without: Collection[str] = ()) -> None:
         super().__init__()

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from matter_sdk.kernels.spec import ROSTAS
+from matter_sdk.kernels.spec import ROSTAS, InputSpec
+
+IMAGENET = InputSpec("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+"""RGB / 255, less ImageNet's mean, over its deviation."""
 
 # Parts of GFM that its ablation study leaves out: pyramid pooling module and bridge block.
 GFM_PARTS = ("pyramid", "bridge")

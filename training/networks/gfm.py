@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from matter_sdk.kernels.spec import ROSTAS, InputSpec
-from matter_sdk.training.networks import JOINED
+from matter_sdk.training.networks import JOINED, size_multiple
 from matter_sdk.training.networks.blocks import (
     GFM_PARTS,
     BridgeBlock,
@@ -184,7 +184,7 @@ class GFM(nn.Module):
     """
 
     name = "gfm"
-    size_multiple = 32
+    size_multiple = size_multiple("gfm")
     input_spec = InputSpec()  # RGB in 0..255, as it is: GFM was trained without normalisation
 
     def __init__(self, backbone: str, rosta: str, without: Collection[str] = ()) -> None:

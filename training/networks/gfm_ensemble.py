@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from matter_sdk.training.networks import JOINED, create
+from matter_sdk.training.networks import JOINED, create, size_multiple
 from matter_sdk.training.networks.blocks import check_image
 
 
@@ -39,7 +39,7 @@ class GFMEnsemble(nn.Module):
     name = "gfm"
     rosta = "en-median"
     fusion = "alpha"
-    size_multiple = 32
+    size_multiple = size_multiple("gfm")
 
     def __init__(self, backbone: str, without: Sequence[str] = ()) -> None:
         super().__init__()

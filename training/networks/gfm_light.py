@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from matter_sdk.kernels.spec import ROSTAS, InputSpec
-from matter_sdk.training.networks import JOINED
-from matter_sdk.training.networks.blocks import GFM_PARTS, collaborative_fusion, left_out
+from matter_sdk.kernels.spec import ROSTAS
+from matter_sdk.training.networks import JOINED, size_multiple
+from matter_sdk.training.networks.blocks import GFM_PARTS, IMAGENET, collaborative_fusion, left_out
 from matter_sdk.training.networks.mobilenetv3 import CHANNELS, MobileNetV3
 
 GLANCE_STRIDE = 4
@@ -258,8 +258,8 @@ class GFMLight(nn.Module):
     encoder_type: ClassVar[type[nn.Module]] = MobileNetV3
     decoder_type: ClassVar[type[nn.Module]] = _Collaborative
     glance_stride = GLANCE_STRIDE
-    size_multiple = 32
-    input_spec = InputSpec("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+    size_multiple = size_multiple("gfm")
+    input_spec = IMAGENET
 
     def __init__(self, rosta: str, without: Collection[str] = ()) -> None:
         super().__init__()
@@ -305,7 +305,7 @@ class GFMPlate(nn.Module):
     encoder_type: ClassVar[Any] = MobileNetV3
     decoder_type: ClassVar[Any] = _Collaborative
     glance_stride = GLANCE_STRIDE
-    size_multiple = 32
+    size_multiple = size_multiple("gfm-plate")
     input_spec = GFMLight.input_spec
 
     def __init__(self, rosta: str) -> None:

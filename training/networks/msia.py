@@ -27,8 +27,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from matter_sdk.kernels.spec import InputSpec
+from matter_sdk.training.networks import size_multiple
 from matter_sdk.training.networks.blocks import (
+    IMAGENET,
     AtrousPyramidPooling,
     ConvBnRelu,
     DecoderBlock,
@@ -97,9 +98,8 @@ class MSIA(nn.Module):
     backbone = "resnext101"
     rosta = "none"
     fusion = "alpha"
-    size_multiple = 16
-    # RGB / 255, less ImageNet's mean, over its deviation: the backbone starts from ImageNet weights
-    input_spec = InputSpec("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+    size_multiple = size_multiple("msia")
+    input_spec = IMAGENET
 
     def __init__(self, without: Collection[str] = ()) -> None:
         super().__init__()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from matter_sdk.kernels.spec import InputSpec
+from matter_sdk.training.networks import size_multiple
 from matter_sdk.training.networks.blocks import (
     AtrousPyramidPooling,
     StandardisedConv2d,
@@ -128,7 +129,7 @@ class SIM(nn.Module):
     backbone = "resnet50"
     rosta = "none"
     fusion = "alpha"
-    size_multiple = 8
+    size_multiple = size_multiple("sim")
     input_spec = InputSpec(std=(255.0, 255.0, 255.0))  # RGB in 0..1; SIM normalises it itself
 
     def __init__(self) -> None:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from matter_sdk.kernels.spec import InputSpec
 from matter_sdk.kernels.trimap import CLASSES
-from matter_sdk.training.networks.blocks import check_inputs
+from matter_sdk.training.networks import size_multiple
+from matter_sdk.training.networks.blocks import IMAGENET, check_inputs
 from matter_sdk.training.networks.resnet import Bottleneck, ResNetEncoder
 
 _BLOCKS = (3, 4, 6, 3)
@@ -25,9 +25,8 @@ class PatchClassifier(nn.Module):
     backbone = "resnet50"
     rosta = "none"
     fusion = "cam"
-    size_multiple = 8
-    # RGB / 255, less ImageNet's mean, over its deviation.
-    input_spec = InputSpec("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+    size_multiple = size_multiple("sim_classifier")
+    input_spec = IMAGENET
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +63,7 @@ class AlphaDiscriminator(nn.Module):
     name = "sim_discriminator"
     backbone = "resnet50"
     rosta = "none"
-    size_multiple = 8
+    size_multiple = size_multiple("sim_discriminator")
 
     def __init__(self) -> None:
         super().__init__()
