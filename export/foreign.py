@@ -33,7 +33,6 @@ from matter_sdk.sdk.backends.operators import OPERATORS
 from matter_sdk.sdk.engine.manifest import (
     FOREIGN,
     Head,
-    InputInfo,
     Manifest,
     ModelEntry,
     NetworkInfo,
@@ -110,23 +109,14 @@ def _built(context: Context, model: onnx.ModelProto, options: ImportOptions) -> 
     subject = Subject("", None, _weights(options), options.sizes, 1, lambda _: [])
     made = [_sized(context, subject, model, options, size) for size in options.sizes]
     sized = pack.shared(context, subject, made)
-    white = 255 / options.range
     macs = {text(one.entry.size): one.macs for one in sized}
     parameters = sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer)
     name = "".join(c if c.isascii() and c.isalnum() else "-" for c in options.model.stem)
-    red, green, blue = options.mean
-    mean = (red * white, green * white, blue * white)
-    red, green, blue = options.std
     manifest = Manifest(
         matter=__version__,
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         network=NetworkInfo(FOREIGN, name.strip("-") or "network", "none", parameters, macs),
-        input=InputInfo(
-            colour=options.colour,
-            mean=mean,
-            std=(red * white, green * white, blue * white),
-            multiple=options.multiple,
-        ),
+        input=options.input(),
         heads=(Head("alpha", 1),),
         fusion="alpha",
         batch=1,
@@ -267,12 +257,7 @@ def _reference(model: onnx.ModelProto, options: ImportOptions, size: Size) -> Re
     """
     import onnxruntime
 
-    white = 255 / options.range
-    spec = kernels.InputSpec(
-        colour=options.colour,
-        mean=tuple(value * white for value in options.mean),
-        std=tuple(value * white for value in options.std),
-    )
+    spec = options.input().spec()
     quiet = onnxruntime.SessionOptions()
     quiet.log_severity_level = 3
     names = [options.head] if options.head else None

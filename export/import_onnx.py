@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from matter_sdk.export.errors import UsageError
 from matter_sdk.sdk.command_line import Parser, path, run, size, start, whole, word
+from matter_sdk.sdk.engine.manifest import InputInfo
 
 if TYPE_CHECKING:
     from matter_sdk.export.stages import Size
@@ -62,6 +63,17 @@ class ImportOptions:
     def multiple(self) -> int:
         """What all sides are multiples of, at most 32."""
         return math.gcd(32, *(side for one in self.sizes for side in one))
+
+    def input(self) -> InputInfo:
+        """The picture that the network takes, as an engine says it: of channels in 0..255."""
+        white = 255 / self.range
+        (r, g, b), (over_r, over_g, over_b) = self.mean, self.std
+        return InputInfo(
+            colour=self.colour,
+            mean=(r * white, g * white, b * white),
+            std=(over_r * white, over_g * white, over_b * white),
+            multiple=self.multiple,
+        )
 
     def digest(self) -> str:
         """The file's SHA-256."""

@@ -65,7 +65,10 @@ def rewrite(model: ir.Model) -> None:
 def take_place(old: ir.Value, new: ir.Value) -> None:
     """Let readers of ``old`` read ``new``; as an output of the graph it takes that name."""
     name = old.name
-    new.dtype, new.shape = new.dtype or old.dtype, new.shape or old.shape
+    if new.type is None:
+        new.type = old.type
+    if new.shape is None:
+        new.shape = old.shape
     old.replace_all_uses_with(new, replace_graph_outputs=True)
     if new.is_graph_output():
         old.name, new.name = f"{name}.replaced", name
