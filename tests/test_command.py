@@ -191,9 +191,14 @@ def test_a_checkout_has_the_engine_of_its_wheel(
     assert installation.own_engine("gfm-plate") is None
 
 
-def test_commands_are_named_as_they_work_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_are_named_as_they_work_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert installation.command("export.build", ["a b"]) == "python -m export.build 'a b'"
     monkeypatch.setattr(installation, "CHECKOUT", False)
+    assert matter.main(["imag"]) == 2
+    assert capsys.readouterr().err.startswith("matter: error: 'imag'")
+    monkeypatch.setattr(installation, "_short", False)
     assert installation.command("training.train") == "python -m matter_sdk.training.train"
     installation.prefer_short()
     assert installation.command("export.build", ["x"]) == "matter build x"
