@@ -168,11 +168,6 @@ def check_passed(context: Context, built: Mapping[str, Built]) -> None:
     Raises:
         BuildError: naming those that are not, and the remedy.
     """
-    for network in built.values():
-        entries = network.manifest.verification
-        if not any(entry.status == "passed" for entry in entries):
-            reasons = "; ".join(f"{entry.artefact}: {entry.reason}" for entry in entries)
-            raise BuildError(f"verification: nothing passed ({reasons}); nothing was written")
     failed = {
         f"{part + ' ' if part else ''}{entry.artefact} {text(entry.size)} ({entry.precision}): "
         f"{entry.reason}": entry
@@ -181,6 +176,7 @@ def check_passed(context: Context, built: Mapping[str, Built]) -> None:
         if entry.status == "failed" and not _optional(entry)
     }
     if not failed:
+        _check_any(built)
         return
     ties = max(sized.truth.ties for network in built.values() for sized in network.sized)
     options = context.options
@@ -196,6 +192,15 @@ def check_passed(context: Context, built: Mapping[str, Built]) -> None:
     else:
         remedy = f"Build without --{options.precision}"
     raise BuildError(f"verification: {'; '.join(failed)}; nothing was written. {remedy}")
+
+
+def _check_any(built: Mapping[str, Built]) -> None:
+    """Raise BuildError for a network of which nothing could be run."""
+    for network in built.values():
+        entries = network.manifest.verification
+        if not any(entry.status == "passed" for entry in entries):
+            reasons = "; ".join(f"{entry.artefact}: {entry.reason}" for entry in entries)
+            raise BuildError(f"verification: nothing could be run ({reasons}); nothing was written")
 
 
 def _optional(entry: Verification) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -13,9 +14,14 @@ import pytest
 pytest.importorskip("onnxscript")
 
 from matter_sdk.export import import_onnx
+from matter_sdk.export.errors import BuildError
+from matter_sdk.export.options import BuildOptions
 from matter_sdk.export.plain_operators import rewrite
+from matter_sdk.export.progress import Report
+from matter_sdk.export.stages import Built, Context, verify
 from matter_sdk.sdk import EngineFile, Matter
 from matter_sdk.sdk.engine.manifest import FOREIGN
+from tests.sdk.conftest import Tiny
 
 # Red over 1/2, smoothly; an old operator set, and sides of any length.
 MATTE = """
@@ -160,3 +166,14 @@ def test_rewriting_leaves_what_it_does_not_know() -> None:
     model = ir.from_proto(onnx.parser.parse_model(text))
     rewrite(model)
     assert [node.op_type for node in model.graph] == ["Conv", "Pow"]
+
+
+def test_a_network_of_which_nothing_ran_is_refused(tmp_path: Path) -> None:
+    manifest = Tiny(tmp_path).manifest()
+    context = Context(BuildOptions(FOREIGN), Report(), tmp_path)
+    passed, not_run = manifest.verification
+    verify.check_passed(context, {"": Built(manifest, ())})
+    assert passed.status == "passed"
+    with pytest.raises(BuildError, match=not_run.reason):
+        manifest = dataclasses.replace(manifest, verification=(not_run,))
+        verify.check_passed(context, {"": Built(manifest, ())})
