@@ -67,6 +67,7 @@ class Matter(Closing):
     """
 
     takes_planes = True  # frames may come as kernels.YUV
+    _engine: OpenEngine
 
     def __init__(
         self,
