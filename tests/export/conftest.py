@@ -28,6 +28,11 @@ def tiny() -> ModuleType:
     return _load("tiny")
 
 
+@pytest.fixture(autouse=True)
+def _one_thread(one_thread: None) -> None:
+    """Tests run in a process a core, where PyTorch's second thread would only wait, spinning."""
+
+
 @pytest.fixture
 def stand_in(tiny: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Builds make the tiny networks, and verify on one scene."""

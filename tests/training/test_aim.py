@@ -49,7 +49,6 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> AIM:
 # ── The published network ───────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_reference_output(network: AIM) -> None:
     with torch.inference_mode():
         outputs = network(normal(1, 3, *SIZE))
