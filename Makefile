@@ -1,5 +1,6 @@
 # Everything from a fresh clone: a machine with Python, a C++ compiler, pip and make is enough.
 #
+#   make wheel    a wheel with the light engine inside, in dist/
 #   make demo     build gfm.engine, matte pictures and a clip, write them to out/
 #   make check    lint, types and the tests that matter most: under two minutes on two cores
 #   make test     lint, types and all tests
@@ -23,7 +24,7 @@ SOURCES := pyproject.toml CMakeLists.txt \
 	$(wildcard kernels/include/*.h kernels/host/*.h kernels/host/*.cpp kernels/cuda/*.cu)
 PACKAGES := sdk kernels export training samples
 
-.PHONY: help demo check quick test lint types fuzz sanitize clean
+.PHONY: help wheel demo check quick test lint types fuzz sanitize clean
 .DELETE_ON_ERROR:
 
 help:
@@ -31,6 +32,15 @@ help:
 
 demo: $(VENV)/stamp
 	$(BIN)/python -m samples.demo
+
+# Without this engine a wheel works too, but has none for `Matter()` to open. No plans: those are for one
+# kind of GPU. An sdist takes it along, so that a wheel for another system needs no PyTorch.
+ENGINE := matter_sdk/gfm.engine
+$(ENGINE): $(wildcard weights/gfm-*.safetensors) | $(VENV)/stamp
+	$(BIN)/python -m export.build --model gfm --fp16 --target onnx --output $@
+
+wheel: $(ENGINE)
+	$(BIN)/python -m pip wheel $(QUIET) --no-deps --wheel-dir dist .
 
 # Types in one process, tests in two: mypy has nothing to do where its cache is right.
 check: lint
@@ -69,7 +79,7 @@ fuzz: $(VENV)/stamp
 SANITIZED := build/sanitize/installed
 $(SANITIZED)/stamp: $(VENV)/stamp
 	@rm -rf $(SANITIZED)
-	CXX=g++ $(PIP) --no-deps --target $(SANITIZED) -C build-dir=build/sanitize \
+	CXX=g++ $(PIP) --no-deps --no-build-isolation --target $(SANITIZED) -C build-dir=build/sanitize \
 	  -C cmake.build-type=RelWithDebInfo -C cmake.define.MATTER_CUDA=OFF \
 	  -C cmake.define.MATTER_SANITIZE=address,undefined .
 	@touch $@
@@ -103,9 +113,9 @@ $(VENV)/libraries: constraints.txt | $(BIN)/python
 
 $(VENV)/stamp: $(SOURCES) $(VENV)/libraries | $(BIN)/python
 	@echo "Compiling the kernels"
-	@$(PIP) --no-deps -e .
+	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build out gfm.engine .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist out gfm.engine $(ENGINE) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

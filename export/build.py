@@ -23,6 +23,7 @@ from matter_sdk.export.options import (
     BuildOptions,
     check_libraries,
 )
+from matter_sdk.sdk import installation
 from matter_sdk.sdk.command_line import Parser, path, run, size, start, whole, word
 from matter_sdk.training import networks
 
@@ -117,6 +118,7 @@ def _parse(arguments: Sequence[str] | None) -> BuildOptions:
     add("--batch", type=whole, metavar="N", help="images in one run (default: 1)")
     half = form.add_mutually_exclusive_group()
     for name, what in (
+        ("tf32", "float32 stored weights, GPU plans that round the factors of products to 11 bits"),
         ("fp16", "float16 GPU plans and stored weights"),
         ("bf16", "bfloat16 GPU plans, float16 stored weights"),
     ):
@@ -165,8 +167,8 @@ def _parse(arguments: Sequence[str] | None) -> BuildOptions:
     given = vars(parser.parse_args(arguments))
     if "model" not in given:
         raise UsageError(
-            f"--model is missing; expected one of {', '.join(networks.names())}: python -m "
-            f"export.build --model {networks.names()[0]} --fp16"
+            f"--model is missing; expected one of {', '.join(networks.names())}: "
+            + installation.command("export.build", ["--model", networks.names()[0], "--fp16"])
         )
     repeated = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
     return BuildOptions(**(given | repeated))

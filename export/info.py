@@ -1,7 +1,7 @@
 """``python -m export.info FILE``: show what an engine is.
 
     python -m export.info gfm.engine
-    python -m export.info gfm.engine --json
+    matter info --json
 
 Shows the manifest, the verification and a summary of each graph's layers; with ``--json`` the
 manifest as it is in the file. Nothing of the engine is run. Exit status: 0 shown, 1 no readable
@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from matter_sdk.sdk.command_line import Parser, UsageError, run
+from matter_sdk.sdk.command_line import Parser, engine_path, run
 from matter_sdk.sdk.describe import (
     bytes_text,
     count_text,
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _show(given: argparse.Namespace) -> int:
-    with EngineFile.open(given.file) as engine:
+    with EngineFile.open(engine_path(given.file)) as engine:
         shown = engine.manifest.to_json() if given.json else printable("\n".join(describe(engine)))
     try:
         print(shown, flush=True)
@@ -61,15 +61,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "Show what an engine is: network, weights, verification, layers.",
         "Exit status: 0 shown, 1 no readable engine, 2 usage.",
     )
-    parser.add_argument("file", metavar="FILE", help="engine, such as gfm.engine")
+    parser.add_argument(
+        "file",
+        nargs="?",
+        metavar="FILE",
+        help="engine, such as gfm.engine (default: the one that came with the package)",
+    )
     parser.add_argument("--json", action="store_true", help="the manifest as it is in the file")
-    given = parser.parse_args(arguments)
-    if not given.json and importlib.util.find_spec("onnx_ir") is None:
-        raise UsageError(
-            "not installed: onnx_ir, which reads the layers; expected it: pip install "
-            "'matter-sdk[export]' (--json needs nothing)"
-        )
-    return given
+    return parser.parse_args(arguments)
 
 
 def describe(engine: EngineFile) -> Iterator[str]:
@@ -100,8 +99,6 @@ def describe(engine: EngineFile) -> Iterator[str]:
 
 def _network(engine: EngineFile) -> Iterator[str]:
     """One network: what its manifest says, its verification, its layers."""
-    from matter_sdk.export.graph_summary import summary
-
     manifest = engine.manifest
     lines = text([*facts(manifest, manifest.models), *layout(manifest)])
     yield from (_INDENT + line for line in lines.splitlines())
@@ -109,6 +106,12 @@ def _network(engine: EngineFile) -> Iterator[str]:
     yield verification_heading(manifest)
     for line in verification_table(manifest.verification, sizes=len(manifest.models) > 1):
         yield _INDENT + line
+    if any(importlib.util.find_spec(name) is None for name in ("onnx", "onnx_ir")):
+        yield ""
+        yield "The layers need onnx_ir, which is not installed: pip install 'matter-sdk[export]'"
+        return
+    from matter_sdk.export.graph_summary import summary
+
     first, *others = manifest.models
     found = summary(engine, first)
     yield ""

@@ -14,11 +14,13 @@ from typing import NamedTuple
 
 from matter_sdk.export.errors import UsageError
 from matter_sdk.export.stages import plans
+from matter_sdk.sdk import installation
 from matter_sdk.sdk.errors import did_you_mean, expected_one_of
 from matter_sdk.sdk.files import PICTURE_SUFFIXES
 from matter_sdk.training import networks
 
-PRECISIONS = ("fp32", "fp16", "bf16")
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
+FULL = ("fp32", "tf32")  # with float32 weights
 TARGETS = ("auto", "tensorrt", "tensorrt-rtx", "onnx")
 UNPOOLS = ("graph", "plugin")
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")  # of sim: .pth.tar
@@ -61,7 +63,7 @@ class BuildOptions:
             checkpoint, or fresh random weights with ``random_weights``.
         classifier: the checkpoint of SIM's patch classifier.
         sizes: (height, width) each; the first is the engine's main one.
-        precision: "fp32", "fp16" or "bf16".
+        precision: one of ``PRECISIONS``.
         int8: whether to write a graph in 8 bits for CPU backends too.
         calibrate: folder of pictures, or video, on which INT8 is calibrated; None: the
             verification pictures.
@@ -183,7 +185,7 @@ def _no_demo(options: BuildOptions) -> str:
     if len(networks.rostas(options.model)) > 1:
         network += f" --rosta {rosta}"
     network += "".join(f" --without {part}" for part in options.without)
-    command = f"python -m export.build {network}"
+    command = f"{installation.command('export.build')} {network}"
     command += "" if options.precision == "fp32" else f" --{options.precision}"
     command += " --int8" if options.int8 else ""
     weights = " ".join(f"--weights {name}" for name in _placeholders(rosta))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import shlex
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +34,7 @@ from matter_sdk.export.stages import (
 from matter_sdk.sdk.describe import bytes_text, verification_heading, verification_table
 from matter_sdk.sdk.engine.manifest import Manifest, ModelEntry
 from matter_sdk.sdk.errors import MatterError
+from matter_sdk.sdk.installation import command
 
 
 def run(options: BuildOptions, *, report: Report | None = None) -> Path:
@@ -162,4 +162,4 @@ def _conclude(context: Context, manifest: Manifest) -> None:
 def _next_command(path: Path, manifest: Manifest) -> str:
     beside = {"trimap": " --trimap trimap.png", "plate": " --plate empty.jpg"}
     flags = "".join(flag for name, flag in beside.items() if name in manifest.inputs)
-    return f"python -m samples.image photo.jpg{flags} --engine {shlex.quote(str(path))}"
+    return command("samples.image", ["photo.jpg", *flags.split(), "--engine", str(path)])

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import argparse
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from matter_sdk import QUALITIES, Matter
+from matter_sdk.sdk.command_line import engine_path
 
 
 def scales(text: str) -> tuple[float, float]:
@@ -26,7 +28,10 @@ def scales(text: str) -> tuple[float, float]:
 def add_matter(parser: argparse.ArgumentParser, quality: str = "balanced") -> None:
     """Add the flags that ``open_matter`` reads."""
     parser.add_argument(
-        "--engine", help="engine file (default: gfm.engine; with --plate gfm-plate.engine)"
+        "--engine",
+        metavar="FILE",
+        help="engine (default: gfm.engine of this folder, else the one that came with the package; "
+        "with --plate gfm-plate.engine)",
     )
     parser.add_argument(
         "--trust-plans",
@@ -54,8 +59,10 @@ def add_matter(parser: argparse.ArgumentParser, quality: str = "balanced") -> No
 
 def open_matter(args: argparse.Namespace, **options: Any) -> Matter:
     """Open the engine that was asked for, or the one that fits the flags."""
-    default = "gfm.engine" if args.plate in (None, False) else "gfm-plate.engine"
+    name = "gfm" if args.plate in (None, False) else "gfm-plate"
+    here = Path(f"{name}.engine")
     given = {
         name: getattr(args, name) for name in ("quality", "trimap_from", "hybrid", "trust_plans")
     }
-    return Matter(args.engine or default, **given, **options)
+    path = args.engine or (here if here.is_file() else engine_path(None, name))
+    return Matter(path, **given, **options)

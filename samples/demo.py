@@ -21,7 +21,7 @@ from skimage import data
 from tqdm import tqdm
 
 from matter_sdk import Matter, matte_video, write_picture
-from matter_sdk.sdk.command_line import Parser, run, start
+from matter_sdk.sdk.command_line import Parser, run, start, typed
 
 # scikit-image's name of a photograph, and the colour that it is put over
 PICTURES = (("chelsea", "#2f6f4f"), ("astronaut", "#c8d8e8"))
@@ -38,7 +38,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("out"), metavar="FOLDER")
     args = parser.parse_args()
 
-    build = [sys.executable, "-m", "export.build", "--model", "gfm", "--fp16"]
+    build = [sys.executable, "-m", "matter_sdk.export.build", "--model", "gfm", "--fp16"]
     for size in SIZES:
         build += ["--size", size]
     if subprocess.run([*build, "--output", str(args.engine)], check=False).returncode:
@@ -73,10 +73,11 @@ def main() -> int:
     print(f"\n{report}\n", file=sys.stderr)
     for path in written:
         print(path)
+    own = ["--engine", str(args.engine), "--background", "blur"]
     print(
         f"\nLook at {args.output / 'contact-sheet.png'} and {report.path}. Next, with your own:\n"
-        f"  python -m samples.image PICTURE --engine {args.engine} --background blur\n"
-        f"  python -m samples.webcam 0 --engine {args.engine} --background blur",
+        f"  {typed('samples.image', ['PICTURE', *own])}\n"
+        f"  {typed('samples.webcam', ['0', *own])}",
         file=sys.stderr,
     )
     return 0

@@ -1,21 +1,23 @@
 """Cut the subject out of pictures.
 
-    python -m samples.image cat.jpg dog.png --engine gfm.engine --background beach.jpg --output out/
+    matter image cat.jpg cut.png        (or: python -m samples.image cat.jpg cut.png)
+
+writes one picture of that name, the cut-out, or with --only matte or composite that. The last of
+several places is the one to write to; - is the standard input or output.
+
+    matter image cat.jpg dog.png out/ --background beach.jpg
 
 writes for each picture NAME-matte.png (the alpha matte), NAME-cutout.png (the subject with
 transparency) and NAME-composite.png (the subject over the background). For many pictures give a
-folder, a pattern ('photos/*.jpg') or a numbered sequence (shot.%04d.png); - is the standard input.
+folder, a pattern ('photos/*.jpg') or a numbered sequence (shot.%04d.png). One place alone, or
+several with --output, are all read.
 
-    python -m samples.image cat.jpg --output cutout.png
-
-writes one picture of that name, the cut-out, or with --only matte or composite that.
-
-    python -m samples.image cat.jpg --engine sim.engine --trimap cat-trimap.png
+    matter image cat.jpg cut.png --engine sim.engine --trimap cat-trimap.png
 
 A network that takes a trimap reads it from a grey picture of the same size: 0 background, 255
 foreground, one grey between for unknown. Or another engine makes it: --trimap-from gfm.engine.
 
-    python -m samples.image cat.jpg --plate empty.jpg
+    matter image cat.jpg cut.png --plate empty.jpg
 
 In plate mode the subject is what differs from a picture of the same place without it.
 """
@@ -23,19 +25,23 @@ In plate mode the subject is what differs from a picture of the same place witho
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from matter_sdk import (
     OPAQUE_SUFFIXES,
     TRANSPARENT_SUFFIXES,
     Background,
     FrameError,
+    check_kept,
     distinct_names,
+    encode_picture,
     find_pictures,
     read_picture,
     read_trimap,
@@ -45,12 +51,19 @@ from matter_sdk.samples import add_matter, open_matter
 from matter_sdk.sdk.command_line import Parser, run, start
 
 RESULTS = ("matte", "cutout", "composite")
+STANDARD = "-"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
     parser = Parser("samples.image", "Cut the subject out of pictures.")
-    parser.add_argument("images", nargs="+", metavar="IN", help="pictures, folders, patterns or -")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        metavar="IN … OUT",
+        help="pictures, folders, patterns or - to read; the last of several is where to write: a "
+        "picture, a folder or -",
+    )
     add_matter(parser)
     parser.add_argument(
         "--trimap",
@@ -68,10 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--output",
-        default="out",
-        type=Path,
-        metavar="FOLDER|FILE",
-        help="folder to write to (default: out), or the one picture to write, such as cutout.png",
+        metavar="OUT",
+        help="where to write; all places are read then (default: the last place, or the folder out "
+        "where there is one place alone)",
     )
     parser.add_argument("--only", choices=RESULTS, help="write this alone")
     parser.add_argument(
@@ -79,7 +91,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="matte what is transparent in a picture as if it were not",
     )
+    parser.add_argument(
+        "--json", action="store_true", help="a JSON object a picture, a line each, not the paths"
+    )
     args = parser.parse_args(argv)
+    if args.output is None:
+        args.output = args.images.pop() if len(args.images) > 1 else "out"
     images = find_pictures(args.images)
     targets = find_targets(parser, args, images)
     trimaps: list[Any] = find_pictures(args.trimap or (), repeated=True) or [None] * len(images)
@@ -88,13 +105,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     background = Background.open(args.background)
     failed = 0
+    work = list(zip(images, trimaps, targets, strict=True))
     with open_matter(args, plate=args.plate, transparency=not args.ignore_transparency) as matter:
-        for path, trimap, wanted in zip(images, trimaps, targets, strict=True):
+        hidden = True if len(work) < 2 else None  # None: also where nobody looks at it
+        for path, trimap, wanted in tqdm(
+            work, unit=" pictures", dynamic_ncols=True, disable=hidden
+        ):
             try:
                 image = read_picture(path, transparency=True)
             except FrameError as error:
-                print(f"error: {error}", file=sys.stderr)
+                tqdm.write(f"error: {error}", file=sys.stderr)
                 failed += 1
+                if args.json:
+                    tqdm.write(json.dumps({"picture": str(path), "error": str(error)}))
                 continue
             matte = matter(image, trimap=trimap and read_trimap(trimap))
             for name, target in wanted.items():
@@ -104,7 +127,16 @@ def main(argv: Sequence[str] | None = None) -> int:
                     picture = matte.cutout()
                 else:  # a still has the time to clean the subject's rim of its old background
                     picture = matte.over(background, clean=True)
-                print(write_picture(target, picture))
+                if str(target) == STANDARD:
+                    sys.stdout.buffer.write(encode_picture(picture))
+                    continue
+                write_picture(target, picture)
+                if not args.json:
+                    tqdm.write(str(target))
+            if args.json:
+                tqdm.write(
+                    json.dumps({"picture": str(path)} | {n: str(t) for n, t in wanted.items()})
+                )
     return 1 if failed else 0
 
 
@@ -112,15 +144,22 @@ def find_targets(
     parser: argparse.ArgumentParser, args: argparse.Namespace, images: Sequence[Path]
 ) -> list[dict[str, Path]]:
     """The files to write for each picture, by what they show; none of them is a picture to read."""
-    output: Path = args.output
-    suffix = output.suffix.lower()
-    if suffix in TRANSPARENT_SUFFIXES | OPAQUE_SUFFIXES and not output.is_dir():
+    output = Path(args.output)
+    suffix, standard = output.suffix.lower(), args.output == STANDARD
+    if standard and args.json:
+        parser.error("the picture goes to the standard output, and so would --json: choose one")
+    if standard or (suffix in TRANSPARENT_SUFFIXES | OPAQUE_SUFFIXES and not output.is_dir()):
         only = args.only or "cutout"
         if len(images) > 1:
-            parser.error(f"--output {output} is one picture and {len(images)} are read: a folder?")
+            parser.error(
+                f"{args.output} to write to is one picture, and {len(images)} are read; expected a "
+                "folder. If it is to be read: --output FOLDER"
+            )
         if only == "cutout" and suffix in OPAQUE_SUFFIXES:
             parser.error(
-                f"--output {output} keeps no transparency: {' '.join(sorted(TRANSPARENT_SUFFIXES))}"
+                f"{output} to write to keeps no transparency; expected one of "
+                f"{' '.join(sorted(TRANSPARENT_SUFFIXES))}, or --only composite. If it is to be "
+                "read: --output FOLDER"
             )
         targets = [{only: output}]
     else:
@@ -129,10 +168,10 @@ def find_targets(
             {name: output / f"{stem}-{name}.png" for name in names}
             for stem in distinct_names(images)
         ]
-    read = {path.resolve() for path in images}
-    for target in (file for wanted in targets for file in wanted.values()):
-        if target.resolve() in read:
-            parser.error(f"{target} is read and would be written: choose another --output")
+    try:
+        check_kept(images, [file for wanted in targets for file in wanted.values()])
+    except FrameError as error:
+        parser.error(str(error))
     return targets
 
 

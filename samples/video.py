@@ -1,8 +1,8 @@
 """Put a video's subject over another background, or cut it out with an alpha channel.
 
-    python -m samples.video in.mp4 out.mp4 --engine gfm.engine --background beach.jpg
-    python -m samples.video in.mp4 out.mov --alpha
-    python -m samples.video in.mp4 out.mp4 --plate 0.5
+    matter video in.mp4 out.mp4 --background beach.jpg       (or: python -m samples.video …)
+    matter video in.mp4 out.mov --alpha
+    matter video in.mp4 out.mp4 --plate 0.5
 
 Sound, subtitles, timestamps and orientation are kept. Ctrl-C leaves a playable video of what was
 done. With --plate, a picture of the empty place or the second at which the video itself shows it,
@@ -11,8 +11,10 @@ the subject is what differs from that (plate mode).
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from tqdm import tqdm
@@ -49,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--crf", type=whole, help="quality of H.264 (0 to 51) and VP9 (0 to 63): lower is better"
     )
     parser.add_argument("--no-audio", action="store_true", help="leave the sound out")
+    parser.add_argument(
+        "--json", action="store_true", help="the report as JSON, not the path alone"
+    )
     args = parser.parse_args(argv)
 
     try:  # before the engine loads
@@ -59,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with (
         # Two frames in the network at once: nobody waits for a single one.
         open_matter(args, plate=plate, lanes=2) as matter,
-        tqdm(unit=" frames", dynamic_ncols=True) as bar,
+        tqdm(unit=" frames", dynamic_ncols=True, disable=None) as bar,
     ):
 
         def progress(done: int, total: int | None) -> None:
@@ -81,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             report = interrupted.report
     # The stages run at the same time: together they take more than the clock shows.
     print(report, *report.notes, sep="\n", file=sys.stderr)
-    print(report.path)
+    print(json.dumps(asdict(report), default=str) if args.json else report.path)
     return 130 if report.interrupted else 0
 
 

@@ -1,8 +1,8 @@
 """Replace the background of a camera, live, and never show the room.
 
-    python -m samples.webcam 0 --background beach.jpg --background blur
-    python -m samples.webcam clip.mp4 --no-window --output out.mp4
-    python -m samples.webcam 0 --plate
+    matter webcam 0 --background beach.jpg --background blur     (or: python -m samples.webcam …)
+    matter webcam clip.mp4 --no-window --output out.mp4
+    matter webcam 0 --plate
 
 Keys: b next background, m matte view, r record, q quit. If the camera or the matting fails, it
 shows the background only and tries again.

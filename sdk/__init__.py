@@ -2,11 +2,13 @@
 
     from matter_sdk import Matter
 
-    matter = Matter("gfm.engine")
-    matte = matter(frame)            # uint8 H×W×3, BGR as OpenCV gives it
+    matter = Matter()                # the engine of the package; or Matter("my.engine")
+    matte = matter("cat.jpg")        # or uint8 H×W×3, BGR as OpenCV gives it; order="rgb"
+    matte.save("cut.png")            # the subject with transparency; .show(), .to_pil()
     matte.alpha                      # float32 H×W in 0..1
     matte.over("beach.jpg")          # uint8 H×W×3
     matte.cutout()                   # uint8 H×W×4, straight alpha
+    matter.batch("photos", "out")    # pictures of a folder to cut-outs in another
     matte.gpu().over("green")        # the same in a GPU's memory, as CuPy arrays
 
     Matter("sim.engine")(frame, trimap=trimap)            # or Matter(…, trimap_from="gfm.engine")
@@ -54,9 +56,10 @@ if TYPE_CHECKING:
     from matter_sdk.sdk.media.picture_writer import (
         OPAQUE_SUFFIXES,
         TRANSPARENT_SUFFIXES,
+        encode_picture,
         write_picture,
     )
-    from matter_sdk.sdk.media.places import distinct_names, find_pictures
+    from matter_sdk.sdk.media.places import check_kept, distinct_names, find_pictures
     from matter_sdk.sdk.media.recorder import Recorder
     from matter_sdk.sdk.pool import MatterPool
     from matter_sdk.sdk.stream import Stream, fail_safe
@@ -87,8 +90,8 @@ _NAMES = {
     "check_output frame_at matte_video",
     "media.recorder": "Recorder",
     "media.picture_reader": "picture_size read_grey read_picture read_trimap read_values",
-    "media.picture_writer": "OPAQUE_SUFFIXES TRANSPARENT_SUFFIXES write_picture",
-    "media.places": "distinct_names find_pictures",
+    "media.picture_writer": "OPAQUE_SUFFIXES TRANSPARENT_SUFFIXES encode_picture write_picture",
+    "media.places": "check_kept distinct_names find_pictures",
     "inference.quality": "QUALITIES",
     "engine.file": "EngineFile",
 }
@@ -122,8 +125,10 @@ __all__ = [
     "VideoReport",
     "VideoWriter",
     "__version__",
+    "check_kept",
     "check_output",
     "distinct_names",
+    "encode_picture",
     "fail_safe",
     "find_pictures",
     "frame_at",

@@ -7,14 +7,29 @@ from __future__ import annotations
 
 import argparse
 import re
-import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from matter_sdk.sdk.errors import MatterError, did_you_mean, printable
+from matter_sdk.sdk.installation import command as typed
+from matter_sdk.sdk.installation import engine_path
+
+__all__ = [
+    "Parser",
+    "UsageError",
+    "engine_path",
+    "path",
+    "positive",
+    "run",
+    "size",
+    "start",
+    "typed",
+    "whole",
+    "word",
+]
 
 
 class UsageError(MatterError, ValueError):
@@ -43,7 +58,7 @@ class Parser(argparse.ArgumentParser):
         **more: Any,
     ) -> None:
         super().__init__(
-            prog=prog or f"python -m {module}",
+            prog=prog or typed(module),
             description=description,
             epilog=epilog,
             allow_abbrev=False,
@@ -104,11 +119,6 @@ def path(text: str) -> Path:
     return Path(word(text)).expanduser()
 
 
-def typed(module: str, arguments: Sequence[str] | None) -> str:
-    """The command as it is typed; ``arguments`` None: those of this process."""
-    return shlex.join(["python", "-m", module, *(sys.argv[1:] if arguments is None else arguments)])
-
-
 def run(
     module: str,
     command: Callable[[], int],
@@ -124,6 +134,7 @@ def run(
         refused: further errors that give 2; asked for only when there is one.
         interrupted: what Ctrl-C leaves.
     """
+    module = typed(module).removeprefix("python -m ")
     try:
         return command()
     except UsageError as error:

@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import cv2
 import numpy as np
@@ -17,6 +17,11 @@ from matter_sdk.sdk.arrays import array_module, device_of, on_gpu, picture, to_c
 from matter_sdk.sdk.background import Background, Image
 from matter_sdk.sdk.errors import BackendError
 from matter_sdk.sdk.media.cutout import eight_bits, hide_removed
+from matter_sdk.sdk.media.given import swapped
+from matter_sdk.sdk.media.picture_writer import encode_picture, write_picture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
 
 
 class Matte:
@@ -33,6 +38,9 @@ class Matte:
             interpolated. See ``kernels.composite``.
         clean: whether ``over`` blends the subject's estimated colours if it is not told.
         on_gpu: whether to work in a GPU's memory, with CuPy.
+
+    Channels are in BGR. ``ordered("rgb")`` gives the same matte with all arrays in RGB: those that
+    it returns, and those that it takes as a background.
     """
 
     def __init__(
@@ -48,6 +56,24 @@ class Matte:
         self._guided = guided
         self._clean = clean
         self._on_gpu = on_gpu
+        self._rgb = False
+
+    def ordered(self, order: str) -> Matte:
+        """Return the same matte whose arrays are in this order, "bgr" or "rgb"."""
+        if self._rgb == (order == "rgb"):
+            return self
+        other = self._twin(on_gpu=self._on_gpu)
+        other._rgb = order == "rgb"
+        return other
+
+    def _twin(self, *, on_gpu: bool) -> Matte:
+        other = Matte(*self._came, guided=self._guided, clean=self._clean, on_gpu=on_gpu)
+        other._rgb = self._rgb
+        return other
+
+    def _outwards(self, image: Any) -> Image:
+        """A picture in BGR as the caller wants it."""
+        return cast(Image, swapped(image) if self._rgb and image.ndim == 3 else image)
 
     @functools.cached_property
     def _given(self) -> Image | YUV:
@@ -94,11 +120,15 @@ class Matte:
                 f"gpu() was called and CuPy cannot be imported ({error}); expected it: pip install "
                 f"'matter-sdk[nvidia]'"
             ) from error
-        return Matte(*self._came, guided=self._guided, clean=self._clean, on_gpu=True)
+        return self._twin(on_gpu=True)
 
     @functools.cached_property
     def frame(self) -> Image:
         """The frame as it was given; uint8 H×W×3 BGR if it came in planes, made at first use."""
+        return self._outwards(self._bgr)
+
+    @functools.cached_property
+    def _bgr(self) -> Image:
         given = self._given
         return cast(Image, picture(given) if isinstance(given, YUV) else given)
 
@@ -121,7 +151,7 @@ class Matte:
             BackgroundError: for a background that is not known or cannot be read.
         """
         behind = self._behind(background, self._colours, index)
-        return cast(Image, self._composed(self._colours, behind, clean))
+        return self._outwards(self._composed(self._colours, behind, clean))
 
     def over_planes(self, background: object, *, index: int = 0, clean: bool | None = None) -> YUV:
         """Composite in planar YUV, of the frame's layout, matrix and range; otherwise as ``over``.
@@ -143,7 +173,7 @@ class Matte:
         ``sdk.media.picture_writer.write_picture``.
         """
         alpha = eight_bits(to_cpu(self.alpha))
-        return cast(Image, self._here(cv2.merge([*cv2.split(self._shown), alpha])))
+        return self._outwards(self._here(cv2.merge([*cv2.split(self._shown), alpha])))
 
     def foreground(self) -> Image:
         """Estimate the subject's colours without the old background: uint8 H×W×3 BGR.
@@ -153,7 +183,63 @@ class Matte:
         the frame: the subject's colours extend outwards a little, and beyond it is black. The
         result is kept.
         """
-        return cast(Image, self._here(self._shown))
+        return self._outwards(self._here(self._shown))
+
+    def save(
+        self, path: str | os.PathLike[str] | BinaryIO, background: object = None
+    ) -> str | os.PathLike[str] | BinaryIO:
+        """Write the cut-out, or with ``background`` the composite without the old one's rim.
+
+        Args:
+            path: ends in .png, .webp, .tif or .tiff, with ``background`` also in .jpg, .jpeg or
+                .bmp; its folder is made. Or a file open in binary, which gets a PNG.
+            background: as ``over``.
+
+        Returns:
+            The path.
+
+        Raises:
+            MatterError: another ending, or a file that cannot be written.
+            BackgroundError: as ``over``.
+        """
+        image = self._shown_over(background)
+        if isinstance(path, (str, os.PathLike)):
+            return write_picture(path, image)
+        path.write(encode_picture(image))
+        return path
+
+    def to_pil(self, background: object = None) -> PillowImage:
+        """Return a Pillow image: the cut-out in RGBA, or over ``background`` in RGB.
+
+        Raises:
+            BackgroundError: as ``over``.
+        """
+        from PIL import Image as Pillow
+
+        return Pillow.fromarray(swapped(self._shown_over(background)))
+
+    def show(self, background: object = None) -> None:
+        """Open what ``to_pil`` returns in this system's picture viewer."""
+        self.to_pil(background).show()
+
+    def _repr_png_(self) -> bytes:
+        """The cut-out, as notebooks show it."""
+        return encode_picture(self._shown_over(None))
+
+    def _shown_over(self, background: object) -> Image:
+        """What is written: the cut-out, BGRA, or the clean composite, BGR, in the CPU's memory."""
+        bgr = self.ordered("bgr")
+        if background is None:
+            return cast(Image, to_cpu(bgr.cutout()))
+        return cast(Image, to_cpu(bgr.over(self._inwards(background), clean=True)))
+
+    def _inwards(self, background: Any) -> Any:
+        """A background, in BGR if it is a colour or an array."""
+        if not self._rgb or isinstance(background, YUV):
+            return background
+        if isinstance(background, (tuple, list)):
+            return tuple(background)[::-1]
+        return swapped(background) if hasattr(background, "shape") else background
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         alpha = cast("NDArray[np.float32]", to_cpu(self.alpha))
@@ -174,10 +260,11 @@ class Matte:
     @property
     def _colours(self) -> Image:
         """The frame as H×W×3, whatever it came as. A BGRA frame's own alpha is in the matte."""
-        return _three_channels(self.frame)
+        return _three_channels(self._bgr)
 
     def _behind(self, background: Any, frame: Any, index: int) -> Any:
         """What is behind ``frame``, the picture or the planes."""
+        background = self._inwards(background)
         if self._on_gpu and isinstance(background, (YUV, array_module(self._small).ndarray)):
             return background
         opened = open_background(background)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -18,7 +19,9 @@ from matter_sdk.sdk.inference.opening import OpenEngine
 from matter_sdk.sdk.inference.quality import resolve
 from matter_sdk.sdk.inference.sizes import ShapeNotes
 from matter_sdk.sdk.inference.stages import Stages, check_alpha
+from matter_sdk.sdk.installation import engine_path
 from matter_sdk.sdk.matte import Matte, open_background
+from matter_sdk.sdk.media.given import frame_of
 
 if TYPE_CHECKING:
     from matter_sdk.kernels.trimap import Trimap
@@ -35,7 +38,8 @@ class Matter(Closing):
     hybrid test and parts of an engine have not run on a GPU yet.
 
     Args:
-        path: the engine file.
+        path: the engine file. Default: the light engine that comes with the package; in a checkout
+            gfm.engine at its root, as `make demo` builds it.
         backend: a name from ``sdk.backends.ORDER``. There is no fallback.
         device: "cpu", "cuda" or "cuda:N". There is no fallback.
         size: one of the engine's (height, width). Default: each frame takes the nearest in aspect
@@ -71,7 +75,7 @@ class Matter(Closing):
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | None = None,
         *,
         backend: str | None = None,
         device: str | None = None,
@@ -99,7 +103,7 @@ class Matter(Closing):
             lookahead=lookahead,
         )
         self._engine = OpenEngine(
-            path,
+            engine_path(path),
             self.quality,
             size=size,
             hybrid=hybrid,
@@ -118,12 +122,16 @@ class Matter(Closing):
         self._stats: Callable[[], Stats] | None = None
 
     @overload
-    def __call__(self, frame: Sequence[Any], *, trimap: Any = None) -> list[Matte]: ...
+    def __call__(
+        self, frame: Sequence[Any], *, trimap: Any = None, order: str = "bgr"
+    ) -> list[Matte]: ...
 
     @overload
-    def __call__(self, frame: Any, *, trimap: Any = None) -> Any: ...
+    def __call__(self, frame: Any, *, trimap: Any = None, order: str = "bgr") -> Any: ...
 
-    def __call__(self, frame: Any, *, trimap: Any = None) -> Matte | list[Matte]:
+    def __call__(
+        self, frame: Any, *, trimap: Any = None, order: str = "bgr"
+    ) -> Matte | list[Matte]:
         """Matte one frame, or each frame of a batch.
 
         Args:
@@ -132,9 +140,13 @@ class Matter(Closing):
                 and runs in turns of the engine's batch. Other arrays are taken through DLPack
                 without a copy. One on a GPU needs a CUDA backend; its matte stays there until an
                 array in the CPU's memory is asked for (``Matte.gpu`` gives those on the GPU).
+                Or a picture's path, a file open in binary or a Pillow image: turned upright, in
+                sRGB, its transparency kept.
             trimap: for networks that take one, uint8 H×W of the frame's size: 0 background, 128
                 unknown, 255 foreground; for a batch a list of such, or N×H×W. Where it is definite,
                 alpha is exactly 0 or 1. It takes precedence over ``trimap_from``.
+            order: of an array's channels, "bgr" or "rgb". The arrays that the matte gives and the
+                backgrounds that it takes have the same.
 
         Raises:
             FrameError: another type, dtype, rank, channels, size or value; a trimap or plate that
@@ -143,13 +155,42 @@ class Matter(Closing):
             ClosedError: after ``close``.
         """
         self._check_open()
+        frame = frame_of(frame, order, on_gpu=self._engine.backend.on_gpu)
         frames = as_batch(frame, on_gpu=self._engine.backend.on_gpu)
         if frames is None:
             image = self._frame(frame)
             (matte,) = self._stages.mattes([image], [self._trimap(trimap, image)])
-            return matte
+            return matte.ordered(order)
         self._note_shape(frames[0].shape)
-        return list(self._stages.mattes(frames, self._mode.trimaps(trimap, frames, batch=True)))
+        trimaps = self._mode.trimaps(trimap, frames, batch=True)
+        return [matte.ordered(order) for matte in self._stages.mattes(frames, trimaps)]
+
+    def batch(
+        self,
+        pictures: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        out: str | os.PathLike[str],
+        *,
+        background: Any = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Mapping[Path, Path]:
+        """Cut the subject out of pictures, files to files.
+
+        Args:
+            pictures: a folder, a file, a pattern such as "photos/*.jpg", or several of these.
+            out: the folder to write NAME.png to; it is made.
+            background: what is behind the subject; None: nothing, with transparency.
+            progress: called after each picture with the number done and that of all.
+
+        Returns:
+            The file written for each picture that could be read; a warning names each other.
+
+        Raises:
+            FrameError: there is no picture, none can be read, or one would be written over.
+            MatterError: a file cannot be written; otherwise as a call.
+        """
+        from matter_sdk.sdk.batch import batch
+
+        return batch(self, pictures, out, background=background, progress=progress)
 
     def prepare(self, frame: Any, *, trimap: Any = None) -> Any:
         """Run the first stage: convert one frame to what ``infer`` takes. Safe in any thread.

@@ -35,14 +35,16 @@ class MatterPool(Closing):
     """Streams that share one ``Matter``.
 
     Args:
-        matter: an engine's path, opened with ``options`` as ``Matter`` takes them and closed with
-            the pool; or an open ``Matter``, which stays open.
+        matter: an engine's path, or None as for ``Matter``, opened with ``options`` as ``Matter``
+            takes them and closed with the pool; or an open ``Matter``, which stays open.
 
     Raises:
         MatterError: as ``Matter``.
     """
 
-    def __init__(self, matter: str | os.PathLike[str] | Matter, **options: Any) -> None:
+    def __init__(
+        self, matter: str | os.PathLike[str] | Matter | None = None, **options: Any
+    ) -> None:
         self._owned = not isinstance(matter, Matter)
         self.matter = matter if isinstance(matter, Matter) else Matter(matter, **options)
         self._changed = threading.Condition()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from matter_sdk.training.data.layers import Image, Layers, Mask, compose
 from matter_sdk.training.data.plate_pairs import plate
-from matter_sdk.training.data.silhouettes import Part, body, fill, strands
+from matter_sdk.training.data.silhouettes import Part, body, fill, strands, thing
 from matter_sdk.training.data.textures import noise, palette, pattern, texture
 
 
@@ -58,6 +58,13 @@ def layers(
     image = _camera(rng, compose(foreground, background, alpha))
     second = _camera(rng, plate(rng, empty)) if with_plate else None
     return Layers(image, alpha, foreground, background, second)
+
+
+def held_thing(rng: np.random.Generator, side: int) -> tuple[Image, Mask]:
+    """Draw a thing with a sharp edge: its colours, defined everywhere, and alpha, side×side."""
+    parts = [Part(part.outline * side, part.material) for part in thing(rng)]
+    alpha = fill([part.outline for part in parts], side, side)
+    return _paint(rng, parts, side, side), alpha
 
 
 def _place(rng: np.random.Generator, height: int, width: int) -> list[Part]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from matter_sdk.export.errors import BuildError
 from matter_sdk.export.stages import Context, Size, Subject, discard, text
-from matter_sdk.sdk.backends import gpu
+from matter_sdk.sdk.backends import gpu, tensorrt_log
 
 if TYPE_CHECKING:
     from matter_sdk.sdk.engine.manifest import PlanEntry
@@ -94,7 +95,13 @@ def build_all(
             if context.options.unpool == "plugin" and runtime == "tensorrt":
                 given, plugins = max_unpool.write(source), (max_unpool.NAME,)
             plan = build(
-                runtime, given, target, warn=warnings.append, plugins=plugins, capability=asked
+                runtime,
+                given,
+                target,
+                warn=warnings.append,
+                plugins=plugins,
+                capability=asked,
+                tf32=context.options.precision == "tf32",
             )
             stage.bytes = target.stat().st_size
             capability = plan.compute_capability
@@ -119,6 +126,7 @@ def build(
     warn: Callable[[str], object],
     plugins: tuple[str, ...] = (),
     capability: str = "",
+    tf32: bool = False,
 ) -> Plan:
     """Build a plan from an ONNX file and write it to ``plan``.
 
@@ -130,6 +138,7 @@ def build(
         plugins: those whose operators the graph holds; for the full TensorRT only.
         capability: of TensorRT for RTX, the one that the plan is for, such as "7.5"; empty:
             ``RTX_SERVES``.
+        tf32: whether float32 products may be computed in TF32.
 
     Raises:
         BuildError: with every complaint of the parser and the builder.
@@ -137,17 +146,13 @@ def build(
     trt = importlib.import_module(MODULES[runtime][0])
     errors: list[str] = []
 
-    class Logger(trt.ILogger):  # type: ignore[name-defined, misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
+    def hear(level: int, message: str) -> None:
+        if level == logging.ERROR:
+            errors.append(message)
+        else:
+            warn(message)
 
-        def log(self, severity: Any, message: str) -> None:
-            if severity <= trt.ILogger.ERROR:
-                errors.append(message.strip())
-            elif severity == trt.ILogger.WARNING:
-                warn(message.strip())
-
-    logger = Logger()
+    logger = tensorrt_log.logger(trt, hear)
     builder = trt.Builder(logger)
     if builder is None:
         raise BuildError(
@@ -165,7 +170,10 @@ def build(
             _listed(f"{runtime} {trt.__version__} does not accept the graph", complaints or errors)
         )
     config = builder.create_builder_config()
-    config.clear_flag(trt.BuilderFlag.TF32)  # on by default; it keeps 10 bits of float32's 23
+    if not tf32:  # on by default; it keeps 10 bits of float32's 23
+        config.clear_flag(trt.BuilderFlag.TF32)
+    if runtime == "tensorrt-rtx":  # what allocates as it runs cannot be captured in a CUDA graph
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if capability:
         config.num_compute_capabilities = 1
         wanted = getattr(trt.ComputeCapability, f"SM{capability.replace('.', '')}")
@@ -181,10 +189,8 @@ def build(
     from matter_sdk.sdk.backends import own_plans  # flags are checked without NumPy
 
     own_plans.remember(digest.hexdigest())
-    version = ".".join(trt.__version__.split(".")[:2])
-    return Plan(
-        runtime, version, gpu.capability() if runtime == "tensorrt" else capability or None, plan
-    )
+    made_for = gpu.capability() if runtime == "tensorrt" else capability or None
+    return Plan(runtime, trt.__version__, made_for, plan)
 
 
 def _strongly_typed(trt: Any) -> int:

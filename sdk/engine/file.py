@@ -31,7 +31,6 @@ from matter_sdk.sdk.engine import archive
 from matter_sdk.sdk.engine.archive import Entry, OpenedFile
 from matter_sdk.sdk.engine.manifest import (
     CREATED_FORMAT,
-    GENERAL_COMMAND,
     MANIFEST,
     MAX_MANIFEST,
     Manifest,
@@ -40,6 +39,7 @@ from matter_sdk.sdk.engine.manifest import (
 )
 from matter_sdk.sdk.errors import ClosedError, EngineError
 from matter_sdk.sdk.files import as_path, replacing
+from matter_sdk.sdk.installation import another_engine
 
 ALIGNMENT = 4096
 _CHUNK = 1 << 22
@@ -323,17 +323,17 @@ def _kind_of_file(file: OpenedFile) -> str | None:
         return "a bare TensorRT plan, not an engine"
     if head[:1] == b"\x08" and b"\x12" in head[:8]:
         return "a bare ONNX model, not an engine"
-    if head[:2] == b"\x80\x02" or head[:1] == b"\x80":
-        return "a Python pickle, not an engine"
-    if head[8:9] == b"{":
+    if head[4:9] == b"\0\0\0\0{":
         return "a safetensors checkpoint, not an engine"
+    if head[:1] == b"\x80":
+        return "a Python pickle, not an engine"
     return f"not an engine (the file begins with {head[:8]!r})"
 
 
 def _rebuild(manifest: Manifest | None, path: Path) -> str:
     if manifest is not None:
         return f"Build it again: {manifest.build_command(path.name)}"
-    return f"Build one: {GENERAL_COMMAND}"
+    return another_engine()
 
 
 # ---------------------------------------------------------------------------------------- writing

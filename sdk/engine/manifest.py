@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from matter_sdk.sdk.engine.schema import REQUIRED, Place, Rule, one_of, pattern, read, whole
 from matter_sdk.sdk.errors import EngineError, printable
+from matter_sdk.sdk.installation import command
 
 if TYPE_CHECKING:
     from matter_sdk.kernels import InputSpec
@@ -38,7 +38,6 @@ MAX_STRING = 4096
 MAX_DIGITS = 20
 
 MANIFEST = "manifest.json"
-GENERAL_COMMAND = "python -m export.build --model gfm --fp16 --output gfm.engine"
 
 # What each fusion rule reads: head name -> channels.
 FUSIONS: dict[str, dict[str, int]] = {
@@ -49,7 +48,7 @@ FUSIONS: dict[str, dict[str, int]] = {
     "alpha": {"alpha": 1},
     "cam": {"cam": 20},  # a classifier's class activation maps: no matte of its own
 }
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8")
 CPU_PRECISIONS = ("float32", "bfloat16")
 # What each CPU backend can compute in. "int8 bfloat16": INT8, and bfloat16 in place of float32.
 CPU_ARITHMETIC: dict[str, tuple[str, ...]] = {
@@ -462,9 +461,9 @@ class Manifest:
         return f"{self.network.name}-{self.network.backbone}-{self.network.rosta}.safetensors"
 
     def build_command(self, output: str = "gfm.engine") -> str:
-        """The ``python -m export.build`` line that builds this engine again."""
+        """The command line of ``export.build`` that builds this engine again."""
         network = self.network
-        words = ["python", "-m", "export.build", "--model", network.name]
+        words = ["--model", network.name]
         words += ["--backbone", network.backbone]
         words += [] if network.rosta == "none" else ["--rosta", network.rosta]
         for name in network.without:
@@ -491,7 +490,7 @@ class Manifest:
         if any(p.runtime == "tensorrt-rtx" and p.fits("7.5") for p in self.plans):
             words.append("--turing")
         words += ["--output", output]
-        return " ".join(shlex.quote(word) for word in words)
+        return command("export.build", words)
 
 
 def check_member_name(name: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from numbers import Real
@@ -228,4 +227,4 @@ def _rescaled(manifest: Manifest, ratio: float) -> tuple[int, int]:
 def _build_with(path: Path, manifest: Manifest, size: tuple[int, int]) -> str:
     """The command that builds the engine again with one more size."""
     extended = replace(manifest, models=(*manifest.models, ModelEntry(size, "model.onnx")))
-    return extended.build_command(shlex.quote(path.name))
+    return extended.build_command(path.name)

@@ -15,7 +15,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -49,7 +49,7 @@ class Shown(NamedTuple):
 
 
 def read_picture(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | BinaryIO,
     *,
     transparency: bool = False,
     upright: bool = True,
@@ -58,7 +58,8 @@ def read_picture(
     """Read a picture, or the first of an animation, in sRGB.
 
     Args:
-        path: a file, a pipe or a device such as /dev/stdin.
+        path: a file, a pipe or a device such as /dev/stdin; or an open file, in binary, which is
+            read to its end.
         transparency: whether to return the alpha channel of a picture that has one.
         upright: whether to turn it as its orientation tag says.
         what: what messages call it.
@@ -71,7 +72,7 @@ def read_picture(
         FrameError: a file that cannot be read or decoded, is too large, holds HDR, or floating
             point values.
     """
-    said = f"{what} {str(path)!r}"
+    said = f"{what} {getattr(path, 'name', '') if hasattr(path, 'read') else str(path)!r}".strip()
     content = _content(path, said)
     image = _opened(content, said)
     if image is not None:
@@ -88,6 +89,27 @@ def read_picture(
             log.warning("%s is damaged (%s); using what can be read of it", said, _line(error))
             return result
     return _second(content, said, upright=upright)
+
+
+def from_pillow(image: Pillow.Image, *, what: str = "the picture") -> Image:
+    """Convert a Pillow image, of which the same is obeyed as of a file: see ``read_picture``.
+
+    Returns:
+        uint8 H×W×3 BGR, or H×W×4 BGRA, straight alpha, if some pixel is not opaque.
+
+    Raises:
+        FrameError: it cannot be decoded, is too large, holds HDR, or values of 32 bits.
+    """
+    _check_size(*image.size, what)
+    try:
+        image.load()
+        shown = image.copy()  # keeps its profile and its orientation
+        shown.format = image.format
+        return _array(shown, _profile(shown, b"", what), what, transparency=True, upright=True)
+    except (OSError, ValueError, SyntaxError) as error:
+        if isinstance(error, FrameError):
+            raise
+        raise FrameError(f"{what} cannot be decoded ({_line(error)}); expected {_KNOWN}") from error
 
 
 def read_values(path: str | os.PathLike[str], *, what: str = "the picture") -> NDArray[Any]:
@@ -205,15 +227,22 @@ def on_black(image: Image) -> Image:
 # ── Files ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _content(path: str | os.PathLike[str], said: str) -> bytes:
+def _content(path: str | os.PathLike[str] | BinaryIO, said: str) -> bytes:
     try:
-        with Path(path).open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
+        if isinstance(path, (str, os.PathLike)):
+            with Path(path).open("rb") as file:
+                content = file.read(_MOST_BYTES + 1)
+        else:
+            content = path.read(_MOST_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
         reason = getattr(error, "strerror", None) or error
         raise FrameError(
             f"{said} cannot be read ({reason}); expected a readable picture. Check the path"
         ) from error
+    if not isinstance(content, bytes):
+        raise FrameError(
+            f"{said} gives {type(content).__name__}; expected bytes. Open it with mode 'rb'"
+        )
     if len(content) > _MOST_BYTES:
         raise FrameError(f"{said} is longer than {_MOST_BYTES:,} bytes; expected a picture")
     if not content:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -36,11 +36,36 @@ def write_picture(path: str | os.PathLike[str], image: NDArray[Any]) -> Path:
         MatterError: another ending, array or size than that, or a file that cannot be written.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in TRANSPARENT_SUFFIXES | OPAQUE_SUFFIXES:
+    content = encode_picture(image, path.suffix, what=repr(str(path)))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            file.write(content)
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in a folder's name
+        reason = getattr(error, "strerror", None) or error
         raise MatterError(
-            f"{str(path)!r} ends in {path.suffix or 'nothing'!r}; expected one of "
-            f"{' '.join(sorted(TRANSPARENT_SUFFIXES | OPAQUE_SUFFIXES))}"
+            f"{str(path)!r} cannot be written ({reason}); expected a writable place with enough "
+            f"space"
+        ) from error
+    return path
+
+
+def encode_picture(image: NDArray[Any], suffix: str = ".png", *, what: str = "the file") -> bytes:
+    """Return a picture in sRGB as the bytes of a file.
+
+    Args:
+        image: as ``write_picture``.
+        suffix: names the format, as a path's ending.
+        what: what messages call the file.
+
+    Raises:
+        MatterError: another ending, array or size than ``write_picture`` takes.
+    """
+    known = TRANSPARENT_SUFFIXES | OPAQUE_SUFFIXES
+    ending, suffix = suffix, suffix.lower()
+    if suffix not in known:
+        raise MatterError(
+            f"{what} ends in {ending or 'nothing'!r}; expected one of {' '.join(sorted(known))}"
         )
     channels = image.shape[2] if image.ndim == 3 else image.ndim - 1
     if image.dtype != np.uint8 or channels not in (1, 3, 4):
@@ -50,7 +75,7 @@ def write_picture(path: str | os.PathLike[str], image: NDArray[Any]) -> Path:
         )
     if channels == 4 and suffix in OPAQUE_SUFFIXES:
         raise MatterError(
-            f"{str(path)!r} cannot keep transparency; expected one of "
+            f"{what} cannot keep transparency; expected one of "
             f"{' '.join(sorted(TRANSPARENT_SUFFIXES))}"
         )
     try:
@@ -59,17 +84,6 @@ def write_picture(path: str | os.PathLike[str], image: NDArray[Any]) -> Path:
         done = False
     if not done:
         raise MatterError(
-            f"{str(path)!r} cannot hold a picture of shape {image.shape}; expected a smaller one, "
-            f"or PNG"
+            f"{what} cannot hold a picture of shape {image.shape}; expected a smaller one, or PNG"
         )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
-            file.write(content.tobytes())
-    except (OSError, ValueError) as error:  # ValueError: a NUL byte in a folder's name
-        reason = getattr(error, "strerror", None) or error
-        raise MatterError(
-            f"{str(path)!r} cannot be written ({reason}); expected a writable place with enough "
-            f"space"
-        ) from error
-    return path
+    return cast(bytes, content.tobytes())

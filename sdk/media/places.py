@@ -63,6 +63,20 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
+def check_kept(read: Iterable[Path], written: Iterable[Path]) -> None:
+    """Check that no file is both read and written.
+
+    Raises:
+        FrameError: names the first that would be.
+    """
+    kept = {path.resolve() for path in read}
+    for target in written:
+        if target.resolve() in kept:
+            raise FrameError(
+                f"{str(target)!r} is read and would be written; expected another place to write to"
+            )
+
+
 def _at(place: str) -> list[Path]:
     if place == "-":
         return [Path("/dev/stdin")]

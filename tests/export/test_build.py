@@ -125,10 +125,24 @@ def test_bfloat16_with_random_weights(stand_in: ModuleType, tmp_path: Path) -> N
     assert judged["bfloat16 graph"].precision == "bfloat16"
 
 
+def test_tf32_with_random_weights(stand_in: ModuleType, tmp_path: Path) -> None:
+    """Weights stay float32; what a GPU would round is verified by emulation."""
+    path = build(options(tmp_path / "x.engine", precision="tf32"))
+    with EngineFile.open(path) as engine:
+        manifest = engine.manifest
+    judged = {entry.artefact: entry for entry in manifest.verification}
+    assert manifest.precision == "tf32"
+    assert "--tf32" in manifest.build_command()
+    assert (judged["tf32 graph"].status, judged["tf32 graph"].precision) == ("passed", "tf32")
+    assert judged["onnxruntime"].precision == "float32"
+    assert judged["tf32 graph"].mad > judged["onnxruntime"].mad > 0  # type: ignore[operator]
+
+
 def test_a_plan_for_tensorrt_rtx(stand_in: ModuleType, tmp_path: Path) -> None:
     trt = pytest.importorskip("tensorrt_rtx")
     path = build(options(tmp_path / "x.engine", precision="fp16", targets=("tensorrt-rtx",)))
-    version = ".".join(trt.__version__.split(".")[:2])
+    version = trt.__version__
+    assert version.count(".") == 3
     with EngineFile.open(path) as engine:
         (plan,) = engine.manifest.plans
         judged = {entry.artefact: entry for entry in engine.manifest.verification}
@@ -153,13 +167,16 @@ def test_a_second_plan_for_turing(stand_in: ModuleType, tmp_path: Path) -> None:
     assert "--turing" in manifest.build_command()
 
 
-def test_float32_of_a_plan_is_not_tf32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_is_float32_and_can_be_captured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trt = pytest.importorskip("tensorrt_rtx")
-    seen = []
+    flags = (trt.BuilderFlag.TF32, trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
+    seen: list[bool] = []
     finish = trt.Builder.build_serialized_network
 
     def build_network(builder: Any, network: Any, config: Any) -> Any:
-        seen.append(config.get_flag(trt.BuilderFlag.TF32))
+        seen.extend(map(config.get_flag, flags))
         return finish(builder, network, config)
 
     monkeypatch.setattr(trt.Builder, "build_serialized_network", build_network)
@@ -172,8 +189,9 @@ def test_float32_of_a_plan_is_not_tf32(tmp_path: Path, monkeypatch: pytest.Monke
         ir_version=10,
     )
     onnx.save(model, tmp_path / "x.onnx")
-    plans.build("tensorrt-rtx", tmp_path / "x.onnx", tmp_path / "x.plan", warn=print)
-    assert seen == [False]
+    for tf32 in (False, True):
+        plans.build("tensorrt-rtx", tmp_path / "x.onnx", tmp_path / "x.plan", warn=print, tf32=tf32)
+    assert seen == [False, True, True, True]
 
 
 def test_the_classifier_travels_in_the_engine(sim_engine: Path) -> None:
@@ -310,7 +328,8 @@ def test_the_ensembles_files_stand_in_the_manifest(
 
 
 @pytest.mark.parametrize(
-    ("backbone", "rosta"), [("resnet34", "rim"), ("efficientnet-lite0", "rim")]
+    ("backbone", "rosta"),
+    [("resnet34", "rim"), ("efficientnet-lite0", "rim"), ("efficientnet-lite0", "en-median")],
 )
 def test_graphs_with_several_representations_pass_the_check(
     tmp_path: Path, backbone: str, rosta: str

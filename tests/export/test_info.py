@@ -213,7 +213,7 @@ def test_a_damaged_engine_and_a_graph_that_is_none(
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize(("flags", "words"), [([], "FILE"), (["x", "--jsno"], "--jsno")])
+@pytest.mark.parametrize(("flags", "words"), [(["x", "y"], "y"), (["x", "--jsno"], "--jsno")])
 def test_wrong_flags(flags: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert info.main(flags) == 2
     error = capsys.readouterr().err

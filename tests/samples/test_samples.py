@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from matter_sdk.samples import image, video, webcam
+from matter_sdk.samples import bench, image, video, webcam
 from matter_sdk.sdk import EngineError, FrameError, Matter, VideoError
 from matter_sdk.sdk.command_line import UsageError
 from matter_sdk.sdk.streaming.plate_taker import PlateTaker
@@ -241,7 +242,12 @@ def test_image_outputs_that_cannot_be(tmp_path: Path, engine: str) -> None:
         with pytest.raises(UsageError):
             image.main([*arguments, *output, "--engine", engine])
     with pytest.raises(FrameError, match="no picture"):
-        image.main([str(tmp_path / "."), str(Path(__file__).parent), "--engine", engine])
+        image.main([cat, str(Path(__file__).parent), "--output", "out", "--engine", engine])
+    for output in ("x.jpg", cat):  # the last of several places
+        with pytest.raises(UsageError):
+            image.main([cat, output, "--engine", engine])
+    with pytest.raises(UsageError):
+        image.main([cat, "-", "--json", "--engine", engine])
     assert (tmp_path / "cat.png").read_bytes() == before
 
 
@@ -269,6 +275,43 @@ def test_image_from_a_pipe(tmp_path: Path, engine: str) -> None:
     assert (out / "stdin-matte.png").exists()
 
 
+def test_image_from_place_to_place(
+    tmp_path: Path, engine: str, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """The last of several places is where to write."""
+    cv2.imwrite(str(tmp_path / "cat.png"), picture())
+    cat, options = str(tmp_path / "cat.png"), ["--engine", engine]
+    one, out = tmp_path / "new" / "cut.png", tmp_path / "out"
+    assert image.main([cat, str(one), *options]) == 0
+    assert capsysbinary.readouterr().out == f"{one}\n".encode()
+    assert image.main([cat, "-", *options]) == 0
+    assert capsysbinary.readouterr().out == one.read_bytes()
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    places = [cat, str(tmp_path / "bad.jpg"), str(out)]
+    assert image.main([*places, *options, "--only", "matte", "--json"]) == 1
+    good, bad = map(json.loads, capsysbinary.readouterr().out.splitlines())
+    assert good == {"picture": cat, "matte": str(out / "cat-matte.png")}
+    assert bad["picture"] == places[1]
+    assert places[1] in bad["error"]
+    assert (out / "cat-matte.png").exists()
+
+
+# bench
+
+
+def test_bench(engine: str, clip: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.main([clip, "--engine", engine, "--quality", "live", "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)
+    assert (result["quality"], result["frame"], result["frames"]) == ("live", [48, 96], 9)
+    assert result["fps"] == pytest.approx(9 / result["seconds"], rel=0.02)
+    assert {"preprocess", "network"} <= result["stages"].keys()
+    assert bench.main(["--engine", engine, "--seconds", "1", "--size", "48x96"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["live", "balanced", "studio"]
+    with pytest.raises(VideoError, match=r"nowhere\.mp4"):
+        bench.main(["nowhere.mp4", "--engine", engine])
+
+
 # video
 
 
@@ -277,6 +320,9 @@ def test_video(tmp_path: Path, engine: str, clip: str, capsys: pytest.CaptureFix
     assert video.main([clip, str(out), "--engine", engine, "--background", "#00ff00"]) == 0
     captured = capsys.readouterr()
     assert captured.out == f"{out}\n"
+    assert video.main([clip, str(out), "--engine", engine, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["path"], report["frames"], report["interrupted"]) == (str(out), 10, False)
     for stage in ("decode", "preprocess", "network", "composite", "encode", "10 frames of 96×48"):
         assert stage in captured.err
     images, times = decode(out)

@@ -470,8 +470,9 @@ def test_graph_that_is_no_graph(tiny: Any, name: str) -> None:
         opened(path, backend=name)
 
 
-def test_float32_of_onnx_runtime_on_cuda_is_not_tf32(
-    tiny: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_onnx_runtime_on_cuda_is_tf32_if_asked_for_and_finds_pips_libraries(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
     """On a GPU from Ampere on its CUDA provider computes in TF32 unless told otherwise."""
     onnxruntime = pytest.importorskip("onnxruntime")
@@ -484,22 +485,25 @@ def test_float32_of_onnx_runtime_on_cuda_is_not_tf32(
         monkeypatch.setattr(made, "get_providers", lambda: ["CUDAExecutionProvider"])
         return made
 
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: given.append("preloaded"))
     monkeypatch.setattr(onnxruntime, "InferenceSession", here)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     monkeypatch.setattr(gpu, "gpu_count", lambda: 1)
-    opened(tiny.build(), backend="onnxruntime-cuda")[0].close()
-    (name, options), _ = given
-    assert (name, int(options["use_tf32"])) == ("CUDAExecutionProvider", 0)
+    path = tiny.build(change=lambda m: replace(m, precision=precision))
+    opened(path, backend="onnxruntime-cuda")[0].close()
+    first, (name, options), _ = given
+    assert first == "preloaded"
+    assert (name, bool(options["use_tf32"])) == ("CUDAExecutionProvider", precision == "tf32")
 
 
 # ---------------------------------------------------------------------------------- TensorRT's plan
 
 
 PLANS = (
-    PlanEntry("tensorrt", "11.4", "9.0", (32, 64), "plans/a"),
-    PlanEntry("tensorrt-rtx", "1.7", None, (32, 64), "plans/b"),
-    PlanEntry("tensorrt-rtx", "1.7", "8.9", (32, 64), "plans/c"),
-    PlanEntry("tensorrt-rtx", "1.7", None, (64, 64), "plans/d"),
+    PlanEntry("tensorrt", "11.4.0.12", "9.0", (32, 64), "plans/a"),
+    PlanEntry("tensorrt-rtx", "1.7.1.116", None, (32, 64), "plans/b"),
+    PlanEntry("tensorrt-rtx", "1.7.1.116", "8.9", (32, 64), "plans/c"),
+    PlanEntry("tensorrt-rtx", "1.7.1.116", None, (64, 64), "plans/d"),
 )
 
 
@@ -508,8 +512,9 @@ PLANS = (
     [
         ("tensorrt", "11.4.0.12", "9.0", (32, 64), "plans/a"),
         ("tensorrt", "11.4.0.12", "8.9", (32, 64), None),
-        ("tensorrt", "11.3.0", "9.0", (32, 64), None),
-        ("tensorrt", "11.40.0", "9.0", (32, 64), None),
+        ("tensorrt", "11.4.0.13", "9.0", (32, 64), None),
+        ("tensorrt", "11.4.0", "9.0", (32, 64), None),
+        ("tensorrt-rtx", "1.7.2.116", "12.0", (32, 64), None),
         ("tensorrt-rtx", "1.7.1.116", "12.0", (32, 64), "plans/b"),
         ("tensorrt-rtx", "1.7.1.116", "8.9", (32, 64), "plans/c"),
         ("tensorrt-rtx", "1.7.1.116", "12.1", (32, 64), "plans/b"),
@@ -529,15 +534,28 @@ def test_choice_of_a_plan(
 
 def test_no_plan_says_which_there_are() -> None:
     text = tensorrt.no_plan(PLANS[:2], "tensorrt", "11.5.1", "8.9", (32, 64))
-    for held in ("11.4 for compute capability 9.0", "8.0, 8.6, 8.9, 12.0 and later", "32x64"):
+    for held in ("11.4.0.12 for compute capability 9.0", "8.0, 8.6, 8.9, 12.0 and later", "32x64"):
         assert held in text
     assert "(it holds: none)" in tensorrt.no_plan((), "tensorrt", "11.5.1", "8.9", (32, 64))
 
 
-@pytest.mark.parametrize(("capability", "remedy"), [("7.5", "--turing"), ("9.0", "use tensorrt")])
-def test_the_remedy_on_a_gpu_that_default_plans_do_not_serve(capability: str, remedy: str) -> None:
-    assert remedy in tensorrt.no_plan(PLANS, "tensorrt-rtx", "1.7", capability, (32, 64))
-    assert remedy not in tensorrt.no_plan(PLANS, "tensorrt-rtx", "1.8", "8.9", (32, 64))
+@pytest.mark.parametrize(
+    ("version", "capability", "size", "remedy"),
+    [
+        ("1.7.1.116", "7.5", (32, 64), "--turing"),
+        ("1.7.1.116", "9.0", (32, 64), "use tensorrt"),
+        ("1.7.1.116", "8.9", (64, 32), "(it holds: "),
+        ("1.8.0.1", "8.9", (32, 64), "installed is 1.8.0.1"),
+    ],
+)
+def test_the_remedy_where_no_plan_fits(
+    version: str, capability: str, size: tuple[int, int], remedy: str
+) -> None:
+    text = tensorrt.no_plan(PLANS, "tensorrt-rtx", version, capability, size)
+    remedies = ("--turing", "use tensorrt", "installed is 1.8.0.1")
+    assert remedy in text
+    assert [other for other in remedies if other in text] in ([remedy], [])
+    assert ("7.5" in text) == (capability == "7.5")
 
 
 @pytest.mark.parametrize(

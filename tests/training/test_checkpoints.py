@@ -466,6 +466,18 @@ def test_truncated_file(form: str, kept: float, tmp_path: Path) -> None:
             read_metadata(path)
 
 
+def test_safetensors_of_any_header_length_are_known(tmp_path: Path) -> None:
+    """A file begins with the header's length, whose low byte is a pickle's first at times."""
+    first = set()
+    for extra in range(0, 256, 8):
+        path = tmp_path / f"{extra}.safetensors"
+        save(Tiny(), path, metadata={"notes": "n" * extra})
+        first.add(path.read_bytes()[:1])
+        assert read_metadata(path)["notes"] == "n" * extra
+        load(Tiny(), path)
+    assert b"\x80" in first
+
+
 @pytest.mark.parametrize(
     ("content", "hint"),
     [

@@ -139,6 +139,7 @@ def test_alpha_lies_where_the_subject_does(
 ) -> None:
     monkeypatch.setattr(augment, "light", lambda _rng, image, _strength=1.0: image)
     monkeypatch.setattr(augment, "camera", lambda _rng, image: image)
+    monkeypatch.setattr(mixing, "_HELD", 0.0)  # things have other colours
     source = mixed(root, tmp_path, composed=composed, crop=crop)
     for index in range(12):
         layers = source.draw(index, size)
@@ -165,6 +166,37 @@ def test_a_plate_shows_the_same_place_without_the_subject(
         assert not differs[layers.alpha == 0].any(), index
         if (layers.alpha == 1).any():
             assert differs[layers.alpha == 1].mean() > 0.9, index
+
+
+def test_a_thing_that_is_held_belongs_to_the_subject(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thing = np.full((8, 8, 3), (0, 0, 255), np.uint8), np.ones((8, 8), np.float32)
+    monkeypatch.setattr(
+        mixing.scenes,
+        "held_thing",
+        lambda _rng, side: tuple(cv2.resize(part, (side, side)) for part in thing),
+    )
+    image = np.full((*SIZE, 3), 90, np.uint8)
+    alpha = disc(SIZE, 20, (32, 40)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        held, joined = mixing._holding(rng, image, alpha)
+        blue = held[..., 2] == 255
+        assert blue.any()
+        assert (blue & (alpha == 1)).any()
+        assert (joined == np.maximum(alpha, blue)).all()
+    assert (image == 90).all()
+    nothing = np.zeros(SIZE, np.float32)
+    assert mixing._holding(rng, image, nothing)[1] is nothing
+
+
+def test_drawn_subjects_stand_before_photographs(root: Path, tmp_path: Path) -> None:
+    for index in range(6):
+        layers = mixed(root, tmp_path, data=(), composed=1.0).draw(index, SIZE)
+        empty = layers.image[layers.alpha == 0].astype(int)  # of grey pictures
+        assert 0 < layers.alpha.mean() < 1
+        assert np.abs(empty - empty.mean(1, keepdims=True)).mean() < 25
 
 
 def test_pictures_with_nobody_in_them_have_no_alpha(root: Path, tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from matter_sdk.training import scenes
 from matter_sdk.training.composition import Rssn, compose_rssn, estimate_layers, fit, resize
 from matter_sdk.training.data import augment, datasets
 from matter_sdk.training.data import plate_pairs as plates
 from matter_sdk.training.data.datasets import Dataset
 from matter_sdk.training.data.layer_sources import Procedural, generator
-from matter_sdk.training.data.layers import Image, Layers, Mask
+from matter_sdk.training.data.layers import Image, Layers, Mask, compose
 from matter_sdk.training.data.mattes import KNOWN, Cache
 from matter_sdk.training.recipes import Mix, Recipe
 
@@ -30,6 +31,8 @@ from matter_sdk.training.recipes import Mix, Recipe
 _SQUEEZE = 1.35
 # Share of composites in which a second subject stands behind the first.
 _SECOND = 0.15
+# Share of composites whose subject holds a drawn thing, and how long that is beside the subject.
+_HELD, _LENGTHS = 0.15, (0.15, 0.5)
 _DRAW = 4  # see training.data.layer_sources
 # Denoising takes longer than all the rest of a draw.
 _RSSN = Rssn(denoise=0.0, blur=0.4, noise=0.0)
@@ -66,6 +69,7 @@ class Mixed:
         self.backgrounds = [datasets.open(root / name, "masks") for name in recipe.backgrounds]
         weights = np.array([mix.weight for mix in recipe.mix])
         self._shares = weights / weights.sum()
+        self._peopled = [e for e in self.entries if e.sets and e.mix.labels != "none"]
 
     def __len__(self) -> int:
         return sum(len(entry.pictures) for entry in self.entries)
@@ -93,6 +97,8 @@ class Mixed:
             layers = self._photograph(rng, entry, size)
         else:
             layers = Procedural(self.with_plate, decoys=self.with_plate, first=index).draw(0, size)
+            if rng.random() < entry.mix.composed:
+                layers = self._composed(rng, layers.foreground, layers.alpha, size)
         shots = [layers.image] if layers.plate is None else [layers.image, layers.plate]
         weather = int(rng.integers(2**31))  # of one place, so that it is the same in both shots
         shots = [
@@ -117,10 +123,19 @@ class Mixed:
         image, alpha, known = self._subject(rng, entry, size, alone=composed)
         if not composed:
             return Layers(image, alpha, image, image, known=known)
+        if rng.random() < _HELD:
+            image, alpha = _holding(rng, image, alpha)
+        return self._composed(rng, image, alpha, size)
+
+    def _composed(
+        self, rng: np.random.Generator, image: Image, alpha: Mask, size: tuple[int, int]
+    ) -> Layers:
+        """A subject before another background, with a second one behind it at times."""
         empty = background = self._background(rng, size)
         others = np.zeros(size, np.float32)
         settings = replace(_RSSN, blur=0.0) if self.with_plate else _RSSN
-        if rng.random() < _SECOND:
+        if self._peopled and rng.random() < _SECOND:
+            entry = self._peopled[rng.integers(len(self._peopled))]
             second, others, _ = self._subject(rng, entry, size, alone=True)
             background = compose_rssn(rng, second, background, others, settings).image
             if self.with_plate and rng.random() < 0.5:  # it stands in the plate too
@@ -157,6 +172,24 @@ class Mixed:
         matte, told = np.zeros(size, np.float32), np.full(size, KNOWN, np.uint8)
         colours[visible], matte[visible], told[visible] = image, soft, certain
         return colours, matte, told
+
+
+def _holding(rng: np.random.Generator, image: Image, alpha: Mask) -> tuple[Image, Mask]:
+    """Put a drawn thing before a subject, its middle somewhere on the subject."""
+    rows, columns = np.nonzero(alpha > 0.9)
+    if not len(rows):
+        return image, alpha
+    tall = int(rows.max() - rows.min()) + 1
+    side = max(16, min(round(tall * rng.uniform(*_LENGTHS)), *alpha.shape))
+    place = int(rng.integers(len(rows)))
+    top = min(max(int(rows[place]) - side // 2, 0), alpha.shape[0] - side)
+    left = min(max(int(columns[place]) - side // 2, 0), alpha.shape[1] - side)
+    colours, inside = scenes.held_thing(rng, side)
+    part = np.s_[top : top + side, left : left + side]
+    image, alpha = image.copy(), alpha.copy()
+    image[part] = compose(colours, image[part], inside)
+    alpha[part] = 1 - (1 - alpha[part]) * (1 - inside)
+    return image, alpha
 
 
 class _Entry:

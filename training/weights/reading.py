@@ -78,10 +78,11 @@ def kind(path: Path) -> str:
         raise CheckpointError(f"{path}: {reason}; expected a checkpoint file") from error
     if not head:
         raise CheckpointError(f"{path}: the file is empty; expected a checkpoint. Fetch it again")
+    # First the header's length, whose low byte may be any; a header of 4 GB is none.
+    if head[4:9] == b"\0\0\0\0{":
+        return "safetensors"
     if head.startswith((b"PK\x03\x04", b"\x80")):
         return "pytorch"
-    if head[8:9] == b"{":
-        return "safetensors"
     raise CheckpointError(
         f"{path}: begins with {head[:8]!r}; expected a PyTorch file (.pth) or safetensors"
     )
