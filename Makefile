@@ -40,7 +40,7 @@ $(ENGINE): $(wildcard weights/gfm-*.safetensors) | $(VENV)/stamp
 	$(BIN)/python -m export.build --model gfm --fp16 --target onnx --output $@
 
 wheel: $(ENGINE)
-	$(BIN)/python -m pip wheel $(QUIET) --no-deps --wheel-dir dist .
+	$(BIN)/python -m pip wheel $(QUIET) --no-deps --no-build-isolation --wheel-dir dist .
 
 # Types in one process, tests in two: mypy has nothing to do where its cache is right.
 check: lint

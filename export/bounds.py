@@ -63,6 +63,8 @@ MAD_BOUND: dict[str, dict[str, float]] = {
         "bfloat16": 1e-2,  # random 2.0e-2
         "bfloat16 (auto)": 4e-3,
     },
+    # Networks of others, in float32 alone: the same operators in another order.
+    "imported": {"float32": 1e-4, "bfloat16 (auto)": 4e-3},
     # Activation maps, relative to their range over the picture: that is what the semantic trimap
     # scales them by. It is one of SIM's inputs, and what is off in it is off before that network.
     "sim_classifier": {

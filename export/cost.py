@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from matter_sdk.export.errors import BuildError
 from matter_sdk.sdk.describe import count_text
-from matter_sdk.sdk.engine.manifest import NetworkInfo
+from matter_sdk.sdk.engine.manifest import FOREIGN, NetworkInfo
 
 
 def count_macs(model: ir.Model) -> int:
@@ -74,7 +74,7 @@ def costs_text(network: NetworkInfo, *, whole: bool) -> str:
         count = network.parameters + unused * (3 if network.rosta == "en-median" else 1)
         parameters += f" ({count_text(count)} with what released files hold and nothing reads)"
     papers = "{}x{}".format(*complexity.PAPERS_SIZE)
-    if whole and papers not in network.macs:
+    if whole and papers not in network.macs and network.name != FOREIGN:
         with torch.device("meta"):
             hollow = networks.create(
                 network.name,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from matter_sdk.export.cost import costs_text, count_macs
-from matter_sdk.export.errors import BuildError
+from matter_sdk.export.errors import BuildError, UsageError
 from matter_sdk.export.options import BuildOptions
 from matter_sdk.export.progress import Report, stages_table
 from matter_sdk.export.stages import (
@@ -52,7 +52,7 @@ def run(options: BuildOptions, *, report: Report | None = None) -> Path:
     for runtime, reason in options.skipped:
         report.line(f"  no plan for {runtime}: {reason}")
     prefix, beside = f".{options.output.name}.", options.output.parent
-    with _errors(), tempfile.TemporaryDirectory(prefix=prefix, dir=beside) as folder:
+    with errors(), tempfile.TemporaryDirectory(prefix=prefix, dir=beside) as folder:
         _run(Context(options, report, Path(folder)))
     return options.output
 
@@ -62,6 +62,19 @@ def _run(context: Context) -> None:
     built = {subject.part: _build(context, subject) for subject in subjects}
     del subjects
     gc.collect()  # the networks and their exported programs refer to each other
+    finish(context, built)
+
+
+def finish(context: Context, built: dict[str, Built]) -> None:
+    """Verify what was built, write the engine, and tell of both.
+
+    Args:
+        context: of the build.
+        built: each network by its part of the engine, "" for the engine's own.
+
+    Raises:
+        BuildError: a matte differs too much; nothing is written.
+    """
     with pack.draft(context, built) as engine:
         for part, network in built.items():
             file = engine.part(part) if part else engine
@@ -117,11 +130,11 @@ def _size(context: Context, subject: Subject, size: Size, kept: frozenset[str]) 
 
 
 @contextlib.contextmanager
-def _errors() -> Iterator[None]:
-    """Errors of the other packages, and of the disk, as a failed build."""
+def errors() -> Iterator[None]:
+    """Show errors of the other packages, and of the disk, as a failed build."""
     try:
         yield
-    except BuildError:
+    except (BuildError, UsageError):
         raise
     except MatterError as error:
         raise BuildError(str(error)) from error

@@ -20,6 +20,7 @@ _SHOWN = {
     "webcam": "replace a camera's background, live: matter webcam 0 --background blur",
     "bench": "how many frames a second this machine mattes",
     "info": "what an engine is, and how it was verified",
+    "import": "make an engine of another network in ONNX (needs the extra 'export')",
     "build": "build an engine from a checkpoint (needs the extra 'export')",
 }
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from matter_sdk.sdk import cpu
 from matter_sdk.sdk.engine.manifest import (
+    FOREIGN,
     FUSIONS,
     InputInfo,
     Manifest,
@@ -100,8 +101,13 @@ def verification_heading(manifest: Manifest) -> str:
     if manifest.fusion == "cam":
         judged = "activation maps, relative to their range,"
     random = "; random weights: bounds are wide, and the results mean nothing"
+    source = (
+        "the given file's in ONNX Runtime"
+        if manifest.network.name == FOREIGN
+        else ("the PyTorch network's")
+    )
     return (
-        f"Difference of {judged} from the PyTorch network's, mean over the verification images"
+        f"Difference of {judged} from {source}, mean over the verification images"
         f"{random if manifest.weights.random else ''}:"
     )
 

@@ -24,6 +24,7 @@ SUBCOMMANDS = {
     "samples.webcam": "webcam",
     "samples.bench": "bench",
     "export.build": "build",
+    "export.import_onnx": "import",
     "export.info": "info",
 }
 """The modules of the command ``matter``, and its words for them."""
@@ -41,10 +42,12 @@ def command(module: str, words: Iterable[str] = ()) -> str:
     """How a command of ours is typed here: ``matter image cat.jpg``.
 
     Args:
-        module: as in a checkout, such as ``samples.image``.
+        module: as in a checkout, such as ``samples.image``; or "matter" itself.
         words: what follows; each is quoted for a shell.
     """
-    if _short and module in SUBCOMMANDS:
+    if module == "matter":
+        start = ["matter"]
+    elif _short and module in SUBCOMMANDS:
         start = ["matter", SUBCOMMANDS[module]]
     else:
         start = ["python", "-m", module if CHECKOUT else f"matter_sdk.{module}"]

@@ -111,6 +111,9 @@ def test_good_input(
         (["info", "nowhere.engine"], 1, "nowhere.engine"),
         (["info", "bad.bin"], 1, "bad.bin"),
         (["info", "good.engine", "--jsn"], 2, "--json"),
+        (["import", "nowhere.onnx"], 2, "nowhere.onnx"),
+        (["import", "bad.bin", "--size", "64x96"], 2, "bad.bin"),
+        (["import", "cat.png", "--std", "red"], 2, "'red'"),
         (["build"], 2, "--model"),
         (["build", "--model", "gmf"], 2, "gfm"),
         (["build", "--model", "gfm", "--weights", "nowhere.pth"], 2, "nowhere.pth"),
@@ -188,9 +191,14 @@ def test_a_checkout_has_the_engine_of_its_wheel(
     assert installation.own_engine("gfm-plate") is None
 
 
-def test_commands_are_named_as_they_work_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_are_named_as_they_work_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert installation.command("export.build", ["a b"]) == "python -m export.build 'a b'"
     monkeypatch.setattr(installation, "CHECKOUT", False)
+    assert matter.main(["imag"]) == 2
+    assert capsys.readouterr().err.startswith("matter: error: 'imag'")
+    monkeypatch.setattr(installation, "_short", False)
     assert installation.command("training.train") == "python -m matter_sdk.training.train"
     installation.prefer_short()
     assert installation.command("export.build", ["x"]) == "matter build x"

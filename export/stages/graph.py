@@ -31,6 +31,7 @@ from matter_sdk.export import onnx_files
 from matter_sdk.export.cost import count_macs, dims, weight_bytes
 from matter_sdk.export.errors import BuildError
 from matter_sdk.export.options import FULL
+from matter_sdk.export.plain_operators import take_place
 from matter_sdk.export.stages import Context, Graph, Size, Subject, precision
 from matter_sdk.sdk.describe import count_text
 from matter_sdk.training import networks
@@ -147,7 +148,7 @@ def export_onnx(
     model: ir.Model = program.model
     fold_batch_norm(model)
     _name_nodes(model)
-    _simplify(model)
+    simplify(model)
     check(model, heads, size, inputs=inputs, strides=strides, batch=batch)
     return model
 
@@ -216,7 +217,7 @@ def fold_batch_norm(model: ir.Model) -> int:
             _constant(value).astype(np.float64) for value in node.inputs[1:5]
         )
         scale = gamma / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))
-        _take_place(node.outputs[0], _affine(model.graph, node, x, scale, beta - mean * scale))
+        take_place(node.outputs[0], _affine(model.graph, node, x, scale, beta - mean * scale))
         model.graph.remove(node, safe=True)
     return count
 
@@ -360,14 +361,6 @@ def _affine(
     return shifted.outputs[0]
 
 
-def _take_place(old: ir.Value, new: ir.Value) -> None:
-    """Readers of ``old``, the graph's outputs among them, read ``new``."""
-    name = old.name
-    old.replace_all_uses_with(new, replace_graph_outputs=True)
-    if new.is_graph_output():
-        old.name, new.name = f"{name}.replaced", name
-
-
 def _initializer(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
     tensor = ir.tensor(np.ascontiguousarray(array, np.float32), name=name)
     value = ir.Value(
@@ -380,7 +373,7 @@ def _initializer(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
     return value
 
 
-def _simplify(model: ir.Model) -> None:
+def simplify(model: ir.Model) -> None:
     """Drop what no result needs, and the exporter's notes, which hold local paths."""
     for step in (
         passes.IdentityEliminationPass(),

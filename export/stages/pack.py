@@ -24,7 +24,7 @@ _LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino")
 def pack(context: Context, subject: Subject, sized: Sequence[Sized]) -> Built:
     """Store the weights of all sizes once, and write the network's manifest."""
     network, options = subject.network, context.options
-    sized = _shared(context, subject, sized)
+    sized = shared(context, subject, sized)
     spec = network.input_spec
     names = networks.inputs(network)
     image, *extra = names
@@ -57,7 +57,7 @@ def pack(context: Context, subject: Subject, sized: Sequence[Sized]) -> Built:
         models=tuple(one.entry for one in sized),
         plans=tuple(entry for one in sized for entry, _ in one.plans),
         weights=subject.weights,
-        versions=_versions(options.runtimes),
+        versions=versions(options.runtimes),
     )
     return Built(manifest, tuple(sized))
 
@@ -100,8 +100,8 @@ def _members(built: Mapping[str, Built]) -> dict[str, Any]:
     return {name: file for network in built.values() for name, file in network.members().items()}
 
 
-def _shared(context: Context, subject: Subject, sized: Sequence[Sized]) -> list[Sized]:
-    """The same, with the weights that graphs of several sizes hold in one member of the engine."""
+def shared(context: Context, subject: Subject, sized: Sequence[Sized]) -> list[Sized]:
+    """Return the same, with the weights that graphs share in one member of the engine."""
     made = list(sized)
     if len(made) < 2:
         return made
@@ -130,9 +130,10 @@ def _shared(context: Context, subject: Subject, sized: Sequence[Sized]) -> list[
     return made
 
 
-def _versions(runtimes: Sequence[str]) -> Mapping[str, str]:
-    versions = {}
+def versions(runtimes: Sequence[str]) -> Mapping[str, str]:
+    """Return the versions of the libraries that built an engine."""
+    found = {}
     for name in (*_LIBRARIES, *(plans.MODULES[runtime][0] for runtime in runtimes)):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
+            found[name] = importlib.metadata.version(name)
+    return found

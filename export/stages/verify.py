@@ -168,6 +168,11 @@ def check_passed(context: Context, built: Mapping[str, Built]) -> None:
     Raises:
         BuildError: naming those that are not, and the remedy.
     """
+    for network in built.values():
+        entries = network.manifest.verification
+        if not any(entry.status == "passed" for entry in entries):
+            reasons = "; ".join(f"{entry.artefact}: {entry.reason}" for entry in entries)
+            raise BuildError(f"verification: nothing passed ({reasons}); nothing was written")
     failed = {
         f"{part + ' ' if part else ''}{entry.artefact} {text(entry.size)} ({entry.precision}): "
         f"{entry.reason}": entry

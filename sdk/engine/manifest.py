@@ -38,6 +38,8 @@ MAX_STRING = 4096
 MAX_DIGITS = 20
 
 MANIFEST = "manifest.json"
+FOREIGN = "imported"
+"""The network's name in an engine that was made of an ONNX file of others."""
 
 # What each fusion rule reads: head name -> channels.
 FUSIONS: dict[str, dict[str, int]] = {
@@ -463,6 +465,8 @@ class Manifest:
     def build_command(self, output: str = "gfm.engine") -> str:
         """The command line of ``export.build`` that builds this engine again."""
         network = self.network
+        if network.name == FOREIGN:
+            return command("export.import_onnx", [*self._import_words(), "--output", output])
         words = ["--model", network.name]
         words += ["--backbone", network.backbone]
         words += [] if network.rosta == "none" else ["--rosta", network.rosta]
@@ -491,6 +495,15 @@ class Manifest:
             words.append("--turing")
         words += ["--output", output]
         return command("export.build", words)
+
+    def _import_words(self) -> list[str]:
+        """The words for ``export.import_onnx``; the output's activation is not known any more."""
+        words = [self.weights.source, "--range", "255", "--colour", self.input.colour]
+        for name, numbers in (("mean", self.input.mean), ("std", self.input.std)):
+            words += [f"--{name}", ",".join(f"{number:g}" for number in numbers)]
+        for model in self.models:
+            words += ["--size", f"{model.size[0]}x{model.size[1]}"]
+        return words
 
 
 def check_member_name(name: str) -> None:

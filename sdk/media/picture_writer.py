@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import numpy as np
@@ -86,4 +86,4 @@ def encode_picture(image: NDArray[Any], suffix: str = ".png", *, what: str = "th
         raise MatterError(
             f"{what} cannot hold a picture of shape {image.shape}; expected a smaller one, or PNG"
         )
-    return cast(bytes, content.tobytes())
+    return content.tobytes()
