@@ -71,6 +71,7 @@ class Matter(Closing):
     """
 
     takes_planes = True  # frames may come as kernels.YUV
+    _engine: OpenEngine
 
     def __init__(
         self,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib.util
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -26,6 +30,11 @@ def tiny() -> ModuleType:
     """The module ``tiny.py`` beside this file (test folders are no packages)."""
     pytest.importorskip("torch")
     return _load("tiny")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(one_thread: None) -> None:
+    """Tests run in a process a core, where PyTorch's second thread would only wait, spinning."""
 
 
 @pytest.fixture
@@ -56,9 +65,34 @@ def sim_engine(tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Pa
         )
 
 
+_exported: dict[str, Any] = {}
+
+
+def _once(export: Callable[..., Any]) -> Callable[..., Any]:
+    """PyTorch's exporter, four fifths of a tiny build, once for each network with its weights."""
+
+    @functools.wraps(export)
+    def exported(network: Any, heads: Any, size: Any, **options: Any) -> Any:
+        import onnx_ir
+
+        plain = {key: dict(o) if isinstance(o, Mapping) else o for key, o in options.items()}
+        key = hashlib.sha256(repr((network, dict(heads), size, sorted(plain.items()))).encode())
+        for name, tensor in network.state_dict().items():
+            key.update(name.encode())
+            key.update(tensor.numpy().tobytes())
+        if key.hexdigest() in _exported:
+            return onnx_ir.from_proto(_exported[key.hexdigest()])
+        model = export(network, heads, size, **options)
+        _exported[key.hexdigest()] = onnx_ir.to_proto(model)
+        return model
+
+    return exported
+
+
 def use_stand_ins(tiny: ModuleType, patch: pytest.MonkeyPatch) -> None:
     """`networks.create` makes the tiny networks; one scene, no photographs, short timings."""
     from matter_sdk.export import cpu_backends, examples
+    from matter_sdk.export.stages import graph
     from matter_sdk.training import networks
 
     made = {"gfm": tiny.Tiny, "aim": tiny.TinyUnpool, "sim": tiny.TinyTrimap}
@@ -67,3 +101,4 @@ def use_stand_ins(tiny: ModuleType, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(examples, "SCENES", 1)
     patch.setattr(examples, "PHOTOGRAPHS", ())
     patch.setattr(cpu_backends, "_ROUNDS", 2)
+    patch.setattr(graph, "export_onnx", _once(graph.export_onnx))

@@ -58,7 +58,7 @@ class Twice(nn.Module):
         return {"y": self.last(shuffled)[:, :, : size[0], : size[1]]}
 
 
-def test_the_operator_stands_for_the_plain_form(tmp_path: Path, one_thread: None) -> None:
+def test_the_operator_stands_for_the_plain_form(tmp_path: Path) -> None:
     size = (15, 23)
     torch.manual_seed(0)
     model = graph.export_onnx(Twice().eval(), {"y": 1}, size)

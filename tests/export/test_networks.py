@@ -5,7 +5,6 @@ No released weights are at hand, so they are drawn, and fitted to the verificati
 arbitrary in any arithmetic.
 """
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from matter_sdk.export import examples, onnx_files, random_weights
 from matter_sdk.export.build import BuildOptions, build
-from matter_sdk.export.stages import graph, plans, precision, verify
+from matter_sdk.export.stages import graph, plans, verify
 from matter_sdk.kernels import collaborative_fusion
 from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.sdk.engine.manifest import Manifest
@@ -74,22 +73,6 @@ def test_released_checkpoint_builds_and_verifies(backbone: str, rosta: str, tmp_
     assert report["openvino", "float32"] == "passed"
     path.unlink()
     engine.unlink()  # gigabytes, which pytest would keep
-
-
-def test_aim_is_plain_operators_that_tensorrt_rtx_builds(tmp_path: Path) -> None:
-    """The exporter's own MaxUnpool would be a ScatterND over indices that TensorRT refuses."""
-    network: Any = networks.create("aim")
-    model = graph.export_onnx(network, network.heads, (64, 64))
-    kinds = Counter(node.op_type for node in model.graph)
-    assert not {kind for kind in kinds if kind.startswith(("Scatter", "Gather", "MaxUnpool"))}
-    assert kinds["MaxPool"] == 5
-    assert all(len(node.outputs) == 1 for node in model.graph)
-    pytest.importorskip("tensorrt_rtx")
-    half = precision.HALVES["fp16"]
-    typed = precision.typed(model, half, precision.protected(model, half))
-    onnx_files.save(typed, tmp_path / "aim.onnx")
-    plan = plans.build("tensorrt-rtx", tmp_path / "aim.onnx", tmp_path / "x.plan", warn=print)
-    assert plan.path.stat().st_size > 100_000_000  # the weights are in it
 
 
 @pytest.mark.slow
@@ -168,6 +151,6 @@ def test_the_light_glance_leaves_before_its_enlargement(
 
 def test_the_mean_of_three_keeps_its_glances_whole() -> None:
     """``rim`` reads the mattes of all three: nothing may leave before they are made."""
-    network: Any = networks.create("gfm", backbone="mobilenetv3", rosta="rim").eval()
-    exported = graph.export_onnx(network, network.heads, (64, 96), strides=network.head_strides)
-    assert [value.name for value in exported.graph.outputs] == ["alpha"]
+    with torch.device("meta"):
+        network: Any = networks.create("gfm", backbone="mobilenetv3", rosta="rim")
+    assert (network.heads, network.head_strides) == ({"alpha": 1}, {})

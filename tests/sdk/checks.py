@@ -17,6 +17,14 @@ from matter_sdk.sdk import BackendError, ClosedError, FrameError, Matter
 from matter_sdk.sdk.stream import fail_safe
 from matter_sdk.sdk.video import matte_video
 
+# The closed forms are of alpha as the network gives it: interpolated, each frame for itself.
+OPTIONS: dict[str, Any] = {
+    "backend": "onnxruntime",
+    "threads": 1,
+    "guided": False,
+    "temporal": False,
+}
+
 
 def every_stream_is_refused(matter: Matter, message: str, folder: Path) -> None:
     """With this message, and before the source is opened."""

@@ -22,19 +22,12 @@ from matter_sdk.sdk.engine import file as engine_file
 from matter_sdk.sdk.engine.manifest import ExtraInput, Manifest, Verification
 from matter_sdk.sdk.inference import network
 from tests.sdk import tiny_sim
-from tests.sdk.checks import closes_while_others_call, every_stream_is_refused
+from tests.sdk.checks import OPTIONS, closes_while_others_call, every_stream_is_refused
 from tests.sdk.conftest import Tiny
 
 Frame = NDArray[np.uint8]
 SIZE = (64, 96)
 RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
-# The closed forms are of alpha as the network gives it: interpolated, each frame for itself.
-OPTIONS: dict[str, Any] = {
-    "backend": "onnxruntime",
-    "threads": 1,
-    "guided": False,
-    "temporal": False,
-}
 
 
 @pytest.fixture(scope="module")

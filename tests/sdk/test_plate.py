@@ -18,19 +18,12 @@ from matter_sdk.sdk.engine.manifest import ExtraInput
 from matter_sdk.sdk.inference import plate as plates
 from matter_sdk.sdk.video import matte_video
 from tests.sdk import tiny_plate, tiny_sim
-from tests.sdk.checks import every_stream_is_refused
+from tests.sdk.checks import OPTIONS, every_stream_is_refused
 from tests.sdk.clips import decode, write_clip
 from tests.sdk.conftest import Tiny
 
 Frame = NDArray[np.uint8]
 SIZE = tiny_plate.SIZE
-# The closed forms are of alpha as the network gives it: interpolated, each frame for itself.
-OPTIONS: dict[str, Any] = {
-    "backend": "onnxruntime",
-    "threads": 1,
-    "guided": False,
-    "temporal": False,
-}
 
 
 @pytest.fixture(scope="module")

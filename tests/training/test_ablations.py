@@ -57,7 +57,6 @@ def test_the_variants_are_all_that_a_network_can_leave_out(name: str) -> None:
 def test_what_was_done_is_kept_and_the_rest_is_the_same(
     tmp_path: Path,
     two: None,
-    one_thread: None,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -49,7 +49,6 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> AIM:
 # ── The published network ───────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_reference_output(network: AIM) -> None:
     with torch.inference_mode():
         outputs = network(normal(1, 3, *SIZE))
@@ -268,7 +267,9 @@ def model(network: AIM) -> ir.Model:
 def test_graph_holds_what_every_runtime_has(model: ir.Model) -> None:
     kinds = {node.op_type for node in model.graph}
     pools = [node for node in model.graph if node.op_type == "MaxPool"]
-    assert [len(pool.outputs) for pool in pools] == [1] * 5
+    assert len(pools) == 5
+    assert all(len(node.outputs) == 1 for node in model.graph)
+    # The exporter's own MaxUnpool would be a ScatterND over indices, which TensorRT refuses.
     assert not {kind for kind in kinds if re.search("Unpool|Scatter|Gather|NonZero", kind)}
     macs = released.multiply_accumulates(meta().eval(), *SIZE)
     # The pooling to 3×3 and 5×5 bins, and the global means, are matrix products in the graph.

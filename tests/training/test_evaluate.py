@@ -289,7 +289,7 @@ def test_sizes_of_engines(tmp_path: Path) -> None:
         systems.Engine(path, "onnxruntime", ((32, 64), (96, 96)))
 
 
-def test_sim_in_pytorch_reads_what_the_engine_would(one_thread: None) -> None:
+def test_sim_in_pytorch_reads_what_the_engine_would() -> None:
     """At the network's own size, against inputs that are made here."""
     size = (328, 400)
     torch.manual_seed(3)

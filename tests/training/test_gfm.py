@@ -14,8 +14,6 @@ from matter_sdk.training.networks.gfm import GFM
 from matter_sdk.training.weights import released as released_layouts
 from tests.training import released, released_forward
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def meta(backbone: str, rosta: str) -> GFM:
     with torch.device("meta"):

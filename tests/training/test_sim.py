@@ -20,8 +20,6 @@ from matter_sdk.training.networks.sim import SIM
 from matter_sdk.training.networks.sim_classifier import AlphaDiscriminator, PatchClassifier
 from tests.training import released, released_sim_forward
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 State = dict[str, Tensor]
 NAMES = ("sim", "sim_classifier")
 

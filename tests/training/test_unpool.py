@@ -28,9 +28,6 @@ OPERATORS = {
 }
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 def features(*shape: int, seed: int = 0) -> Tensor:
     """As after a ReLU, rounded so that ties are common."""
     generator = torch.Generator().manual_seed(seed)
