@@ -34,23 +34,33 @@ except ImportError as error:
     ) from error
 
 BLOCK = 256
+MOST = 2**31 - BLOCK  # threads, and bytes of a stride: the kernels count them in 32 bits
 # --fmad=false: an expression has the same value as on the CPU, where contraction is off too. CuPy
 # adds -ftz=true, which the fatbins are compiled with too: below 1.2e-38 a number is 0 on a GPU.
 OPTIONS = ("-std=c++17", "--fmad=false")
 
 
 def view(array: Any) -> Any:
-    """The array as CuPy's, without a copy."""
+    """The array as CuPy's, without a copy.
+
+    DLPack lets the current stream wait for what is still to be written into the array on its own
+    library's; the older interface, as torch has it, does not. What is captured waits for nothing.
+    """
     if isinstance(array, cupy.ndarray):
         return array
-    if hasattr(array, "__cuda_array_interface__"):
+    older = hasattr(array, "__cuda_array_interface__")
+    if older and (not hasattr(array, "__dlpack__") or _capturing()):
         return cupy.asarray(array)
     return cupy.from_dlpack(array)
 
 
+def _capturing() -> bool:
+    return bool(cupy.cuda.get_current_stream().is_capturing())
+
+
 def _lasting(array: Any) -> Any:
     """`array`, kept where a CUDA graph is being captured: see `kernels.graphs`."""
-    if cupy.cuda.get_current_stream().is_capturing():
+    if _capturing():
         graphs.kept().append(array)
     return array
 
@@ -141,13 +151,48 @@ def _launch(module: str, kernel: str, pixels: int, planes: int, arguments: tuple
         raise KernelError(
             f"a batch of {planes} planes, expected at most 65535 in one call: split the batch"
         )
-    function = _module(module, cupy.cuda.Device().id).get_function(kernel)
+    if pixels > MOST:
+        raise KernelError(
+            f"{pixels} pixels, expected at most {MOST} in one call: cut them into parts"
+        )
+    function = _function(module, kernel, cupy.cuda.Device().id)
     function(((pixels + BLOCK - 1) // BLOCK, planes), (BLOCK,), arguments)
+
+
+@functools.cache
+def _function(module: str, kernel: str, device: int) -> Any:
+    return _module(module, device).get_function(kernel)
 
 
 def _strides(array: Any, axes: int) -> tuple[np.int64, ...]:
     """The strides of the first axes, in elements."""
     return tuple(np.int64(stride // array.dtype.itemsize) for stride in array.strides[:axes])
+
+
+def _near(array: Any) -> Any:
+    """The array, or a copy where rows or pixels lie further apart than the kernels count."""
+    near = max(map(abs, array.strides[-3:])) <= MOST
+    return array if near else _lasting(array.copy())
+
+
+def _rows(array: Any) -> tuple[Any, np.int32]:
+    """The array and the stride of its rows, in elements."""
+    array = _near(array)
+    return array, np.int32(array.strides[0] // array.dtype.itemsize)
+
+
+def _sides(size: tuple[int, ...]) -> tuple[np.int32, ...]:
+    """Height and width."""
+    return np.int32(size[0]), np.int32(size[1])
+
+
+def _axes(source: tuple[int, ...], output: tuple[int, ...]) -> list[np.int32]:
+    """Both axes from one size to another, as `MATTER_AXIS` of include/resample.h lists them."""
+    numbers: list[np.int32] = []
+    for length, side in zip(source, output, strict=True):
+        divisor = math.gcd(length, side)
+        numbers.extend(map(np.int32, (side // divisor, length // divisor, length)))
+    return numbers
 
 
 def preprocess(
@@ -161,21 +206,19 @@ def preprocess(
 ) -> None:
     """`planes` N×H×W×C, whose channels together are colour, grey or YUV, into `out` N×3×h×w."""
     count, _, height, width = out.shape
+    planes = list(map(_near, planes))
     # Red, green and blue in the frame's order, or luminance and both colours: one view for each.
     channels = [plane[..., c : c + 1] for plane in planes for c in range(plane.shape[3])][:3]
     sources: list[Any] = []
     for channel in (channels * 3)[:3]:
-        sources.append(channel)
-        sources.extend(np.int64(stride) for stride in channel.strides[:3])
-    # The first and the last plane: those between are as the last.
-    sizes: list[np.int32] = []
-    for plane in (planes[0], planes[-1]):
-        for length, side in zip(plane.shape[1:3], (height, width), strict=True):
-            sizes.extend((np.int32(length), np.int32(math.gcd(length, side))))
+        frame, row, pixel = channel.strides[:3]
+        sources.extend((channel, np.int64(frame), np.int32(row), np.int32(pixel)))
     black, *coefficients = colour if colour is not None else (0,) * 6
     arguments = (
         *sources,
-        *sizes,
+        # The first and the last plane: those between are as the last.
+        *_axes(planes[0].shape[1:3], (height, width)),
+        *_axes(planes[-1].shape[1:3], (height, width)),
         out,
         np.int32(height),
         np.int32(width),
@@ -193,17 +236,19 @@ def fuse(glance: Any, focus: Any, alpha: Any, rosta: str, glance_size: tuple[int
     """`glance` N×C×H×W and `focus` into `alpha`, both N×1×H×W, of one dtype; sizes may differ."""
     count, classes = glance.shape[:2]
     kernel = "matter_fuse_half" if alpha.dtype == np.float16 else "matter_fuse_float"
-    plane = alpha.shape[2] * alpha.shape[3]
-    mode = np.int32(ROSTAS[rosta].mode)
+    given, fine, size = glance.shape[2:], focus.shape[2:], alpha.shape[2:]
+    pixels, mode = math.prod(size), np.int32(ROSTAS[rosta].mode)
     arguments: tuple[Any, ...]
-    if glance.shape[2:] == glance_size == focus.shape[2:] == alpha.shape[2:]:
-        arguments = (glance, focus, alpha, np.int64(classes), np.int64(plane), mode)
+    if given == glance_size == fine == size:
+        arguments = (glance, focus, alpha, np.int32(classes), np.int32(pixels), mode)
     else:
-        kernel += "_at_size"
-        sizes = (glance.shape[2:], glance_size, focus.shape[2:], alpha.shape[2:])
-        given, own, fine, size = (tuple(map(np.int32, sides)) for sides in sizes)
-        arguments = (glance, np.int64(classes), *given, *own, focus, *fine, alpha, *size, mode)
-    _launch("fusion", kernel, plane, count, arguments)
+        axes = _axes(glance_size, size)
+        if given != glance_size:
+            axes = [*_axes(given, glance_size), *axes]
+        kernel += "_at_size" if given == glance_size else "_enlarged"
+        heads = (glance, np.int32(classes), *axes, focus, *_axes(fine, size))
+        arguments = (*heads, alpha, *_sides(size), mode)
+    _launch("fusion", kernel, pixels, count, arguments)
 
 
 @functools.cache
@@ -245,10 +290,13 @@ def alpha_blend(
     _launch("blend", kernel, height * ((width + 3) // 4), count, (*arguments, *options))
 
 
+NONE = (np.int64(0), np.int32(0))  # no array, and its stride of rows
+
+
 def _planes(planes: Any) -> tuple[Any, ...]:
     """Three planes with their strides of rows, of which NV12 has two and a colour none."""
-    given = [value for plane in planes for value in (plane, *_strides(plane, 1))]
-    return (*given, *[np.int64(0)] * (6 - len(given)))
+    given = [value for plane in planes for value in _rows(plane)]
+    return (*given, *NONE * (3 - len(planes)))
 
 
 def _two_frames(foreground: Any, background: Any) -> tuple[Any, ...]:
@@ -311,9 +359,8 @@ def foreground(frame: Any, alpha: Any, out: Any) -> None:
 def _blur_fusion(frame: Any, alpha: Any) -> tuple[tuple[Any, ...], Any, Any]:
     """The arguments that stand for the picture, the wide estimate and the narrow window's sums."""
     height, width = alpha.shape
-    sides = (np.int64(height), np.int64(width))
-    strides = np.int64(frame.strides[0]), np.int64(alpha.strides[0] // alpha.dtype.itemsize)
-    picture = (frame, strides[0], alpha, strides[1], *sides)
+    sides = _sides(alpha.shape)
+    picture = (*_rows(frame), *_rows(alpha), *sides)
     block = min(max((height + width + 128) // 256, 1), 32)  # make_windows()
     rows, columns = -(-height // block), -(-width // block)
     blocks = empty((rows, columns, 8), np.int32)
@@ -328,7 +375,7 @@ def _blur_fusion(frame: Any, alpha: Any) -> tuple[tuple[Any, ...], Any, Any]:
     launch("wide", rows * columns, blocks, *sides, wide)
     launch("weigh", height * width, *picture, wide, products)
     segments = -(-height // SEGMENT)
-    launch("columns", segments * width, products, *sides, np.int64(SEGMENT), sums)
+    launch("columns", segments * width, products, *sides, np.int32(SEGMENT), sums)
     return picture, wide, sums
 
 
@@ -343,24 +390,23 @@ def composite(
     frame: Any, background: Any, alpha: Any, guided: bool, clean: bool, out: Any, alpha_out: Any
 ) -> None:
     """`frame` by `alpha` h×w over `background`, H×W×3 or a colour; alpha H×W into `alpha_out`."""
-    none = np.int64(0)
-    back = (none, none) if isinstance(background, np.ndarray) else (
-        background, *_strides(background, 1)
-    )  # fmt: skip
-    guide = _guide([frame], alpha, guided, clean)
-    arguments = (frame, *_strides(frame, 1), *back, *_colour(background), *guide, out)
+    back = NONE if isinstance(background, np.ndarray) else _rows(background)
+    kind, guide = _guide([frame], alpha, guided, clean)
+    arguments = (*_rows(frame), *back, *_colour(background), *guide, out)
     height, width = frame.shape[:2]
-    _composite("blend", height * width, *arguments, *_alpha_out(alpha_out, guide))
+    groups = height * ((width + 3) // 4)
+    _composite(f"blend{kind}", groups, *arguments, *_alpha_out(alpha_out, guide))
 
 
 def composite_planes(
     frame: Any, background: Any, alpha: Any, guided: bool, clean: bool, out: Any, alpha_out: Any
 ) -> None:
     """As `composite`, of planes H×W and ⌈H/2⌉×⌈W/2⌉, or ⌈H/2⌉×⌈W/2⌉×2; a colour is Y, U and V."""
-    guide = _guide(frame, alpha, guided, clean)
+    kind, guide = _guide(frame, alpha, guided, clean)
     arguments = (*_two_frames(frame, background), *guide, *_written(out))
-    height, width = frame[1].shape[:2]
-    _composite("blend_planes", height * width, *arguments, *_alpha_out(alpha_out, guide))
+    height, width = frame[0].shape
+    groups = ((height + 1) // 2) * ((width + 3) // 4)
+    _composite(f"blend_planes{kind}", groups, *arguments, *_alpha_out(alpha_out, guide))
 
 
 def _alpha_out(alpha_out: Any, guide: tuple[Any, ...]) -> tuple[Any, np.int32]:
@@ -368,81 +414,57 @@ def _alpha_out(alpha_out: Any, guide: tuple[Any, ...]) -> tuple[Any, np.int32]:
     return guide[0] if alpha_out is None else alpha_out, np.int32(alpha_out is not None)
 
 
-def _guide(planes: Any, alpha: Any, guided: bool, clean: bool) -> tuple[Any, ...]:
-    """What is made at the matte's size, as both kernels that blend take it; and all the sides.
+def _guide(planes: Any, alpha: Any, guided: bool, clean: bool) -> tuple[str, tuple[Any, ...]]:
+    """The end of the name of the kernel that blends, and what it takes of the matte's size.
 
     `planes` are a frame H×W×3, or its planes.
     """
-    height, width = planes[0].shape[:2]
-    small = min(alpha.shape[0], height), min(alpha.shape[1], width)
-    guided = guided and small != (height, width)
-    sides, small_sides = tuple(map(np.int64, (height, width))), tuple(map(np.int64, small))
+    size = planes[0].shape[:2]
+    small = min(alpha.shape[0], size[0]), min(alpha.shape[1], size[1])
+    guided = guided and small != size
+    sides, pixels = _sides(small), small[0] * small[1]
     matte = empty(small, np.float32)
-    pixels = small[0] * small[1]
-    matte_sides = (*_strides(alpha, 1), *map(np.int64, alpha.shape))
-    _composite("matte", pixels, alpha, *matte_sides, *small_sides, matte)
-    guide, lanes, estimates = matte, 1, matte  # where there are no estimates, none are read
+    _composite("matte", pixels, *_rows(alpha), *_axes(alpha.shape, small), *sides, matte)
+    guide, estimates = matte, matte  # where there are no estimates, none are read
     if guided or clean:
         reduced = empty((*small, 3), np.uint8)
-        colour_sides = tuple(map(np.int64, planes[-1].shape[:2]))
-        given = (*_channels(planes), *sides, *colour_sides, *small_sides)
-        _composite("reduce", pixels, *given, reduced)
+        axes = (*_axes(size, small), *_axes(planes[-1].shape[:2], small))
+        _composite("reduce", pixels, *_channels(planes), *axes, *sides, reduced)
     if clean:
         picture, wide, sums = _blur_fusion(reduced, matte)
         estimates = empty((*small, 8), np.uint8)
-        arguments = (*picture[:2], *small_sides, wide, sums, estimates)
+        arguments = (*picture[:2], *sides, wide, sums, estimates)
         _launch("foreground", "matter_foreground_estimates", pixels, 1, arguments)
     if guided:
         slopes = empty((*small, 3), np.float32)
         in_planes = np.int32(len(planes) > 1)
-        _composite("slopes", pixels, reduced, matte, *small_sides, in_planes, slopes)
-        guide, lanes = empty((*small, 4), np.float32), 4
-        _composite("guide", pixels, reduced, matte, slopes, *small_sides, guide)
-    return guide, np.int64(lanes), estimates, np.int32(clean), *small_sides, *sides
+        _composite("slopes", pixels, reduced, matte, *sides, in_planes, slopes)
+        guide = empty((*small, 4), np.float32)
+        _composite("guide", pixels, reduced, matte, slopes, *sides, guide)
+    kind = "_guided" * guided + "_clean" * clean
+    return kind, (guide, estimates, *sides, *_axes(small, size), *_sides(size))
 
 
 def _channels(planes: Any) -> Iterator[Any]:
     """The three channels of a frame or its planes, with the strides of rows and samples."""
-    for plane in planes:
-        if plane.ndim == 2:
-            yield from (plane, *_strides(plane, 2))
-        else:
-            for c in range(plane.shape[2]):
-                yield from (plane[..., c : c + 1], *_strides(plane, 2))
+    for plane in map(_near, planes):
+        channels = [plane] if plane.ndim == 2 else [plane[..., c] for c in range(plane.shape[2])]
+        for channel in channels:
+            yield from (channel, *map(np.int32, channel.strides))
 
 
 # ---- temporal
-
-STRIP = 64  # counts that one thread sums, as in include/temporal.h
 
 
 def temporal_filter(previous: Any, current: Any, delta: Any, out: Any) -> None:
     """`previous` and `current` h×w by `delta` h×w×C into `out`."""
     height, width, channels = delta.shape
-    sizes = (
-        np.int64(delta.strides[0]),
-        np.int32(channels),
-        np.int64(height),
-        np.int64(width),
-    )
-    length = height * -(-width // STRIP)
-    counts = empty((length,), np.int32)
-    _launch("temporal", "matter_count_moved", length, 1, (delta, *sizes, counts))
-    while length > STRIP:
-        shorter = -(-length // STRIP)
-        sums = empty((shorter,), np.int32)
-        _launch("temporal", "matter_sum_counts", shorter, 1, (counts, np.int64(length), sums))
-        counts, length = sums, shorter
-    itemsize = out.dtype.itemsize
+    counted = empty((1,), np.uint64)
+    counted.fill(0)
+    if current.data.ptr == out.data.ptr:  # a cut needs it again when all of it has been filtered
+        current = _lasting(current.copy())
     arguments = (
-        previous,
-        np.int64(previous.strides[0] // itemsize),
-        current,
-        np.int64(current.strides[0] // itemsize),
-        delta,
-        *sizes,
-        counts,
-        np.int32(length),
-        out,
+        *(*_rows(previous), *_rows(current), *_rows(delta)),
+        *(np.int32(channels), *_sides((height, width)), counted, out),
     )
     _launch("temporal", "matter_temporal_filter", height * width, 1, arguments)

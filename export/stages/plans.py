@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from matter_sdk.export.errors import BuildError
 from matter_sdk.export.stages import Context, Size, Subject, discard, text
-from matter_sdk.sdk.backends import gpu
+from matter_sdk.sdk.backends import gpu, tensorrt_log
 
 if TYPE_CHECKING:
     from matter_sdk.sdk.engine.manifest import PlanEntry
@@ -137,17 +138,13 @@ def build(
     trt = importlib.import_module(MODULES[runtime][0])
     errors: list[str] = []
 
-    class Logger(trt.ILogger):  # type: ignore[name-defined, misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
+    def hear(level: int, message: str) -> None:
+        if level == logging.ERROR:
+            errors.append(message)
+        else:
+            warn(message)
 
-        def log(self, severity: Any, message: str) -> None:
-            if severity <= trt.ILogger.ERROR:
-                errors.append(message.strip())
-            elif severity == trt.ILogger.WARNING:
-                warn(message.strip())
-
-    logger = Logger()
+    logger = tensorrt_log.logger(trt, hear)
     builder = trt.Builder(logger)
     if builder is None:
         raise BuildError(
@@ -166,6 +163,8 @@ def build(
         )
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)  # on by default; it keeps 10 bits of float32's 23
+    if runtime == "tensorrt-rtx":  # what allocates as it runs cannot be captured in a CUDA graph
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if capability:
         config.num_compute_capabilities = 1
         wanted = getattr(trt.ComputeCapability, f"SM{capability.replace('.', '')}")
@@ -181,10 +180,8 @@ def build(
     from matter_sdk.sdk.backends import own_plans  # flags are checked without NumPy
 
     own_plans.remember(digest.hexdigest())
-    version = ".".join(trt.__version__.split(".")[:2])
-    return Plan(
-        runtime, version, gpu.capability() if runtime == "tensorrt" else capability or None, plan
-    )
+    made_for = gpu.capability() if runtime == "tensorrt" else capability or None
+    return Plan(runtime, trt.__version__, made_for, plan)
 
 
 def _strongly_typed(trt: Any) -> int:

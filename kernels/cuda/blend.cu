@@ -2,40 +2,11 @@
 // whole words are read and written. Rows that do not lie on word boundaries, and the last pixels of a
 // row, go value by value.
 #include "../include/blend.h"
+#include "../include/wide.h"
 
 using namespace matter;
 
 namespace {
-
-// Aligned for the widest loads that its size allows.
-template <class T, int N>
-struct alignas(N * sizeof(T) % 16 == 0 ? 16 : N * sizeof(T) % 8 == 0 ? 8 : 4) Pack {
-    T value[N];
-};
-
-template <class P>
-__device__ bool aligned(const void* address) {
-    return (unsigned long long)(address) % alignof(P) == 0;
-}
-
-template <class T, int N>
-__device__ void load(Pack<T, N>& pack, const T* from, int count) {
-    if (count == N && aligned<Pack<T, N>>(from)) {
-        pack = *(const Pack<T, N>*)(from);
-    } else {
-        for (int i = 0; i < N; ++i) pack.value[i] = i < count ? from[i] : T(0);
-    }
-}
-
-template <class T, int N>
-__device__ void store(T* to, const Pack<T, N>& pack, int count) {
-    if (count == N && aligned<Pack<T, N>>(to)) {
-        *(Pack<T, N>*)(to) = pack;
-    } else {
-        for (int i = 0; i < N; ++i)
-            if (i < count) to[i] = pack.value[i];
-    }
-}
 
 // Three values; those from `first` on are repeated, `samples` by `samples`.
 struct Colour {
@@ -172,9 +143,9 @@ __device__ void plane(const u8* foreground, const u8* background, const Colour& 
 // Planes y, u, v; or y and uv, with `v` of each null. Rows of the result follow one another. The colour
 // is in Y, U and V. Grid: x over groups of 8x2 pixels.
 extern "C" __global__ void matter_alpha_blend_planes(
-    const u8* foreground_y, i64 foreground_y_row, const u8* foreground_u, i64 foreground_u_row,
-    const u8* foreground_v, i64 foreground_v_row, const u8* background_y, i64 background_y_row,
-    const u8* background_u, i64 background_u_row, const u8* background_v, i64 background_v_row,
+    const u8* foreground_y, int foreground_y_row, const u8* foreground_u, int foreground_u_row,
+    const u8* foreground_v, int foreground_v_row, const u8* background_y, int background_y_row,
+    const u8* background_u, int background_u_row, const u8* background_v, int background_v_row,
     float colour0, float colour1, float colour2, const float* alpha, i64 alpha_row, u8* out_y,
     u8* out_u, u8* out_v, i64 height, i64 width) {
     const unsigned int groups = (unsigned int)((width + 7) / 8);

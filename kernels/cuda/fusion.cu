@@ -3,9 +3,11 @@
 
 using namespace matter;
 
+__device__ int thread_index() { return int(blockIdx.x * blockDim.x + threadIdx.x); }
+
 template <typename T>
-__device__ void fuse_at(const T* glance, const T* focus, T* alpha, i64 classes, i64 plane, int rosta) {
-    const i64 at = i64(blockIdx.x) * blockDim.x + threadIdx.x;
+__device__ void fuse_at(const T* glance, const T* focus, T* alpha, int classes, int plane, int rosta) {
+    const int at = thread_index();
     if (at >= plane) return;
     const i64 n = blockIdx.y;
     alpha[n * plane + at] =
@@ -13,54 +15,52 @@ __device__ void fuse_at(const T* glance, const T* focus, T* alpha, i64 classes, 
 }
 
 extern "C" __global__ void matter_fuse_float(const float* glance, const float* focus, float* alpha,
-                                             i64 classes, i64 plane, int rosta) {
+                                             int classes, int plane, int rosta) {
     fuse_at(glance, focus, alpha, classes, plane, rosta);
 }
 
 extern "C" __global__ void matter_fuse_half(const Half* glance, const Half* focus, Half* alpha,
-                                            i64 classes, i64 plane, int rosta) {
+                                            int classes, int plane, int rosta) {
     fuse_at(glance, focus, alpha, classes, plane, rosta);
 }
 
-// Heads of two sizes; the glance lies at given_rows×given_columns and is told at its own size.
-template <typename T>
-__device__ void fuse_at_size_at(const T* glance, i64 classes, int given_rows, int given_columns,
-                                int glance_rows, int glance_columns, const T* focus, int focus_rows,
-                                int focus_columns, T* alpha, int rows, int columns, int rosta) {
-    const i64 at = i64(blockIdx.x) * blockDim.x + threadIdx.x;
-    const i64 area = i64(rows) * columns;
-    if (at >= area) return;
-    const i64 n = blockIdx.y, plane = i64(given_rows) * given_columns;
-    const int y = int(at / columns), x = int(at % columns);
-    const bool three = rosta == ROSTA_TT;
-    const T* first = glance + n * classes * plane;
-    const Place place = place_of(glance_rows, glance_columns, rows, columns, y, x);
-    const Place detail = place_of(focus_rows, focus_columns, rows, columns, y, x);
-    const ValueAt<T> focus_at = {focus + n * focus_rows * focus_columns, focus_columns};
-    if (given_rows == glance_rows && given_columns == glance_columns) {
-        const ClassAt<T> class_at = {first, plane, glance_columns, three};
-        alpha[n * area + at] = fuse_at_size(class_at, place, focus_at, detail, rosta);
-    } else {
-        const EnlargedClassAt<T> class_at = {first, given_rows, given_columns, glance_rows,
-                                             glance_columns, three};
-        alpha[n * area + at] = fuse_at_size(class_at, place, focus_at, detail, rosta);
+// Heads of two sizes. Axes, as the host reduced them, lead from the glance to the output (`class`), from
+// the focus to the output (`fine`), and for an enlarged glance from the size that it lies at to the one that
+// it is told at (`given`).
+#define MATTER_FUSE_AT_SIZE(name, T)                                                                  \
+    extern "C" __global__ void name(                                                                  \
+        const T* glance, int classes, MATTER_AXIS(class_y), MATTER_AXIS(class_x), const T* focus,     \
+        MATTER_AXIS(fine_y), MATTER_AXIS(fine_x), T* alpha, int rows, int columns, int rosta) {       \
+        const int at = thread_index(), area = rows * columns, y = at / columns, x = at - y * columns; \
+        if (at >= area) return;                                                                       \
+        const i64 n = blockIdx.y, plane = class_y_length * class_x_length;                            \
+        const ClassAt<T> class_at = {glance + n * classes * plane, plane, class_x_length,             \
+                                     rosta == ROSTA_TT};                                              \
+        const ValueAt<T> focus_at = {focus + n * fine_y_length * fine_x_length, fine_x_length};       \
+        alpha[n * area + at] =                                                                        \
+            fuse_at_size(class_at, place_of(MATTER_AXIS_OF(class_y, false), MATTER_AXIS_OF(class_x, false), y, x),  \
+                         focus_at, place_of(MATTER_AXIS_OF(fine_y, false), MATTER_AXIS_OF(fine_x, false), y, x),    \
+                         rosta);                                                                      \
     }
-}
+#define MATTER_FUSE_ENLARGED(name, T)                                                                 \
+    extern "C" __global__ void name(                                                                  \
+        const T* glance, int classes, MATTER_AXIS(given_y), MATTER_AXIS(given_x),                     \
+        MATTER_AXIS(class_y), MATTER_AXIS(class_x), const T* focus, MATTER_AXIS(fine_y),              \
+        MATTER_AXIS(fine_x), T* alpha, int rows, int columns, int rosta) {                            \
+        const int at = thread_index(), area = rows * columns, y = at / columns, x = at - y * columns; \
+        if (at >= area) return;                                                                       \
+        const i64 n = blockIdx.y, plane = given_y_length * given_x_length;                            \
+        const EnlargedClassAt<T> class_at = {glance + n * classes * plane, plane,                     \
+                                             MATTER_AXIS_OF(given_y, false), MATTER_AXIS_OF(given_x, false),        \
+                                             rosta == ROSTA_TT};                                      \
+        const ValueAt<T> focus_at = {focus + n * fine_y_length * fine_x_length, fine_x_length};       \
+        alpha[n * area + at] =                                                                        \
+            fuse_at_size(class_at, place_of(MATTER_AXIS_OF(class_y, false), MATTER_AXIS_OF(class_x, false), y, x),  \
+                         focus_at, place_of(MATTER_AXIS_OF(fine_y, false), MATTER_AXIS_OF(fine_x, false), y, x),    \
+                         rosta);                                                                      \
+    }
 
-extern "C" __global__ void matter_fuse_float_at_size(const float* glance, i64 classes, int given_rows,
-                                                     int given_columns, int glance_rows,
-                                                     int glance_columns, const float* focus,
-                                                     int focus_rows, int focus_columns, float* alpha,
-                                                     int rows, int columns, int rosta) {
-    fuse_at_size_at(glance, classes, given_rows, given_columns, glance_rows, glance_columns, focus,
-                    focus_rows, focus_columns, alpha, rows, columns, rosta);
-}
-
-extern "C" __global__ void matter_fuse_half_at_size(const Half* glance, i64 classes, int given_rows,
-                                                    int given_columns, int glance_rows,
-                                                    int glance_columns, const Half* focus,
-                                                    int focus_rows, int focus_columns, Half* alpha,
-                                                    int rows, int columns, int rosta) {
-    fuse_at_size_at(glance, classes, given_rows, given_columns, glance_rows, glance_columns, focus,
-                    focus_rows, focus_columns, alpha, rows, columns, rosta);
-}
+MATTER_FUSE_AT_SIZE(matter_fuse_float_at_size, float)
+MATTER_FUSE_AT_SIZE(matter_fuse_half_at_size, Half)
+MATTER_FUSE_ENLARGED(matter_fuse_float_enlarged, float)
+MATTER_FUSE_ENLARGED(matter_fuse_half_enlarged, Half)

@@ -1,52 +1,41 @@
-// CUDA wrapper of include/temporal.h: the moved pixels are counted in groups of groups, then one thread
-// for one pixel filters. No atomics, so nothing needs to be zeroed first.
+// CUDA wrapper of include/temporal.h: one launch for all of it. Whether the frame is a cut is known when
+// the last block has counted. Cuts are rare: every block filters as if it were none, and the last one puts
+// the new matte in place of that if it was.
 #include "../include/temporal.h"
 
 using namespace matter;
 
-// One thread for STRIP pixels of a row. Strides are in bytes.
-extern "C" __global__ void matter_count_moved(const u8* delta, i64 row_stride, int channels,
-                                              i64 height, i64 width, int* counts) {
-    const i64 at = i64(blockIdx.x) * blockDim.x + threadIdx.x;
-    const i64 strips = (width + STRIP - 1) / STRIP;
-    if (at >= height * strips) return;
-    const i64 begin = at % strips * STRIP;
-    const i64 end = begin + STRIP < width ? begin + STRIP : width;
-    const u8* row = delta + at / strips * row_stride;
-    int count = 0;
-    for (i64 x = begin; x < end; ++x) count += change(row + x * channels, channels) > MOVED;
-    counts[at] = count;
-}
-
-// One thread for STRIP counts.
-extern "C" __global__ void matter_sum_counts(const int* counts, i64 length, int* sums) {
-    const i64 at = i64(blockIdx.x) * blockDim.x + threadIdx.x;
-    const i64 begin = at * STRIP;
-    if (begin >= length) return;
-    const i64 end = begin + STRIP < length ? begin + STRIP : length;
-    int sum = 0;
-    for (i64 i = begin; i < end; ++i) sum += counts[i];
-    sums[at] = sum;
-}
-
-// Strides are in bytes for delta, in elements for the alphas. `counts` has at most STRIP left.
-extern "C" __global__ void matter_temporal_filter(const float* previous, i64 previous_row,
-                                                  const float* current, i64 current_row,
-                                                  const u8* delta, i64 row_stride, int channels,
-                                                  i64 height, i64 width, const int* counts,
-                                                  int length, float* out) {
-    const i64 at = i64(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (at >= height * width) return;
-    const i64 y = at / width, x = at % width;
-    i64 moved = 0;
-    for (int i = 0; i < length; ++i) moved += counts[i];
-    float kept = 0.0f;
-    if (!is_cut(moved, height * width)) {
+// One thread for one pixel. Strides are in bytes for delta, in elements for the alphas. `counted` is 0 at
+// first: blocks in its upper half, moved pixels in the lower. `out` may be `previous`, but not `current`.
+extern "C" __global__ void matter_temporal_filter(const float* previous, int previous_row,
+                                                  const float* current, int current_row,
+                                                  const u8* delta, int delta_row, int channels,
+                                                  int height, int width, unsigned long long* counted,
+                                                  float* out) {
+    const int at = int(blockIdx.x * blockDim.x + threadIdx.x), pixels = height * width;
+    bool moved = false;
+    if (at < pixels) {
+        const int y = at / width, x = at - y * width;
+        const u8* middle = delta + i64(y) * delta_row + x * channels;
+        moved = change(middle, channels) > MOVED;
         int motion = 0;
-        for (i64 j = y > 0 ? y - 1 : 0; j <= y + 1 && j < height; ++j)
-            for (i64 i = x > 0 ? x - 1 : 0; i <= x + 1 && i < width; ++i)
-                motion = larger(motion, change(delta + j * row_stride + i * channels, channels));
-        kept = keep(motion);
+        for (int j = y > 0 ? -1 : 0; j <= 1 && y + j < height; ++j)
+            for (int i = x > 0 ? -1 : 0; i <= 1 && x + i < width; ++i)
+                motion = larger(motion, change(middle + i64(j) * delta_row + i * channels, channels));
+        out[at] = steady(previous[i64(y) * previous_row + x], current[i64(y) * current_row + x],
+                         keep(motion));
     }
-    out[at] = steady(previous[y * previous_row + x], current[y * current_row + x], kept);
+    __threadfence();  // what this block wrote is there before it is counted
+    const int count = __syncthreads_count(moved);
+    bool cut = false;
+    if (threadIdx.x == 0) {
+        const unsigned long long before = atomicAdd(counted, (1ull << 32) + count);
+        cut = (before >> 32) + 1 == gridDim.x && is_cut(i64(before & 0xffffffffu) + count, pixels);
+    }
+    if (!__syncthreads_or(cut)) return;
+    for (int i = int(threadIdx.x); i < pixels; i += int(blockDim.x)) {
+        const int y = i / width;
+        const float now = current[i64(y) * current_row + i - y * width];
+        out[i] = steady(now, now, 0.0f);
+    }
 }

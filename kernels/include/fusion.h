@@ -67,13 +67,8 @@ struct Place {
     Taps rows, columns;
 };
 
-MATTER_HD Place place_of(int height, int width, int out_height, int out_width, int y, int x) {
-    Place place;
-    place.y = make_axis(height, out_height);
-    place.x = make_axis(width, out_width);
-    place.rows = axis_taps(place.y, y);
-    place.columns = axis_taps(place.x, x);
-    return place;
+MATTER_HD Place place_of(const Axis& y, const Axis& x, int row, int column) {
+    return {y, x, axis_taps(y, row), axis_taps(x, column)};
 }
 
 // Between two neighbours, `share` of the way, which is below 1: never outside of the two.
@@ -84,43 +79,28 @@ MATTER_HD float share_of(const Axis& axis, const Taps& taps) {
     return float(taps.offset) / float(axis.total);
 }
 
-// The mean of value(0) .. value(count - 1). A mean of ones is exactly 1 at every size, and none comes above.
-template <typename Value>
-MATTER_HD float mean_on(const Axis& axis, const Taps& taps, const Value& value) {
-    if (!axis.area)
-        return taps.count == 1 ? value(0) : between(value(0), value(1), share_of(axis, taps));
-    float sum = axis_weight(axis, taps, 0) * value(0);
-    for (int k = 1; k < taps.count; ++k) sum += axis_weight(axis, taps, k) * value(k);
-    return sum / float(axis.total);
-}
-
-// The mean of a column of value(row, column), and that of all columns. Columns first, as the host's loops.
-template <typename Value>
-struct ColumnMean {
-    const Place& place;
-    const Value& value;
-    MATTER_HD float operator()(int j) const {
-        const OfColumn column = {place.rows.first, place.columns.first + j, value};
-        return mean_on(place.y, place.rows, column);
+// The mean of an output pixel's taps, which come one by one. A mean of ones is exactly 1 at every size, and
+// none comes above.
+struct Mean {
+    float sum = 0.0f;
+    MATTER_HD void add(const Axis& axis, const Taps& taps, int k, float value) {
+        if (axis.area) {
+            const float weighted = axis_weight(axis, taps, k) * value;
+            sum = k == 0 ? weighted : sum + weighted;
+        } else {
+            sum = k == 0 ? value : between(sum, value, share_of(axis, taps));
+        }
     }
-    struct OfColumn {
-        i64 row, column;
-        const Value& value;
-        MATTER_HD float operator()(int i) const { return float(value(row + i, column)); }
-    };
+    MATTER_HD float of(const Axis& axis) const { return axis.area ? sum / float(axis.total) : sum; }
 };
 
-template <typename Value>
-MATTER_HD float mean_of(const Place& place, const Value& value) {
-    return mean_on(place.x, place.columns, ColumnMean<Value>{place, value});
-}
-
+// A plane of values.
 template <typename T>
 struct ValueAt {
     const T* plane;
-    i64 width;
-    MATTER_HD float operator()(i64 row, i64 column) const {
-        return to_float(plane[row * width + column]);
+    int width;
+    MATTER_HD float operator()(int row, int column) const {
+        return to_float(plane[i64(row) * width + column]);
     }
 };
 
@@ -128,54 +108,74 @@ struct ValueAt {
 template <typename T>
 struct ClassAt {
     const T* glance;
-    i64 plane, width;
+    i64 plane;
+    int width;
     bool three;
-    MATTER_HD int operator()(i64 row, i64 column) const {
-        const T* at = glance + row * width + column;
+    MATTER_HD int operator()(int row, int column) const {
+        const T* at = glance + i64(row) * width + column;
         const float g0 = to_float(at[0]), g1 = to_float(at[plane]);
         return three ? arg_max(g0, g1, to_float(at[2 * plane])) : arg_max(g0, g1);
     }
 };
 
-// The same of a glance that lies at height×width and is told at its own size, which is no smaller: each
+// The same of a glance that is told at its own size, which is no smaller than the one it lies at: each
 // class's values are interpolated before they are compared. Along rows first, as the host's loops.
 template <typename T>
 struct EnlargedClassAt {
     const T* glance;
-    int height, width, own_height, own_width;
+    i64 plane;
+    Axis y, x;  // from the size that it lies at to its own
     bool three;
-    MATTER_HD int operator()(i64 row, i64 column) const {
-        const Place place = place_of(height, width, own_height, own_width, int(row), int(column));
-        const float g0 = value(place, 0), g1 = value(place, 1);
-        return three ? arg_max(g0, g1, value(place, 2)) : arg_max(g0, g1);
+    MATTER_HD int operator()(int row, int column) const {
+        const Place place = place_of(y, x, row, column);
+        const float down = place.rows.count == 1 ? 0.0f : share_of(y, place.rows);
+        const float across = place.columns.count == 1 ? 0.0f : share_of(x, place.columns);
+        const T* at = glance + i64(place.rows.first) * x.length + place.columns.first;
+        const float g0 = value(at, place, down, across);
+        const float g1 = value(at + plane, place, down, across);
+        return three ? arg_max(g0, g1, value(at + 2 * plane, place, down, across)) : arg_max(g0, g1);
     }
-    MATTER_HD float value(const Place& place, i64 c) const {
-        const float first = value(place, c, place.rows.first);
-        if (place.rows.count == 1) return first;
-        return between(first, value(place, c, place.rows.first + 1), share_of(place.y, place.rows));
+    MATTER_HD float value(const T* at, const Place& place, float down, float across) const {
+        const float first = along(at, place, across);
+        return place.rows.count == 1 ? first : between(first, along(at + x.length, place, across), down);
     }
-    MATTER_HD float value(const Place& place, i64 c, i64 row) const {
-        const T* at = glance + (c * height + row) * width + place.columns.first;
+    MATTER_HD float along(const T* at, const Place& place, float across) const {
         const float first = to_float(at[0]);
-        if (place.columns.count == 1) return first;
-        return between(first, to_float(at[1]), share_of(place.x, place.columns));
+        return place.columns.count == 1 ? first : between(first, to_float(at[1]), across);
     }
 };
 
-// One pixel of the output; `classes` and `detail` tell where it lies on the two heads.
+// One pixel of the output; `classes` and `detail` tell where it lies on the two heads. Columns first, as the
+// host's loops. None of these is unrolled: a GPU's threads mostly have one tap.
 template <typename T, typename Classes>
 MATTER_HD T fuse_at_size(const Classes& glance, const Place& classes, const ValueAt<T>& focus,
                          const Place& detail, int rosta) {
-    const float f = mean_of(detail, focus);
-    if (rosta != ROSTA_TT) {
-        const float mask = mean_of(classes, glance);
-        return from_float<T>(rosta == ROSTA_FT ? add_focus(mask, f) : take_focus(mask, f));
+    Mean detailed;
+    MATTER_ROLLED
+    for (int j = 0; j < detail.columns.count; ++j) {
+        Mean column;
+        MATTER_ROLLED
+        for (int i = 0; i < detail.rows.count; ++i)
+            column.add(detail.y, detail.rows, i, focus(detail.rows.first + i, detail.columns.first + j));
+        detailed.add(detail.x, detail.columns, j, column.of(detail.y));
     }
+    const float f = detailed.of(detail.x);
     int met = 0;
-    for (int i = 0; i < classes.rows.count; ++i)
-        for (int j = 0; j < classes.columns.count; ++j)
-            met |= 1 << glance(classes.rows.first + i, classes.columns.first + j);
-    return from_float<T>(fuse_met(met, f));
+    Mean mask;
+    MATTER_ROLLED
+    for (int j = 0; j < classes.columns.count; ++j) {
+        Mean column;
+        MATTER_ROLLED
+        for (int i = 0; i < classes.rows.count; ++i) {
+            const int told = glance(classes.rows.first + i, classes.columns.first + j);
+            met |= 1 << told;
+            if (rosta != ROSTA_TT) column.add(classes.y, classes.rows, i, float(told));
+        }
+        if (rosta != ROSTA_TT) mask.add(classes.x, classes.columns, j, column.of(classes.y));
+    }
+    if (rosta == ROSTA_TT) return from_float<T>(fuse_met(met, f));
+    const float share = mask.of(classes.x);
+    return from_float<T>(rosta == ROSTA_FT ? add_focus(share, f) : take_focus(share, f));
 }
 
 }  // namespace matter

@@ -7,8 +7,10 @@
 
 #ifdef __CUDACC__
 #define MATTER_HD __host__ __device__ inline
+#define MATTER_ROLLED _Pragma("unroll 1")
 #else
 #define MATTER_HD inline
+#define MATTER_ROLLED
 #endif
 
 namespace matter {

@@ -32,21 +32,25 @@ MATTER_HD int common_divisor(int a, int b) {
     return a;
 }
 
-// With the lengths' greatest common divisor at hand: a GPU's threads get it from the host.
-MATTER_HD Axis reduced_axis(int source_length, int output_length, int divisor, bool linear) {
+// An axis of `length` source pixels in its units, which a GPU's threads get from the host. `linear`:
+// interpolated where it shrinks too.
+MATTER_HD Axis axis_of(int source, int output, int length, bool linear = false) {
     Axis axis;
-    axis.source = output_length / divisor;
-    axis.output = source_length / divisor;
-    axis.length = source_length;
-    axis.area = source_length >= output_length && !linear;
-    axis.total = axis.area ? axis.output : 2 * axis.source;
+    axis.source = source;
+    axis.output = output;
+    axis.length = length;
+    axis.area = output >= source && !linear;
+    axis.total = axis.area ? output : 2 * source;
     return axis;
 }
 
-// `linear`: interpolated where it shrinks too.
+// Such an axis among a kernel's arguments, and what it is there.
+#define MATTER_AXIS(name) int name##_source, int name##_output, int name##_length
+#define MATTER_AXIS_OF(name, linear) axis_of(name##_source, name##_output, name##_length, linear)
+
 MATTER_HD Axis make_axis(int source_length, int output_length, bool linear = false) {
     const int divisor = common_divisor(source_length, output_length);
-    return reduced_axis(source_length, output_length, divisor, linear);
+    return axis_of(output_length / divisor, source_length / divisor, source_length, linear);
 }
 
 // What brings a sum back to the scale of its pixels.
@@ -96,23 +100,25 @@ MATTER_HD bool fits_int(const Axis& y, const Axis& x) {
 }
 
 // One output value of one channel, times total(y) * total(x): `pixels` points at that channel of the
-// top left source pixel. `Sum` is int, or i64 where that does not fit.
-template <typename Sum>
-MATTER_HD Sum footprint(const u8* pixels, i64 row_stride, i64 pixel_stride, const Axis& axis_y,
+// top left source pixel. `Sum` is int, or i64 where that does not fit, and so is `Stride`.
+template <typename Sum, typename Stride>
+MATTER_HD Sum footprint(const u8* pixels, Stride row_stride, Stride pixel_stride, const Axis& axis_y,
                         const Taps& y, const Axis& axis_x, const Taps& x) {
-    pixels += y.first * row_stride + x.first * pixel_stride;
+    pixels += i64(y.first) * row_stride + i64(x.first) * pixel_stride;
     Sum sum = 0;
     for (int i = 0; i < y.count; ++i, pixels += row_stride) {
         Sum row = 0;
-        for (int j = 0; j < x.count; ++j)
-            row += Sum(tap_weight(axis_x, x, j)) * pixels[j * pixel_stride];
+        const u8* pixel = pixels;
+        for (int j = 0; j < x.count; ++j, pixel += pixel_stride)
+            row += Sum(tap_weight(axis_x, x, j)) * *pixel;
         sum += Sum(tap_weight(axis_y, y, i)) * row;
     }
     return sum;
 }
 
 // The same, less `bias` on the scale of the pixels, as float: rounded once, where it exceeds 2^24.
-MATTER_HD float resample(const u8* pixels, i64 row_stride, i64 pixel_stride, const Axis& axis_y,
+template <typename Stride>
+MATTER_HD float resample(const u8* pixels, Stride row_stride, Stride pixel_stride, const Axis& axis_y,
                          const Taps& y, const Axis& axis_x, const Taps& x, int bias) {
     if (fits_int(axis_y, axis_x))
         return float(footprint<int>(pixels, row_stride, pixel_stride, axis_y, y, axis_x, x) -

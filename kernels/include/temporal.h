@@ -11,9 +11,6 @@ namespace matter {
 constexpr int STILL = 4, MOVED = 8;
 constexpr float STRENGTH = 0.8f;
 
-// Counts are summed in groups of this many (on the GPU, by one thread each).
-constexpr int STRIP = 64;
-
 // The largest change of a pixel's channels.
 MATTER_HD int change(const u8* delta, int channels) {
     if (channels == 1) return delta[0];

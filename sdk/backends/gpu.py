@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import sys
 from typing import Any
+
+_NOT_INITIALIZED = 3  # what cuInit answers in the child of a fork whose parent has called it
+
+_lost = False  # by a fork
 
 
 def _driver() -> Any:
     """The CUDA driver, begun; None where there is none that works."""
+    global _lost
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
         return None
-    return driver if driver.cuInit(0) == 0 else None
+    result = driver.cuInit(0)
+    _lost = _lost or result == _NOT_INITIALIZED
+    return driver if result == 0 else None
 
 
 @functools.cache
@@ -24,6 +32,10 @@ def gpu_count() -> int:
     if driver is None or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
         return 0
     return count.value
+
+
+if hasattr(os, "register_at_fork"):  # what the parent counted may not be used
+    os.register_at_fork(after_in_child=gpu_count.cache_clear)
 
 
 def capability() -> str | None:
@@ -45,6 +57,11 @@ def capability() -> str | None:
 def no_gpu(library: str, number: int) -> str | None:
     """Say why ``library`` cannot use GPU ``number``; None if it can."""
     count = gpu_count()
+    if _lost:
+        return (
+            "this process was forked from one that had begun CUDA, which does not work in both: "
+            "start children by multiprocessing.get_context('spawn')"
+        )
     if count == 0:
         return f"{library} is installed but no NVIDIA GPU is visible"
     if number >= count:

@@ -74,6 +74,8 @@ class OnnxRuntime(Backend):
             # Its own default is TF32 in place of float32, which keeps 10 bits of 23.
             cuda = {"device_id": number, "cudnn_conv_algo_search": "EXHAUSTIVE", "use_tf32": 0}
             providers.insert(0, ("CUDAExecutionProvider", cuda))
+            if hasattr(onnxruntime, "preload_dlls"):  # since 1.21; finds the libraries of pip
+                onnxruntime.preload_dlls()
         if data is not None and model.data:
             options.add_external_initializers_from_files_in_memory(
                 [PurePosixPath(model.data).name], [data], [len(data)]

@@ -8,10 +8,10 @@ for every layer. There are two lanes or more, so that the upload of one frame ov
 of another. Where the two libraries differ:
 
 * the module's name;
-* which plans fit: TensorRT's are bound to its exact version and to a compute capability, RTX's to
-  its version and to those that were asked for (``PlanEntry.serves``; by default neither Turing nor
-  9.0 and 10.x). RTX says itself whether a plan is valid here. Its kernels are compiled on first
-  use, and kept: ``sdk.backends.runtime_cache``;
+* which plans fit: all are bound to the exact version, TensorRT's to a compute capability and RTX's
+  to those that were asked for (``PlanEntry.serves``; by default neither Turing nor 9.0 and 10.x).
+  RTX says itself whether a plan is valid here. Its kernels are compiled on first use, and kept:
+  ``sdk.backends.runtime_cache``;
 * TensorRT for RTX compiles kernels lazily, which must be over before a capture begins. Two plain
   runs come first, and where ``is_stream_capturable`` says no, the network runs without a graph;
 * only the full TensorRT has plugins: a plan that needs one says so in the manifest, and it is
@@ -28,6 +28,7 @@ import contextlib
 import importlib
 import importlib.util
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -38,6 +39,7 @@ from matter_sdk.sdk.backends import (
     check_graph,
     own_plans,
     runtime_cache,
+    tensorrt_log,
     unpool_plugin,
 )
 from matter_sdk.sdk.backends.gpu import no_gpu
@@ -94,7 +96,8 @@ _INVALID = {
 
 def _invalid(trt: Any, engine: EngineFile, plan: PlanEntry) -> str | None:
     """Why TensorRT for RTX would not run a plan here, or None; the full TensorRT cannot say."""
-    runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
+    logger = tensorrt_log.logger(trt, lambda _level, message: log.debug("%s", message))
+    runtime = trt.Runtime(logger)
     if not hasattr(runtime, "get_engine_validity"):
         return None
     with engine.read(plan.file) as content, content[: runtime.engine_header_size] as header:
@@ -119,12 +122,12 @@ def choose_plan(
     capability: str,
     size: tuple[int, int],
 ) -> PlanEntry | None:
-    """Choose the plan for a runtime, its version (two numbers), GPU and network size, or None."""
+    """Choose the plan for a runtime of exactly this version, GPU and network size, or None."""
     fitting = [
         plan
         for plan in plans
         if plan.runtime == runtime
-        and plan.version.split(".")[:2] == version.split(".")[:2]
+        and plan.version == version
         and plan.fits(capability)
         and plan.size == size
     ]
@@ -144,9 +147,8 @@ def no_plan(
         f"{_LABELS[plan.runtime]} {plan.version} for {plan.gpus()} at {plan.size[0]}x{plan.size[1]}"
         for plan in plans
     )
-    short = ".".join(version.split(".")[:2])
     return (
-        f"the engine holds no plan for {_LABELS[runtime]} {short} on compute capability "
+        f"the engine holds no plan for {_LABELS[runtime]} {version} on compute capability "
         f"{capability} at {size[0]}x{size[1]} (it holds: {held or 'none'})"
         f"{_remedy(runtime, capability)}"
     )
@@ -196,7 +198,8 @@ class TensorRt(Backend):
         self._names = list(manifest.inputs), [head.name for head in manifest.heads]
         with self._device:
             # Order of life: a context needs the engine, the engine its runtime and logger.
-            self._logger = trt.Logger(trt.Logger.ERROR)
+            self._heard = _Heard(self._label)
+            self._logger = tensorrt_log.logger(trt, self._heard)
             if plan.plugins:
                 unpool_plugin.register(trt, plan.plugins)
             self._runtime = trt.Runtime(self._logger)
@@ -204,8 +207,8 @@ class TensorRt(Backend):
                 self._engine = self._runtime.deserialize_cuda_engine(content)
             if self._engine is None:
                 raise BackendError(
-                    f"{self._label} {trt.__version__} could not read {plan.file!r}, of "
-                    f"{plan.version} for {plan.gpus()}; its log holds the reason"
+                    f"{self._label} {trt.__version__} could not read {plan.file!r}, for "
+                    f"{plan.gpus()}: {self._heard}"
                 )
             self._tensors = self._described(trt)
             check_graph(manifest, model, *self._tensors)
@@ -250,9 +253,11 @@ class TensorRt(Backend):
             if context is None:
                 raise BackendError(
                     f"{self._label} could not make an execution context; expected enough free "
-                    f"GPU memory"
+                    f"GPU memory: {self._heard}"
                 )
-            return Lane(context, self._tensors, *self._names, self._device)
+            # A lane may outlive this backend: what its context needs, the last released first.
+            needs = (self._logger, self._runtime, self._engine, self._kernels)
+            return Lane(context, self._tensors, *self._names, self._device, self._heard, needs)
 
     def run(self, *inputs: Any, lane: int = 0) -> Mapping[str, Any]:
         """See ``Backend.run``."""
@@ -262,7 +267,25 @@ class TensorRt(Backend):
         """See ``Backend.close``."""
         with self._device:  # in reverse order of their making
             self._lanes = []
-            self._kernels = self._engine = self._runtime = None
+            self._kernels = None
+            self._engine = None
+            self._runtime = None
+
+
+class _Heard:
+    """What a TensorRT says: logged, and its latest errors kept for messages."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._errors: deque[str] = deque(maxlen=3)
+
+    def __call__(self, level: int, message: str) -> None:
+        if level == logging.ERROR:
+            self._errors.append(message)
+        log.log(level, "%s: %s", self._label, message)
+
+    def __str__(self) -> str:
+        return "; ".join(self._errors) or "it gives no reason"
 
 
 class Lane:
@@ -283,14 +306,18 @@ class Lane:
         inputs: Sequence[str],
         heads: Sequence[str],
         device: Any,
+        heard: _Heard,
+        needs: tuple[Any, ...],
     ) -> None:
         import cupy
         import cupyx
 
         self._cupy: Any = cupy
-        self._context = context
-        self.device = device
         self._graph: Any = None
+        self._context = context
+        self._needs = needs  # after the context: attributes are released in their order
+        self._heard = heard
+        self.device = device
         # The default stream cannot be captured, and makes TensorRT synchronise the device.
         self.stream = cupy.cuda.Stream(non_blocking=True)
         with self.stream:
@@ -355,7 +382,7 @@ class Lane:
             BackendError: TensorRT refuses.
         """
         if not self._context.execute_async_v3(self.stream.ptr):
-            raise BackendError("TensorRT could not start the network; its log holds the reason")
+            raise BackendError(f"TensorRT could not start the network: {self._heard}")
 
     def run(self, inputs: Sequence[Any]) -> Mapping[str, Any]:
         """See ``Backend.run``."""

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -127,15 +127,15 @@ ptxas info    : Used 255 registers, used 1 barriers, 8 bytes cumulative stack si
 """
     first, second = registers.parse(log)
     assert first == registers.Usage("matter_a", "75", 24, 0, 0)
-    assert second == registers.Usage("matter_a", "120", 255, 16, 512)
+    assert second == registers.Usage("matter_a", "120", 255, 8, 16)
     assert registers.unexpected(log) == []
     assert registers.unexpected(log + "x.cu(3): warning: y\n") == ["x.cu(3): warning: y"]
-    lines = registers.table([second, first]).splitlines()
+    lines = registers.table([replace(second, instructions=7), first]).splitlines()
     assert [cell.strip() for cell in lines[0].strip("|").split("|")] == [
-        *("kernel", "sm_75", "sm_120", "spilled", "shared")
+        *("kernel", "sm_75", "sm_120", "stack", "spilled", "instructions")
     ]
     assert [cell.strip() for cell in lines[2].strip("|").split("|")] == [
-        *("matter_a", "24", "255", "16 B", "512 B")
+        *("matter_a", "24", "255", "8 B", "16 B", "0-7")
     ]
 
 

@@ -128,7 +128,8 @@ def test_bfloat16_with_random_weights(stand_in: ModuleType, tmp_path: Path) -> N
 def test_a_plan_for_tensorrt_rtx(stand_in: ModuleType, tmp_path: Path) -> None:
     trt = pytest.importorskip("tensorrt_rtx")
     path = build(options(tmp_path / "x.engine", precision="fp16", targets=("tensorrt-rtx",)))
-    version = ".".join(trt.__version__.split(".")[:2])
+    version = trt.__version__
+    assert version.count(".") == 3
     with EngineFile.open(path) as engine:
         (plan,) = engine.manifest.plans
         judged = {entry.artefact: entry for entry in engine.manifest.verification}
@@ -153,13 +154,16 @@ def test_a_second_plan_for_turing(stand_in: ModuleType, tmp_path: Path) -> None:
     assert "--turing" in manifest.build_command()
 
 
-def test_float32_of_a_plan_is_not_tf32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_is_float32_and_can_be_captured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trt = pytest.importorskip("tensorrt_rtx")
-    seen = []
+    flags = (trt.BuilderFlag.TF32, trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
+    seen: list[bool] = []
     finish = trt.Builder.build_serialized_network
 
     def build_network(builder: Any, network: Any, config: Any) -> Any:
-        seen.append(config.get_flag(trt.BuilderFlag.TF32))
+        seen.extend(map(config.get_flag, flags))
         return finish(builder, network, config)
 
     monkeypatch.setattr(trt.Builder, "build_serialized_network", build_network)
@@ -173,7 +177,7 @@ def test_float32_of_a_plan_is_not_tf32(tmp_path: Path, monkeypatch: pytest.Monke
     )
     onnx.save(model, tmp_path / "x.onnx")
     plans.build("tensorrt-rtx", tmp_path / "x.onnx", tmp_path / "x.plan", warn=print)
-    assert seen == [False]
+    assert seen == [False, True]
 
 
 def test_the_classifier_travels_in_the_engine(sim_engine: Path) -> None:

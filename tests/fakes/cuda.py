@@ -368,6 +368,11 @@ def kernels_module() -> types.ModuleType:
     return module
 
 
+def from_dlpack(value: Any) -> DeviceArray:
+    """CuPy names its current stream, which the owner lets wait for what it has yet to write."""
+    return value if isinstance(value, DeviceArray) else value.__dlpack__(stream=current().ptr)
+
+
 def external_stream(address: int) -> Stream:
     warnings.warn("use Stream.from_external()", DeprecationWarning, stacklevel=2)
     return Stream.by_address[address]
@@ -387,7 +392,7 @@ def cupy_module() -> types.ModuleType:
         copyto=lambda target, source, casting="same_kind": current().add(
             lambda: np.copyto(target.array, bare(source), casting=casting)  # type: ignore[arg-type]
         ),
-        from_dlpack=lambda value: value,
+        from_dlpack=from_dlpack,
         **{
             name: function(getattr(np, name))
             for name in (
@@ -450,6 +455,8 @@ class Engine:
     capturable = True
     refuses_capture = ""  # "at once", or "late": when the capture ends
     invalid = 0  # bits of EngineInvalidityDiagnostics
+    unreadable = False  # though it was found valid
+    says: tuple[tuple[int, str], ...] = ()  # to the logger, when a plan is read
 
     def __init__(self, plan: bytes) -> None:
         self.plan = plan
@@ -542,30 +549,33 @@ def fake_tensorrt(fake_cuda: types.ModuleType, monkeypatch: pytest.MonkeyPatch) 
 
     Own.made = []
 
-    class Logger:
-        ERROR = 0
+    class ILogger:
+        INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
 
-        def __init__(self, level: int) -> None:
-            pass
+        def __init__(self) -> None:
+            self.ready = True  # the bindings refuse a logger whose base was not begun
 
     class Runtime:
         engine_header_size = 64
 
         def __init__(self, logger: Any) -> None:
-            pass
+            assert logger.ready
+            self.logger = logger
 
         def get_engine_validity(self, plan: Any) -> tuple[str, int]:
             return "INVALID" if Own.invalid else "VALID", Own.invalid
 
         def deserialize_cuda_engine(self, plan: Any) -> Engine | None:
-            if Own.invalid:
+            for severity, message in Own.says:
+                self.logger.log(severity, message)
+            if Own.invalid or Own.unreadable:
                 return None
             Own.made.append(Own(bytes(plan)))
             return Own.made[-1]
 
     module = types.ModuleType("tensorrt_rtx")
     module.__dict__.update(
-        __version__="1.7.1",
+        __version__="1.7.1.116",
         float32="float32",
         Runtime=Runtime,
         TensorIOMode=types.SimpleNamespace(INPUT="input"),
@@ -574,7 +584,7 @@ def fake_tensorrt(fake_cuda: types.ModuleType, monkeypatch: pytest.MonkeyPatch) 
             "EngineInvalidityDiagnostics", ["VERSION_MISMATCH", "UNSUPPORTED_CC", "OLD_CUDA_DRIVER"]
         ),
     )
-    vars(module)["Logger"] = Logger
+    vars(module)["ILogger"] = ILogger
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", module)
     monkeypatch.setattr("matter_sdk.sdk.backends.gpu.gpu_count", lambda: 1)
     monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: name)

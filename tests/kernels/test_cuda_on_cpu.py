@@ -1,7 +1,8 @@
 """The CUDA wrappers and their launches without a GPU.
 
 g++ compiles each kernels/cuda/*.cu as plain C++, a stand-in for CuPy hands `kernels._cuda` arrays
-and launches, and each thread of a launch is called in turn. So the grid, the arguments, their order
+and launches, and each thread of a launch is called in turn; those of a kernel whose blocks wait
+for each other run at once, one block after the other. So the grid, the arguments, their order
 and types, and the index arithmetic are held against the CPU twin. It is no proof about a real GPU.
 """
 
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import types
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +24,49 @@ import pytest
 
 from matter_sdk import kernels
 from matter_sdk.kernels.graphs import keeping
-from tests.fakes.cuda import Device, DeviceArray, current
+from tests.fakes.cuda import Device, DeviceArray, Stream, current
 from tests.kernels.test_contract import KERNELS, Kernel, alike, assert_same, parts
 
 COMPILER = shutil.which("g++") or shutil.which("c++")
 FOLDER = Path(__file__).parents[2] / "kernels" / "cuda"
 SHIM = """
+#include <pthread.h>
 #define __global__
 #define __device__
 #define __host__
 struct Dim { unsigned x, y, z; };
-extern "C" { Dim blockIdx, blockDim, threadIdx; }
+static thread_local Dim blockIdx, threadIdx;
+static Dim blockDim, gridDim;
+
+static pthread_barrier_t barrier;
+static int votes;
+extern "C" void launch_begins(unsigned blocks, unsigned rows, unsigned threads) {
+    gridDim = {blocks, rows, 1};
+    blockDim = {threads, 1, 1};
+    pthread_barrier_init(&barrier, nullptr, threads);
+}
+extern "C" void thread_is(unsigned block, unsigned row, unsigned thread) {
+    blockIdx = {block, row, 0};
+    threadIdx = {thread, 0, 0};
+}
+
+inline int __syncthreads_count(int vote) {
+    pthread_barrier_wait(&barrier);
+    if (threadIdx.x == 0) votes = 0;
+    pthread_barrier_wait(&barrier);
+    __atomic_fetch_add(&votes, vote != 0, __ATOMIC_SEQ_CST);
+    pthread_barrier_wait(&barrier);
+    return votes;
+}
+inline int __syncthreads_or(int vote) { return __syncthreads_count(vote) != 0; }
+inline void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+template <class T, class V>
+T atomicAdd(T* to, V value) { return __atomic_fetch_add(to, T(value), __ATOMIC_SEQ_CST); }
+
 #include "%s"
 """
+WAITING = ("matter_temporal_filter",)  # kernels whose threads wait for those of their block
 C_TYPES = {np.int64: ctypes.c_longlong, np.int32: ctypes.c_int, np.float32: ctypes.c_float}
-
-
-class Dim(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_uint) for name in "xyz"]
 
 
 def on_host(array: DeviceArray) -> Any:
@@ -47,6 +74,7 @@ def on_host(array: DeviceArray) -> Any:
 
 
 launched: list[DeviceArray] = []  # the arrays of every launch
+looked_up: list[str] = []  # the functions that modules were asked for
 
 
 def function(library: ctypes.CDLL, name: str) -> Any:
@@ -62,16 +90,23 @@ def function(library: ctypes.CDLL, name: str) -> Any:
             value.data.ptr if isinstance(value, DeviceArray) else value.item()
             for value in arguments
         ]
-        types_, block_index = kernel.argtypes, Dim.in_dll(library, "blockIdx")
-        thread_index = Dim.in_dll(library, "threadIdx")
+        types_ = kernel.argtypes
+
+        def thread(number: int) -> None:
+            for row in range(grid[1]):
+                for at in range(grid[0]):
+                    library.thread_is(at, row, number)
+                    kernel(*values)
 
         def run() -> None:
             kernel.argtypes = types_
-            Dim.in_dll(library, "blockDim").x = block[0]
-            for block_index.y in range(grid[1]):
-                for block_index.x in range(grid[0]):
-                    for thread_index.x in range(block[0]):
-                        kernel(*values)
+            library.launch_begins(*grid, block[0])
+            if name in WAITING:
+                with ThreadPoolExecutor(block[0]) as threads:
+                    list(threads.map(thread, range(block[0])))
+            else:
+                for number in range(block[0]):
+                    thread(number)
 
         current().add(run)
 
@@ -87,7 +122,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Any:
     def build(source: Path) -> ctypes.CDLL:
         shim, library = folder / f"{source.stem}.cpp", folder / f"{source.stem}.so"
         shim.write_text(SHIM % source)
-        flags = ["-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC"]
+        flags = ["-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-pthread"]
         subprocess.run([str(COMPILER), *flags, "-o", str(library), str(shim)], check=True)
         return ctypes.CDLL(str(library))
 
@@ -108,6 +143,7 @@ def cupy(compiled: Any, fake_cupy: Any, monkeypatch: pytest.MonkeyPatch) -> Iter
             pass
 
         def get_function(self, name: str) -> Any:
+            looked_up.append(name)
             return function(self.library, name)
 
     monkeypatch.setattr(fake_cupy, "RawModule", RawModule, raising=False)
@@ -116,6 +152,7 @@ def cupy(compiled: Any, fake_cupy: Any, monkeypatch: pytest.MonkeyPatch) -> Iter
     # The sources, and not the fatbins of a build on a machine with nvcc.
     monkeypatch.setattr(kernels, "__path__", [str(FOLDER.parent)])
     launched.clear()
+    looked_up.clear()
     yield fake_cupy
     sys.modules.pop("matter_sdk.kernels._cuda", None)
     vars(kernels).pop("_cuda", None)
@@ -222,6 +259,73 @@ def test_a_batch_beyond_the_grid_is_named(cupy: Any) -> None:
     frames = DeviceArray(np.zeros((66000, 1, 1, 3), np.uint8))
     with pytest.raises(kernels.KernelError, match="66000"):
         kernels.preprocess(frames, (1, 1), kernels.InputSpec())
+
+
+class Foreign:
+    """An array of a library with streams of its own, as torch's: only DLPack waits for them."""
+
+    def __init__(self, array: Any, stream: Any) -> None:
+        self._array, self._stream = DeviceArray(np.zeros_like(array)), stream
+        self.__cuda_array_interface__ = self._array.__cuda_array_interface__
+        with stream:
+            self._array.set(array)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._array.__dlpack_device__()
+
+    def __dlpack__(self, *, stream: int) -> DeviceArray:
+        Stream.by_address[stream].wait_event(self._stream.record())
+        return self._array
+
+
+@needs_compiler
+def test_what_another_library_has_yet_to_write_is_waited_for(cupy: Any) -> None:
+    kernel = KERNELS["alpha_blend"]
+    theirs = cupy.cuda.Stream()
+    arrays = {name: Foreign(array, theirs) for name, array in kernel.arrays.items()}
+    np.testing.assert_array_equal(kernel.call(**arrays).get(), kernel.call(**kernel.arrays))
+
+
+@needs_compiler
+def test_more_pixels_than_the_kernels_count_are_named(cupy: Any) -> None:
+    from matter_sdk.kernels import _cuda
+
+    with pytest.raises(kernels.KernelError, match=str(2**31)):
+        _cuda._launch("temporal", "matter_temporal_filter", 2**31, 1, ())
+
+
+@needs_compiler
+@every
+def test_a_function_is_looked_up_once(kernel: Kernel, cupy: Any) -> None:
+    arrays = {name: DeviceArray(array) for name, array in kernel.arrays.items()}
+    for _ in range(2):
+        kernel.call(**arrays, **kernel.options)
+    assert looked_up
+    assert len(looked_up) == len(set(looked_up))
+
+
+@needs_compiler
+def test_rows_further_apart_than_the_kernels_count(cupy: Any) -> None:
+    kernel = KERNELS["composite"]
+    expected = kernel.call(**{name: array[:1] for name, array in kernel.arrays.items()})
+    arrays = {}
+    for name, array in kernel.arrays.items():
+        strides = (3 << 32, *array.strides[1:])  # of a single row, which is in memory all the same
+        row = np.lib.stride_tricks.as_strided(array, (1, *array.shape[1:]), strides)
+        arrays[name] = DeviceArray(row)
+    np.testing.assert_array_equal(kernel.call(**arrays).get(), expected)
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", [name for name in KERNELS if name.startswith("temporal")])
+@pytest.mark.parametrize("written", ["previous", "current"])
+def test_the_temporal_filter_may_write_into_its_own_mattes(
+    name: str, written: str, cupy: Any
+) -> None:
+    kernel = KERNELS[name]
+    arrays = {key: DeviceArray(array.copy()) for key, array in kernel.arrays.items()}
+    kernel.call(**arrays, out=arrays[written])
+    np.testing.assert_array_equal(arrays[written].get(), kernel.call(**kernel.arrays))
 
 
 @needs_compiler

@@ -15,8 +15,8 @@ from benchmarks.registers import (
     architectures,
     compile_source,
     nvcc,
-    parse,
     unexpected,
+    usages,
 )
 
 
@@ -42,16 +42,17 @@ def test_compiles_without_a_warning_and_spills_nothing(source: Path, tmp_path: P
         pytest.fail(error.stderr)
     assert unexpected(log) == []
     assert output.stat().st_size > 1000
-    usages = parse(log)
+    found = usages(log, output.read_bytes())
     kernels = set(re.findall(r"\bmatter_\w+", source.read_text()))  # some are named in macros
     compiler = nvcc()
     assert compiler is not None
     codes = architectures(compiler)
     assert codes
-    assert {(usage.kernel, usage.architecture) for usage in usages} == {
+    assert {(usage.kernel, usage.architecture) for usage in found} == {
         (kernel, code) for kernel in kernels for code in codes
     }
-    assert [usage for usage in usages if usage.spilled] == []
+    assert [usage for usage in found if usage.spilled or usage.stack] == []
+    assert min(usage.instructions for usage in found) > 20
 
 
 def test_the_build_compiles_as_the_benchmark_does() -> None:

@@ -175,7 +175,7 @@ class Tiny:
         engine_file.write(path, replace(manifest, models=models), members)
         return path
 
-    def plan(self, runtime: str = "tensorrt-rtx", version: str = "1.7") -> PlanEntry:
+    def plan(self, runtime: str = "tensorrt-rtx", version: str = "1.7.1.116") -> PlanEntry:
         return PlanEntry(runtime, version, None, (32, 64), f"plans/{runtime}-{version}.plan")
 
     @staticmethod

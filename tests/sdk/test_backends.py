@@ -478,7 +478,7 @@ def test_graph_that_is_no_graph(tiny: Any, name: str) -> None:
         opened(path, backend=name)
 
 
-def test_float32_of_onnx_runtime_on_cuda_is_not_tf32(
+def test_onnx_runtime_on_cuda_is_not_tf32_and_finds_pips_libraries(
     tiny: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a GPU from Ampere on its CUDA provider computes in TF32 unless told otherwise."""
@@ -492,11 +492,13 @@ def test_float32_of_onnx_runtime_on_cuda_is_not_tf32(
         monkeypatch.setattr(made, "get_providers", lambda: ["CUDAExecutionProvider"])
         return made
 
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: given.append("preloaded"))
     monkeypatch.setattr(onnxruntime, "InferenceSession", here)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     monkeypatch.setattr(gpu, "gpu_count", lambda: 1)
     opened(tiny.build(), backend="onnxruntime-cuda")[0].close()
-    (name, options), _ = given
+    first, (name, options), _ = given
+    assert first == "preloaded"
     assert (name, int(options["use_tf32"])) == ("CUDAExecutionProvider", 0)
 
 
@@ -504,10 +506,10 @@ def test_float32_of_onnx_runtime_on_cuda_is_not_tf32(
 
 
 PLANS = (
-    PlanEntry("tensorrt", "11.4", "9.0", (32, 64), "plans/a"),
-    PlanEntry("tensorrt-rtx", "1.7", None, (32, 64), "plans/b"),
-    PlanEntry("tensorrt-rtx", "1.7", "8.9", (32, 64), "plans/c"),
-    PlanEntry("tensorrt-rtx", "1.7", None, (64, 64), "plans/d"),
+    PlanEntry("tensorrt", "11.4.0.12", "9.0", (32, 64), "plans/a"),
+    PlanEntry("tensorrt-rtx", "1.7.1.116", None, (32, 64), "plans/b"),
+    PlanEntry("tensorrt-rtx", "1.7.1.116", "8.9", (32, 64), "plans/c"),
+    PlanEntry("tensorrt-rtx", "1.7.1.116", None, (64, 64), "plans/d"),
 )
 
 
@@ -516,8 +518,9 @@ PLANS = (
     [
         ("tensorrt", "11.4.0.12", "9.0", (32, 64), "plans/a"),
         ("tensorrt", "11.4.0.12", "8.9", (32, 64), None),
-        ("tensorrt", "11.3.0", "9.0", (32, 64), None),
-        ("tensorrt", "11.40.0", "9.0", (32, 64), None),
+        ("tensorrt", "11.4.0.13", "9.0", (32, 64), None),
+        ("tensorrt", "11.4.0", "9.0", (32, 64), None),
+        ("tensorrt-rtx", "1.7.2.116", "12.0", (32, 64), None),
         ("tensorrt-rtx", "1.7.1.116", "12.0", (32, 64), "plans/b"),
         ("tensorrt-rtx", "1.7.1.116", "8.9", (32, 64), "plans/c"),
         ("tensorrt-rtx", "1.7.1.116", "12.1", (32, 64), "plans/b"),
@@ -537,7 +540,7 @@ def test_choice_of_a_plan(
 
 def test_no_plan_says_which_there_are() -> None:
     text = tensorrt.no_plan(PLANS[:2], "tensorrt", "11.5.1", "8.9", (32, 64))
-    for held in ("11.4 for compute capability 9.0", "8.0, 8.6, 8.9, 12.0 and later", "32x64"):
+    for held in ("11.4.0.12 for compute capability 9.0", "8.0, 8.6, 8.9, 12.0 and later", "32x64"):
         assert held in text
     assert "(it holds: none)" in tensorrt.no_plan((), "tensorrt", "11.5.1", "8.9", (32, 64))
 

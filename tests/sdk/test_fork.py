@@ -7,11 +7,13 @@ import select
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from matter_sdk.sdk import BackendError, Matter, MatterPool
+from matter_sdk.sdk.backends import gpu
 from matter_sdk.sdk.errors import ClosedError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -66,6 +68,32 @@ def test_the_child_mattes_as_the_parent(
             return
         alpha, over = matter(frame).alpha, matter(frame).over("blur", clean=True)
         assert said == f"{float(alpha.sum(dtype=np.float64))} {int(over.sum())}"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_child_whose_parent_had_begun_cuda(monkeypatch: pytest.MonkeyPatch, begun: bool) -> None:
+    """The driver answers cuInit with 3 there; the parent's count of GPUs is not for the child."""
+    parents: list[int] = []
+
+    class Driver:
+        def cuInit(self, _flags: int) -> int:  # noqa: N802
+            parents.append(os.getpid())
+            return 0 if set(parents) == {os.getpid()} else 3
+
+        def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802
+            count._obj.value = 1
+            return 0
+
+    monkeypatch.setattr(gpu.ctypes, "CDLL", lambda _name: Driver())
+    gpu.gpu_count.cache_clear()
+    try:
+        assert not begun or gpu.no_gpu("tensorrt_rtx", 0) is None
+        said = in_child(lambda: str(gpu.no_gpu("tensorrt_rtx", 0)))
+        assert ("forked" in said and "spawn" in said) if begun else said == "None"
+        assert gpu.no_gpu("tensorrt_rtx", 0) is None
+    finally:
+        gpu.gpu_count.cache_clear()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

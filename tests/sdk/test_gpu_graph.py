@@ -129,13 +129,13 @@ def test_a_glance_of_logits_is_enlarged(tiny: Any, fake_tensorrt: Any) -> None:
     frames = [picture_of(number, (32, 64, 3)) for number in (1, 2)]
     path = built(tiny, fake_tensorrt)
     with EngineFile.open(path) as file:
-        manifest, plan = file.manifest, bytes(file.read("plans/tensorrt-rtx-1.7.plan"))
+        manifest, plan = file.manifest, bytes(file.read("plans/tensorrt-rtx-1.7.1.116.plan"))
         graph_file = bytes(file.read("model.onnx"))
     glance, focus = manifest.heads
     engine.write(
         path,
         replace(manifest, heads=(replace(glance, stride=4), focus)),
-        {"model.onnx": graph_file, "plans/tensorrt-rtx-1.7.plan": plan},
+        {"model.onnx": graph_file, "plans/tensorrt-rtx-1.7.1.116.plan": plan},
     )
     fake_tensorrt.shapes |= {"glance": (1, 3, 8, 16)}
     whole = fake_tensorrt.network
