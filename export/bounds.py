@@ -8,6 +8,7 @@ from __future__ import annotations
 # float32: another order of additions, about 1e-6. "float16 weights": float32 arithmetic on weights
 # rounded to 11 bits. float16: half an 8-bit step, 2e-3, which is what saving a matte rounds by,
 # unless the network gives a reason for more. bfloat16 keeps 8 bits where float16 keeps 11.
+# tf32: float32 sums of products whose factors, activations too, are rounded to 11 bits.
 # "bfloat16 (auto)": chosen by us, not the user, so it must stay within one 8-bit step.
 #
 # Measured at 288×512: the largest over the verification pictures and 11 photographs. "drawn":
@@ -18,6 +19,7 @@ MAD_BOUND: dict[str, dict[str, float]] = {
     "gfm": {
         "float32": 1e-4,  # drawn 4e-7, random 7e-6
         "float16 weights": 1e-3,  # demo 1.1e-4, drawn 7e-4, random 5e-3
+        "tf32": 1e-3,  # demo 1.5e-4
         "float16": 2e-3,  # demo 2.2e-4, drawn 9e-4, random 7e-3
         "bfloat16": 1e-2,  # demo 1.8e-3, drawn 5.4e-3, random 5e-2
         "bfloat16 (auto)": 4e-3,
@@ -26,6 +28,7 @@ MAD_BOUND: dict[str, dict[str, float]] = {
     "gfm-plate": {
         "float32": 1e-4,  # random 1e-6
         "float16 weights": 1e-3,  # demo 3.7e-5, random 1.2e-3
+        "tf32": 1e-3,
         "float16": 2e-3,  # demo 8.0e-5, random 3.2e-3
         "bfloat16": 1e-2,  # demo 4.8e-4, random 2.3e-2
         "bfloat16 (auto)": 4e-3,
@@ -35,6 +38,7 @@ MAD_BOUND: dict[str, dict[str, float]] = {
     "aim": {
         "float32": 1e-4,  # drawn 3e-6, random 1e-5
         "float16 weights": 1e-3,  # drawn 5e-4, random 2.6e-3
+        "tf32": 1e-3,
         "float16": 3e-3,  # drawn 1.5e-3, random 5.8e-3
         "bfloat16": 1.5e-2,  # drawn 8.2e-3, random 3.2e-2
         "bfloat16 (auto)": 4e-3,
@@ -44,6 +48,7 @@ MAD_BOUND: dict[str, dict[str, float]] = {
     "msia": {
         "float32": 1e-4,  # random 2e-6
         "float16 weights": 1e-3,  # random 1.7e-3
+        "tf32": 1e-3,
         "float16": 2e-3,  # random 2.6e-3
         "bfloat16": 1e-2,  # random 1.8e-2
         "bfloat16 (auto)": 4e-3,
@@ -53,6 +58,7 @@ MAD_BOUND: dict[str, dict[str, float]] = {
     "sim": {
         "float32": 1e-4,  # random 2e-6
         "float16 weights": 1e-3,  # random 1.4e-3
+        "tf32": 1e-3,
         "float16": 2e-3,  # random 2.6e-3
         "bfloat16": 1e-2,  # random 2.0e-2
         "bfloat16 (auto)": 4e-3,
@@ -62,6 +68,7 @@ MAD_BOUND: dict[str, dict[str, float]] = {
     "sim_classifier": {
         "float32": 1e-4,  # random 3e-7
         "float16 weights": 1e-3,  # random 2.2e-4
+        "tf32": 1e-3,
         "float16": 1e-3,  # random 3.6e-4
         "bfloat16": 1e-2,  # random 2.9e-3
         "bfloat16 (auto)": 4e-3,

@@ -18,7 +18,8 @@ from matter_sdk.sdk.errors import did_you_mean, expected_one_of
 from matter_sdk.sdk.files import PICTURE_SUFFIXES
 from matter_sdk.training import networks
 
-PRECISIONS = ("fp32", "fp16", "bf16")
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
+FULL = ("fp32", "tf32")  # with float32 weights
 TARGETS = ("auto", "tensorrt", "tensorrt-rtx", "onnx")
 UNPOOLS = ("graph", "plugin")
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")  # of sim: .pth.tar
@@ -63,7 +64,7 @@ class BuildOptions:
             checkpoint, or fresh random weights with ``random_weights``.
         classifier: the checkpoint of SIM's patch classifier.
         sizes: (height, width) each; the first is the engine's main one.
-        precision: "fp32", "fp16" or "bf16".
+        precision: one of ``PRECISIONS``.
         int8: whether to write a graph in 8 bits for CPU backends too.
         calibrate: folder of pictures, or video, on which INT8 is calibrated; None: the
             verification pictures.

@@ -28,6 +28,7 @@ Line = tuple[str, str]  # what it is about ("" goes on with the line before), ho
 
 _PRECISIONS = {
     "fp32": "float32 plans and stored weights",
+    "tf32": "TF32 plans, float32 stored weights",
     "fp16": "float16 plans and stored weights",
     "bf16": "bfloat16 plans, float16 stored weights",
     "int8": "8-bit weights and activations",

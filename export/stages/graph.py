@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from matter_sdk.export import onnx_files
 from matter_sdk.export.cost import count_macs, dims, weight_bytes
 from matter_sdk.export.errors import BuildError
+from matter_sdk.export.options import FULL
 from matter_sdk.export.stages import Context, Graph, Size, Subject, precision
 from matter_sdk.sdk.describe import count_text
 from matter_sdk.training import networks
@@ -71,7 +72,7 @@ def export(context: Context, subject: Subject, size: Size) -> tuple[ir.Model, Gr
         stage.note = f"opset {options.opset}, {len(model.graph)} operators, {macs} MACs"
     path = context.folder / subject.prefix / subject.name("model", size)
     with report.stage(f"write {subject.prefix}{path.name}") as stage:
-        half = options.precision != "fp32"
+        half = options.precision not in FULL
         stored = Graph(path, onnx_files.save(precision.store_half(model) if half else model, path))
         stage.bytes = stored.bytes
         stage.note = "float16 weights, cast to float32 at load" if half else "float32 weights"

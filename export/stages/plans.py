@@ -95,7 +95,13 @@ def build_all(
             if context.options.unpool == "plugin" and runtime == "tensorrt":
                 given, plugins = max_unpool.write(source), (max_unpool.NAME,)
             plan = build(
-                runtime, given, target, warn=warnings.append, plugins=plugins, capability=asked
+                runtime,
+                given,
+                target,
+                warn=warnings.append,
+                plugins=plugins,
+                capability=asked,
+                tf32=context.options.precision == "tf32",
             )
             stage.bytes = target.stat().st_size
             capability = plan.compute_capability
@@ -120,6 +126,7 @@ def build(
     warn: Callable[[str], object],
     plugins: tuple[str, ...] = (),
     capability: str = "",
+    tf32: bool = False,
 ) -> Plan:
     """Build a plan from an ONNX file and write it to ``plan``.
 
@@ -131,6 +138,7 @@ def build(
         plugins: those whose operators the graph holds; for the full TensorRT only.
         capability: of TensorRT for RTX, the one that the plan is for, such as "7.5"; empty:
             ``RTX_SERVES``.
+        tf32: whether float32 products may be computed in TF32.
 
     Raises:
         BuildError: with every complaint of the parser and the builder.
@@ -162,7 +170,8 @@ def build(
             _listed(f"{runtime} {trt.__version__} does not accept the graph", complaints or errors)
         )
     config = builder.create_builder_config()
-    config.clear_flag(trt.BuilderFlag.TF32)  # on by default; it keeps 10 bits of float32's 23
+    if not tf32:  # on by default; it keeps 10 bits of float32's 23
+        config.clear_flag(trt.BuilderFlag.TF32)
     if runtime == "tensorrt-rtx":  # what allocates as it runs cannot be captured in a CUDA graph
         config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if capability:

@@ -12,6 +12,9 @@ No CPU computes the second as a GPU does. :func:`emulated` makes it float32 arit
 every result to the half type, as a tensor core does: it accumulates in float32 and rounds once.
 Verification runs that graph where there is no GPU.
 
+A GPU's TF32 is no type: float32 numbers whose products are computed on factors of 11 bits. A plan
+is told by a flag, and :func:`in_tf32` is what verification runs.
+
 Other converters (onnxconverter-common, ONNX Runtime's) know float16 only, clip weights silently,
 and keep float32 by operator, not by measured values.
 """
@@ -32,6 +35,7 @@ import onnx_ir as ir
 from matter_sdk.export import onnx_files
 from matter_sdk.export.cost import dims, weight_bytes
 from matter_sdk.export.errors import BuildError
+from matter_sdk.export.options import FULL
 from matter_sdk.export.stages import Context, Subject, discard, text
 from matter_sdk.sdk.describe import some
 
@@ -80,6 +84,9 @@ _COMPARISONS = ("ArgMax", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 # the mean does.
 _SUMS = ("ReduceMean", "ReduceSum", "ReduceL2", "GlobalAveragePool")
 
+# What a GPU computes in TF32.
+_PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
 # Operators that move numbers and make none.
 _MOVES = ("Pad", "Slice", "Split", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Expand")
 
@@ -111,10 +118,14 @@ def halve(context: Context, subject: Subject, model: ir.Model, truth: Reference)
     options, report = context.options, context.report
     folder, label = context.folder / subject.prefix, subject.label(truth.size)
     source = folder / f"typed-{text(truth.size)}.onnx"
-    if options.precision == "fp32":
+    if options.precision in FULL:
         if options.runtimes:
             onnx_files.save(model, source)
-        return Half(source)
+        if options.precision == "fp32":
+            return Half(source)
+        emulation = folder / f"emulated-{text(truth.size)}.onnx"
+        onnx_files.save(in_tf32(model), emulation)
+        return Half(source, emulation)
     kind = HALVES[options.precision]
     keep = protected(model, kind)
     named: tuple[str, ...] = ()
@@ -260,6 +271,43 @@ def emulated(model: ir.Model, half: ir.DataType) -> ir.Model:
             output.replace_all_uses_with(widened.outputs[0], replace_graph_outputs=True)
             rounded.replace_input_with(0, output)
             graph.insert_after(node, [rounded, widened])
+    return model
+
+
+def in_tf32(model: ir.Model) -> ir.Model:
+    """Return a float32 graph whose products have factors of 11 bits, as those of TF32 do.
+
+    A number is rounded by float32 arithmetic alone: with t = x · (2¹³ + 1), t - (t - x) is x
+    rounded to its first 11 bits (Veltkamp), up to magnitudes of 4e34.
+    """
+    model = model.clone()
+    graph = model.graph
+    step = np.array(8193, np.float32)
+    factor = _register(graph, "tf32.step", step)
+    made: dict[ir.Value, ir.Value] = {}
+    for node in list(graph):
+        for index in range(2 if node.op_type in _PRODUCTS else 0):
+            value = node.inputs[index]
+            if value is None or value.dtype != FLOAT:
+                continue
+            if value not in made:
+                name = f"{value.name}.tf32"
+                array = _floats(value) if value.is_initializer() else None
+                if array is not None:
+                    large = array * step
+                    made[value] = _register(graph, name, large - (large - array))
+                else:
+                    large = _node("Mul", [value, factor], f"{name}.large", FLOAT, value.shape)
+                    both = [large.outputs[0], value]
+                    less = _node("Sub", both, f"{name}.less", FLOAT, value.shape)
+                    both = [large.outputs[0], less.outputs[0]]
+                    rounded = _node("Sub", both, name, FLOAT, value.shape)
+                    graph.insert_before(node, [large, less, rounded])
+                    made[value] = rounded.outputs[0]
+            node.replace_input_with(index, made[value])
+    for name, value in list(graph.initializers.items()):
+        if not value.uses():
+            graph.initializers.pop(name)
     return model
 
 

@@ -20,6 +20,7 @@ from torch.nn import functional
 from matter_sdk.export import cpu_backends, examples
 from matter_sdk.export.bounds import MAD_BOUND, RANDOM_FACTOR, SHARE_BOUND
 from matter_sdk.export.errors import BuildError
+from matter_sdk.export.options import FULL
 from matter_sdk.export.stages import Built, Context, Size, Sized, Subject, discard, plans, text
 from matter_sdk.sdk.backends import ORDER
 from matter_sdk.sdk.engine.manifest import CPU_ARITHMETIC, FUSIONS, Verification
@@ -107,7 +108,8 @@ def _judged_artefacts(
     context: Context, file: EngineFile, manifest: Manifest, sized: Sized, *, steady: bool
 ) -> Iterator[Verification]:
     options, entry, label = context.options, sized.entry, sized.label
-    half = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}[options.precision]
+    kinds = {"fp32": "float32", "tf32": "tf32", "fp16": "float16", "bf16": "bfloat16"}
+    half = kinds[options.precision]
     if sized.emulation is not None:
         with context.report.stage(f"verify {half} graph{label}") as stage:
             run = session(sized.emulation)
@@ -116,10 +118,11 @@ def _judged_artefacts(
             del run
         discard(sized.emulation)
         yield one
-    stored = "float32" if options.precision == "fp32" else "float16 weights"
+    stored = "float32" if options.precision in FULL else "float16 weights"
+    on_gpu = {*plans.MODULES, *(["onnxruntime-cuda"] if half == "tf32" else [])}
     runtimes = {plan.runtime for plan in manifest.plans}
     names = [name for name in ORDER if name not in plans.MODULES or name in runtimes]
-    judged = [(name, half if name in plans.MODULES else stored) for name in reversed(names)]
+    judged = [(name, half if name in on_gpu else stored) for name in reversed(names)]
     bfloat16 = cpu_has_bfloat16()
     judged += [("openvino", "bfloat16 (auto)")] if bfloat16 else []
     if entry.int8 is not None:

@@ -72,7 +72,8 @@ class OnnxRuntime(Backend):
         if option == "cuda":
             # Fixed shapes: let cuDNN search once, at the first image.
             # Its own default is TF32 in place of float32, which keeps 10 bits of 23.
-            cuda = {"device_id": number, "cudnn_conv_algo_search": "EXHAUSTIVE", "use_tf32": 0}
+            tf32 = int(engine.manifest.precision == "tf32")
+            cuda = {"device_id": number, "cudnn_conv_algo_search": "EXHAUSTIVE", "use_tf32": tf32}
             providers.insert(0, ("CUDAExecutionProvider", cuda))
             if hasattr(onnxruntime, "preload_dlls"):  # since 1.21; finds the libraries of pip
                 onnxruntime.preload_dlls()
@@ -97,7 +98,9 @@ class OnnxRuntime(Backend):
         self._heads = [head.name for head in engine.manifest.heads]
         self.name = "onnxruntime-cuda" if option == "cuda" else "onnxruntime"
         self.device = f"cuda:{number}" if option == "cuda" else "cpu"
-        precision = "float32" if option == "cuda" else model.cpu_precision
+        precision = model.cpu_precision
+        if option == "cuda":
+            precision = "TF32" if tf32 else "float32"
         self.detail = f"ONNX Runtime {onnxruntime.__version__}, {precision}"
         if option != "cuda":
             self.lanes = share.lanes

@@ -49,7 +49,7 @@ FUSIONS: dict[str, dict[str, int]] = {
     "alpha": {"alpha": 1},
     "cam": {"cam": 20},  # a classifier's class activation maps: no matte of its own
 }
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8")
 CPU_PRECISIONS = ("float32", "bfloat16")
 # What each CPU backend can compute in. "int8 bfloat16": INT8, and bfloat16 in place of float32.
 CPU_ARITHMETIC: dict[str, tuple[str, ...]] = {

@@ -125,6 +125,19 @@ def test_bfloat16_with_random_weights(stand_in: ModuleType, tmp_path: Path) -> N
     assert judged["bfloat16 graph"].precision == "bfloat16"
 
 
+def test_tf32_with_random_weights(stand_in: ModuleType, tmp_path: Path) -> None:
+    """Weights stay float32; what a GPU would round is verified by emulation."""
+    path = build(options(tmp_path / "x.engine", precision="tf32"))
+    with EngineFile.open(path) as engine:
+        manifest = engine.manifest
+    judged = {entry.artefact: entry for entry in manifest.verification}
+    assert manifest.precision == "tf32"
+    assert "--tf32" in manifest.build_command()
+    assert (judged["tf32 graph"].status, judged["tf32 graph"].precision) == ("passed", "tf32")
+    assert judged["onnxruntime"].precision == "float32"
+    assert judged["tf32 graph"].mad > judged["onnxruntime"].mad > 0  # type: ignore[operator]
+
+
 def test_a_plan_for_tensorrt_rtx(stand_in: ModuleType, tmp_path: Path) -> None:
     trt = pytest.importorskip("tensorrt_rtx")
     path = build(options(tmp_path / "x.engine", precision="fp16", targets=("tensorrt-rtx",)))
@@ -176,8 +189,9 @@ def test_a_plan_is_float32_and_can_be_captured(
         ir_version=10,
     )
     onnx.save(model, tmp_path / "x.onnx")
-    plans.build("tensorrt-rtx", tmp_path / "x.onnx", tmp_path / "x.plan", warn=print)
-    assert seen == [False, True]
+    for tf32 in (False, True):
+        plans.build("tensorrt-rtx", tmp_path / "x.onnx", tmp_path / "x.plan", warn=print, tf32=tf32)
+    assert seen == [False, True, True, True]
 
 
 def test_the_classifier_travels_in_the_engine(sim_engine: Path) -> None:

@@ -43,6 +43,40 @@ def largest(a: dict[str, NDArray[np.float32]], b: dict[str, NDArray[np.float32]]
     return max(float(np.abs(a[name] - b[name]).max()) for name in HEADS)
 
 
+def test_tf32_rounds_the_factors_of_products(
+    model: ir.Model, image: NDArray[np.float32], tmp_path: Path
+) -> None:
+    """PyTorch's convolution of the same rounded numbers, and no product of others."""
+    emulated = precision.in_tf32(model)
+    assert emulated.graph.inputs[0].dtype == FLOAT
+    convolutions = [node for node in model.graph if node.op_type == "Conv"]
+    first = convolutions[0]
+    weight = first.inputs[1].const_value.numpy()  # type: ignore[union-attr]
+    padding = first.attributes.get_ints("pads")[:2]  # type: ignore[index]
+    stride = first.attributes.get_ints("strides")
+    expected = torch.nn.functional.conv2d(
+        torch.from_numpy(eleven_bits(image)),
+        torch.from_numpy(eleven_bits(weight)),
+        None if len(first.inputs) < 3 else torch.from_numpy(first.inputs[2].const_value.numpy()),  # type: ignore[union-attr]
+        stride=tuple(stride),
+        padding=tuple(padding),
+    )
+    for changed in (model.clone(), emulated):
+        graph_ = changed.graph
+        result = next(node for node in graph_ if node.name == first.name).outputs[0]
+        graph_.outputs.append(result)
+        onnx_files.save(changed, tmp_path / "x.onnx")
+        found = session(tmp_path / "x.onnx")(image)[str(result.name)]
+        close = np.allclose(found, expected.numpy(), rtol=1e-5, atol=1e-4)
+        assert close == (changed is emulated)
+
+
+def eleven_bits(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rounded to nearest, from the definition."""
+    fraction, exponent = np.frexp(values.astype(np.float64))
+    return np.ldexp(np.round(fraction * 2**11), exponent - 11).astype(np.float32)
+
+
 def test_stored_weights_are_half_and_computed_in_float32(
     model: ir.Model, image: NDArray[np.float32], tmp_path: Path
 ) -> None:

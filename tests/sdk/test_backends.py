@@ -478,8 +478,9 @@ def test_graph_that_is_no_graph(tiny: Any, name: str) -> None:
         opened(path, backend=name)
 
 
-def test_onnx_runtime_on_cuda_is_not_tf32_and_finds_pips_libraries(
-    tiny: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_onnx_runtime_on_cuda_is_tf32_if_asked_for_and_finds_pips_libraries(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
     """On a GPU from Ampere on its CUDA provider computes in TF32 unless told otherwise."""
     onnxruntime = pytest.importorskip("onnxruntime")
@@ -496,10 +497,11 @@ def test_onnx_runtime_on_cuda_is_not_tf32_and_finds_pips_libraries(
     monkeypatch.setattr(onnxruntime, "InferenceSession", here)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     monkeypatch.setattr(gpu, "gpu_count", lambda: 1)
-    opened(tiny.build(), backend="onnxruntime-cuda")[0].close()
+    path = tiny.build(change=lambda m: replace(m, precision=precision))
+    opened(path, backend="onnxruntime-cuda")[0].close()
     first, (name, options), _ = given
     assert first == "preloaded"
-    assert (name, int(options["use_tf32"])) == ("CUDAExecutionProvider", 0)
+    assert (name, bool(options["use_tf32"])) == ("CUDAExecutionProvider", precision == "tf32")
 
 
 # ---------------------------------------------------------------------------------- TensorRT's plan
