@@ -59,7 +59,7 @@ def whole_frames(args: argparse.Namespace) -> list[Path]:
 
 
 def on_gpu(args: argparse.Namespace) -> list[Path]:
-    """Time networks and frames on a GPU, or say why not."""
+    """Time kernels, networks and frames on a GPU, or say why not."""
     return gpu_frames.report(2.0 if args.quick else 10.0, args.output, args.given)
 
 
@@ -155,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     option("--quick", action="store_true", help="a fifth of the time")
     option("--compare", type=Path, metavar="OLD.json", help="say what moved since then")
 
-    option = command("gpu", on_gpu, "networks and frames on a GPU")
+    option = command("gpu", on_gpu, "kernels, networks and frames on a GPU")
     option("--quick", action="store_true", help="a fifth of the time")
 
     option = command("streams", live_streams, "live streams on an overloaded machine; flicker")

@@ -1,12 +1,14 @@
-"""Whole networks and frames on a GPU: PyTorch eager and compiled beside TensorRT.
+"""Kernels, whole networks and frames on a GPU: PyTorch eager and compiled beside TensorRT.
 
-Three questions, of networks with random weights, since only time is asked for:
+Kernels are timed at 2160p alone: what smaller frames hold fits a large GPU's second-level cache.
+Then three questions, of networks with random weights, since only time is asked for:
 
 * **network**: a tensor on the GPU to the heads there, by each runtime, in turns.
 * **hybrid**: a 1080p frame on the GPU to its composite there, in two passes (GFM at 1/3 and 1/2,
   AIM at 1/4 and 1/2; MSIA has no glance that could come from another pass).
-* **stream**: 1080p frames from the CPU's memory to composites there, by ``Matter.frame_graph``:
-  frames a second, and so how many streams of 30 frames a second one GPU keeps up with.
+* **stream**: 1080p and 2160p frames from the CPU's memory to composites there, by
+  ``Matter.frame_graph``: frames a second, and so how many streams of 30 frames a second one GPU
+  keeps up with.
 
 Nothing in this module has run on a GPU yet.
 """
@@ -24,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import gpu_kernels, hardware, inputs, page
+from benchmarks.kernel_times import chosen
 from benchmarks.rounds import Statistics, interleave
 
 # Network -> its options, and the two scales of a hybrid test.
@@ -34,7 +37,7 @@ NETWORKS: dict[str, tuple[dict[str, str], tuple[float, float] | None]] = {
 }
 SIZES = ((288, 512), (800, 800))
 PRECISIONS = ("fp32", "fp16")
-FRAME = "1080p"
+FRAME, LARGE = "1080p", "2160p"
 MULTIPLE = 32
 RUN = 60  # frames of a stream
 RATE = 30
@@ -91,6 +94,7 @@ def torch_calls(name: str, precision: str, image: Any) -> dict[str, Callable[[],
     create = {key: value for key, value in options.items() if key != "model"}
     network: Any = networks.create(options["model"], **create).eval().cuda()
     network = network.to(memory_format=torch.channels_last)
+    torch.backends.fp32_precision = "ieee"  # convolutions would be TF32, which ours are not
     half = torch.float16 if precision == "fp16" else None
     tensor = torch.from_dlpack(image)
 
@@ -156,11 +160,18 @@ def stream_rows(
     name: str, precision: str, engine: Path, runtimes: Sequence[str], budget: float
 ) -> Iterator[Row]:
     """Time ``RUN`` frames from the CPU's memory to composites there; a frame's share."""
-    from matter_sdk.sdk import Matter
-
     if not runtimes:
         return
-    frames = [inputs.frame(*inputs.SIZES[FRAME], seed=seed) for seed in range(4)]
+    for size in (FRAME, LARGE):
+        yield from _streamed(name, precision, engine, runtimes, budget, size)
+
+
+def _streamed(
+    name: str, precision: str, engine: Path, runtimes: Sequence[str], budget: float, size: str
+) -> Iterator[Row]:
+    from matter_sdk.sdk import Matter
+
+    frames = [inputs.frame(*inputs.SIZES[size], seed=seed) for seed in range(4)]
     with contextlib.ExitStack() as opened:
         calls: dict[str, Callable[[], Any]] = {}
         for runtime in runtimes:
@@ -180,7 +191,7 @@ def stream_rows(
         for runtime, times in interleave(calls, budget).items():
             share = {key: value / RUN for key, value in asdict(times.steady).items()}
             each = Statistics(**share | {"count": times.steady.count})
-            yield Row("stream", name, FRAME, precision, runtime, each)
+            yield Row("stream", name, size, precision, runtime, each)
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -205,7 +216,14 @@ def report(budget: float, output: Path, given: Sequence[str]) -> list[Path]:
         return []
     facts = hardware.begin(given) | {"gpu": gpu_kernels.name()}
     rows: list[Row] = []
+    kernels: list[gpu_kernels.GpuRow] = []
     failed: list[str] = []
+    for case, size in chosen("", [LARGE]):
+        print(f"{case.name}, {size}", file=sys.stderr, flush=True)
+        try:
+            kernels.append(gpu_kernels.measure(case, size))
+        except Exception as error:  # noqa: BLE001 - what was measured before is kept
+            failed.append(f"{case.name}: {type(error).__name__}: {error}")
     with tempfile.TemporaryDirectory() as folder:
         for name in NETWORKS:
             for precision in PRECISIONS:
@@ -221,8 +239,13 @@ def report(budget: float, output: Path, given: Sequence[str]) -> list[Path]:
                     engine.unlink()
                 except Exception as error:  # noqa: BLE001 - what was measured before is kept
                     failed.append(f"{what}: {type(error).__name__}: {error}")
-    text = "\n".join([table(rows), "", *(f"* Not measured: {line}" for line in failed)])
-    data = {"rows": [asdict(row) for row in rows], "failed": failed}
+    notes = "\n".join(f"* Not measured: {line}" for line in failed)
+    text = "\n\n".join([gpu_kernels.table(kernels), table(rows), notes])
+    data = {
+        "rows": [asdict(row) for row in rows],
+        "kernels": [asdict(row) for row in kernels],
+        "failed": failed,
+    }
     return page.write(output, "gpu", facts, text, data)
 
 

@@ -73,10 +73,20 @@ def test_a_backend_that_is_refused_does_not_lose_the_rows(
 
     monkeypatch.setattr(gpu_kernels, "why_not", lambda: "")
     monkeypatch.setattr(gpu_kernels, "name", lambda: "a GPU")
+
+    def measure(case: Any, size: str) -> gpu_kernels.GpuRow:
+        if case.name.startswith("max"):
+            raise MemoryError("of the kernel")
+        return gpu_kernels.GpuRow(case.name, case.fixed or size, 1000, 1e-6, 1e-6, 1)
+
+    monkeypatch.setattr(gpu_kernels, "measure", measure)
     monkeypatch.setattr(gpu_frames, "built", built)
     monkeypatch.setattr(gpu_frames, "network_rows", rows)
     assert gpu_frames.report(1, tmp_path / "pages", [])
     shown = capsys.readouterr().out
     assert shown.count("PyTorch") == 4  # two networks in two precisions
     assert "Not measured: AIM, fp16, tensorrt-rtx" in shown
+    assert shown.count("2160p") >= 5
+    assert "1080p" not in shown
+    assert shown.count("MemoryError: of the kernel") >= 2
     assert "Not measured: MSIA, fp16: RuntimeError: no memory" in shown
