@@ -110,7 +110,7 @@ def _invalid(trt: Any, engine: EngineFile, plan: PlanEntry) -> str | None:
         if int(found) & int(bit)
     ]
     return (
-        f"{_LABELS[plan.runtime]} {trt.__version__} does not run {plan.file!r} ({plan.version}, "
+        f"{_LABELS[plan.runtime]} {trt.__version__} does not run {plan.file!r} (for "
         f"{plan.gpus()}): {'; '.join(reasons) or 'it gives no reason'}"
     )
 
@@ -142,25 +142,37 @@ def no_plan(
     capability: str,
     size: tuple[int, int],
 ) -> str:
-    """Say which plan was wanted and which there are."""
+    """Say why none of ``plans`` fits, and what to do."""
+    label = _LABELS[runtime]
+    if runtime == "tensorrt-rtx" and capability != TURING and not _served(capability):
+        return (
+            f"{label} does not run on a GPU of compute capability {capability}: use tensorrt or "
+            "onnxruntime-cuda"
+        )
+    others = [plan for plan in plans if plan.runtime == runtime and plan.size == size]
+    for plan in others:
+        if plan.fits(capability):
+            return (
+                f"{plan.file!r} is of {label} {plan.version} and runs with no other, installed is "
+                f"{version}: build the engine again"
+            )
     held = ", ".join(
         f"{_LABELS[plan.runtime]} {plan.version} for {plan.gpus()} at {plan.size[0]}x{plan.size[1]}"
         for plan in plans
     )
+    turing = " with --turing" if (runtime, capability) == ("tensorrt-rtx", TURING) else ""
     return (
-        f"the engine holds no plan for {_LABELS[runtime]} {version} on compute capability "
-        f"{capability} at {size[0]}x{size[1]} (it holds: {held or 'none'})"
-        f"{_remedy(runtime, capability)}"
+        f"the engine holds no plan for {label} {version} on compute capability {capability} at "
+        f"{size[0]}x{size[1]} (it holds: {held or 'none'}): build the engine again{turing}"
     )
 
 
-def _remedy(runtime: str, capability: str) -> str:
-    """What to do on a GPU that no default plan of TensorRT for RTX serves."""
-    if runtime != "tensorrt-rtx" or PlanEntry(runtime, "", None, (0, 0), "").fits(capability):
-        return ""
-    if capability == "7.5":
-        return ". Turing is served on request: python -m export.build … --turing"
-    return ", and TensorRT for RTX does not run on this GPU; use tensorrt or onnxruntime-cuda"
+TURING = "7.5"  # which TensorRT for RTX serves on request
+
+
+def _served(capability: str) -> bool:
+    """Whether a default plan of TensorRT for RTX serves a GPU."""
+    return PlanEntry("tensorrt-rtx", "", None, (0, 0), "").fits(capability)
 
 
 def load(option: str, engine: EngineFile, model: ModelEntry, number: int, share: Share) -> TensorRt:
@@ -430,8 +442,18 @@ class _Kernels:
 
 
 def _capability(number: int) -> str:
-    """The compute capability of a GPU, such as "9.0"."""
+    """The compute capability of a GPU, such as "9.0".
+
+    Raises:
+        BackendError: CuPy does not work with this driver.
+    """
     import cupy
 
-    digits = str(cupy.cuda.Device(number).compute_capability)
+    try:
+        digits = str(cupy.cuda.Device(number).compute_capability)
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise BackendError(
+            f"CuPy cannot use the GPU ({str(error).partition(chr(10))[0]}): update the NVIDIA "
+            "driver, or install the CuPy for its CUDA: pip install 'matter-sdk[nvidia-cuda12]'"
+        ) from error
     return f"{digits[:-1]}.{digits[-1]}"

@@ -547,10 +547,23 @@ def test_no_plan_says_which_there_are() -> None:
     assert "(it holds: none)" in tensorrt.no_plan((), "tensorrt", "11.5.1", "8.9", (32, 64))
 
 
-@pytest.mark.parametrize(("capability", "remedy"), [("7.5", "--turing"), ("9.0", "use tensorrt")])
-def test_the_remedy_on_a_gpu_that_default_plans_do_not_serve(capability: str, remedy: str) -> None:
-    assert remedy in tensorrt.no_plan(PLANS, "tensorrt-rtx", "1.7", capability, (32, 64))
-    assert remedy not in tensorrt.no_plan(PLANS, "tensorrt-rtx", "1.8", "8.9", (32, 64))
+@pytest.mark.parametrize(
+    ("version", "capability", "size", "remedy"),
+    [
+        ("1.7.1.116", "7.5", (32, 64), "--turing"),
+        ("1.7.1.116", "9.0", (32, 64), "use tensorrt"),
+        ("1.7.1.116", "8.9", (64, 32), "(it holds: "),
+        ("1.8.0.1", "8.9", (32, 64), "installed is 1.8.0.1"),
+    ],
+)
+def test_the_remedy_where_no_plan_fits(
+    version: str, capability: str, size: tuple[int, int], remedy: str
+) -> None:
+    text = tensorrt.no_plan(PLANS, "tensorrt-rtx", version, capability, size)
+    remedies = ("--turing", "use tensorrt", "installed is 1.8.0.1")
+    assert remedy in text
+    assert [other for other in remedies if other in text] in ([remedy], [])
+    assert ("7.5" in text) == (capability == "7.5")
 
 
 @pytest.mark.parametrize(
