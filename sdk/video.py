@@ -146,8 +146,8 @@ def matte_video(
     crf, preset
         As in ``VideoWriter``.
     hardware
-        Decode by NVDEC where the matter runs on a GPU and the file allows it: see
-        ``VideoReader``. This has not run on a GPU yet.
+        Where the matter runs on a GPU, decode by NVDEC and encode H.264 by NVENC, if the files and
+        the GPU allow it: see ``VideoReader`` and ``VideoWriter``. This has not run on a GPU yet.
     progress
         Called in the calling thread after each frame with (frames done, frames expected or None).
 
@@ -174,7 +174,7 @@ def matte_video(
         writer = VideoWriter(
             output, reader.size, rate=reader.rate, time_base=reader.time_base, alpha=alpha,
             crf=crf, preset=preset, pixel_aspect=reader.pixel_aspect, colours=reader.colours,
-            tags=reader.tags, audio_from=reader if audio else None,
+            tags=reader.tags, audio_from=reader if audio else None, gpu=gpu,
         )  # fmt: skip
         pipeline = Pipeline(matter, measured(reader.timed(), meter, "decode"), meter)
         if behind is not None and graph is not None:

@@ -1,4 +1,4 @@
-"""NVDEC's frames with stand-ins, and files where there is none."""
+"""NVDEC and NVENC with stand-ins, and files where there are none."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from matter_sdk.kernels import YUV
+from matter_sdk.sdk import Matter
 from matter_sdk.sdk.media import nvdec as gpu_decoder
-from matter_sdk.sdk.media import video_reader
-from matter_sdk.sdk.video import VideoReader, matte_video
+from matter_sdk.sdk.media import nvenc, video_reader
+from matter_sdk.sdk.video import VideoReader, VideoWriter, matte_video
 from tests.fakes.cuda import DeviceArray, device_now
 from tests.sdk.clips import numbered, write_clip
 from tests.sdk.test_gpu_matte import picture_of
@@ -145,11 +146,93 @@ def test_a_file_is_decoded_where_the_matter_runs(
     monkeypatch: pytest.MonkeyPatch,
     hardware: bool,
 ) -> None:
-    from matter_sdk.sdk import Matter
-
     asked = []
     monkeypatch.setattr(gpu_decoder, "decoder", asked.append)  # none: the CPU decodes
     source = write_clip(tmp_path / "in.mp4", [picture_of(1, (72, 128, 3))] * 2)
     with Matter(built(tiny, fake_tensorrt), backend="tensorrt-rtx") as matter:
         matte_video(matter, source, tmp_path / "out.mp4", hardware=hardware)
     assert asked == ([0] if hardware else [])
+
+
+# ------------------------------------------------------------------------------------------ NVENC
+
+
+@pytest.fixture
+def nvenc_asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """NVENC is x264; what it was asked for."""
+    asked: list[Any] = []
+
+    def options(number: int, crf: int) -> dict[str, str]:
+        asked.append((number, crf))
+        return {"crf": str(crf)}
+
+    monkeypatch.setattr(nvenc, "CODEC", "libx264")
+    monkeypatch.setattr(nvenc, "options", options)
+    return asked
+
+
+@pytest.mark.parametrize(("given", "cq"), [({}, 20), ({"crf": 31}, 31)])
+def test_nvenc_encodes(
+    nvenc_asked: list[Any], tmp_path: Path, given: dict[str, Any], cq: int
+) -> None:
+    with VideoWriter(tmp_path / "a.mp4", (71, 129), gpu=3, **given) as writer:
+        for number in range(3):
+            writer.write(picture_of(number, (71, 129, 3)))
+    assert nvenc_asked[-1] == (3, cq)
+    with VideoReader(tmp_path / "a.mp4") as reader:
+        assert len(list(reader)) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("a.mp4", {"gpu": None}),
+        ("a.mp4", {"crf": 0}),  # lossless
+        ("a.mp4", {"preset": "fast"}),  # x264's
+        ("a.webm", {}),
+        ("a.mov", {"alpha": True}),
+    ],
+)
+def test_nvenc_is_not_asked(
+    nvenc_asked: list[Any], tmp_path: Path, name: str, given: dict[str, Any]
+) -> None:
+    with VideoWriter(tmp_path / name, (72, 128), **{"gpu": 0} | given) as writer:
+        writer.write(np.zeros((72, 128, 4 if "alpha" in given else 3), np.uint8))
+    assert nvenc_asked == []
+
+
+@pytest.mark.parametrize("codec", [nvenc.CODEC, "of no FFmpeg"])
+def test_x264_encodes_where_nvenc_cannot(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    codec: str,
+) -> None:
+    """GPU 99, which nobody has, with the real encoder; and an FFmpeg without it."""
+    monkeypatch.setattr(nvenc, "CODEC", codec)
+    contents = []
+    for gpu in (None, 99):
+        path = tmp_path / f"{gpu}.mp4"
+        with caplog.at_level(logging.INFO, "matter"), VideoWriter(path, (72, 128), gpu=gpu) as out:
+            for number in range(3):
+                out.write(picture_of(number, (72, 128, 3)))
+        with VideoReader(path) as reader:
+            contents.append(list(reader))
+    np.testing.assert_array_equal(*contents)
+    assert caplog.text.count("GPU 99") == 1
+
+
+@pytest.mark.parametrize("hardware", [False, True])
+def test_a_file_is_encoded_where_the_matter_runs(
+    tiny: Any,
+    fake_tensorrt: Any,
+    nvenc_asked: list[Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    hardware: bool,
+) -> None:
+    monkeypatch.setattr(gpu_decoder, "decoder", lambda number: None)
+    source = write_clip(tmp_path / "in.mp4", [picture_of(1, (72, 128, 3))] * 2)
+    with Matter(built(tiny, fake_tensorrt), backend="tensorrt-rtx") as matter:
+        matte_video(matter, source, tmp_path / "out.mp4", hardware=hardware)
+    assert nvenc_asked[-1:] == ([(0, 20)] if hardware else [])
