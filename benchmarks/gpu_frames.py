@@ -94,7 +94,8 @@ def torch_calls(name: str, precision: str, image: Any) -> dict[str, Callable[[],
     create = {key: value for key, value in options.items() if key != "model"}
     network: Any = networks.create(options["model"], **create).eval().cuda()
     network = network.to(memory_format=torch.channels_last)
-    torch.backends.fp32_precision = "ieee"  # convolutions would be TF32, which ours are not
+    # Its convolutions would be TF32, which ours are not.
+    torch.backends.fp32_precision = "ieee"  # type: ignore[attr-defined]
     half = torch.float16 if precision == "fp16" else None
     tensor = torch.from_dlpack(image)
 

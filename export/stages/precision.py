@@ -294,14 +294,14 @@ def in_tf32(model: ir.Model) -> ir.Model:
                 name = f"{value.name}.tf32"
                 array = _floats(value) if value.is_initializer() else None
                 if array is not None:
-                    large = array * step
-                    made[value] = _register(graph, name, large - (large - array))
+                    scaled = array * step
+                    made[value] = _register(graph, name, scaled - (scaled - array))
                 else:
                     large = _node("Mul", [value, factor], f"{name}.large", FLOAT, value.shape)
                     both = [large.outputs[0], value]
                     less = _node("Sub", both, f"{name}.less", FLOAT, value.shape)
-                    both = [large.outputs[0], less.outputs[0]]
-                    rounded = _node("Sub", both, name, FLOAT, value.shape)
+                    rest = [large.outputs[0], less.outputs[0]]
+                    rounded = _node("Sub", rest, name, FLOAT, value.shape)
                     graph.insert_before(node, [large, less, rounded])
                     made[value] = rounded.outputs[0]
             node.replace_input_with(index, made[value])
