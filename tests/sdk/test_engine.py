@@ -55,7 +55,7 @@ def test_round_trip_of_bytes_and_files(tiny: Any, tmp_path: Path) -> None:
     manifest = replace(tiny.manifest(), plans=(tiny.plan(),))
     members = {
         "model.onnx": b"graph" * 1000,
-        "plans/tensorrt-rtx-1.7.plan": source,
+        "plans/tensorrt-rtx-1.7.1.116.plan": source,
         "empty.bin": b"",
     }
     path = tmp_path / "a.engine"
@@ -63,7 +63,7 @@ def test_round_trip_of_bytes_and_files(tiny: Any, tmp_path: Path) -> None:
     with EngineFile.open(path) as engine:
         assert engine.manifest == written
         assert bytes(engine.read("model.onnx")) == members["model.onnx"]
-        assert bytes(engine.read("plans/tensorrt-rtx-1.7.plan")) == source.read_bytes()
+        assert bytes(engine.read("plans/tensorrt-rtx-1.7.1.116.plan")) == source.read_bytes()
         assert bytes(engine.read("empty.bin")) == b""
         assert set(engine.manifest.members) == set(members)
 
@@ -84,7 +84,11 @@ def test_unzip_is_happy(engine_path: Path) -> None:
 def test_members_are_aligned(tiny: Any, tmp_path: Path) -> None:
     path = tmp_path / "a.engine"
     manifest = replace(tiny.manifest(), plans=(tiny.plan(),))
-    write(path, manifest, {"model.onnx": b"x" * 5001, "plans/tensorrt-rtx-1.7.plan": b"y" * 4096})
+    write(
+        path,
+        manifest,
+        {"model.onnx": b"x" * 5001, "plans/tensorrt-rtx-1.7.1.116.plan": b"y" * 4096},
+    )
     raw = path.read_bytes()
     for content in (b"x" * 5001, b"y" * 4096):
         assert raw.index(content) % ALIGNMENT == 0
