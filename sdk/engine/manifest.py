@@ -507,7 +507,7 @@ def check_member_name(name: str) -> None:
     if not _is_member(name):
         raise EngineError(
             f"member {name[:300]!r} is not a plain path inside the archive; expected a name such "
-            f"as 'model.onnx' or 'plans/tensorrt-rtx-1.7.plan'"
+            f"as 'model.onnx' or 'plans/tensorrt-rtx-1.7.1.116.plan'"
         )
 
 
