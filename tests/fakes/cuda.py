@@ -368,6 +368,16 @@ def kernels_module() -> types.ModuleType:
     return module
 
 
+def asarray(value: Any, blocking: bool = False) -> DeviceArray:
+    """An array of another library is taken as it is, whatever is still to be written into it."""
+    if isinstance(value, DeviceArray):
+        return value
+    interface = getattr(value, "__cuda_array_interface__", None)
+    if interface is not None:
+        return DeviceArray(np.asarray(types.SimpleNamespace(__array_interface__=interface)))
+    return DeviceArray(np.array(value))
+
+
 def from_dlpack(value: Any) -> DeviceArray:
     """CuPy names its current stream, which the owner lets wait for what it has yet to write."""
     return value if isinstance(value, DeviceArray) else value.__dlpack__(stream=current().ptr)
@@ -386,9 +396,7 @@ def cupy_module() -> types.ModuleType:
         uint8=np.uint8,
         empty=lambda shape, dtype=np.float32: DeviceArray(np.empty(shape, dtype)),
         zeros=lambda shape, dtype=np.float32: DeviceArray(np.zeros(shape, dtype)),
-        asarray=lambda value, blocking=False: (
-            value if isinstance(value, DeviceArray) else DeviceArray(np.array(value))
-        ),
+        asarray=asarray,
         copyto=lambda target, source, casting="same_kind": current().add(
             lambda: np.copyto(target.array, bare(source), casting=casting)  # type: ignore[arg-type]
         ),
