@@ -313,6 +313,16 @@ KERNELS = {
         },
         {},
     ),
+    # A third stands still, and would be steadied were it no cut.
+    "temporal_filter cut of two thirds": Kernel(
+        temporal_filter,
+        {
+            "previous": floats_of(9, 90),
+            "current": floats_of(9, 90),
+            "frame_delta": np.repeat(np.uint8([[100] * 60 + [0] * 30]), 9, axis=0),
+        },
+        {},
+    ),
     "foreground": Kernel(
         foreground, {"frame": bytes_of(70, 330, 3), "alpha": matte_of(70, 330)}, {}
     ),
