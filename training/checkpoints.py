@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
-from matter_sdk.sdk.command_line import Parser, run
+from matter_sdk.sdk.command_line import Parser, UsageError, run
 from matter_sdk.sdk.files import replace
 from matter_sdk.training.networks import JOINED
 from matter_sdk.training.networks.gfm_ensemble import GFMEnsemble
@@ -413,38 +413,80 @@ def _remedy(network: nn.Module, state: Mapping[str, Tensor], metadata: Mapping[s
 # ── Command line ────────────────────────────────────────────────────────────────────────────────
 
 
+def mean(paths: Sequence[Path]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the mean of the weights of files of one network, and what its metadata are.
+
+    Training that goes on learns new pictures and forgets old ones; the mean of before and after
+    keeps more of both than either (Wortsman et al., *Robust Fine-Tuning of Zero-Shot Models*, CVPR
+    2022).
+
+    Raises:
+        CheckpointError: a file that is not ours, or one of another network.
+    """
+    states = []
+    known: dict[str, str] = {}
+    for path in paths:
+        network = identity.recorded(read_metadata(path))
+        content, _ = reading.unpack(path)
+        if not network or network != (known or network):
+            raise CheckpointError(
+                f"{path}: is of {identity.named([network]) or 'an unnamed network'}; expected "
+                f"files of ours, all of {identity.named([known]) or 'one network'}"
+            )
+        known = dict(network)
+        states.append(content)
+    result = {}
+    for key, first in states[0].items():
+        total = sum(state[key].double() for state in states) / len(states)
+        result[key] = total.to(first.dtype) if first.is_floating_point() else first.clone()
+    return result, known | {"mean_of": ", ".join(path.name for path in paths)}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write one set of weights of a file that holds several as a file of its own.
+    """Write a file of one set of weights: one of several in a file, or the mean of several files.
 
     Returns the command's exit status.
     """
-    return run("training.checkpoints", lambda: _choose(argv))
+    return run("training.checkpoints", lambda: _write(argv))
 
 
-def _choose(argv: Sequence[str] | None) -> int:
+def _write(argv: Sequence[str] | None) -> int:
     parser = Parser(
-        "training.checkpoints", "Choose one set of weights of a checkpoint that holds several."
+        "training.checkpoints",
+        "Take one set of weights out of a checkpoint with several, or the mean of checkpoints.",
     )
-    parser.add_argument("checkpoint", type=Path, help="file to read")
-    parser.add_argument("--entry", required=True, help="name of the set, as the refusal lists it")
+    parser.add_argument("checkpoint", type=Path, nargs="+", help="file to read; several: --mean")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--entry", help="name of the set, as the refusal lists it")
+    what.add_argument("--mean", action="store_true", help="the mean of the files' weights")
     parser.add_argument("--output", required=True, type=Path, help="safetensors file to write")
     args = parser.parse_args(argv)
+    if args.mean == (len(args.checkpoint) == 1):
+        raise UsageError(
+            f"{len(args.checkpoint)} checkpoints; expected one with --entry, several with --mean"
+        )
     try:
-        content, metadata = reading.unpack(args.checkpoint)
-        if not isinstance(content, Mapping):
-            raise CheckpointError(f"{args.checkpoint}: holds no state dict; expected one")
-        state = containers.extract(content, args.entry)
-        tensors = {key: tensor.contiguous().clone() for key, tensor in state.items()}
-        # Of the metadata, what is true of a part as well: not which network the whole is.
-        kept = {key: text for key, text in metadata.items() if key in ("licence", "license")}
-        packed = safetensors_bytes(tensors, kept)
-        replace(args.output, lambda file: file.write(packed))
+        if args.mean:
+            state, kept = mean(args.checkpoint)
+        else:
+            state, kept = _chosen(args.checkpoint[0], args.entry)
+        replace(args.output, lambda file: file.write(safetensors_bytes(state, kept)))
     except KeyError:
-        raise CheckpointError(f"{args.checkpoint}: nothing lies at {args.entry!r}") from None
+        raise CheckpointError(f"{args.checkpoint[0]}: nothing lies at {args.entry!r}") from None
     except OSError as error:
         raise CheckpointError(str(error)) from error
-    print(f"{args.output}: {len(state)} tensors of {args.entry}")
+    print(f"{args.output}: {len(state)} tensors, {args.entry or 'the mean'}")
     return 0
+
+
+def _chosen(path: Path, entry: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    content, metadata = reading.unpack(path)
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path}: holds no state dict; expected one")
+    state = containers.extract(content, entry)
+    # Of the metadata, what is true of a part as well: not which network the whole is.
+    kept = {key: text for key, text in metadata.items() if key in ("licence", "license")}
+    return {key: tensor.contiguous().clone() for key, tensor in state.items()}, kept
 
 
 if __name__ == "__main__":

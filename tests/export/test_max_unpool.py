@@ -112,9 +112,17 @@ def full_tensorrt(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     asked: list[tuple[Any, ...]] = []
 
     def fake(
-        runtime: str, onnx: Path, plan: Path, *, warn: Any, plugins: Any = (), capability: str = ""
+        runtime: str,
+        onnx: Path,
+        plan: Path,
+        *,
+        warn: Any,
+        plugins: Any = (),
+        capability: str = "",
+        tf32: bool = False,
     ) -> Plan:
         del warn
+        assert not tf32  # nobody asked for it
         assert capability == ""  # nobody asked for Turing
         asked.append((runtime, onnx.read_bytes().count(b"MatterMaxUnpool") > 0, plugins))
         plan.write_bytes(b"plan")

@@ -233,55 +233,6 @@ def test_why_a_plan_cannot_be_read(tiny: Any, fake_tensorrt: Any) -> None:
         opened(path)
 
 
-def test_a_lane_outlives_its_backend(tiny: Any, fake_tensorrt: Any) -> None:
-    """A context needs its engine, runtime, logger and cache, and no library keeps all of them."""
-    backend = opened(built(tiny, fake_tensorrt))
-    assert isinstance(backend, TensorRt)
-    assert backend._kernels is not None
-    needed = [backend._logger, backend._runtime, backend._engine, backend._kernels._cache]
-    needs = [weakref.ref(one) for one in needed]
-    own = backend.lane()
-    backend.close()
-    (engine,) = fake_tensorrt.made
-    for held in (engine.configs, engine.contexts, fake_tensorrt.made):
-        held.clear()  # by the stand-in alone
-    del backend, needed, engine
-    gc.collect()
-    assert None not in [one() for one in needs]
-    context = weakref.ref(own._context)
-    released = [weakref.finalize(need(), lambda: order.append(context() is None)) for need in needs]
-    order: list[bool] = []
-    del own
-    gc.collect()
-    assert order == [True] * len(released)  # the context was the first to go
-
-
-# ------------------------------------------------------------------------------------ what it says
-
-
-def test_what_tensorrt_says_is_logged(
-    tiny: Any, fake_tensorrt: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = built(tiny, fake_tensorrt)
-    fake_tensorrt.says = ((2, "slow "), (3, "told"), (4, "told in detail"))
-    with caplog.at_level(logging.DEBUG, "matter"):
-        opened(path)
-    heard = [
-        (r.levelname, r.getMessage())
-        for r in caplog.records
-        if "TensorRT for RTX:" in r.msg % r.args
-    ]
-    assert heard == [("WARNING", "TensorRT for RTX: slow")]
-
-
-def test_why_a_plan_cannot_be_read(tiny: Any, fake_tensorrt: Any) -> None:
-    path = built(tiny, fake_tensorrt)
-    fake_tensorrt.says = ((1, "the first cause"), (0, "an internal one"))
-    fake_tensorrt.unreadable = True
-    with pytest.raises(BackendError, match="the first cause; an internal one"):
-        opened(path)
-
-
 # ----------------------------------------------------------------------------- which GPUs it serves
 
 

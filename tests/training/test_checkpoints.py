@@ -678,3 +678,29 @@ def test_backbone_of_another_depth(tmp_path: Path) -> None:
     path = written(classifier("resnet101"), tmp_path)
     with pytest.raises(CheckpointError, match=r"layer1\.0\.conv3\.weight"):
         load_backbone(meta("resnet34", "tt"), path)
+
+
+# --- The mean of several files ---
+
+
+def test_the_mean_of_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    nets = [networks.create("gfm") for _ in range(2)]
+    files = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    for net, file in zip(nets, files, strict=True):
+        checkpoints.save(net, file, half=True)
+    words = [str(files[0]), str(files[1]), "--mean", "--output", str(tmp_path / "mean.safetensors")]
+    assert checkpoints.main(words) == 0
+    mean = networks.create("gfm")
+    load(mean, tmp_path / "mean.safetensors")
+    for key, tensor in mean.state_dict().items():
+        one, other = (net.state_dict()[key] for net in nets)
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, (one + other) / 2, atol=2e-3, rtol=2e-3)
+    with torch.device("meta"):
+        another = networks.create("gfm-plate")
+    checkpoints.save(another.to_empty(device="cpu"), tmp_path / "plate.safetensors")
+    assert checkpoints.main([words[0], str(tmp_path / "plate.safetensors"), *words[2:]]) == 1
+    assert "gfm-plate" in capsys.readouterr().err
+    assert checkpoints.main([words[0], *words[2:]]) == 2
+    assert "1 checkpoints" in capsys.readouterr().err
