@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import cv2
@@ -16,9 +17,10 @@ from matter_sdk.training.data import plate_pairs as plates
 from matter_sdk.training.data.datasets import DatasetError
 from matter_sdk.training.data.mattes import CLASS_ONLY, KNOWN, UNLABELLED, Cache, matte
 from matter_sdk.training.data.mixing import Mixed
-from matter_sdk.training.fit import objectives
+from matter_sdk.training.fit import ingredients, objectives
 from matter_sdk.training.fit.losses import gfm_loss, glance_loss
 from matter_sdk.training.fit.objectives.gfm import second_views, views_difference
+from matter_sdk.training.fit.run import Options
 from matter_sdk.training.recipes import Mix, Recipe, RecipeError
 from matter_sdk.training.scenes import layers as scene
 
@@ -335,3 +337,26 @@ def test_consistency_is_one_loss_more() -> None:
     losses = objectives.create(network, consistency=0.5)(batch)
     assert set(losses) == {"glance", "focus", "collaborative", "consistency"}
     assert losses["consistency"] > 0
+
+
+# --- what is validated on ---
+
+
+def test_validation_sees_only_what_training_does_not(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = recipe(Mix(weight=1.0, data=("discs",)), Mix(weight=1.0, data=("more",)))
+    shutil.copytree(root, tmp_path / "sets")
+    shutil.copytree(root / "discs", tmp_path / "sets/more")
+    listed = {"discs": frozenset({"1", "3"})}
+    monkeypatch.setattr(layouts, "held_out", lambda folder: listed.get(folder, frozenset()))
+    options = Options(both, tmp_path / "run", data=(tmp_path / "sets",))
+    source, keys = ingredients.validation(options, 32)
+    assert len(source) == len(keys) == 2  # none of a set of which nothing is held out
+
+
+def test_plates_are_validated_on_scenes_that_have_them(tmp_path: Path) -> None:
+    options = Options(recipes.load("gfm-light-plate"), tmp_path / "run", data=(tmp_path,))
+    source, keys = ingredients.validation(options, 32)
+    assert len(keys) == options.validation
+    assert source.draw(0, SIZE).plate is not None

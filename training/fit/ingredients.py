@@ -87,17 +87,19 @@ def validation(options: Options, multiple: int) -> tuple[Source, list[tuple[int,
     """Open what to validate on; return it and the keys of its samples."""
     from matter_sdk.training.data import datasets
     from matter_sdk.training.data.layer_sources import Joined, Procedural, Whole
+    from matter_sdk.training.data.layouts import held_out
     from matter_sdk.training.evaluation import pictures
 
     source: Source
-    if options.val_data is None and options.recipe.source == "procedural":
-        plate = options.recipe.network == "gfm-plate"
+    plate = options.recipe.network == "gfm-plate"
+    if options.val_data is None and (options.recipe.source == "procedural" or plate):
         source = Procedural(plate, length=options.validation, first=pictures.SEED)
         size = pictures.SIZE
     elif options.val_data is None and options.recipe.source == "mixed":
         labelled = [mix for mix in options.recipe.mix if mix.labels != "none"]
         names = dict.fromkeys(name for mix in labelled for name in mix.data)
-        sets = [datasets.open(options.data[0] / name, "masks", "test") for name in names]
+        held = [name for name in names if held_out(name)]
+        sets = [datasets.open(options.data[0] / name, "masks", "test") for name in held]
         source = Joined([Whole(dataset, multiple) for dataset in sets])
         size = VALIDATION_MASKS
     else:
