@@ -116,9 +116,10 @@ class Matter(Closing):
             lanes=lanes,
         )
         self.manifest: Manifest = self._engine.manifest
+        self._network = self._engine.network
         self._mode = self._engine.mode
         self._stages = Stages(self._mode, self.quality, transparency=transparency)
-        self._note_shape = ShapeNotes(self._engine.network.models)
+        self._note_shape = ShapeNotes(self._network.models)
         self._stats: Callable[[], Stats] | None = None
 
     @overload
@@ -276,7 +277,7 @@ class Matter(Closing):
         from matter_sdk.sdk.streaming.frame_graph import open_graph  # needs CuPy
 
         image = self._frame(frame)
-        backend = self._engine.network.load(self._mode.size_of(image.shape))
+        backend = self._network.load(self._mode.size_of(image.shape))
         return open_graph(
             backend, self.manifest, image, open_background(background), self.quality, leave=leave
         )
@@ -358,7 +359,7 @@ class Matter(Closing):
         return f"Matter({self._engine!r})"
 
     def _check_open(self) -> None:
-        self._engine.network.check_open()
+        self._network.check_open()
 
     def _frame(self, value: Any) -> Any:
         image = as_frame(value, on_gpu=self._engine.backend.on_gpu)

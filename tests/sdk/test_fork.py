@@ -122,7 +122,7 @@ def test_on_a_gpu_a_fork_is_refused(engine_path: Path, monkeypatch: pytest.Monke
         frame = np.zeros((32, 64, 3), np.uint8)
         matter(frame)
         monkeypatch.setattr(matter._engine.backend, "on_gpu", True)
-        matter._engine.network.forked()
+        matter._network.forked()
         monkeypatch.setattr(matter._engine.backend, "on_gpu", False)
         with pytest.raises(BackendError, match="does not survive"):
             matter(frame)

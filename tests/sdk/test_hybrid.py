@@ -81,13 +81,13 @@ def test_frames_of_one_size_run_in_a_batch(tmp_path: Path, monkeypatch: pytest.M
     with Matter(path, hybrid=THIRD_AND_HALF, backend="onnxruntime", threads=1) as matter:
         expected = [matter.infer(matter.prepare(frame)) for frame in frames]
         runs: list[int] = []
-        run = matter._engine.network.run
+        run = matter._network.run
 
         def counted(*inputs: Any, read: Any) -> Any:
             runs.append(len(inputs[0]))
             return run(*inputs, read=read)
 
-        monkeypatch.setattr(matter._engine.network, "run", counted)
+        monkeypatch.setattr(matter._network, "run", counted)
         prepared = [matter.prepare(frame) for frame in frames]
         for alpha, alone in zip(matter.infer_batch(prepared), expected, strict=True):
             np.testing.assert_allclose(alpha, alone, atol=1e-6)

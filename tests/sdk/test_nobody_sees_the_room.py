@@ -27,8 +27,8 @@ KINDS = ["tt", "ft", "bt", "alpha", "hybrid", "plate", "batch"]
 
 def poisoned(matter: Matter, head: int, value: float) -> None:
     """From now on one number of a head, in one corner, is ``value``."""
-    for model in matter._engine.network.models:
-        backend = matter._engine.network.load(model.size)
+    for model in matter._network.models:
+        backend = matter._network.load(model.size)
         good = backend.run
 
         def run(*inputs: Any, lane: int = 0, good: Any = good) -> Mapping[str, Any]:
@@ -105,7 +105,7 @@ def test_videos_show_the_background_alone(
 
 
 def fails_to_run(matter: Matter) -> None:
-    backend = matter._engine.network.load(matter.size)
+    backend = matter._network.load(matter.size)
 
     def run(*_: Any, **__: Any) -> Any:
         raise RuntimeError("the runtime broke")

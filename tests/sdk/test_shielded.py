@@ -85,7 +85,7 @@ def test_a_call_that_is_interrupted_loses_no_lane(
     frame = np.random.default_rng(0).integers(0, 256, (32, 64, 3), np.uint8)
     with Matter(engine_path, backend=backend, threads=1, lanes=lanes) as matter:
         alpha = matter(frame).alpha.copy()
-        (loaded,) = matter._engine.network._loaded.values()
+        (loaded,) = matter._network._loaded.values()
 
         def all_free() -> None:
             assert loaded._free.qsize() == lanes

@@ -332,7 +332,7 @@ def test_trust_is_of_the_file_and_its_parts(tiny: Any, tmp_path: Path) -> None:
     path = tiny.build()
     for trusted in (False, True):
         with Matter(path, trust_plans=trusted) as matter:
-            assert matter._engine.network._file.trust_plans is trusted
+            assert matter._network._file.trust_plans is trusted
     sim = tiny_sim.build(tmp_path / "sim.engine")
     with EngineFile.open(sim, trust_plans=True) as file:
         assert file.part("classifier").trust_plans
