@@ -7,12 +7,14 @@ pixels, so the usual frame stays on the thread of its caller; the GIL is release
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from importlib.metadata import PackageNotFoundError, distribution
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from matter_sdk import kernels
 from matter_sdk.kernels import _srgb
 from matter_sdk.kernels.spec import ROSTAS
 
@@ -20,7 +22,14 @@ if TYPE_CHECKING:
     from matter_sdk.kernels import _host
 else:
     try:
-        from matter_sdk.kernels import _host
+        try:
+            from matter_sdk.kernels import _host
+        except ImportError:
+            # In a source folder: where `pip install .` has put it.
+            with suppress(PackageNotFoundError):
+                installed = distribution("matter-sdk").locate_file("matter_sdk/kernels")
+                kernels.__path__.append(str(installed))
+            from matter_sdk.kernels import _host
     except ImportError as error:
         raise ImportError(
             f"the compiled part of kernels cannot be loaded ({error}): build it with "

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
+from matter_sdk.kernels import _host
 from tests.sdk.clips import write_clip
 from tests.sdk.conftest import Tiny
 
@@ -129,3 +130,33 @@ def test_a_wheel_in_a_fresh_environment(tmp_path: Path, inputs: Path) -> None:
     names = {path.name for path in (environment / "lib").glob("python*/site-packages/*")}
     assert {"matter_sdk", "kernels"} <= names
     assert not names & {"sdk", "export", "training", "samples", "torch"}
+
+
+def test_a_source_folder_uses_what_pip_install_compiled(tmp_path: Path) -> None:
+    """Its own packages come first there, and hold nothing compiled."""
+    sources = tmp_path / "sources"
+    for name in ("matter_sdk", "kernels", "sdk"):
+        shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("*.so", "__py*"))
+    shutil.copy(ROOT / "pyproject.toml", sources)
+    compiled = Path(_host.__file__)
+    installed = tmp_path / "installed"
+    (installed / "matter_sdk/kernels").mkdir(parents=True)
+    shutil.copy(compiled, installed / "matter_sdk/kernels")
+    facts = installed / "matter_sdk-1.0.dist-info/METADATA"
+    facts.parent.mkdir()
+    facts.write_text("Metadata-Version: 2.1\nName: matter-sdk\nVersion: 1.0\n", encoding="utf-8")
+    libraries = Path(np.__file__).parent.parent
+    places = [str(sources), str(installed), str(libraries)]
+    code = "from matter_sdk.kernels import _cpu; print(_cpu.__file__, _cpu._host.__file__)"
+    told = subprocess.run(
+        [sys.executable, "-S", "-c", code],  # -S: no editable installation's finder
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert told == [
+        str(sources / "kernels/_cpu.py"),
+        str(installed / "matter_sdk/kernels" / compiled.name),
+    ]
