@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -423,7 +424,7 @@ def mean(paths: Sequence[Path]) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         CheckpointError: a file that is not ours, or one of another network.
     """
-    states = []
+    states: list[Mapping[str, Tensor]] = []
     known: dict[str, str] = {}
     for path in paths:
         network = identity.recorded(read_metadata(path))
@@ -434,11 +435,11 @@ def mean(paths: Sequence[Path]) -> tuple[dict[str, Tensor], dict[str, str]]:
                 f"files of ours, all of {identity.named([known]) or 'one network'}"
             )
         known = dict(network)
-        states.append(content)
+        states.append(cast("Mapping[str, Tensor]", content))
     result = {}
     for key, first in states[0].items():
-        total = sum(state[key].double() for state in states) / len(states)
-        result[key] = total.to(first.dtype) if first.is_floating_point() else first.clone()
+        middle = torch.stack([state[key].double() for state in states]).mean(0)
+        result[key] = middle.to(first.dtype) if first.is_floating_point() else first.clone()
     return result, known | {"mean_of": ", ".join(path.name for path in paths)}
 
 
