@@ -98,7 +98,7 @@ def validation(options: Options, multiple: int) -> tuple[Source, list[tuple[int,
     elif options.val_data is None and options.recipe.source == "mixed":
         labelled = [mix for mix in options.recipe.mix if mix.labels != "none"]
         names = dict.fromkeys(name for mix in labelled for name in mix.data)
-        held = [name for name in names if held_out(name)]
+        held = [name for name in names if held_out(name)] or list(names)
         sets = [datasets.open(options.data[0] / name, "masks", "test") for name in held]
         source = Joined([Whole(dataset, multiple) for dataset in sets])
         size = VALIDATION_MASKS
