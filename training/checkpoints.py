@@ -472,8 +472,6 @@ def _write(argv: Sequence[str] | None) -> int:
         else:
             state, kept = _chosen(args.checkpoint[0], args.entry)
         replace(args.output, lambda file: file.write(safetensors_bytes(state, kept)))
-    except KeyError:
-        raise CheckpointError(f"{args.checkpoint[0]}: nothing lies at {args.entry!r}") from None
     except OSError as error:
         raise CheckpointError(str(error)) from error
     print(f"{args.output}: {len(state)} tensors, {args.entry or 'the mean'}")
@@ -484,7 +482,10 @@ def _chosen(path: Path, entry: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     content, metadata = reading.unpack(path)
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path}: holds no state dict; expected one")
-    state = containers.extract(content, entry)
+    try:
+        state = containers.extract(content, entry)
+    except KeyError:
+        raise CheckpointError(f"{path}: nothing lies at {entry!r}") from None
     # Of the metadata, what is true of a part as well: not which network the whole is.
     kept = {key: text for key, text in metadata.items() if key in ("licence", "license")}
     return {key: tensor.contiguous().clone() for key, tensor in state.items()}, kept

@@ -107,11 +107,9 @@ def run(photographs: Path, weights: Sequence[Path], output: Path) -> tuple[int, 
     for number, item in enumerate(dataset.items):
         print(f"\r{number + 1} of {len(dataset)}", end="", file=sys.stderr, flush=True)
         mask = labeller.label(dataset.read(number).image)
-        if not sure(mask):
+        if item.image is None or not sure(mask):
             continue
         kept += 1
-        if item.image is None:
-            continue
         shutil.copyfile(item.image, images / item.image.name)
         with replacing(masks / f"{item.name}.png") as file:
             file.write(cv2.imencode(".png", mask)[1].tobytes())
