@@ -114,9 +114,10 @@ class Page:
                 if "id" in message:
                     self._answers.pop(message["id"]).put(message)
                 elif message["method"] == "Target.attachedToTarget":
-                    session = message["params"]["sessionId"]
-                    self.workers.append(session)
-                    self._send(session, "Network.enable", {})
+                    if message["params"]["targetInfo"]["type"] == "worker":
+                        session = message["params"]["sessionId"]
+                        self.workers.append(session)
+                        self._send(session, "Network.enable", {})
                 elif message["method"] == "Network.requestWillBeSent":
                     self.asked.append(message["params"]["request"]["url"])
 
