@@ -146,14 +146,14 @@ def _enlarged(
     slopes = _windows(nodes, _slopes(nodes, level, bgr, size), whole=False)
     slopes = nodes("Where", same, zero, slopes)
     rest = nodes("Sub", settled, _product(nodes, slopes, bgr))
-    guide = nodes("Concat", slopes, nodes("Unsqueeze", rest, nodes.whole([0])), axis=0)
+    rest = nodes("Unsqueeze", rest, nodes.whole([0]))
     rows, columns = (
         resampling.between(nodes, resampling.axis(nodes, side, n))
         for side, n in zip(sides, size, strict=True)
     )
-    guide = resampling.across(nodes, guide, (4, size[0]), columns)
     slopes, rest = (
-        resampling.down(nodes, nodes.select(guide, *span), rows) for span in ((0, 3), (3, 4))
+        resampling.down(nodes, resampling.across(nodes, one, (count, size[0]), columns), rows)
+        for one, count in ((slopes, 3), (rest, 1))
     )
     colours = nodes.cast(planes, np.float32)
     rest = nodes("Squeeze", rest, nodes.whole([0]))

@@ -36,7 +36,10 @@ worker.onmessage = ({ data }) => {
 };
 worker.onerror = (event) => broken(event.message || "the worker did not start");
 
+let fast = false; // enough for a large camera
+
 function ready({ device, about }) {
+  fast = device === "WebGPU" || self.crossOriginIsolated;
   for (const id of ["camera", "file"]) of(id).disabled = false;
   of("about").textContent = `${about.network}, on ${device}. Matter SDK ${about.matter}, ONNX Runtime Web ${about.runtime}.`;
   say("Ready.");
@@ -69,11 +72,17 @@ let behind = null; // the background picture
 
 const background = () => document.querySelector("input[name=background]:checked").value;
 
+function shape(width, height) {
+  if (shown.width === width && shown.height === height) return;
+  Object.assign(shown, { width, height });
+  of("stage").style.setProperty("--ratio", width / height);
+}
+
 function clear() {
   last?.blurred?.close();
   last = null;
-  shown.width = 16;
-  shown.height = 9;
+  stage.clearRect(0, 0, shown.width, shown.height);
+  shape(16, 9);
   of("hint").hidden = false;
   of("save").disabled = true;
 }
@@ -83,7 +92,7 @@ function show({ width, height, pixels, blurred }) {
   const cut = last?.width === width && last?.height === height ? last.cut : new OffscreenCanvas(width, height);
   cut.getContext("2d").putImageData(new ImageData(pixels, width, height), 0, 0);
   last = { cut, width, height, blurred };
-  if (shown.width !== width || shown.height !== height) Object.assign(shown, { width, height });
+  shape(width, height);
   of("hint").hidden = true;
   of("save").disabled = false;
   draw();
@@ -150,8 +159,7 @@ async function start() {
   clear();
   const mine = turn;
   say("Waiting for the camera…");
-  const large = of("about").textContent.includes("WebGPU") || self.crossOriginIsolated;
-  const [width, height] = large ? [1280, 720] : [640, 360];
+  const [width, height] = fast ? [1280, 720] : [640, 360];
   try {
     const stream = await navigator.mediaDevices.getUserMedia({
       video: { width: { ideal: width }, height: { ideal: height } },

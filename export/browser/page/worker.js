@@ -21,31 +21,48 @@ async function opened() {
     about.weights && fetched(about.weights).then((answer) => answer.arrayBuffer()),
     navigator.gpu?.requestAdapter().catch(() => null),
   ]);
-  const provider = adapter ? "webgpu" : "wasm";
+  if (adapter) {
+    try {
+      return await started("webgpu", about, weights);
+    } catch (error) {
+      console.warn("WebGPU does not work here:", error); // WebAssembly does everywhere
+    }
+  }
+  return started("wasm", about, weights);
+}
+
+// With the first network loaded and run once, so that what must be compiled is.
+async function started(provider, about, weights) {
   const ort = await import(here(`runtime/ort.${provider}.min.mjs`));
-  ort.env.wasm.wasmPaths = here("runtime/");
-  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, 8) : 1;
-  const threads = ort.env.wasm.numThreads;
-  const device = adapter ? "WebGPU" : `WebAssembly, ${threads} thread${threads > 1 ? "s" : ""}`;
+  const threads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, 8) : 1;
+  Object.assign(ort.env.wasm, { wasmPaths: here("runtime/"), numThreads: threads });
+  const options = {
+    executionProviders: [provider],
+    externalData: weights ? [{ path: about.weights, data: new Uint8Array(weights) }] : [],
+  };
   const sessions = new Map();
 
   const session = ({ graph }) => {
     if (!sessions.has(graph)) {
-      const outside = weights ? [{ path: about.weights, data: new Uint8Array(weights) }] : [];
-      const options = { executionProviders: [provider], externalData: outside };
-      sessions.set(graph, fetched(graph).then(async (answer) =>
-        ort.InferenceSession.create(new Uint8Array(await answer.arrayBuffer()), options)));
+      const created = fetched(graph).then(async (answer) =>
+        ort.InferenceSession.create(new Uint8Array(await answer.arrayBuffer()), options));
+      created.catch(() => sessions.delete(graph)); // the next picture tries again
+      sessions.set(graph, created);
     }
     return sessions.get(graph);
   };
   const run = async (model, pixels, height, width) => {
     const network = await session(model);
-    const bytes = new Uint8Array(pixels.buffer);
-    const picture = new ort.Tensor("uint8", bytes, [height, width, 4]);
+    const picture = new ort.Tensor("uint8", new Uint8Array(pixels.buffer), [height, width, 4]);
     const [result] = Object.values(await network.run({ [network.inputNames[0]]: picture }));
     return Float32Array.from(await result.getData(true));
   };
-  return { about, device, session, run };
+  const [first] = about.models;
+  const [height, width] = first.size.map((side) => side + 1);
+  await run(first, new Uint8ClampedArray(4 * height * width), height, width);
+  const device =
+    provider === "webgpu" ? "WebGPU" : `WebAssembly, ${threads} thread${threads > 1 ? "s" : ""}`;
+  return { about, device, run };
 }
 
 // The network's size for a picture, as Matter chooses it: of the nearest aspect ratio.
@@ -93,12 +110,9 @@ async function matte(engine, { picture, blur }) {
 }
 
 const engine = opened();
-engine.then(
-  async ({ about, device, session }) => {
-    await session(about.models[0]);
-    self.postMessage({ ready: { device, about } });
-  },
-).catch((error) => self.postMessage({ error: String(error.message ?? error) }));
+engine
+  .then(({ about, device }) => self.postMessage({ ready: { device, about } }))
+  .catch((error) => self.postMessage({ error: String(error.message ?? error) }));
 
 self.onmessage = async ({ data }) => {
   try {
