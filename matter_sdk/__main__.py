@@ -21,6 +21,7 @@ _SHOWN = {
     "bench": "how many frames a second this machine mattes",
     "info": "what an engine is, and how it was verified",
     "import": "make an engine of another network in ONNX (needs the extra 'export')",
+    "web": "write a web page that mattes in the browser (needs the extra 'web')",
     "build": "build an engine from a checkpoint (needs the extra 'export')",
 }
 
