@@ -24,7 +24,7 @@ from benchmarks import (
     registers,
     serving,
 )
-from matter_sdk.sdk import command_line
+from matter_sdk.sdk import QUALITIES, command_line
 from matter_sdk.sdk.command_line import Parser, positive, size
 from matter_sdk.sdk.cpu import usable_cores
 from matter_sdk.training.data.datasets import DatasetError
@@ -79,7 +79,16 @@ def live_streams(args: argparse.Namespace) -> list[Path]:
 def service(args: argparse.Namespace) -> list[Path]:
     """Load the web service: memory over many requests, latency at twice its capacity."""
     return serving.report(
-        args.engine, args.requests, args.size, args.queue, args.seconds, args.output, args.given
+        [
+            *("--quality", args.quality, "--threads", str(args.threads)),
+            *("--queue", str(args.queue), str(args.engine)),
+        ],
+        args.requests,
+        args.size,
+        args.queue,
+        args.seconds,
+        args.output,
+        args.given,
     )
 
 
@@ -176,6 +185,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "service", service, "the web service: memory, and latency at twice its capacity"
     )
     option("--engine", type=Path, required=True)
+    option("--quality", choices=tuple(QUALITIES), default="live")
+    option("--threads", type=positive, default=1, metavar="N", help="of the network")
     option("--requests", type=positive, default=10_000, metavar="N")
     option("--size", type=size, default=(240, 320), metavar="HxW", help="of the pictures")
     option("--queue", type=positive, default=16, metavar="N", help="requests that may wait")

@@ -73,12 +73,11 @@ class Overload:
 
 
 @contextlib.contextmanager
-def served(engine: Path, queue: int) -> Iterator[tuple[str, int]]:
-    """Run the service; yield its address, host:port, and its process, once it is ready."""
-    command = [sys.executable, "-m", "matter_sdk", "serve", str(engine), "--port", "0"]
-    with subprocess.Popen(
-        [*command, "--queue", str(queue)], stdout=subprocess.PIPE, text=True
-    ) as process:
+def served(words: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """Run ``matter serve`` with these words; yield its address, host:port, and its process, once
+    it is ready."""
+    command = [sys.executable, "-m", "matter_sdk", "serve", "--port", "0", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             if process.stdout is None or not (line := process.stdout.readline()):
                 raise ValueError("the service did not start; its error is above")
@@ -226,7 +225,7 @@ def markdown(calm: Steady, busy: Overload, places: int) -> str:
 
 
 def report(
-    engine: Path,
+    words: Sequence[str],
     requests: int,
     size: tuple[int, int],
     queue: int,
@@ -234,18 +233,18 @@ def report(
     output: Path,
     given: Sequence[str],
 ) -> list[Path]:
-    """Run both loads; write the page.
+    """Run both loads on ``matter serve`` with these words; write the page.
 
     Returns:
         The files.
     """
-    facts = hardware.begin(given) | {"engine": engine.name}
+    facts = hardware.begin(given)
     sent = pictures(*size)
-    with served(engine, queue) as (address, process):
+    with served(words) as (address, process):
         calm = steady(address, process, sent, requests)
         places = queue + 2  # one lane, one more worker
         busy = overload(address, sent, 2 * calm.rate, seconds, places)
     height, width = size
-    text = f"{engine.name}, pictures of {width}×{height}. {markdown(calm, busy, places)}"
+    text = f"Pictures of {width}×{height}. {markdown(calm, busy, places)}"
     data = {"steady": asdict(calm), "overload": asdict(busy)}
     return page.write(output, "service", facts, text, data)
