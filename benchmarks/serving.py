@@ -75,9 +75,11 @@ class Overload:
 @contextlib.contextmanager
 def served(words: Sequence[str]) -> Iterator[tuple[str, int]]:
     """Run ``matter serve`` with these words; yield its address, host:port, and its process, once
-    it is ready."""
+    it is ready. Ctrl-C does not reach it."""
     command = [sys.executable, "-m", "matter_sdk", "serve", "--port", "0", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         try:
             if process.stdout is None or not (line := process.stdout.readline()):
                 raise ValueError("the service did not start; its error is above")
@@ -92,17 +94,18 @@ def served(words: Sequence[str]) -> Iterator[tuple[str, int]]:
 
 
 def steady(address: str, process: int, pictures: Sequence[bytes], requests: int) -> Steady:
-    """Have ``CLIENTS`` ask one picture after another."""
+    """Have ``CLIENTS`` ask one picture after another; Ctrl-C ends it with those that were asked."""
     turns = iter(range(requests))
     lock = threading.Lock()
     replies: list[Reply] = []
     memory: list[float] = []
+    stop = threading.Event()
 
     def client() -> None:
         connection = http.client.HTTPConnection(address)
         while True:
             with lock:
-                turn = next(turns, None)
+                turn = None if stop.is_set() else next(turns, None)
                 if turn is None:
                     return
                 if turn % max(1, requests // SAMPLES) == 0:
@@ -112,12 +115,18 @@ def steady(address: str, process: int, pictures: Sequence[bytes], requests: int)
             replies.append(Reply(status, time.perf_counter() - begin, retry))
 
     begin = time.perf_counter()
-    _together([threading.Thread(target=client) for _ in range(CLIENTS)])
+    threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
+    try:
+        _together(threads)
+    except KeyboardInterrupt:
+        stop.set()
+        for thread in threads:
+            thread.join()
     took = time.perf_counter() - begin
     memory.append(hardware.resident(process))
     good = [reply.seconds for reply in replies if reply.status == 200]
     p50, p99 = np.percentile(good, (50, 99))
-    return Steady(requests, took, requests - len(good), float(p50), float(p99), memory)
+    return Steady(len(replies), took, len(replies) - len(good), float(p50), float(p99), memory)
 
 
 def overload(
