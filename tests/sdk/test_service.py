@@ -33,7 +33,7 @@ for needed in ("uvicorn", "python_multipart", "prometheus_client", "websockets")
 
 from starlette.testclient import TestClient, WebSocketDenialResponse, WebSocketDisconnect  # noqa: E402
 
-from matter_sdk.sdk.service import addresses, bodies, pictures  # noqa: E402
+from matter_sdk.sdk.service import addresses, answers, bodies  # noqa: E402
 from matter_sdk.sdk.service.app import AHEAD, Limits, create  # noqa: E402
 from matter_sdk.sdk.service.desk import Desk  # noqa: E402
 from matter_sdk.sdk.service.refusals import Refused, answer_to  # noqa: E402
@@ -175,7 +175,7 @@ def test_a_background_is_never_a_file(client: TestClient, tmp_path: Path) -> Non
 def test_large_pictures_are_refused_undecoded(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "read_picture", lambda *_, **__: pytest.fail("decoded"))
+    monkeypatch.setattr(answers, "read_picture", lambda *_, **__: pytest.fail("decoded"))
     assert client.post("/matte", content=BIG).status_code == 413
 
 
@@ -222,7 +222,7 @@ def test_a_failure_is_no_traceback(
     def fail(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("inner")
 
-    monkeypatch.setattr(pictures, "encode_picture", fail)
+    monkeypatch.setattr(answers, "encode_picture", fail)
     answer = client.post("/matte", content=png(frame))
     assert (answer.status_code, answer.json()["error"]["kind"]) == (500, "InternalError")
     assert "inner" not in answer.text
@@ -235,15 +235,15 @@ def test_a_full_queue_sends_away(
     engine_path: Path, frame: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go = threading.Event()
-    real = pictures.written
+    real = answers.written
     monkeypatch.setattr(
         "matter_sdk.sdk.service.app.written",
         lambda *given, **more: go.wait(20) and real(*given, **more),
     )
     with serving(engine_path, Limits(queue=3)) as client:
         service = client.app.state.service  # type: ignore[attr-defined]
-        answers: list[Any] = []
-        post = lambda: answers.append(client.post("/matte", content=png(frame)))  # noqa: E731
+        replies: list[Any] = []
+        post = lambda: replies.append(client.post("/matte", content=png(frame)))  # noqa: E731
         threads = [threading.Thread(target=post) for _ in range(service.desk.workers + 3)]
         for thread in threads:
             thread.start()
@@ -257,7 +257,7 @@ def test_a_full_queue_sends_away(
         go.set()
         for thread in threads:
             thread.join(20)
-        assert [answer.status_code for answer in answers] == [200] * len(threads)
+        assert [answer.status_code for answer in replies] == [200] * len(threads)
         shown = client.get("/metrics").text
         assert 'matter_rejected_total{kind="QueueFull"} 1.0' in shown
         assert f'matter_requests_total{{path="/matte",status="200"}} {len(threads)}.0' in shown
@@ -615,6 +615,6 @@ def test_the_answer_to_a_frame_is_json_as_documented() -> None:
 
 
 def test_read_takes_what_is_within_limits() -> None:
-    assert pictures.read(ANY, 64).shape == (8, 8, 3)
+    assert answers.read(ANY, 64).shape == (8, 8, 3)
     with pytest.raises(Refused):
-        pictures.read(ANY, 63)
+        answers.read(ANY, 63)
