@@ -75,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ws="websockets-sansio",  # reads no further message before the last one is taken
         ws_max_size=limits.most_bytes,
         ws_per_message_deflate=False,
+        ws_ping_timeout=120,  # the answer to a ping comes behind the frames that wait
         timeout_graceful_shutdown=args.stop_seconds,
     )
     server: Any = uvicorn.Server(config)

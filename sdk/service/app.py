@@ -121,8 +121,8 @@ class Service:
         body = await self.desk.run(work, lambda: _gone(request))
         return Response(body, media_type=asked.media_type)
 
-    @contextlib.contextmanager
-    def stream(self, source: Iterator[Image]) -> Iterator[Stream]:
+    @contextlib.asynccontextmanager
+    async def stream(self, source: Iterator[Image]) -> AsyncIterator[Stream]:
         """Open a stream of the pool, one of a bounded number.
 
         Raises:
@@ -131,10 +131,17 @@ class Service:
         pool = self.ready()
         if self.streams >= self.limits.streams:
             raise Refused(429, "TooManyStreams", f"{self.streams} streams are open, the most", 5)
+        loop = asyncio.get_running_loop()
         self.streams += 1
         try:
-            with pool.stream(source, lookahead=0) as opened:
+            # In threads: both wait for those of the stream.
+            opened = await loop.run_in_executor(
+                self._threads, lambda: pool.stream(source, lookahead=0)
+            )
+            try:
                 yield opened
+            finally:
+                await loop.run_in_executor(self._threads, opened.close)
         finally:
             self.streams -= 1
 
@@ -171,7 +178,7 @@ class Service:
 
         asked = wanted(socket.query_params)
         try:
-            with self.stream(source()) as mattes:
+            async with self.stream(source()) as mattes:
                 await socket.accept()
                 receiver = asyncio.create_task(receive())
                 sender = asyncio.create_task(send(mattes, asked))
@@ -300,6 +307,8 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     async def stream(socket: WebSocket) -> None:
         try:
             await service.frames(socket)
+        except WebSocketDisconnect:
+            pass  # in the middle of an answer
         except Exception as error:  # noqa: BLE001 - the client is told, the log too
             answer = _refusal(error, service)
             with contextlib.suppress(RuntimeError, WebSocketDisconnect):  # it is gone
