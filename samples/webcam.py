@@ -128,9 +128,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="show it to other programs as a camera of 1280x720 (needs the extra 'virtual-camera')",
     )
     parser.add_argument(
-        "--no-window", action="store_true", help="needs --output or --virtual-camera"
+        "--no-window", action="store_true", help="show nothing; needs --output or --virtual-camera"
     )
-    parser.add_argument("--frames", type=positive, help="stop after so many pictures")
+    parser.add_argument("--frames", type=positive, help="stop after this many frames")
     args = parser.parse_args(argv)
     if args.no_window and args.output is None and not args.virtual_camera:
         parser.error("--no-window shows nothing: give --output FILE or --virtual-camera")

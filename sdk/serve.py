@@ -98,44 +98,65 @@ def _parser() -> Parser:
     )
     add = parser.add_argument
     add("engine", nargs="?", help="engine (default: the one that came with the package)")
-    add("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
-    add("--port", type=whole, default=8000, help="0 takes a free one (default: %(default)s)")
-    add("--quality", choices=tuple(QUALITIES), default="balanced", help="default: %(default)s")
-    add("--trimap-from", metavar="ENGINE", help="engine that makes the trimaps (sim)")
+    add("--host", default="127.0.0.1", help="listen at this address (default: %(default)s)")
+    add(
+        "--port",
+        type=whole,
+        default=8000,
+        help="listen at this port; 0: any free one (default: %(default)s)",
+    )
+    add(
+        "--quality",
+        choices=tuple(QUALITIES),
+        default="balanced",
+        help="how much work goes into a matte (default: %(default)s)",
+    )
+    add("--trimap-from", metavar="ENGINE", help="make the trimaps with this engine (sim)")
     add(
         "--trust-plans",
         action="store_true",
         help="run TensorRT plans, which are native code, that this machine did not build",
     )
-    add("--threads", type=positive, metavar="N", help="of the network (default: every core)")
-    add("--lanes", type=positive, default=1, metavar="N", help="pictures that it works on at once")
+    add(
+        "--threads",
+        type=positive,
+        metavar="N",
+        help="run the network with N threads (default: every core)",
+    )
+    add(
+        "--lanes",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="matte N pictures at once (default: %(default)s)",
+    )
     add(
         "--queue",
         type=positive,
         default=16,
         metavar="N",
-        help="pictures that may wait; more get 429 (default: %(default)s)",
+        help="let N pictures wait; refuse more with 429 (default: %(default)s)",
     )
     add(
         "--streams",
         type=positive,
         default=4,
         metavar="N",
-        help="websockets at once (default: %(default)s)",
+        help="serve N websockets at once; refuse more with 429 (default: %(default)s)",
     )
     add(
         "--megabytes",
         type=positive,
         default=16,
         metavar="N",
-        help="most of a body, × 1,048,576 (default: %(default)s)",
+        help="refuse bodies over N × 1,048,576 bytes (default: %(default)s)",
     )
     add(
         "--megapixels",
         type=positive,
         default=16,
         metavar="N",
-        help="most of a picture, × 1,000,000 (default: %(default)s)",
+        help="refuse pictures over N × 1,000,000 pixels (default: %(default)s)",
     )
     add(
         "--allow-urls",
@@ -147,7 +168,7 @@ def _parser() -> Parser:
         type=positive,
         default=30,
         metavar="N",
-        help="most that the end waits for requests (default: %(default)s)",
+        help="at the end, wait at most N s for requests (default: %(default)s)",
     )
     return parser
 
