@@ -23,6 +23,7 @@ SUBCOMMANDS = {
     "samples.video": "video",
     "samples.webcam": "webcam",
     "samples.bench": "bench",
+    "sdk.serve": "serve",
     "export.build": "build",
     "export.import_onnx": "import",
     "export.info": "info",
