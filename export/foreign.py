@@ -21,6 +21,7 @@ from matter_sdk import kernels
 from matter_sdk.export import examples, onnx_files
 from matter_sdk.export.cost import count_macs, dims
 from matter_sdk.export.errors import BuildError, UsageError
+from matter_sdk.export.foreign_graphs import fold_sides, widen
 from matter_sdk.export.import_onnx import ImportOptions
 from matter_sdk.export.options import BuildOptions
 from matter_sdk.export.pipeline import errors, finish
@@ -57,6 +58,7 @@ def read(options: ImportOptions) -> onnx.ModelProto:
         raise UsageError(
             f"{options.model} cannot be read as ONNX ({_line(error)}); expected a network"
         ) from error
+    widen(model)
     for value, _ in _inputs(model, options):
         kind = value.type.tensor_type.elem_type
         if kind != TensorProto.FLOAT:
@@ -136,14 +138,14 @@ def _weights(options: ImportOptions) -> WeightsInfo:
 def _sized(
     context: Context, subject: Subject, model: onnx.ModelProto, options: ImportOptions, size: Size
 ) -> Sized:
-    with context.report.stage(f"the file in ONNX Runtime{subject.label(size)}") as stage:
-        truth = _reference(model, options, size)
-        stage.note = f"{len(truth.tensors)} verification images"
     with context.report.stage(f"plain graph{subject.label(size)}") as stage:
         plain = _plain(model, options, size)
         path = context.folder / subject.name("model", size)
         stored = Graph(path, onnx_files.save(plain, path))
         stage.bytes, stage.note = stored.bytes, f"{len(plain.graph)} operators"
+    with context.report.stage(f"the file in ONNX Runtime{subject.label(size)}") as stage:
+        truth = _reference(model, options, size)
+        stage.note = f"{len(truth.tensors)} verification images"
     entry = ModelEntry(size, stored.onnx.name, stored.data.name if stored.data else None)
     return Sized(entry, subject.label(size), count_macs(plain), truth, stored, None, None, ())
 
@@ -173,6 +175,7 @@ def _plain(model: onnx.ModelProto, options: ImportOptions, size: Size) -> ir.Mod
                 f"({_line(error)}); expected a network of {OPSETS.start} to {OPSETS.stop - 1}: "
                 "export it so"
             ) from error
+    fold_sides(fixed)
     made = ir.from_proto(fixed)
     onnxscript.optimizer.optimize(made, onnx_shape_inference=True)
     made = ir.from_proto(onnx.shape_inference.infer_shapes(ir.to_proto(made), data_prop=True))
@@ -282,7 +285,7 @@ def _channel(options: ImportOptions, name: str, channels: int) -> int:
 
 
 def _reference(model: onnx.ModelProto, options: ImportOptions, size: Size) -> Reference:
-    """The file as it is in ONNX Runtime, on the verification pictures.
+    """The file in ONNX Runtime, in float32, on the verification pictures.
 
     Raises:
         UsageError: its answers are not within 0..1.
@@ -298,7 +301,7 @@ def _reference(model: onnx.ModelProto, options: ImportOptions, size: Size) -> Re
     tensors, answers = [], []
     try:
         session = onnxruntime.InferenceSession(
-            options.model, quiet, providers=["CPUExecutionProvider"]
+            model.SerializeToString(), quiet, providers=["CPUExecutionProvider"]
         )
         for picture in examples.pictures(size):
             made = [kernels.preprocess(picture.image, size, spec, order="rgb")]
@@ -308,9 +311,9 @@ def _reference(model: onnx.ModelProto, options: ImportOptions, size: Size) -> Re
             (answer, *_) = session.run(names, dict(zip(inputs, joined, strict=True)))
             tensors.append(tuple(made))
             answers.append(_alpha(answer, options, size))
-    except (RuntimeError, ValueError) as error:
-        if isinstance(error, UsageError):
-            raise
+    except (UsageError, BuildError):
+        raise
+    except Exception as error:  # ONNX Runtime's have no common base
         raise BuildError(
             f"ONNX Runtime cannot run {options.model} at {text(size)} ({_line(error)}); expected "
             "a network that takes this --size"

@@ -26,6 +26,7 @@ SUBCOMMANDS = {
     "export.build": "build",
     "export.import_onnx": "import",
     "export.info": "info",
+    "export.triton": "triton",
 }
 """The modules of the command ``matter``, and its words for them."""
 

@@ -71,6 +71,33 @@ strange (float[1, 3, h, w] input) => (float[1, h, w] out, float[1, 3] other)
     out = Squeeze (alpha, one)
 }
 """
+# A decoder as it is exported for symbolic sizes: each enlargement asks for its neighbour's sides.
+DECODER = """
+<ir_version: 8, opset_import: ["" : 15]>
+decoder (float16[1, 3, h, w] picture) => (float16[1, 1, h, w] mask)
+<int64[1] two = {2}, int64[1] zero = {0}, int64[1] four = {4}>
+{
+    red = Conv (picture, weight)
+    half = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (red)
+    quarter = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (half)
+    half_shape = Shape (half)
+    half_sides = Slice (half_shape, two, four)
+    quarter_shape = Shape (quarter)
+    first = Slice (quarter_shape, zero, two)
+    half_sizes = Concat <axis = 0> (first, half_sides)
+    up_half = Resize <mode = "linear"> (quarter, , , half_sizes)
+    near = Add (half, up_half)
+    whole_shape = Shape (red)
+    whole_sides = Slice (whole_shape, two, four)
+    near_shape = Shape (near)
+    second = Slice (near_shape, zero, two)
+    whole_sizes = Concat <axis = 0> (second, whole_sides)
+    up_whole = Resize <mode = "linear"> (near, , , whole_sizes)
+    wide = Cast <to = 1> (up_whole)
+    small = Sigmoid (wide)
+    mask = Cast <to = 10> (small)
+}
+"""
 # Alpha is red, green and the trimap; the trimap is a fourth channel, or apart.
 JOINED = """
 <ir_version: 8, opset_import: ["" : 18]>
@@ -198,6 +225,18 @@ def test_operators_that_no_engine_holds(tmp_path: Path) -> None:
     frame = cv2.resize(np.random.default_rng(1).integers(0, 256, (8, 12, 3), np.uint8), (96, 64))
     with Matter(engine) as matter:
         assert 0 < matter(frame).alpha.std() < 0.5
+
+
+def test_a_decoder_of_float16_and_computed_sizes(tmp_path: Path) -> None:
+    model, engine = tmp_path / "d.onnx", tmp_path / "d.engine"
+    decoder = onnx.parser.parse_model(DECODER)
+    red = np.array([1, 0, 0], np.float16).reshape(1, 3, 1, 1)
+    decoder.graph.initializer.append(onnx.numpy_helper.from_array(red, "weight"))
+    onnx.save(decoder, model)
+    assert run(model, "--output", engine, "--size", "64x96") == 0
+    frame = np.full((64, 96, 3), (0, 0, 153), np.uint8)
+    with Matter(engine, backend="onnxruntime") as matter:
+        assert np.abs(matter(frame).alpha - 1 / (1 + np.exp(-1.2))).max() < 1e-5
 
 
 def test_what_cannot_be_imported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
