@@ -21,7 +21,7 @@ from matter_sdk import kernels
 from matter_sdk.export import examples, onnx_files
 from matter_sdk.export.cost import count_macs, dims
 from matter_sdk.export.errors import BuildError, UsageError
-from matter_sdk.export.foreign_graphs import fold_sides, widen
+from matter_sdk.export.foreign_graphs import fold_sides, sort, widen
 from matter_sdk.export.import_onnx import ImportOptions
 from matter_sdk.export.options import BuildOptions
 from matter_sdk.export.pipeline import errors, finish
@@ -54,6 +54,7 @@ def read(options: ImportOptions) -> onnx.ModelProto:
     """
     try:
         model = onnx.load(options.model)
+        sort(model)
     except Exception as error:
         raise UsageError(
             f"{options.model} cannot be read as ONNX ({_line(error)}); expected a network"

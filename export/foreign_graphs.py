@@ -1,8 +1,9 @@
-"""Prepare a graph of other exporters: float16 to float32, and what follows from its sides."""
+"""Prepare a graph of others: its order, float16 to float32, what follows from its sides."""
 
 from __future__ import annotations
 
 import contextlib
+import graphlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,22 @@ from onnx import AttributeProto, NodeProto, TensorProto, TypeProto, helper, nump
 from onnx.reference import ReferenceEvaluator
 
 _SMALL = 4096  # elements of a constant that sides may be computed from
+
+
+def sort(model: onnx.ModelProto) -> None:
+    """Put every node after those whose results it reads, in place: some files are in no order.
+
+    Raises:
+        ValueError: nodes that read each other's results.
+    """
+    nodes = list(model.graph.node)
+    maker = {name: at for at, node in enumerate(nodes) for name in node.output if name}
+    reads = {
+        at: {maker[name] for name in node.input if name in maker} for at, node in enumerate(nodes)
+    }
+    order = list(graphlib.TopologicalSorter(reads).static_order())
+    del model.graph.node[:]
+    model.graph.node.extend(nodes[at] for at in order)
 
 
 def widen(model: onnx.ModelProto) -> None:

@@ -133,6 +133,17 @@ def test_configurations_are_of_the_schema(engine: Path, tmp_path: Path, schema: 
             assert all(value.data_type == 11 for value in told)
 
 
+def test_the_fields_here_are_those_published() -> None:
+    file = published_schema().DESCRIPTOR.file
+    for name, fields in SCHEMA.items():
+        published = file.message_types_by_name[name].fields_by_name
+        for key, (number, kind) in fields.items():
+            field = published[key]
+            enum, message = field.enum_type, field.message_type
+            own = enum.name if enum else message.name if message else field.type
+            assert (field.number, own, field.is_repeated) == (number, kind, key in REPEATED), key
+
+
 def test_the_schema_here_refuses_what_it_does_not_know() -> None:
     with pytest.raises(text_format.ParseError, match="max_batch"):
         text_format.Parse("max_batch: 0", used_schema()())
