@@ -28,6 +28,7 @@ SUBCOMMANDS = {
     "export.import_onnx": "import",
     "export.info": "info",
     "export.web": "web",
+    "export.triton": "triton",
 }
 """The modules of the command ``matter``, and its words for them."""
 
