@@ -36,18 +36,29 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("--list", action="store_true", help="show the recipes, and no more")
     add("--recipe", help="name of a recipe, or path of a .toml file")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="another value in it")
-    add("--output", type=Path, help="folder of the run; default runs/RECIPE")
-    add("--resume", action="store_true", help="go on from its last.ckpt")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change an entry of the recipe",
+    )
+    add("--output", type=Path, help="folder of the run (default: runs/RECIPE)")
+    add("--resume", action="store_true", help="continue from last.ckpt in --output")
 
     data = parser.add_argument_group("data")
     add = data.add_argument
     add("--data", type=Path, action="append", default=[], help="dataset; several: give it again")
     add("--background", type=Path, help="backgrounds to compose the dataset's foregrounds with")
-    add("--cache", type=Path, default=Path("runs/mattes"), help="mattes of masks (runs/mattes)")
-    add("--val-data", type=Path, help="dataset to validate on; default: the test split of --data")
-    add("--validation", type=positive, default=40, help="samples to validate on (40)")
-    add("--workers", type=whole, default=1, help="processes that prepare samples (1)")
+    add(
+        "--cache",
+        type=Path,
+        default=Path("runs/mattes"),
+        help="folder for mattes made of masks (default: runs/mattes)",
+    )
+    add("--val-data", type=Path, help="dataset to validate on (default: the test split of --data)")
+    add("--validation", type=positive, default=40, help="samples to validate on (default: 40)")
+    add("--workers", type=whole, default=1, help="processes that prepare samples (default: 1)")
 
     start = parser.add_argument_group("start")
     add = start.add_argument
@@ -55,24 +66,45 @@ def _parser() -> Parser:
     add("--backbone-weights", type=Path, help="ImageNet classifier to start the encoder from")
     add("--classifier", type=Path, help="SIM's trained patch classifier")
     add("--without", action="append", default=[], metavar="PART", help="part to leave out")
-    add("--seed", type=whole, default=0)
+    add("--seed", type=whole, default=0, help="of all random choices (default: 0)")
 
     length = parser.add_argument_group("length")
     add = length.add_argument
     add("--steps", type=positive, help="steps of the whole run, instead of the recipe's epochs")
     add("--batch", type=positive, help="samples of a step on each device")
     add("--accumulate", type=positive, help="batches whose gradients make one step")
-    add("--early-stop", type=whole, default=0, metavar="N", help="after N validations no better")
-    add("--validate-every", type=whole, default=1000, help="steps (1000); 0: at the end only")
-    add("--save-every", type=positive, default=200, help="steps (200)")
+    add(
+        "--early-stop",
+        type=whole,
+        default=0,
+        metavar="N",
+        help="end after N validations without a better SAD",
+    )
+    add(
+        "--validate-every",
+        type=whole,
+        default=1000,
+        help="in steps (default: 1000; 0: at the end)",
+    )
+    add("--save-every", type=positive, default=200, help="in steps (default: 200)")
 
     machine = parser.add_argument_group("machine")
     add = machine.add_argument
     add("--accelerator", choices=("auto", "cpu", "gpu"), default="auto")
-    add("--devices", type=positive, default=1, help="GPUs, or processes on a CPU (1)")
-    add("--nodes", type=positive, default=1, help="machines (1)")
-    add("--precision", choices=tuple(PRECISIONS), default="32", help="bf16 and 16 are mixed")
-    add("--threads", type=whole, default=0, help="of the network on a CPU; 0: all")
+    add("--devices", type=positive, default=1, help="GPUs, or processes on a CPU (default: 1)")
+    add("--nodes", type=positive, default=1, help="machines (default: 1)")
+    add(
+        "--precision",
+        choices=tuple(PRECISIONS),
+        default="32",
+        help="bf16 and 16 are mixed (default: 32)",
+    )
+    add(
+        "--threads",
+        type=whole,
+        default=0,
+        help="CPU threads (default: 0, all cores)",
+    )
     return parser
 
 
