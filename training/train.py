@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from matter_sdk.sdk import command_line
-from matter_sdk.sdk.command_line import Parser, UsageError, positive, whole
+from matter_sdk.sdk.command_line import Parser, UsageError, positive, typed, whole
 from matter_sdk.training import recipes
 from matter_sdk.training.fit.ingredients import say
 from matter_sdk.training.fit.run import PRECISIONS, Options, train
@@ -115,7 +115,7 @@ def _options(arguments: Sequence[str]) -> Options | None:
         return None
     name = given.pop("recipe")
     if name is None:
-        raise UsageError("no --recipe; see python -m training.train --list")
+        raise UsageError(f"no --recipe; see {typed('training.train', ['--list'])}")
     changes: dict[str, Any] = dict(recipes.changed(text) for text in given.pop("set"))
     steps, without = given.pop("steps"), given.pop("without")
     if steps is not None:
