@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--output", type=Path, help="record to this file from the start")
     parser.add_argument("--no-window", action="store_true", help="only record; needs --output")
-    parser.add_argument("--frames", type=positive, help="stop after so many pictures")
+    parser.add_argument("--frames", type=positive, help="stop after this many frames")
     args = parser.parse_args(argv)
     if args.no_window and args.output is None:
         parser.error("--no-window shows nothing: give --output FILE to record")

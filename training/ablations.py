@@ -165,15 +165,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--batch", type=positive, default=defaults.batch, metavar="N", help="scenes")
     add("--size", type=size, default=defaults.size, metavar="HxW", help="that scenes are drawn at")
     add("--rate", type=float, default=defaults.rate, help="learning rate")
-    add(
-        "--seed",
-        type=whole,
-        default=defaults.seed,
-        help="of all random choices",
-    )
+    add("--seed", type=whole, default=defaults.seed)
     add("--count", type=positive, default=defaults.count, metavar="N", help="scenes to measure on")
     add("--backbone", default=defaults.backbone, metavar="NAME", help="of GFM")
-    add("--device", default="cpu", choices=("cpu", "cuda"), help="(default: cpu)")
+    add("--device", default="cpu", choices=("cpu", "cuda"), help="(default: %(default)s)")
     add("--workers", type=whole, default=1, help="processes that draw scenes")
     add("--output", type=Path, default=RUNS, metavar="DIR")
     return flags.parse_args(arguments)
