@@ -82,7 +82,7 @@ docs: $(DOCS)/venv/stamp links
 	@rm -rf $(DOCS)/source
 	@mkdir -p $(DOCS)/source/weights $(DOCS)/source/benchmarks
 	@$(foreach page,$(PAGES),ln -s $(CURDIR)/$(page) $(DOCS)/source/$(page) &&) true
-	$(DOCS)/venv/bin/python -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/venv/bin/python -m mkdocs build --strict
 
 $(DOCS)/venv/stamp: constraints-docs.txt
 	@rm -rf $(DOCS)/venv
