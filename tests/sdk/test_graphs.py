@@ -367,7 +367,7 @@ FAULTS: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     ),
     "a bound that is no number": (
         lambda: one("Clip", "k", tensors={"k": np.float32("nan")}),
-        "a bound that is no number",
+        "a bound that is not a number",
     ),
     "too few inputs": (lambda: one("Add"), "1 inputs; expected 2"),
     "too many inputs": (lambda: one("Relu", "mean"), "2 inputs; expected 1"),
