@@ -52,7 +52,9 @@ def read(options: ImportOptions) -> onnx.ModelProto:
     try:
         model = onnx.load(options.model)
     except Exception as error:
-        raise UsageError(f"{options.model} cannot be read as ONNX ({_line(error)})") from error
+        raise UsageError(
+            f"{options.model} cannot be read as ONNX ({_line(error)}); expected a network"
+        ) from error
     inputs = _inputs(model)
     shown = ", ".join(f"{value.name}{_sides(value)}" for value in inputs)
     if len(inputs) != 1 or len(_sides(inputs[0])) != 4 or _sides(inputs[0])[1] not in (3, None):
@@ -201,7 +203,7 @@ def _head(model: ir.Model, options: ImportOptions, size: Size) -> None:
     outputs.append(chosen)
     last = chosen.producer()
     if last is None:
-        raise BuildError(f"the output {chosen.name!r} is made by no operator")
+        raise BuildError(f"the output {chosen.name!r} is made by no operator; expected a network")
     end = ir.Node("", "Identity", [chosen], name="alpha")
     model.graph.append(end)
     place, value = Place(model.graph, end), chosen
