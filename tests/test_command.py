@@ -175,7 +175,7 @@ def test_the_own_engine(
         Matter(folder / "bad.bin")
     assert matter.main(["image", "cat.png", str(tmp_path / "x.png")]) == 0
     assert matter.main(["info", "--json"]) == 0
-    assert "gfm-mobilenetv3-tt" in capsys.readouterr().out
+    assert "gfm-efficientnet-lite0-tt" in capsys.readouterr().out
 
 
 def test_a_checkout_has_the_engine_of_its_wheel(

@@ -25,8 +25,8 @@ from matter_sdk.sdk.errors import ClosedError, EngineError
 from tests.sdk import tiny_sim
 
 COMMAND = (
-    "python -m export.build --model gfm --backbone mobilenetv3 --rosta tt --fp16 --size 32x64 "
-    "--output tiny.engine"
+    "python -m export.build --model gfm --backbone efficientnet-lite0 --rosta tt --fp16 "
+    "--size 32x64 --output tiny.engine"
 )
 GENERAL = "python -m export.build --model gfm --fp16 --output gfm.engine"
 
@@ -268,7 +268,7 @@ def test_bit_flip_names_the_member(engine_path: Path) -> None:
 
 def test_bit_flip_in_the_manifest(engine_path: Path) -> None:
     raw = bytearray(engine_path.read_bytes())
-    raw[raw.index(b'"mobilenetv3"') + 1] ^= 0x01
+    raw[raw.index(b'"efficientnet-lite0"') + 1] ^= 0x01
     engine_path.write_bytes(raw)
     message = refusal(engine_path)
     assert "manifest.json is damaged" in message
@@ -331,7 +331,10 @@ def test_member_absent(engine_path: Path, tmp_path: Path) -> None:
 
     message = refusal(rezip(engine_path, tmp_path / "tiny.engine2", change))
     assert "member 'model.onnx' is absent; the archive holds nothing; expected all" in message
-    assert "Build it again: python -m export.build --model gfm --backbone mobilenetv3" in message
+    assert (
+        "Build it again: python -m export.build --model gfm --backbone efficientnet-lite0"
+        in message
+    )
 
 
 def test_member_of_other_length(engine_path: Path, tmp_path: Path) -> None:

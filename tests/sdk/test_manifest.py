@@ -34,7 +34,7 @@ EXAMPLE: dict[str, Any] = {
     "created": "2026-11-21T04:00:00Z",
     "network": {
         "name": "gfm",
-        "backbone": "mobilenetv3",
+        "backbone": "efficientnet-lite0",
         "rosta": "tt",
         "parameters": 1,
         "macs": {"288x512": 1},
@@ -94,11 +94,11 @@ EXAMPLE: dict[str, Any] = {
         }
     ],
     "weights": {
-        "source": "gfm-mobilenetv3-tt.safetensors",
+        "source": "gfm-efficientnet-lite0-tt.safetensors",
         "sha256": "ab" * 32,
         "random": False,
         "licence": "MIT",
-        "more": [{"source": "gfm-mobilenetv3-ft.safetensors", "sha256": "ba" * 32}],
+        "more": [{"source": "gfm-efficientnet-lite0-ft.safetensors", "sha256": "ba" * 32}],
     },
     "versions": {"torch": "2.13.0", "onnx": "1.23.2"},
     "members": {"model.onnx": {"sha256": "cd" * 32, "bytes": 123}},
@@ -176,10 +176,12 @@ def test_example_is_read() -> None:
     assert manifest.network.without == ("se",)
     assert manifest.inputs == {"image": 3, "trimap": 2, "clicks": 6}
     assert list(manifest.inputs) == ["image", "trimap", "clicks"]
-    assert manifest.weights.more == (WeightsFile("gfm-mobilenetv3-ft.safetensors", "ba" * 32),)
+    assert manifest.weights.more == (
+        WeightsFile("gfm-efficientnet-lite0-ft.safetensors", "ba" * 32),
+    )
     assert manifest.weights.sources() == (
-        "gfm-mobilenetv3-tt.safetensors",
-        "gfm-mobilenetv3-ft.safetensors",
+        "gfm-efficientnet-lite0-tt.safetensors",
+        "gfm-efficientnet-lite0-ft.safetensors",
     )
 
 
@@ -497,8 +499,8 @@ def test_a_plan_that_needs_a_plugin() -> None:
 def test_build_command() -> None:
     manifest = Manifest.from_json(json.dumps(EXAMPLE))
     assert manifest.build_command() == (
-        "python -m export.build --model gfm --backbone mobilenetv3 --rosta tt --without se --fp16 "
-        "--int8 --calibrate clip.mp4 --size 288x512 --output gfm.engine"
+        "python -m export.build --model gfm --backbone efficientnet-lite0 --rosta tt --without se "
+        "--fp16 --int8 --calibrate clip.mp4 --size 288x512 --output gfm.engine"
     )
     other = replace(
         manifest,
@@ -507,8 +509,8 @@ def test_build_command() -> None:
         weights=replace(manifest.weights, source="my weights.pth"),
     )
     assert (
-        "--weights 'my weights.pth' --weights gfm-mobilenetv3-ft.safetensors --classifier c.pth "
-        "--int8 --calibrate clip.mp4 --size 288x512 --batch 4"
+        "--weights 'my weights.pth' --weights gfm-efficientnet-lite0-ft.safetensors "
+        "--classifier c.pth --int8 --calibrate clip.mp4 --size 288x512 --batch 4"
     ) in other.build_command()
     random = replace(manifest, weights=replace(manifest.weights, random=True))
     assert "--random-weights --fp16" in random.build_command()
