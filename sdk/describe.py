@@ -79,6 +79,10 @@ def layout(manifest: Manifest) -> list[Line]:
         plans.append(f"{plan.runtime} {plan.version}, {plan.gpus()}, {size_text(plan.size)}")
     lines = _listed("inputs", inputs)
     lines.append(("heads", f"{', '.join(heads)}; {rule}"))
+    if manifest.imported is not None:
+        one = manifest.imported
+        how = f"alpha is channel {one.channel} of {one.head!r}, activation {one.activation}"
+        lines.append(("imported", how))
     return lines + _listed("plans", plans or ["none"])
 
 

@@ -23,9 +23,12 @@ SUBCOMMANDS = {
     "samples.video": "video",
     "samples.webcam": "webcam",
     "samples.bench": "bench",
+    "sdk.serve": "serve",
     "export.build": "build",
     "export.import_onnx": "import",
     "export.info": "info",
+    "export.web": "web",
+    "export.triton": "triton",
 }
 """The modules of the command ``matter``, and its words for them."""
 

@@ -305,11 +305,11 @@ def test_any_bit_flip_is_refused_or_harmless(
 
 def test_future_schema(engine_path: Path, tmp_path: Path) -> None:
     def change(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
-        archive.writestr(name, content.replace(b'"schema": 3', b'"schema": 4'))
+        archive.writestr(name, content.replace(b'"schema": 4', b'"schema": 5'))
 
     message = refusal(rezip(engine_path, tmp_path / "future.engine", change))
     assert (
-        "has schema 4, this package reads schema 1 to 3; upgrade the package: pip install"
+        "has schema 5, this package reads schema 1 to 4; upgrade the package: pip install"
         in message
     )
     assert "export.build" not in message  # building it again would not help

@@ -29,7 +29,7 @@ from matter_sdk.sdk.errors import EngineError
 
 # The schema's example, written out by hand: independent of to_json.
 EXAMPLE: dict[str, Any] = {
-    "schema": 3,
+    "schema": 4,
     "matter": "0.1.0",
     "created": "2026-11-21T04:00:00Z",
     "network": {
@@ -121,10 +121,11 @@ EXAMPLE: dict[str, Any] = {
     ],
     "extra_inputs": [{"name": "trimap", "channels": 2}, {"name": "clicks", "channels": 6}],
     "parts": {},
+    "imported": {"head": "mask", "channel": 1, "activation": "softmax"},
 }
 # A part is a manifest too, without members and parts of its own.
 PART: dict[str, Any] = {
-    "schema": 3,
+    "schema": 4,
     "network": {"name": "sim_classifier", "backbone": "resnet50", "rosta": "none"},
     "input": EXAMPLE["input"] | {"multiple": 8},
     "heads": [{"name": "cam", "channels": 20, "stride": 32}],
@@ -225,7 +226,14 @@ def test_schema_1_is_read() -> None:
     assert [head.stride for head in manifest.heads] == [1, 1]
     assert (manifest.parts, manifest.network.without, manifest.weights.more) == ({}, (), ())
     assert (manifest.models[0].cpu_precision, manifest.models[0].float32) == ("float32", ())
-    assert json.loads(manifest.to_json())["schema"] == 3  # written anew, it is of today
+    assert json.loads(manifest.to_json())["schema"] == 4  # written anew, it is of today
+
+
+def test_schema_3_is_read() -> None:
+    old = json.loads(json.dumps(EXAMPLE))
+    old["schema"] = 3
+    del old["imported"]
+    assert Manifest.from_json(json.dumps(old)).imported is None
 
 
 def test_schema_2_is_read() -> None:
@@ -397,7 +405,7 @@ def test_size_twice() -> None:
 
 def test_future_schema_names_both_and_the_remedy() -> None:
     # Whatever else such a manifest holds cannot be judged.
-    with pytest.raises(EngineError, match=r"schema 7\b.*\b1 to 3\b.*--upgrade"):
+    with pytest.raises(EngineError, match=r"schema 7\b.*\b1 to 4\b.*--upgrade"):
         Manifest.from_json('{"schema": 7, "novelty": []}')
 
 
