@@ -67,6 +67,7 @@ QUALITIES: Mapping[str, Quality] = MappingProxyType(
         )
     }
 )
+"""The settings by name: "live", "balanced" (the default) and "studio"."""
 
 
 def resolve(name: str, **options: Any) -> Quality:
