@@ -95,12 +95,13 @@ def import_onnx(options: ImportOptions) -> Path:
         BuildError: the network cannot be an engine, or its mattes differ. Nothing is written.
     """
     if not options.model.is_file():
-        raise UsageError(f"{options.model} is no file; expected a network in ONNX. Check the path")
+        raise UsageError(
+            f"{options.model} is not a file; expected a network in ONNX. Check the path"
+        )
     absent = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
     if absent:
         raise UsageError(
-            f"not installed: {', '.join(absent)}; expected the libraries of the export: pip "
-            "install 'matter-sdk[export]'"
+            f"not installed: {', '.join(absent)}; install them: pip install 'matter-sdk[export]'"
         )
     from matter_sdk.export import foreign  # onnx and torch
 

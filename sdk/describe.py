@@ -111,8 +111,8 @@ def verification_heading(manifest: Manifest) -> str:
         else ("the PyTorch network's")
     )
     return (
-        f"Difference of {judged} from {source}, mean over the verification images"
-        f"{random if manifest.weights.random else ''}:"
+        f"Difference of {judged} from {source}, mean over the verification images; largest: of "
+        f"one pixel, not bounded{random if manifest.weights.random else ''}:"
     )
 
 

@@ -105,6 +105,8 @@ def test_good_input(
         (["webcam", "nowhere.mp4", "--no-window", "--output", "x.mp4"], 1, "nowhere.mp4"),
         (["webcam", "clip.mp4", "--no-window"], 2, "--output"),
         (["webcam", "clip.mp4", "--no-window", "--output", "x.doc"], 2, ".doc"),
+        (["serve", "nowhere.engine", "--port", "70000"], 2, "70000"),
+        (["serve", "good.engine", "--queue", "0"], 2, "'0'"),
         (["bench", "nowhere.mp4", "--engine", "good.engine"], 1, "nowhere.mp4"),
         (["bench", "--engine", "bad.bin"], 1, "bad.bin"),
         (["bench", "--size", "0x9"], 2, "0x9"),

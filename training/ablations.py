@@ -168,7 +168,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--seed", type=whole, default=defaults.seed)
     add("--count", type=positive, default=defaults.count, metavar="N", help="scenes to measure on")
     add("--backbone", default=defaults.backbone, metavar="NAME", help="of GFM")
-    add("--device", default="cpu", choices=("cpu", "cuda"), help="(cpu)")
+    add("--device", default="cpu", choices=("cpu", "cuda"), help="(default: %(default)s)")
     add("--workers", type=whole, default=1, help="processes that draw scenes")
     add("--output", type=Path, default=RUNS, metavar="DIR")
     return flags.parse_args(arguments)
