@@ -143,9 +143,10 @@ class TrimapMode(Mode):
     def prepare(self, frame: Any, trimap: Trimap | None = None) -> TrimapInput:
         """See ``Mode.prepare``."""
         size = self._choose(frame.shape).size
+        seen = None if self.classifier is None else self.classifier.spec
         return TrimapInput(
             image=tensor_of(frame, size, self.network.spec),
-            patches=self.classifier and to_cpu(tensor_of(frame, size, self.classifier.spec)),
+            patches=None if seen is None else to_cpu(tensor_of(frame, size, seen)),
             trimaps=None if trimap is None else [resize_trimap(trimap, size)],
             source=self.source.prepare(frame) if trimap is None and self.source else None,
         )
@@ -208,7 +209,7 @@ def _cam(
 
 def plain(trimap: Trimap) -> NDArray[np.float32]:
     """A trimap as networks of others read it: float32 1×H×W of 0, 128/255 and 1."""
-    return trimap[np.newaxis] / np.float32(255)
+    return trimap[np.newaxis].astype(np.float32) / np.float32(255)
 
 
 def impose(alpha: Alphas, trimap: Trimap) -> None:

@@ -252,7 +252,11 @@ def test_what_cannot_be_imported(tmp_path: Path, capsys: pytest.CaptureFixture[s
     logits = write(tmp_path / "l.onnx", MATTE.replace("Sigmoid", "Identity"))
     odd = MATTE.replace("Sigmoid (scores)", "Erf (scores)")
     erf = write(tmp_path / "e.onnx", odd.replace("-4", "4").replace("{8, 0, 0}", "{0, 0, 0}"))
+    own = write(tmp_path / "o.onnx", MATTE.replace("Sigmoid", "Own"))
+    circle = write(tmp_path / "c.onnx", MATTE.replace("(picture, weight", "(mask, weight"))
     for words, status, named in (
+        ([own, "--size", "64x96"], 1, "Own"),
+        ([circle, "--size", "64x96"], 2, "c.onnx"),
         ([tmp_path / "no.onnx"], 2, "no.onnx"),
         ([tmp_path / "bad.onnx"], 2, "bad.onnx"),
         ([matte], 2, "--size"),
