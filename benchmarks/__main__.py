@@ -1,4 +1,4 @@
-"""The command ``python -m benchmarks``: kernels, frames, streams, exports, photographs."""
+"""The command ``python -m benchmarks``: kernels, frames, streams, service, exports."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from benchmarks import (
     live,
     photographs,
     registers,
+    serving,
 )
-from matter_sdk.sdk import command_line
+from matter_sdk.sdk import QUALITIES, command_line
 from matter_sdk.sdk.command_line import Parser, positive, size
 from matter_sdk.sdk.cpu import usable_cores
 from matter_sdk.training.data.datasets import DatasetError
@@ -73,6 +74,22 @@ def live_streams(args: argparse.Namespace) -> list[Path]:
         )
     runs = [(count, 60 * time) for count, time in zip(args.streams, times, strict=True)]
     return live.report(args.engine, runs, args.busy, args.output, args.given)
+
+
+def service(args: argparse.Namespace) -> list[Path]:
+    """Load the web service: memory over many requests, latency at twice its capacity."""
+    return serving.report(
+        [
+            *("--quality", args.quality, "--threads", str(args.threads)),
+            *("--queue", str(args.queue), str(args.engine)),
+        ],
+        args.requests,
+        args.size,
+        args.queue,
+        args.seconds,
+        args.output,
+        args.given,
+    )
 
 
 def export_table(args: argparse.Namespace) -> list[Path]:
@@ -163,6 +180,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     option("--streams", type=counts, default=[1], metavar="1,2,4")
     option("--minutes", type=numbers(float, 0.01), default=[10.0], metavar="10,3,3")
     option("--busy", type=positive, default=usable_cores(), metavar="N", help="other processes")
+
+    option = command(
+        "service", service, "the web service: memory, and latency at twice its capacity"
+    )
+    option("--engine", type=Path, required=True)
+    option("--quality", choices=tuple(QUALITIES), default="live")
+    option("--threads", type=positive, default=1, metavar="N", help="of the network")
+    option("--requests", type=positive, default=10_000, metavar="N")
+    option("--size", type=size, default=(240, 320), metavar="HxW", help="of the pictures")
+    option("--queue", type=positive, default=16, metavar="N", help="requests that may wait")
+    option("--seconds", type=positive, default=60, metavar="N", help="at twice its capacity")
 
     option = command("exports", export_table, "every network's cost, and its export's drift")
     option("--size", type=size, default=exports.SIZE, metavar="HxW")

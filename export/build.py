@@ -118,7 +118,7 @@ def _parse(arguments: Sequence[str] | None) -> BuildOptions:
     add("--batch", type=whole, metavar="N", help="images in one run (default: 1)")
     half = form.add_mutually_exclusive_group()
     for name, what in (
-        ("tf32", "float32 stored weights, GPU plans that round the factors of products to 11 bits"),
+        ("tf32", "float32 weights; GPU plans multiply in TF32, which keeps 11 bits of each factor"),
         ("fp16", "float16 GPU plans and stored weights"),
         ("bf16", "bfloat16 GPU plans, float16 stored weights"),
     ):

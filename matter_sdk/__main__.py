@@ -18,10 +18,12 @@ _SHOWN = {
     "image": "cut the subject out of pictures: matter image cat.jpg cut.png",
     "video": "put a video's subject over another background: matter video in.mp4 out.mp4",
     "webcam": "replace a camera's background, live: matter webcam 0 --background blur",
+    "serve": "mattes over HTTP and websockets (needs the extra 'serve')",
     "bench": "how many frames a second this machine mattes",
     "info": "what an engine is, and how it was verified",
     "import": "make an engine of another network in ONNX (needs the extra 'export')",
     "web": "write a web page that mattes in the browser (needs the extra 'web')",
+    "triton": "write a model repository of Triton Inference Server, and a client for it",
     "build": "build an engine from a checkpoint (needs the extra 'export')",
 }
 

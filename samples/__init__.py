@@ -53,7 +53,8 @@ def add_matter(parser: argparse.ArgumentParser, quality: str = "balanced") -> No
         "--hybrid",
         type=scales,
         metavar="GLANCE,FOCUS",
-        help="two scales of the frame, as 1/3,1/2: glance and focus in passes of their own",
+        help="run the network twice, at two scales of the frame, such as 1/3,1/2: coarse for what "
+        "the subject is, fine for its edge",
     )
 
 

@@ -82,17 +82,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--output",
         metavar="OUT",
-        help="where to write; all places are read then (default: the last place, or the folder out "
-        "where there is one place alone)",
+        help="file or folder to write; then every IN is read (default: the last "
+        "argument, or the folder out if there is only one)",
     )
-    parser.add_argument("--only", choices=RESULTS, help="write this alone")
+    parser.add_argument("--only", choices=RESULTS, help="write only this")
     parser.add_argument(
         "--ignore-transparency",
         action="store_true",
-        help="matte what is transparent in a picture as if it were not",
+        help="ignore the pictures' own alpha channel",
     )
     parser.add_argument(
-        "--json", action="store_true", help="a JSON object a picture, a line each, not the paths"
+        "--json", action="store_true", help="print a line of JSON per picture instead of its path"
     )
     args = parser.parse_args(argv)
     if args.output is None:

@@ -50,9 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--crf", type=whole, help="quality of H.264 (0 to 51) and VP9 (0 to 63): lower is better"
     )
-    parser.add_argument("--no-audio", action="store_true", help="leave the sound out")
+    parser.add_argument("--no-audio", action="store_true", help="drop the sound")
     parser.add_argument(
-        "--json", action="store_true", help="the report as JSON, not the path alone"
+        "--json", action="store_true", help="print the report as JSON instead of the path"
     )
     args = parser.parse_args(argv)
 

@@ -2,10 +2,14 @@
 
     matter webcam 0 --background beach.jpg --background blur     (or: python -m samples.webcam …)
     matter webcam clip.mp4 --no-window --output out.mp4
+    matter webcam 0 --virtual-camera --no-window
     matter webcam 0 --plate
 
 Keys: b next background, m matte view, r record, q quit. If the camera or the matting fails, it
 shows the background only and tries again.
+
+With --virtual-camera other programs see what it shows, as a camera of their own: video calls, for
+example. That is black or the background alone until there is a matte.
 
 With --plate the subject is whatever differs from the empty room (plate mode): press p, step out of
 the picture until the countdown is over and the room was taken, and step back in. It shows the
@@ -15,6 +19,7 @@ not fit. Press p again whenever the camera or the light has changed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -34,6 +39,7 @@ from matter_sdk import (
     Recorder,
     VideoError,
     VideoReader,
+    VirtualCamera,
     check_output,
     fail_safe,
 )
@@ -116,11 +122,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="colour, image, video or blur; several to cycle through with b (default: green)",
     )
     parser.add_argument("--output", type=Path, help="record to this file from the start")
-    parser.add_argument("--no-window", action="store_true", help="only record; needs --output")
-    parser.add_argument("--frames", type=positive, help="stop after so many pictures")
+    parser.add_argument(
+        "--virtual-camera",
+        action="store_true",
+        help="show it to other programs as a camera of 1280x720 (needs the extra 'virtual-camera')",
+    )
+    parser.add_argument(
+        "--no-window", action="store_true", help="show nothing; needs --output or --virtual-camera"
+    )
+    parser.add_argument("--frames", type=positive, help="stop after this many frames")
     args = parser.parse_args(argv)
-    if args.no_window and args.output is None:
-        parser.error("--no-window shows nothing: give --output FILE to record")
+    if args.no_window and args.output is None and not args.virtual_camera:
+        parser.error("--no-window shows nothing: give --output FILE or --virtual-camera")
     if args.no_window and args.plate:
         parser.error("--plate needs the window, whose key p takes it: leave --no-window out")
     source = int(args.source) if args.source.isdigit() else args.source
@@ -142,7 +155,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     shown = 0
     recorder = None if args.output is None else Recorder(args.output)
-    with open_matter(args) as matter:
+    with contextlib.ExitStack() as stack:
+        camera = None
+        if args.virtual_camera:  # refused before the engine loads
+            camera = stack.enter_context(VirtualCamera())
+            print(f"virtual camera: {camera.device}", file=sys.stderr)
+        matter = stack.enter_context(open_matter(args))
         taker = PlateTaker(matter) if args.plate else None
 
         def alone(blank: np.ndarray) -> np.ndarray:
@@ -155,6 +173,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 shown += 1
                 if recorder is not None:
                     recorder.add(picture)
+                if camera is not None:
+                    camera.send(picture)
                 text = "" if taker is None else taker.hint("p: take the empty room")
                 if not text:
                     text = "background alone" if stats is None else stats.summary()

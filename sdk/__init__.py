@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     )
     from matter_sdk.sdk.media.places import check_kept, distinct_names, find_pictures
     from matter_sdk.sdk.media.recorder import Recorder
+    from matter_sdk.sdk.media.virtual_camera import VirtualCamera
     from matter_sdk.sdk.pool import MatterPool
     from matter_sdk.sdk.stream import Stream, fail_safe
     from matter_sdk.sdk.streaming.plate_taker import PlateTaker
@@ -89,6 +90,7 @@ _NAMES = {
     "video": "VideoBackground VideoInterrupted VideoReader VideoReport VideoWriter "
     "check_output frame_at matte_video",
     "media.recorder": "Recorder",
+    "media.virtual_camera": "VirtualCamera",
     "media.picture_reader": "picture_size read_grey read_picture read_trimap read_values",
     "media.picture_writer": "OPAQUE_SUFFIXES TRANSPARENT_SUFFIXES encode_picture write_picture",
     "media.places": "check_kept distinct_names find_pictures",
@@ -124,6 +126,7 @@ __all__ = [
     "VideoReader",
     "VideoReport",
     "VideoWriter",
+    "VirtualCamera",
     "__version__",
     "check_kept",
     "check_output",

@@ -78,7 +78,7 @@ class Background(ABC):
         if isinstance(spec, Background):
             return spec
         if isinstance(spec, str):
-            return _from_text(spec)
+            return from_word(spec) or _from_file(Path(spec))
         if isinstance(spec, os.PathLike):
             return _from_file(Path(spec))
         if isinstance(spec, np.ndarray) and spec.ndim > 1:
@@ -357,7 +357,12 @@ def cover_planes(frame: YUV, size: tuple[int, int]) -> YUV:
     return replace(frame, planes=planes)
 
 
-def _from_text(text: str) -> Background:
+def from_word(text: str) -> Background | None:
+    """The background that a word stands for, a colour or a blur, never a file; None for others.
+
+    Raises:
+        BackgroundError: it begins as such a word does and is none.
+    """
     word = text.strip()
     if word.startswith("#"):
         digits = word[1:]
@@ -375,7 +380,7 @@ def _from_text(text: str) -> Background:
         return BlurBackground(_strength(text, word[5:]))
     if not word:
         raise BackgroundError(f"the background is an empty string; expected {_KINDS}")
-    return _from_file(Path(text))
+    return None
 
 
 def _strength(text: str, digits: str) -> float:
@@ -392,7 +397,7 @@ def _strength(text: str, digits: str) -> float:
 
 def _from_file(path: Path) -> Background:
     if not _exists(path) or path.is_dir():
-        what = "a folder" if _exists(path) else "no colour that is known and no such file"
+        what = "a folder" if _exists(path) else "neither a file nor a known colour"
         raise BackgroundError(
             f"the background {str(path)!r} is {what}{did_you_mean(path, (*COLOURS, 'blur'))}; "
             f"expected {_KINDS}"

@@ -24,22 +24,32 @@ MAX_RATE = 100_000
 def check_picture(content: bytes, what: str) -> None:
     """Refuse the bytes of a picture that decode to too much, or claim more than they hold.
 
-    The size is read from the headers of PNG, JPEG, GIF, BMP, WebP, TIFF, HEIF, AVIF, JPEG 2000,
-    PNM, Radiance and Sun raster files. Bytes of no such kind pass: no decoder knows them.
+    Bytes of a kind that ``picture_sizes`` does not know pass: no decoder knows them.
 
     Raises:
         FrameError: says what was found; ``what`` is what it calls the picture.
     """
-    try:
-        sizes = list(_sizes(content))
-    except (struct.error, IndexError):
-        raise FrameError(f"{what} is cut short; expected a whole picture") from None
-    for width, height in sizes:
+    for width, height in picture_sizes(content, what):
         if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
             raise FrameError(
                 f"{what} is a picture of {width}×{height} pixels; expected at most "
                 f"{MAX_PIXELS:,}, and {MAX_SIDE:,} along a side. Make it smaller"
             )
+
+
+def picture_sizes(content: bytes, what: str) -> list[tuple[int, int]]:
+    """Read every (width, height) that a picture's headers name, without decoding it.
+
+    Knows PNG, JPEG, GIF, BMP, WebP, TIFF, HEIF, AVIF, JPEG 2000, PNM, Radiance and Sun raster
+    files; the list is empty for others.
+
+    Raises:
+        FrameError: the headers are cut short; ``what`` is what it calls the picture.
+    """
+    try:
+        return list(_sizes(content))
+    except (struct.error, IndexError):
+        raise FrameError(f"{what} is cut short; expected a whole picture") from None
 
 
 def check_video(width: int, height: int, what: str, rate: Fraction | float | None = None) -> None:

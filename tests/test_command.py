@@ -105,6 +105,8 @@ def test_good_input(
         (["webcam", "nowhere.mp4", "--no-window", "--output", "x.mp4"], 1, "nowhere.mp4"),
         (["webcam", "clip.mp4", "--no-window"], 2, "--output"),
         (["webcam", "clip.mp4", "--no-window", "--output", "x.doc"], 2, ".doc"),
+        (["serve", "nowhere.engine", "--port", "70000"], 2, "70000"),
+        (["serve", "good.engine", "--queue", "0"], 2, "'0'"),
         (["bench", "nowhere.mp4", "--engine", "good.engine"], 1, "nowhere.mp4"),
         (["bench", "--engine", "bad.bin"], 1, "bad.bin"),
         (["bench", "--size", "0x9"], 2, "0x9"),
@@ -177,7 +179,7 @@ def test_the_own_engine(
         Matter(folder / "bad.bin")
     assert matter.main(["image", "cat.png", str(tmp_path / "x.png")]) == 0
     assert matter.main(["info", "--json"]) == 0
-    assert "gfm-mobilenetv3-tt" in capsys.readouterr().out
+    assert "gfm-efficientnet-lite0-tt" in capsys.readouterr().out
 
 
 def test_a_checkout_has_the_engine_of_its_wheel(

@@ -106,7 +106,8 @@ def run(chosen: Iterable[str], settings: Settings, output: Path, command: str) -
     paths = []
     for network in chosen:
         subjects = []
-        for without in VARIANTS[network]:
+        known = networks.parts(network, settings.backbone if network == "gfm" else None)
+        for without in (parts for parts in VARIANTS[network] if set(parts) <= set(known)):
             one = options(network, without, settings, output)
             print(f"{one.recipe.describe()}: {one.output}", file=sys.stderr)
             outcome = train(one)
@@ -168,7 +169,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--seed", type=whole, default=defaults.seed)
     add("--count", type=positive, default=defaults.count, metavar="N", help="scenes to measure on")
     add("--backbone", default=defaults.backbone, metavar="NAME", help="of GFM")
-    add("--device", default="cpu", choices=("cpu", "cuda"), help="(cpu)")
+    add("--device", default="cpu", choices=("cpu", "cuda"), help="(default: %(default)s)")
     add("--workers", type=whole, default=1, help="processes that draw scenes")
     add("--output", type=Path, default=RUNS, metavar="DIR")
     return flags.parse_args(arguments)

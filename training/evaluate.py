@@ -302,11 +302,23 @@ def parse(arguments: Sequence[str]) -> Options:
         help="compose the subjects over these pictures, which are their plates too",
     )
     data.add_argument(
-        "--count", type=positive, default=COUNT, metavar="N", help=f"procedural scenes ({COUNT})"
+        "--count",
+        type=positive,
+        default=COUNT,
+        metavar="N",
+        help=f"procedural scenes (default: {COUNT})",
     )
-    data.add_argument("--limit", type=positive, default=0, metavar="N", help="pictures at most")
+    data.add_argument(
+        "--limit", type=positive, default=0, metavar="N", help="evaluate at most N pictures"
+    )
     out = parser.add_argument_group("results")
-    out.add_argument("--worst", type=whole, default=8, metavar="N", help="drawn cases (8)")
+    out.add_argument(
+        "--worst",
+        type=whole,
+        default=8,
+        metavar="N",
+        help="how many of the worst pictures to draw (default: %(default)s)",
+    )
     out.add_argument(
         "--workers", type=whole, metavar="N", help="processes that measure (default: the cores)"
     )

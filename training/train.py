@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from matter_sdk.sdk import command_line
-from matter_sdk.sdk.command_line import Parser, UsageError, positive, whole
+from matter_sdk.sdk.command_line import Parser, UsageError, positive, typed, whole
 from matter_sdk.training import recipes
 from matter_sdk.training.fit.ingredients import say
 from matter_sdk.training.fit.run import PRECISIONS, Options, train
@@ -34,45 +34,105 @@ def _parser() -> Parser:
         "2 usage, 130 interrupted.",
     )
     add = parser.add_argument
-    add("--list", action="store_true", help="show the recipes, and no more")
-    add("--recipe", help="name of a recipe, or path of a .toml file")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="another value in it")
-    add("--output", type=Path, help="folder of the run; default runs/RECIPE")
-    add("--resume", action="store_true", help="go on from its last.ckpt")
+    add("--list", action="store_true", help="list the recipes and exit")
+    add("--recipe", help="a recipe's name, or the path of a .toml file")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a value of the recipe; repeatable",
+    )
+    add("--output", type=Path, help="folder of the run (default: runs/RECIPE)")
+    add("--resume", action="store_true", help="continue from the run's last.ckpt")
 
     data = parser.add_argument_group("data")
     add = data.add_argument
-    add("--data", type=Path, action="append", default=[], help="dataset; several: give it again")
+    add("--data", type=Path, action="append", default=[], help="dataset; repeatable")
     add("--background", type=Path, help="backgrounds to compose the dataset's foregrounds with")
-    add("--cache", type=Path, default=Path("runs/mattes"), help="mattes of masks (runs/mattes)")
-    add("--val-data", type=Path, help="dataset to validate on; default: the test split of --data")
-    add("--validation", type=positive, default=40, help="samples to validate on (40)")
-    add("--workers", type=whole, default=1, help="processes that prepare samples (1)")
+    add(
+        "--cache",
+        type=Path,
+        default=Path("runs/mattes"),
+        help="folder for mattes made from masks (default: %(default)s)",
+    )
+    add("--val-data", type=Path, help="dataset to validate on (default: the test split of --data)")
+    add(
+        "--validation",
+        type=positive,
+        default=40,
+        help="number of samples to validate on (default: %(default)s)",
+    )
+    add(
+        "--workers",
+        type=whole,
+        default=1,
+        help="processes that prepare samples (default: %(default)s)",
+    )
 
     start = parser.add_argument_group("start")
     add = start.add_argument
-    add("--weights", default="", help="checkpoint to start from; none: from nothing")
+    add("--weights", default="", help="checkpoint to start from (default: random weights)")
     add("--backbone-weights", type=Path, help="ImageNet classifier to start the encoder from")
     add("--classifier", type=Path, help="SIM's trained patch classifier")
-    add("--without", action="append", default=[], metavar="PART", help="part to leave out")
-    add("--seed", type=whole, default=0)
+    add(
+        "--without",
+        action="append",
+        default=[],
+        metavar="PART",
+        help="part to leave out; repeatable",
+    )
+    add("--seed", type=whole, default=0, help="of all random draws (default: %(default)s)")
 
     length = parser.add_argument_group("length")
     add = length.add_argument
-    add("--steps", type=positive, help="steps of the whole run, instead of the recipe's epochs")
-    add("--batch", type=positive, help="samples of a step on each device")
-    add("--accumulate", type=positive, help="batches whose gradients make one step")
-    add("--early-stop", type=whole, default=0, metavar="N", help="after N validations no better")
-    add("--validate-every", type=whole, default=1000, help="steps (1000); 0: at the end only")
-    add("--save-every", type=positive, default=200, help="steps (200)")
+    add("--steps", type=positive, help="length of the run (default: the recipe's)")
+    add("--batch", type=positive, help="samples per step and device (default: the recipe's)")
+    add("--accumulate", type=positive, help="batches per optimiser step (default: the recipe's)")
+    add(
+        "--early-stop",
+        type=whole,
+        default=0,
+        metavar="N",
+        help="stop after N validations without improvement (default: never)",
+    )
+    add(
+        "--validate-every",
+        type=whole,
+        default=1000,
+        metavar="STEPS",
+        help="0: only at the end (default: %(default)s)",
+    )
+    add(
+        "--save-every",
+        type=positive,
+        default=200,
+        metavar="STEPS",
+        help="how often last.ckpt is written (default: %(default)s)",
+    )
 
     machine = parser.add_argument_group("machine")
     add = machine.add_argument
     add("--accelerator", choices=("auto", "cpu", "gpu"), default="auto")
-    add("--devices", type=positive, default=1, help="GPUs, or processes on a CPU (1)")
-    add("--nodes", type=positive, default=1, help="machines (1)")
-    add("--precision", choices=tuple(PRECISIONS), default="32", help="bf16 and 16 are mixed")
-    add("--threads", type=whole, default=0, help="of the network on a CPU; 0: all")
+    add(
+        "--devices",
+        type=positive,
+        default=1,
+        help="GPUs, or processes on a CPU (default: %(default)s)",
+    )
+    add("--nodes", type=positive, default=1, help="machines (default: %(default)s)")
+    add(
+        "--precision",
+        choices=tuple(PRECISIONS),
+        default="32",
+        help="32, or mixed precision with bf16 or float16 (default: %(default)s)",
+    )
+    add(
+        "--threads",
+        type=whole,
+        default=0,
+        help="CPU threads for the network; 0 means all cores (default: %(default)s)",
+    )
     return parser
 
 
@@ -83,7 +143,7 @@ def _options(arguments: Sequence[str]) -> Options | None:
         return None
     name = given.pop("recipe")
     if name is None:
-        raise UsageError("no --recipe; see python -m training.train --list")
+        raise UsageError(f"no --recipe; see {typed('training.train', ['--list'])}")
     changes: dict[str, Any] = dict(recipes.changed(text) for text in given.pop("set"))
     steps, without = given.pop("steps"), given.pop("without")
     if steps is not None:

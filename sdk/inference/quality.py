@@ -1,19 +1,20 @@
 """Named settings for how much work goes into a matte.
 
-==========  ==============  ==============  ==========  =============  =====================  =====
-name        network size    CPU arithmetic  two passes  enlarged       over time              halos
-==========  ==============  ==============  ==========  =============  =====================  =====
-live        fewest pixels   fastest, INT8   no          interpolated   filtered               stay
-balanced    the first       as measured     no          by the frame   filtered               stay
-studio      most pixels     float32         1/3, 1/2    by the frame   filtered, looks ahead  go
-==========  ==============  ==============  ==========  =============  =====================  =====
+==========  ==============  ==============  ==========  ============  =====================  =======
+name        network size    CPU arithmetic  two passes  enlarged      over time              old rim
+==========  ==============  ==============  ==========  ============  =====================  =======
+live        fewest pixels   fastest, INT8   no          interpolated  filtered               left
+balanced    the first       as measured     no          by the frame  filtered               left
+studio      most pixels     float32         1/3, 1/2    by the frame  filtered, looks ahead  removed
+==========  ==============  ==============  ==========  ============  =====================  =======
 
 The network size is one of the engine's, among those whose shape is nearest to the frame's. INT8 is
 taken where the engine holds a graph of it that the build measured to be the fastest, and two passes
 (the hybrid-resolution test) where it holds two sizes of the frame's shape. "By the frame": alpha
 follows the frame's colours where it is enlarged (a guided filter, ``kernels.composite``). "Over
 time": in streams and videos, see ``sdk.streaming.temporal_filter``; only files can look ahead.
-"Halos go": ``Matte.over`` blends the estimated colours of the subject and not the frame's.
+"Old rim": the old background's colour around the subject. To remove it ``Matte.over`` blends the
+estimated colours of the subject and not the frame's.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ QUALITIES: Mapping[str, Quality] = MappingProxyType(
         )
     }
 )
+"""The settings by name: "live", "balanced" (the default) and "studio"."""
 
 
 def resolve(name: str, **options: Any) -> Quality:

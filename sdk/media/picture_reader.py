@@ -72,7 +72,8 @@ def read_picture(
         FrameError: a file that cannot be read or decoded, is too large, holds HDR, or floating
             point values.
     """
-    said = f"{what} {getattr(path, 'name', '') if hasattr(path, 'read') else str(path)!r}".strip()
+    name = getattr(path, "name", None) if hasattr(path, "read") else str(path)
+    said = what if name is None else f"{what} {name!r}"
     content = _content(path, said)
     image = _opened(content, said)
     if image is not None:

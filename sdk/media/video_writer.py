@@ -160,14 +160,12 @@ def _same_file(output: Path, source: str | Path) -> bool:
 class VideoWriter:
     """Write frames to ``path``; the suffix and ``alpha`` choose the format.
 
-    ======================  =========================  ==============================
-    output                  without alpha              with alpha
-    ======================  =========================  ==============================
-    .mp4 .m4v .mkv          H.264                      (refused)
-    .mov                    H.264                      ProRes 4444
-    .webm                   VP9                        VP9 with alpha
-    folder, name%05d.png    PNG, BGR                   PNG, BGRA
-    ======================  =========================  ==============================
+    | output | without alpha | with alpha |
+    |---|---|---|
+    | .mp4 .m4v .mkv | H.264 | (refused) |
+    | .mov | H.264 | ProRes 4444 |
+    | .webm | VP9 | VP9 with alpha |
+    | folder, name%05d.png | PNG, BGR | PNG, BGRA |
 
     Alpha is straight (not premultiplied). Where it is 0 nothing of a frame's colours is written
     (``sdk.media.cutout``): software that ignores alpha shows none of it. From 720 lines on the
@@ -175,33 +173,28 @@ class VideoWriter:
     and VP9 share one chroma sample among 2×2 pixels, so an odd width or height is made even by
     repeating the last column or row.
 
-    size
-        (height, width) of the frames.
-    rate, time_base
-        Nominal frames per second, and seconds per tick of ``pts``. MP4 and MOV keep
-        timestamps exactly, Matroska and WebM to the millisecond.
-    colours
-        Matrix ("bt601" or "bt709") and whether the range is full, of H.264 and VP9 without alpha;
-        by default the matrix that players take for this height, and limited range. Frames in
-        planes must be of these.
-    tags
-        Primaries and curve of the colours, as numbers of ITU-T H.273 (``VideoReader.tags``); what
-        is 2 follows the matrix. A PNG file names its own where they are not BT.709's.
-    crf, preset
-        Quality of H.264 (0 to 51) and VP9 (0 to 63; lower is better, 18 looks lossless), and x264's
-        speed from ``ultrafast`` to ``veryslow``; by default what keeps up with live video on two
-        cores. H.264 of crf 0 is lossless, which browsers do not play.
-    audio_from
-        A file, or the VideoReader (with its tracks) of the frames, whose sound, subtitles, chapters
-        and describing tags (title, artist, date and so on; never a place or a device) are copied;
-        sound of a codec that the container does not take is transcoded to AAC (.mov: PCM, .webm:
-        Opus).
-    gpu
-        The number of an NVIDIA GPU whose NVENC encodes H.264, unless crf is 0 or a preset of x264
-        is given; where it cannot, x264 does. Files are somewhat larger at the same quality. This
-        has not run on a GPU yet.
-    notes
-        What was changed or left out, in words; complete after ``finish``.
+    Args:
+        size: (height, width) of the frames.
+        rate, time_base: nominal frames per second, and seconds per tick of ``pts``. MP4 and MOV
+            keep timestamps exactly, Matroska and WebM to the millisecond.
+        colours: matrix ("bt601" or "bt709") and whether the range is full, of H.264 and VP9 without
+            alpha; by default the matrix that players take for this height, and limited range.
+            Frames in planes must be of these.
+        tags: primaries and curve of the colours, as numbers of ITU-T H.273 (``VideoReader.tags``);
+            what is 2 follows the matrix. A PNG file names its own where they are not BT.709's.
+        crf, preset: quality of H.264 (0 to 51) and VP9 (0 to 63; lower is better, 18 looks
+            lossless), and x264's speed from ``ultrafast`` to ``veryslow``; by default what keeps up
+            with live video on two cores. H.264 of crf 0 is lossless, which browsers do not play.
+        audio_from: a file, or the VideoReader (with its tracks) of the frames, whose sound,
+            subtitles, chapters and describing tags (title, artist, date and so on; never a place or
+            a device) are copied; sound of a codec that the container does not take is transcoded to
+            AAC (.mov: PCM, .webm: Opus).
+        gpu: the number of an NVIDIA GPU whose NVENC encodes H.264, unless crf is 0 or a preset of
+            x264 is given; where it cannot, x264 does. Files are somewhat larger at the same
+            quality. This has not run on a GPU yet.
+
+    Attributes:
+        notes: what was changed or left out, in words; complete after ``finish``.
 
     Use it as a context manager: leaving the block finishes the file, and so does an interrupt
     (KeyboardInterrupt), since what was done up to there is playable; any other error removes it.

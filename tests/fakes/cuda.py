@@ -462,6 +462,7 @@ class Engine:
     shapes: dict[str, tuple[int, ...]]
     capturable = True
     refuses_capture = ""  # "at once", or "late": when the capture ends
+    context = Context
     invalid = 0  # bits of EngineInvalidityDiagnostics
     unreadable = False  # though it was found valid
     says: tuple[tuple[int, str], ...] = ()  # to the logger, when a plan is read
@@ -492,7 +493,7 @@ class Engine:
 
     def create_execution_context(self, config: Any = None) -> Context:
         self.configs.append(config)
-        self.contexts.append(Context(self))
+        self.contexts.append(self.context(self))
         return self.contexts[-1]
 
 
@@ -551,6 +552,12 @@ def fake_cuda(fake_cupy: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> t
 @pytest.fixture
 def fake_tensorrt(fake_cuda: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> type[Engine]:
     """TensorRT for RTX 1.7 over `Engine`, a class of the test's own, whose fields it sets."""
+    monkeypatch.setattr("matter_sdk.sdk.backends.gpu.gpu_count", lambda: 1)
+    return play_tensorrt(monkeypatch)
+
+
+def play_tensorrt(monkeypatch: pytest.MonkeyPatch) -> type[Engine]:
+    """Put a TensorRT for RTX 1.7 over `Engine` in place; gives the class of its engines."""
 
     class Own(Engine):
         made: list[Engine] = []  # noqa: RUF012
@@ -594,6 +601,5 @@ def fake_tensorrt(fake_cuda: types.ModuleType, monkeypatch: pytest.MonkeyPatch) 
     )
     vars(module)["ILogger"] = ILogger
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", module)
-    monkeypatch.setattr("matter_sdk.sdk.backends.gpu.gpu_count", lambda: 1)
     monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: name)
     return Own

@@ -471,6 +471,98 @@ def test_webcam_without_window_and_output_is_a_usage_error(clip: str) -> None:
         webcam.main([clip, "--no-window"])
 
 
+class FakeCameras:
+    """Stands for pyvirtualcam: what a program that reads the camera would have seen."""
+
+    class PixelFormat:
+        BGR = "bgr"
+
+    def __init__(self, *, fails_at: int = 1 << 30) -> None:
+        self.seen: list[np.ndarray] = []
+        self.opened = self.closed = 0
+        self.fails_at = fails_at
+        self.device = "fake"
+
+    def Camera(self, width: int, height: int, fps: float, *, fmt: str) -> FakeCameras:  # noqa: N802
+        assert fmt == "bgr"
+        self.size = (height, width)
+        self.opened += 1
+        return self
+
+    def send(self, picture: np.ndarray) -> None:
+        assert picture.shape == (*self.size, 3) and picture.dtype == np.uint8
+        assert picture.flags.c_contiguous
+        if len(self.seen) >= self.fails_at:
+            raise RuntimeError("unplugged")
+        self.seen.append(picture.copy())
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+BESIDE = slice(800, 1240)  # the room's half of a clip's picture, scaled to 1280×720
+
+
+def test_webcam_as_a_virtual_camera(
+    engine: str, clip: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cameras = FakeCameras()
+    monkeypatch.setitem(sys.modules, "pyvirtualcam", cameras)  # type: ignore[arg-type]
+    assert webcam.main([clip, "--engine", engine, "--no-window", "--virtual-camera"]) == 0
+    assert "fake" in capsys.readouterr().err
+    assert (cameras.opened, cameras.closed) == (1, 1)
+    assert not cameras.seen[0].any() and not cameras.seen[-1].any()
+    matted = [one for one in cameras.seen if near(one[200:500, 100:500], BLUE)]
+    assert matted
+    for one in cameras.seen:  # green behind the subject, or nothing: never the room
+        assert near(one[200:500, BESIDE], GREEN) or near(one[200:500, BESIDE], (0, 0, 0))
+
+
+def test_a_virtual_camera_shows_no_room_when_the_matting_fails(
+    engine: str, clip: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cameras, real, count = FakeCameras(), Matter.infer, iter(range(1000))
+
+    def sometimes(self: Matter, tensor: Any) -> np.ndarray:
+        if next(count) == 2:
+            raise RuntimeError("the network fell over")
+        return real(self, tensor)
+
+    monkeypatch.setattr(Matter, "infer", sometimes)
+    monkeypatch.setitem(sys.modules, "pyvirtualcam", cameras)  # type: ignore[arg-type]
+    arguments = [clip, "--engine", engine, "--no-window", "--virtual-camera", "--frames", "30"]
+    assert webcam.main(arguments) == 0
+    alone = [one for one in cameras.seen[1:-1] if near(one[200:500, 100:500], GREEN)]
+    assert alone, "the background alone was never shown"
+    assert not any(near(one[200:500, BESIDE], RED, by=60) for one in cameras.seen)
+
+
+def test_a_virtual_camera_that_cannot_be_had(
+    engine: str, clip: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One error that names the extra, or the device; nothing is loaded before."""
+    monkeypatch.setattr(webcam, "open_matter", lambda _: pytest.fail("the engine was loaded"))
+    arguments = [clip, "--engine", engine, "--no-window", "--virtual-camera"]
+    monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
+    with pytest.raises(VideoError, match=re.escape("pip install 'matter-sdk[virtual-camera]'")):
+        webcam.main(arguments)
+    none = FakeCameras(fails_at=0)
+    monkeypatch.setitem(sys.modules, "pyvirtualcam", none)  # type: ignore[arg-type]
+    with pytest.raises(VideoError, match="unplugged"):
+        webcam.main(arguments)
+    assert none.closed == 1
+
+
+def test_a_virtual_camera_that_is_unplugged(
+    engine: str, clip: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cameras = FakeCameras(fails_at=3)
+    monkeypatch.setitem(sys.modules, "pyvirtualcam", cameras)  # type: ignore[arg-type]
+    with pytest.raises(VideoError, match="unplugged"):
+        webcam.main([clip, "--engine", engine, "--no-window", "--virtual-camera"])
+    assert cameras.closed == 1
+
+
 def test_webcam_names_the_remedy_where_no_window_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
     def headless(*_: object) -> None:
         raise cv2.error("The function is not implemented")

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from matter_sdk.sdk.command_line import typed
 from matter_sdk.sdk.errors import MatterError
 from matter_sdk.training.weights import containers
 
@@ -154,9 +155,10 @@ def _tensors(
     except containers.SeveralSets as error:
         names = ", ".join(error.names) or "none that fits"
         example = error.names[-1] if error.names else "NAME"
+        choose = [str(path), "--entry", example, "--output", "chosen.safetensors"]
         raise CheckpointError(
-            f"{path}: holds {error}: {names}; expected one. Choose it: python -m "
-            f"training.checkpoints {path} --entry {example} --output chosen.safetensors"
+            f"{path}: holds {error}: {names}; expected one. Choose it: "
+            f"{typed('training.checkpoints', choose)}"
         ) from None
     if chosen is not None:
         for key, kind in chosen.wrong:
