@@ -77,11 +77,10 @@ def picture_graph(graph: bytes, manifest: Manifest, model: ModelEntry) -> bytes:
 def _reduced(nodes: Nodes, planes: str, sides: list[str], size: Size) -> str:
     """The averages of uint8 3×H×W at a size, float32 3×h×w in 0..255."""
     rows, columns = (resampling.axis(nodes, side, n) for side, n in zip(sides, size, strict=True))
-    # Sums over rows are below 2^24, and those over both in float64 below 2^53: none is rounded.
+    # Sums over rows are below 2^24, exact in float32; those over both may pass 2^31.
     sums = resampling.averaged(nodes, planes, rows, np.float32, batch=3)
-    turned = nodes.cast(nodes("Transpose", sums, perm=[1, 0]), np.float64)
-    turned = nodes("Unsqueeze", turned, nodes.whole([0]))
-    sums = resampling.averaged(nodes, turned, columns, np.float64)
+    turned = nodes("Unsqueeze", nodes("Transpose", sums, perm=[1, 0]), nodes.whole([0]))
+    sums = resampling.averaged(nodes, turned, columns, np.int64)
     small = nodes("Transpose", nodes.cast(sums, np.float32), perm=[1, 0])
     totals = (nodes.cast(axis.long, np.float32) for axis in (rows, columns))
     return nodes("Mul", nodes.reshape(small, 3, *size), nodes.inverse(nodes("Mul", *totals)))
@@ -177,8 +176,9 @@ def _counts(nodes: Nodes, size: Size) -> str:
 def _windows(nodes: Nodes, planes: str, *, whole: bool) -> str:
     """Of 3×3 windows, N×h×w: the means, or the sums of whole numbers with 0 beyond the edges."""
     planes = nodes("Unsqueeze", planes, nodes.whole([0]))
-    options = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": int(whole)}
-    means = nodes("Squeeze", nodes("AveragePool", planes, **options), nodes.whole([0]))
+    pads, count = [1, 1, 1, 1], int(whole)
+    means = nodes("AveragePool", planes, kernel_shape=[3, 3], pads=pads, count_include_pad=count)
+    means = nodes("Squeeze", means, nodes.whole([0]))
     # A ninth of a sum below 2^20 is within a hundredth of it when it is made nine again.
     return nodes("Round", nodes("Mul", means, nodes.real(9))) if whole else means
 

@@ -42,8 +42,8 @@ def axis(nodes: Nodes, side: str, length: int) -> Axis:
 def averaged(nodes: Nodes, values: str, axis: Axis, dtype: type, batch: int = 1) -> str:
     """The sums of the short side's footprints on the long one, as ``axis_taps`` weighs them.
 
-    ``values``: batch×side×N of any type. The result: (batch · length)×N, whole numbers in the
-    floating point type ``dtype``: ``axis.long`` times the average.
+    ``values``: batch×side×N of any type. The result: (batch · length)×N of ``dtype``, whole
+    numbers: ``axis.long`` times the average.
     """
     pixel, step, one = axis.short, axis.long, nodes.whole(1)
     begin = nodes("Mul", nodes.whole(np.arange(axis.length)[:, None]), step)
