@@ -37,6 +37,7 @@ class Reply(NamedTuple):
     status: int
     seconds: float
     retry: bool
+    turn: int
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,8 @@ class Steady:
     p50: float
     p99: float
     memory: list[float]
-
-    @property
-    def rate(self) -> float:
-        """Requests a second."""
-        return self.requests / self.seconds
+    capacity: float
+    """Requests a second, of the last tenth of them."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,9 @@ class Overload:
     failed: int
     p50: float
     p99: float
+    p99_early: float
+    """Of what was due in the first half of the time."""
+    p99_late: float
     most: float
     refused_p99: float
     bound: float
@@ -112,8 +113,10 @@ def steady(address: str, process: int, pictures: Sequence[bytes], requests: int)
                     memory.append(hardware.resident(process))
             begin = time.perf_counter()
             status, retry = _ask(connection, "POST", "/matte", pictures[turn % len(pictures)])
-            replies.append(Reply(status, time.perf_counter() - begin, retry))
+            done.append(time.perf_counter())
+            replies.append(Reply(status, done[-1] - begin, retry, turn))
 
+    done: list[float] = []
     begin = time.perf_counter()
     threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
     try:
@@ -126,7 +129,16 @@ def steady(address: str, process: int, pictures: Sequence[bytes], requests: int)
     memory.append(hardware.resident(process))
     good = [reply.seconds for reply in replies if reply.status == 200]
     p50, p99 = np.percentile(good, (50, 99))
-    return Steady(len(replies), took, len(replies) - len(good), float(p50), float(p99), memory)
+    tenth = max(2, len(done) // 10)
+    return Steady(
+        len(replies),
+        took,
+        len(replies) - len(good),
+        float(p50),
+        float(p99),
+        memory,
+        (tenth - 1) / (done[-1] - done[-tenth]),
+    )
 
 
 def overload(
@@ -141,7 +153,6 @@ def overload(
     begin = time.perf_counter() + 0.5
 
     def client() -> None:
-        connection = http.client.HTTPConnection(address)
         while True:
             with lock:
                 turn = next(turns, None)
@@ -149,12 +160,15 @@ def overload(
                 return
             due = begin + turn / rate
             time.sleep(max(0.0, due - time.perf_counter()))
-            status, retry = _ask(connection, "POST", "/matte", pictures[turn % len(pictures)])
-            replies.append(Reply(status, time.perf_counter() - due, retry))
+            with contextlib.closing(http.client.HTTPConnection(address)) as connection:
+                status, retry = _ask(connection, "POST", "/matte", pictures[turn % len(pictures)])
+            replies.append(Reply(status, time.perf_counter() - due, retry, turn))
 
     _together([threading.Thread(target=client) for _ in range(SENDERS)])
     took = time.perf_counter() - begin
     good = [reply.seconds for reply in replies if reply.status == 200]
+    early = [one.seconds for one in replies if one.status == 200 and one.turn < count / 2]
+    late = [one.seconds for one in replies if one.status == 200 and one.turn >= count / 2]
     away = [reply.seconds for reply in replies if reply.status == 429 and reply.retry]
     p50, p99 = np.percentile(good, (50, 99))
     return Overload(
@@ -165,6 +179,8 @@ def overload(
         count - len(good) - len(away),
         float(p50),
         float(p99),
+        float(np.percentile(early, 99)),
+        float(np.percentile(late, 99)),
         max(good),
         float(np.percentile(away, 99)) if away else 0.0,
         places * took / len(good),
@@ -204,14 +220,14 @@ def markdown(calm: Steady, busy: Overload, places: int) -> str:
     )
     rows = page.table(
         ("", "offered/s", "answered", "refused", "failed", "answered/s")
-        + ("ms p50", "p99", "most", "bound", "refusal p99"),
+        + ("ms p50", "p99", "p99 early", "late", "most", "bound", "refusal p99"),
         [
             (
                 f"{CLIENTS} clients in turn",
                 *("", f"{calm.requests - calm.failed:,}", "0", str(calm.failed)),
-                f"{calm.rate:.1f}",
+                f"{calm.requests / calm.seconds:.1f}",
                 *(f"{1e3 * value:.0f}" for value in (calm.p50, calm.p99)),
-                *("", "", ""),
+                *("", "", "", "", ""),
             ),
             (
                 "twice the capacity",
@@ -220,15 +236,20 @@ def markdown(calm: Steady, busy: Overload, places: int) -> str:
                 f"{busy.accepted / busy.seconds:.1f}",
                 *(
                     f"{1e3 * value:.0f}"
-                    for value in (busy.p50, busy.p99, busy.most, busy.bound, busy.refused_p99)
+                    for value in (
+                        *(busy.p50, busy.p99, busy.p99_early, busy.p99_late),
+                        *(busy.most, busy.bound, busy.refused_p99),
+                    )
                 ),
             ),
         ],
     )
     return (
         "Cut-outs as PNG; clients and service share the machine. Milliseconds from when a request "
-        f"was due until its answer was there. *Refused* got 429 with Retry-After. *Bound*: the "
-        f"{places} places of the queue and the workers, divided by the rate of answers.\n\n"
+        "was due until its answer was there. The capacity is that of the last tenth of the "
+        f"requests in turn, {calm.capacity:.1f} a second. *Refused* got 429 with Retry-After. "
+        f"*Early* and *late* are the halves of the time. *Bound*: the {places} places of the queue "
+        "and the workers, divided by the rate of answers.\n\n"
         f"{rows}\n\nMemory of the service's process after so many requests:\n\n{memory}"
     )
 
@@ -252,7 +273,7 @@ def report(
     with served(words) as (address, process):
         calm = steady(address, process, sent, requests)
         places = queue + 2  # one lane, one more worker
-        busy = overload(address, sent, 2 * calm.rate, seconds, places)
+        busy = overload(address, sent, 2 * calm.capacity, seconds, places)
     height, width = size
     text = f"Pictures of {width}×{height}. {markdown(calm, busy, places)}"
     data = {"steady": asdict(calm), "overload": asdict(busy)}
