@@ -108,7 +108,8 @@ class Pipeline(Generic[I]):
         return any(stage.alive for stage in self._stages)
 
     def _prepared(self, items: Iterable[I]) -> Iterator[tuple[_Looked[I], Any]]:
-        stillness = Stillness(self._matter.quality.reuse)
+        # On a GPU the network is the least of a frame's costs.
+        stillness = Stillness(self._matter.quality.reuse if self._matter.device == "cpu" else 0)
         for item in items:
             looked = _Looked(item, item.image)
             with self._meter("preprocess"):

@@ -14,8 +14,6 @@ from typing import Any
 
 import cv2
 
-from matter_sdk.sdk.arrays import on_gpu
-
 LEVELS = 4
 """The most by which a channel of any pixel may change, of 255: the filter's own ``STILL``."""
 
@@ -35,9 +33,8 @@ class Stillness:
     def still(self, small: Any, about: Any = None) -> bool:
         """Whether a frame hardly differs from the last one that was not still.
 
-        ``small``: the frame at the network's size, uint8 h×w×3; one on a GPU never is still.
-        ``about``: what else alpha depends on, such as the plate: with another object in its place
-        nothing is still.
+        ``small``: the frame at the network's size, uint8 h×w×3 in the CPU's memory. ``about``: what
+        else alpha depends on, such as the plate: with another object in its place nothing is still.
         """
         seen = self._seen
         if (
@@ -45,7 +42,6 @@ class Stillness:
             and seen.shape == small.shape
             and about is self._about
             and self._row < self.most
-            and not on_gpu(small)
             and cv2.norm(seen, small, cv2.NORM_INF) <= LEVELS
         ):
             self._row += 1
