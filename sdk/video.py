@@ -172,6 +172,7 @@ def matte_video(
             output, reader.size, rate=reader.rate, time_base=reader.time_base, alpha=alpha,
             crf=crf, preset=preset, pixel_aspect=reader.pixel_aspect, colours=reader.colours,
             tags=reader.tags, audio_from=reader if audio else None, gpu=gpu,
+            quick=matter.quality.quick,
         )  # fmt: skip
         pipeline = Pipeline(matter, measured(reader.timed(), meter, "decode"), meter)
         if behind is not None and graph is not None:
