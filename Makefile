@@ -7,6 +7,7 @@
 #   make lint     lint and formatting alone
 #   make fuzz     10,000 engines mutated at random (the tests try 300)
 #   make sanitize the kernels' tests under AddressSanitizer and UBSan (needs g++)
+#   make docs     the documentation's site, in build/docs/site; every warning is an error
 #   make clean    remove what the targets made, the virtual environment included
 #
 # PYTHON=python3.12 make test takes another interpreter for the environment (then `make clean` first).
@@ -24,7 +25,7 @@ SOURCES := pyproject.toml CMakeLists.txt \
 	$(wildcard kernels/include/*.h kernels/host/*.h kernels/host/*.cpp kernels/cuda/*.cu)
 PACKAGES := sdk kernels export training samples
 
-.PHONY: help wheel demo check quick test lint types fuzz sanitize clean
+.PHONY: help wheel demo check quick test lint types links docs fuzz sanitize clean
 .DELETE_ON_ERROR:
 
 help:
@@ -64,12 +65,31 @@ lint: $(VENV)/stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# mypy finds matter_sdk.sdk in matter_sdk/sdk alone: links lay the packages out as a wheel does.
-types: $(VENV)/stamp
+# mypy and the docs find matter_sdk.sdk in matter_sdk/sdk alone: links lay the packages out as a wheel does.
+links:
 	@mkdir -p build/types/matter_sdk
 	@ln -sfn $(addprefix $(CURDIR)/,$(PACKAGES) $(wildcard matter_sdk/*.py)) build/types/matter_sdk/
 	@ln -sfn $(CURDIR)/benchmarks build/types/
+
+types: $(VENV)/stamp links
 	MYPYPATH=build/types $(BIN)/mypy -p matter_sdk -p benchmarks
+
+# In an environment of its own: it needs none of the packages, and the tests need none of MkDocs.
+DOCS := build/docs
+PAGES := README.md SECURITY.md CHANGELOG.md ARCHITECTURE.md CONTRIBUTING.md docs \
+	weights/README.md weights/attribution.csv benchmarks/results
+docs: $(DOCS)/venv/stamp links
+	@rm -rf $(DOCS)/source
+	@mkdir -p $(DOCS)/source/weights $(DOCS)/source/benchmarks
+	@$(foreach page,$(PAGES),ln -s $(CURDIR)/$(page) $(DOCS)/source/$(page) &&) true
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/venv/bin/python -m mkdocs build --strict
+
+$(DOCS)/venv/stamp: constraints-docs.txt
+	@rm -rf $(DOCS)/venv
+	@$(PYTHON) -m venv $(DOCS)/venv
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(DOCS)/venv/bin/python -m pip install $(QUIET) \
+	  --require-hashes --no-deps -r $<
+	@touch $@
 
 fuzz: $(VENV)/stamp
 	$(BIN)/python -m tests.sdk.fuzz_engine --count 10000

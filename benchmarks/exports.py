@@ -66,8 +66,7 @@ class Case:
 
 CASES = (
     Case("gfm", "efficientnet-lite0", "tt"),
-    Case("gfm", "mobilenetv3", "tt"),
-    Case("gfm-plate", "mobilenetv3", "tt"),
+    Case("gfm-plate", "efficientnet-lite0", "tt"),
     Case("gfm", "resnet34", "tt"),
     Case("gfm", "resnet34", "rim"),
     Case("gfm", "resnet34", "en-median"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from matter_sdk import kernels
 from matter_sdk.export import examples, onnx_files
 from matter_sdk.export.cost import count_macs, dims
 from matter_sdk.export.errors import BuildError, UsageError
+from matter_sdk.export.foreign_graphs import fold_sides, sort, widen
 from matter_sdk.export.import_onnx import ImportOptions
 from matter_sdk.export.options import BuildOptions
 from matter_sdk.export.pipeline import errors, finish
@@ -33,40 +34,39 @@ from matter_sdk.sdk.backends.operators import OPERATORS
 from matter_sdk.sdk.engine.manifest import (
     FOREIGN,
     Head,
+    Imported,
     Manifest,
     ModelEntry,
     NetworkInfo,
     WeightsInfo,
 )
+from matter_sdk.sdk.inference.trimaps import plain
 
 OPSETS = range(18, 24)  # what an engine may hold, and what export writes
 _BEYOND = 0.01  # alpha may leave 0..1 by this much, and is clipped
 
 
 def read(options: ImportOptions) -> onnx.ModelProto:
-    """Read the file, and check that it takes one picture.
+    """Read the file, and check that it takes one picture, and a trimap if that is asked for.
 
     Raises:
         UsageError: it is no ONNX file, takes something else, or has no such output.
     """
     try:
         model = onnx.load(options.model)
+        sort(model)
     except Exception as error:
         raise UsageError(
             f"{options.model} cannot be read as ONNX ({_line(error)}); expected a network"
         ) from error
-    inputs = _inputs(model)
-    shown = ", ".join(f"{value.name}{_sides(value)}" for value in inputs)
-    if len(inputs) != 1 or len(_sides(inputs[0])) != 4 or _sides(inputs[0])[1] not in (3, None):
-        raise UsageError(
-            f"{options.model} takes {shown or 'nothing'}; expected one picture, float32 1×3×H×W"
-        )
-    kind = inputs[0].type.tensor_type.elem_type
-    if kind != TensorProto.FLOAT:
-        raise UsageError(
-            f"{options.model} takes {TensorProto.DataType.Name(kind)}; expected float32: export it "
-            "so"
-        )
+    widen(model)
+    for value, _ in _inputs(model, options):
+        kind = value.type.tensor_type.elem_type
+        if kind != TensorProto.FLOAT:
+            raise UsageError(
+                f"{options.model} takes {TensorProto.DataType.Name(kind)}; expected float32: "
+                "export it so"
+            )
     outputs = [output.name for output in model.graph.output]
     if options.head and options.head not in outputs:
         raise UsageError(f"--head is {options.head!r}; expected one of {', '.join(outputs)}")
@@ -80,7 +80,7 @@ def own_size(model: onnx.ModelProto, options: ImportOptions) -> Size:
     Raises:
         UsageError: it is symbolic.
     """
-    height, width = _sides(_inputs(model)[0])[2:]
+    height, width = _sides(_inputs(model, options)[0][0])[2:]
     if height is None or width is None:
         raise UsageError(
             f"{options.model} takes pictures of any size; expected --size, such as --size 320x320"
@@ -117,6 +117,7 @@ def _built(context: Context, model: onnx.ModelProto, options: ImportOptions) -> 
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         network=NetworkInfo(FOREIGN, name.strip("-") or "network", "none", parameters, macs),
         input=options.input(),
+        extra_inputs=options.extra_inputs(),
         heads=(Head("alpha", 1),),
         fusion="alpha",
         batch=1,
@@ -124,6 +125,9 @@ def _built(context: Context, model: onnx.ModelProto, options: ImportOptions) -> 
         models=tuple(one.entry for one in sized),
         weights=subject.weights,
         versions=pack.versions(()),
+        imported=Imported(
+            options.head or model.graph.output[0].name, options.channel or 0, options.activation
+        ),
     )
     return Built(manifest, tuple(sized))
 
@@ -135,14 +139,14 @@ def _weights(options: ImportOptions) -> WeightsInfo:
 def _sized(
     context: Context, subject: Subject, model: onnx.ModelProto, options: ImportOptions, size: Size
 ) -> Sized:
-    with context.report.stage(f"the file in ONNX Runtime{subject.label(size)}") as stage:
-        truth = _reference(model, options, size)
-        stage.note = f"{len(truth.tensors)} verification images"
     with context.report.stage(f"plain graph{subject.label(size)}") as stage:
         plain = _plain(model, options, size)
         path = context.folder / subject.name("model", size)
         stored = Graph(path, onnx_files.save(plain, path))
         stage.bytes, stage.note = stored.bytes, f"{len(plain.graph)} operators"
+    with context.report.stage(f"the file in ONNX Runtime{subject.label(size)}") as stage:
+        truth = _reference(model, options, size)
+        stage.note = f"{len(truth.tensors)} verification images"
     entry = ModelEntry(size, stored.onnx.name, stored.data.name if stored.data else None)
     return Sized(entry, subject.label(size), count_macs(plain), truth, stored, None, None, ())
 
@@ -151,12 +155,15 @@ def _sized(
 
 
 def _plain(model: onnx.ModelProto, options: ImportOptions, size: Size) -> ir.Model:
-    """The network at one size as an engine holds it: ``image`` in, ``alpha`` out."""
+    """The network at one size as an engine holds it: ``image`` in, or more, ``alpha`` out."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     del fixed.graph.value_info[:]
-    for dim, side in zip(_inputs(fixed)[0].type.tensor_type.shape.dim, (1, 3, *size), strict=True):
-        dim.dim_value = side
+    inputs = _inputs(fixed, options)
+    for value, channels in inputs:
+        sides = value.type.tensor_type.shape.dim
+        for dim, side in zip(sides, (1, channels, *size), strict=True):
+            dim.dim_value = side
     for output in fixed.graph.output:
         output.type.tensor_type.ClearField("shape")
     versions = [one.version for one in fixed.opset_import if one.domain in ("", "ai.onnx")]
@@ -169,28 +176,35 @@ def _plain(model: onnx.ModelProto, options: ImportOptions, size: Size) -> ir.Mod
                 f"({_line(error)}); expected a network of {OPSETS.start} to {OPSETS.stop - 1}: "
                 "export it so"
             ) from error
+    fold_sides(fixed)
     made = ir.from_proto(fixed)
     onnxscript.optimizer.optimize(made, onnx_shape_inference=True)
     made = ir.from_proto(onnx.shape_inference.infer_shapes(ir.to_proto(made), data_prop=True))
     rewrite(made)
+    _check_operators(made, {"BatchNormalization", "Constant"})  # gone soon
     _head(made, options, size)
+    wanted = {"image": 3} | {extra.name: extra.channels for extra in options.extra_inputs()}
+    _name_inputs(made, [value.name for value, _ in inputs], wanted, size)
     made = ir.from_proto(onnx.shape_inference.infer_shapes(ir.to_proto(made), data_prop=True))
     graph.fold_batch_norm(made)
     graph.simplify(made)
-    graph.check(made, {"alpha": 1}, size)
-    unknown = sorted({node.op_type for node in made.graph} - OPERATORS)
+    graph.check(made, {"alpha": 1}, size, inputs=wanted)
+    _check_operators(made)
+    return made
+
+
+def _check_operators(model: ir.Model, besides: Set[str] = frozenset()) -> None:
+    unknown = sorted({node.op_type for node in model.graph} - OPERATORS - besides)
     if unknown:
         raise BuildError(
             f"the network holds {', '.join(unknown)}; expected operators that an engine may hold, "
             "which can be checked before they run (SECURITY.md). Export it with others"
         )
-    return made
 
 
 def _head(model: ir.Model, options: ImportOptions, size: Size) -> None:
     """Leave one output, ``alpha``: the chosen channel in 0..1 at the network's size."""
     outputs = model.graph.outputs
-    (image,) = (value for value in model.graph.inputs if not value.is_initializer())
     chosen = next((x for x in outputs if x.name == options.head), outputs[0])
     shape = dims(chosen)
     if len(shape) == 3:
@@ -223,12 +237,40 @@ def _head(model: ir.Model, options: ImportOptions, size: Size) -> None:
         )
     end.replace_input_with(0, value)
     for other in [*model.graph.inputs, *(x for node in model.graph for x in node.outputs)]:
-        if other.name in ("image", "alpha"):
+        if other.name in ("image", "trimap", "alpha"):
             other.name = f"{other.name}.given"
     outputs.clear()
     outputs.append(end.outputs[0])
-    image.name, end.outputs[0].name = "image", "alpha"
+    end.outputs[0].name = "alpha"
     end.outputs[0].dtype, end.outputs[0].shape = ir.DataType.FLOAT, ir.Shape((1, 1, *size))
+
+
+def _name_inputs(
+    model: ir.Model, given: Sequence[str], wanted: Mapping[str, int], size: Size
+) -> None:
+    """Let the graph take what an engine's takes, ``wanted``, in its order and by its names.
+
+    ``given``: the names that the file has for them, or for the one that joins their channels.
+    """
+    held = {value.name: value for value in model.graph.inputs}
+    renamed = [held[name] if name in held else held[f"{name}.given"] for name in given]
+    if len(renamed) == len(wanted):
+        for value, name in zip(renamed, wanted, strict=True):
+            value.name = name
+    else:
+        (joined,) = renamed
+        place = Place(model.graph, model.graph[0])
+        renamed = [
+            ir.Value(
+                name=name,
+                shape=ir.Shape((1, channels, *size)),
+                type=ir.TensorType(ir.DataType.FLOAT),
+            )
+            for name, channels in wanted.items()
+        ]
+        joined.replace_all_uses_with(place.make("Concat", *renamed, axis=1))
+    model.graph.inputs.clear()
+    model.graph.inputs.extend(renamed)
 
 
 _PIXELS = "half_pixel"
@@ -249,7 +291,7 @@ def _channel(options: ImportOptions, name: str, channels: int) -> int:
 
 
 def _reference(model: onnx.ModelProto, options: ImportOptions, size: Size) -> Reference:
-    """The file as it is in ONNX Runtime, on the verification pictures.
+    """The file in ONNX Runtime, in float32, on the verification pictures.
 
     Raises:
         UsageError: its answers are not within 0..1.
@@ -261,19 +303,23 @@ def _reference(model: onnx.ModelProto, options: ImportOptions, size: Size) -> Re
     quiet = onnxruntime.SessionOptions()
     quiet.log_severity_level = 3
     names = [options.head] if options.head else None
+    inputs = [value.name for value, _ in _inputs(model, options)]
     tensors, answers = [], []
     try:
         session = onnxruntime.InferenceSession(
-            options.model, quiet, providers=["CPUExecutionProvider"]
+            model.SerializeToString(), quiet, providers=["CPUExecutionProvider"]
         )
         for picture in examples.pictures(size):
-            tensor = kernels.preprocess(picture.image, size, spec, order="rgb")
-            (answer, *_) = session.run(names, {_inputs(model)[0].name: tensor})
-            tensors.append((tensor,))
+            made = [kernels.preprocess(picture.image, size, spec, order="rgb")]
+            if options.trimap:
+                made.append(plain(kernels.resize_trimap(picture.trimap, size))[np.newaxis])
+            joined = made if len(inputs) == len(made) else [np.concatenate(made, axis=1)]
+            (answer, *_) = session.run(names, dict(zip(inputs, joined, strict=True)))
+            tensors.append(tuple(made))
             answers.append(_alpha(answer, options, size))
-    except (RuntimeError, ValueError) as error:
-        if isinstance(error, UsageError):
-            raise
+    except (UsageError, BuildError):
+        raise
+    except Exception as error:  # ONNX Runtime's have no common base
         raise BuildError(
             f"ONNX Runtime cannot run {options.model} at {text(size)} ({_line(error)}); expected "
             "a network that takes this --size"
@@ -311,9 +357,37 @@ def _alpha(answer: NDArray[Any], options: ImportOptions, size: Size) -> NDArray[
 # ---- what the file says
 
 
-def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+def _inputs(
+    model: onnx.ModelProto, options: ImportOptions
+) -> list[tuple[onnx.ValueInfoProto, int]]:
+    """What is to be given, and in how many channels: a picture and a trimap, or both in one.
+
+    Raises:
+        UsageError: the network takes something else.
+    """
     held = {tensor.name for tensor in model.graph.initializer}
-    return [value for value in model.graph.input if value.name not in held]
+    inputs = [value for value in model.graph.input if value.name not in held]
+    for order in (inputs, inputs[::-1]):
+        for channels in ((4,), (3, 1)) if options.trimap else ((3,),):
+            fits = [(1, count, None, None) for count in channels]
+            if len(order) == len(fits) and all(map(_may_be, order, fits)):
+                return list(zip(order, channels, strict=True))
+    shown = ", ".join(f"{value.name}{_sides(value)}" for value in inputs)
+    picture = "one picture, float32 1×3×H×W"
+    if options.trimap:
+        picture = f"{picture}, and a trimap 1×1×H×W, or both as 1×4×H×W"
+    raise UsageError(
+        f"{options.model} takes {shown or 'nothing'}; expected {picture}"
+        f"{'' if options.trimap else '. If it takes a trimap too: --trimap'}"
+    )
+
+
+def _may_be(value: onnx.ValueInfoProto, wanted: Sequence[int | None]) -> bool:
+    """Whether an input takes these sides; None stands for any."""
+    own = _sides(value)
+    return len(own) == len(wanted) and all(
+        a == b or a is None or b is None for a, b in zip(own, wanted, strict=True)
+    )
 
 
 def _sides(value: onnx.ValueInfoProto) -> list[int | None]:
@@ -322,15 +396,14 @@ def _sides(value: onnx.ValueInfoProto) -> list[int | None]:
 
 
 def _check_sizes(model: onnx.ModelProto, options: ImportOptions) -> None:
-    own = _sides(_inputs(model)[0])
-    for size in options.sizes:
-        wrong = [a for a, b in zip(own, (1, 3, *size), strict=True) if a not in (None, b)]
-        if wrong:
-            fixed: Sequence[Any] = [side or "any" for side in own]
-            raise UsageError(
-                f"--size is {text(size)} and {options.model} takes {'×'.join(map(str, fixed))}; "
-                "expected its own size"
-            )
+    for value, channels in _inputs(model, options):
+        for size in options.sizes:
+            if not _may_be(value, (1, channels, *size)):
+                fixed: Sequence[Any] = [side or "any" for side in _sides(value)]
+                raise UsageError(
+                    f"--size is {text(size)} and {options.model} takes "
+                    f"{'×'.join(map(str, fixed))}; expected its own size"
+                )
 
 
 def _line(error: BaseException) -> str:

@@ -2,11 +2,12 @@
 
     matter import model.onnx --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --size 320x320
 
-The network takes one picture, float32 1×3×H×W, and gives a map of its subject. Its sizes may be
-fixed or symbolic; the engine holds those of ``--size``. Mean and standard deviation are for
-channels in 0..1, or in 0..255 with ``--range 255``. The engine is verified against the file itself
-in ONNX Runtime. Progress goes to stderr, the engine's path alone to stdout. Exit status: 0 made, 1
-failed, 2 usage.
+The network takes one picture, float32 1×3×H×W, and gives a map of its subject. With ``--trimap`` it
+takes a trimap too, of 0 background, 1/2 unknown and 1 foreground: as a fourth channel, or as a
+second input 1×1×H×W. Its sizes may be fixed or symbolic; the engine holds those of ``--size``. Mean
+and standard deviation are for channels in 0..1, or in 0..255 with ``--range 255``. The engine is
+verified against the file itself in ONNX Runtime. Progress goes to stderr, the engine's path alone
+to stdout. Exit status: 0 made, 1 failed, 2 usage.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from typing import TYPE_CHECKING
 
 from matter_sdk.export.errors import UsageError
 from matter_sdk.sdk.command_line import Parser, path, run, size, start, whole, word
-from matter_sdk.sdk.engine.manifest import InputInfo
+from matter_sdk.sdk.engine.manifest import ACTIVATIONS, ExtraInput, InputInfo
+from matter_sdk.sdk.inference.trimaps import PLAIN
 
 if TYPE_CHECKING:
     from matter_sdk.export.stages import Size
 
-ACTIVATIONS = ("none", "sigmoid", "softmax")
 _LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "scipy", "skimage")
 
 
@@ -46,6 +47,7 @@ class ImportOptions:
         head: the output's name; empty: the only one, or the first.
         channel: which of the output's channels is the subject; None: it has one.
         activation: what turns the output to 0..1, one of ``ACTIVATIONS``.
+        trimap: whether the network takes a trimap.
     """
 
     model: Path
@@ -58,6 +60,7 @@ class ImportOptions:
     head: str = ""
     channel: int | None = None
     activation: str = "none"
+    trimap: bool = False
 
     @property
     def multiple(self) -> int:
@@ -75,6 +78,10 @@ class ImportOptions:
             multiple=self.multiple,
         )
 
+    def extra_inputs(self) -> tuple[ExtraInput, ...]:
+        """What the network takes beside the picture, as an engine says it."""
+        return tuple(ExtraInput(*item) for item in PLAIN.items()) if self.trimap else ()
+
     def digest(self) -> str:
         """The file's SHA-256."""
         return hashlib.sha256(self.model.read_bytes()).hexdigest()
@@ -88,12 +95,13 @@ def import_onnx(options: ImportOptions) -> Path:
         BuildError: the network cannot be an engine, or its mattes differ. Nothing is written.
     """
     if not options.model.is_file():
-        raise UsageError(f"{options.model} is no file; expected a network in ONNX. Check the path")
+        raise UsageError(
+            f"{options.model} is not a file; expected a network in ONNX. Check the path"
+        )
     absent = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
     if absent:
         raise UsageError(
-            f"not installed: {', '.join(absent)}; expected the libraries of the export: pip "
-            "install 'matter-sdk[export]'"
+            f"not installed: {', '.join(absent)}; install them: pip install 'matter-sdk[export]'"
         )
     from matter_sdk.export import foreign  # onnx and torch
 
@@ -146,6 +154,7 @@ def _parse(arguments: Sequence[str] | None) -> ImportOptions:
         choices=ACTIVATIONS,
         help="what turns the output to 0..1 (default: none)",
     )
+    add("--trimap", action="store_true", help="the network takes a trimap in 0..1 too")
     given = vars(parser.parse_args(arguments))
     default = Path(f"{given['model'].stem}.engine")
     return ImportOptions(**{"output": default, **given, "sizes": tuple(given.get("sizes", ()))})

@@ -436,15 +436,13 @@ def _output(path: Path) -> Path:
     folder = path.parent
     if not folder.exists():
         raise UsageError(
-            f"--output {path}: the folder {folder} does not exist; expected it to: mkdir -p "
-            f"{folder}"
+            f"--output {path}: the folder {folder} does not exist; make it: mkdir -p {folder}"
         )
     if not folder.is_dir():
-        raise UsageError(f"--output {path}: {folder} is not a folder; expected one")
+        raise UsageError(f"--output {path}: {folder} is not a folder")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(
-            f"--output {path}: the folder {folder} is not writable; expected one that is: check "
-            "its permissions"
+            f"--output {path}: the folder {folder} is not writable; check its permissions"
         )
     return path
 
@@ -481,6 +479,5 @@ def check_libraries() -> None:
     absent = [name for name in needed if importlib.util.find_spec(name) is None]
     if absent:
         raise UsageError(
-            f"not installed: {', '.join(absent)}; expected the libraries of the export: pip "
-            "install 'matter-sdk[export]'"
+            f"not installed: {', '.join(absent)}; install them: pip install 'matter-sdk[export]'"
         )

@@ -11,6 +11,7 @@ import gc
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from matter_sdk.export.cost import costs_text, count_macs
 from matter_sdk.export.errors import BuildError, UsageError
@@ -35,6 +36,9 @@ from matter_sdk.sdk.describe import bytes_text, verification_heading, verificati
 from matter_sdk.sdk.engine.manifest import Manifest, ModelEntry
 from matter_sdk.sdk.errors import MatterError
 from matter_sdk.sdk.installation import command
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 
 def run(options: BuildOptions, *, report: Report | None = None) -> Path:
@@ -98,26 +102,28 @@ def _build(context: Context, subject: Subject) -> Built:
     # INT8 begins with the smallest, where a search for what to keep in floating point costs least.
     kept: frozenset[str] = frozenset()
     by_size = {}
+    exported: ir.Model | None = None
     for size in sorted(subject.sizes, key=lambda size: size[0] * size[1]):
-        by_size[size] = _size(context, subject, size, kept)
+        by_size[size], exported = _size(context, subject, size, kept, exported)
         int8 = by_size[size].entry.int8
         kept = frozenset(int8.float32 if int8 else ())
     return pack.pack(context, subject, [by_size[size] for size in subject.sizes])
 
 
-def _size(context: Context, subject: Subject, size: Size, kept: frozenset[str]) -> Sized:
-    """Everything for one size, up to the point where the engine can be put together.
+def _size(
+    context: Context, subject: Subject, size: Size, kept: frozenset[str], like: ir.Model | None
+) -> tuple[Sized, ir.Model]:
+    """Everything for one size, up to the point where the engine can be put together; its graph.
 
-    ``kept``: what another size's INT8 graph has in floating point.
+    ``kept``: what another size's INT8 graph has in floating point. ``like``: its graph.
     """
     truth = verify.refer(context, subject, size)
-    model, stored = graph.export(context, subject, size)
+    model, stored = graph.export(context, subject, size, like)
     macs = count_macs(model)
     half = precision.halve(context, subject, model, truth)
     entry8, int8 = None, None
     if context.options.int8 and not subject.part:
         entry8, int8 = quantise.quantise(context, subject, model, truth, kept)
-    del model
     entry = ModelEntry(
         size,
         subject.prefix + stored.onnx.name,
@@ -126,7 +132,8 @@ def _size(context: Context, subject: Subject, size: Size, kept: frozenset[str]) 
         int8=entry8,
     )
     made = plans.build_all(context, subject, size, half.source)
-    return Sized(entry, subject.label(size), macs, truth, stored, int8, half.emulation, made)
+    sized = Sized(entry, subject.label(size), macs, truth, stored, int8, half.emulation, made)
+    return sized, model
 
 
 @contextlib.contextmanager

@@ -129,6 +129,13 @@ def _power(place: Place, node: ir.Node) -> ir.Value | None:
     return place.make("Sqrt", x) if exponent == [0.5] else None
 
 
+def _resized(_place: Place, node: ir.Node) -> None:
+    """Leave out the region and the scales where they are empty, in place."""
+    for at in (1, 2):
+        if len(node.inputs) > at and _numbers(node.inputs[at]) == []:
+            node.replace_input_with(at, None)
+
+
 def _parametric_relu(place: Place, node: ir.Node) -> ir.Value:
     x, zero = _first(node), place.constant(0, np.float32)
     below = place.make("Mul", place.make("Min", x, zero), node.inputs[1])
@@ -178,6 +185,7 @@ _RULES: dict[str, Callable[[Place, ir.Node], ir.Value | list[ir.Value] | None]] 
     "Split": _split,
     "Pow": _power,
     "PRelu": _parametric_relu,
+    "Resize": _resized,
     "InstanceNormalization": _instance_normalisation,
     "Sum": _sum,
     "ReduceSum": _reduced_sum,

@@ -22,6 +22,8 @@ _SHOWN = {
     "bench": "how many frames a second this machine mattes",
     "info": "what an engine is, and how it was verified",
     "import": "make an engine of another network in ONNX (needs the extra 'export')",
+    "web": "write a web page that mattes in the browser (needs the extra 'web')",
+    "triton": "write a model repository of Triton Inference Server, and a client for it",
     "build": "build an engine from a checkpoint (needs the extra 'export')",
 }
 

@@ -397,7 +397,7 @@ def _strength(text: str, digits: str) -> float:
 
 def _from_file(path: Path) -> Background:
     if not _exists(path) or path.is_dir():
-        what = "a folder" if _exists(path) else "no colour that is known and no such file"
+        what = "a folder" if _exists(path) else "neither a file nor a known colour"
         raise BackgroundError(
             f"the background {str(path)!r} is {what}{did_you_mean(path, (*COLOURS, 'blur'))}; "
             f"expected {_KINDS}"

@@ -79,6 +79,10 @@ def layout(manifest: Manifest) -> list[Line]:
         plans.append(f"{plan.runtime} {plan.version}, {plan.gpus()}, {size_text(plan.size)}")
     lines = _listed("inputs", inputs)
     lines.append(("heads", f"{', '.join(heads)}; {rule}"))
+    if manifest.imported is not None:
+        one = manifest.imported
+        how = f"alpha is channel {one.channel} of {one.head!r}, activation {one.activation}"
+        lines.append(("imported", how))
     return lines + _listed("plans", plans or ["none"])
 
 
@@ -107,8 +111,8 @@ def verification_heading(manifest: Manifest) -> str:
         else ("the PyTorch network's")
     )
     return (
-        f"Difference of {judged} from {source}, mean over the verification images"
-        f"{random if manifest.weights.random else ''}:"
+        f"Difference of {judged} from {source}, mean over the verification images; largest: of "
+        f"one pixel, not bounded{random if manifest.weights.random else ''}:"
     )
 
 

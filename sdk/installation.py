@@ -27,6 +27,8 @@ SUBCOMMANDS = {
     "export.build": "build",
     "export.import_onnx": "import",
     "export.info": "info",
+    "export.web": "web",
+    "export.triton": "triton",
 }
 """The modules of the command ``matter``, and its words for them."""
 
@@ -84,7 +86,7 @@ def engine_path(path: str | os.PathLike[str] | None, name: str = "gfm") -> Path:
     found = own_engine(name)
     if found is None and CHECKOUT:
         build = command("export.build", ["--model", name, "--fp16"])
-        raise EngineError(f"there is no {name}.engine in {HOME}; expected one. Build it: {build}")
+        raise EngineError(f"there is no {name}.engine in {HOME}. Build it: {build}")
     if found is None:
         raise EngineError(
             f"no {name}.engine came with this package ({HOME}); expected the path of one. A wheel "

@@ -117,8 +117,8 @@ class Matte:
             import cupy  # noqa: F401
         except ImportError as error:
             raise BackendError(
-                f"gpu() was called and CuPy cannot be imported ({error}); expected it: pip install "
-                f"'matter-sdk[nvidia]'"
+                f"gpu() needs CuPy, which cannot be imported ({error}); install it: "
+                f"pip install 'matter-sdk[nvidia]'"
             ) from error
         return self._twin(on_gpu=True)
 

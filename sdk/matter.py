@@ -55,7 +55,7 @@ class Matter(Closing):
         plate: for a network that compares each frame with the empty place (gfm-plate), a picture of
             it: a path, or an array as a frame. See the attribute ``plate``.
         quality: "live", "balanced" or "studio"; see ``sdk.inference.quality``.
-        arithmetic, guided, clean, temporal, lookahead: replace these fields of ``quality``.
+        arithmetic, guided, clean, temporal, lookahead, reuse: replace these fields of ``quality``.
         lanes: frames that the network works on at once, each with its share of the threads: more
             frames a second for files and several streams, each of them later. TensorRT has at least
             two.
@@ -90,6 +90,7 @@ class Matter(Closing):
         clean: bool | None = None,
         temporal: bool | None = None,
         lookahead: int | None = None,
+        reuse: int | None = None,
         lanes: int = 1,
         transparency: bool = True,
         trust_plans: bool = False,
@@ -101,6 +102,7 @@ class Matter(Closing):
             clean=clean,
             temporal=temporal,
             lookahead=lookahead,
+            reuse=reuse,
         )
         self._engine = OpenEngine(
             engine_path(path),

@@ -133,23 +133,20 @@ def matte_video(
 ) -> VideoReport:
     """Matte every frame of ``source`` and write ``output``; keep timestamps, rotation and audio.
 
-    matter
-        A ``Matter``, or what stands in for one (``sdk.streaming.matting``).
-    output
-        Chosen by its suffix, as in ``VideoWriter``.
-    background
-        Whatever ``Background.open`` takes: a colour, an image, a video (looped), ``"blur"``.
-    alpha
-        Write the cut-out with its alpha channel instead of a composite.
-    audio
-        Take sound, subtitles, chapters and tags along, as ``VideoWriter`` does with ``audio_from``.
-    crf, preset
-        As in ``VideoWriter``.
-    hardware
-        Where the matter runs on a GPU, decode by NVDEC and encode H.264 by NVENC, if the files and
-        the GPU allow it: see ``VideoReader`` and ``VideoWriter``. This has not run on a GPU yet.
-    progress
-        Called in the calling thread after each frame with (frames done, frames expected or None).
+    Args:
+        matter: a ``Matter``, or what stands in for one (``sdk.streaming.matting``).
+        output: chosen by its suffix, as in ``VideoWriter``.
+        background: whatever ``Background.open`` takes: a colour, an image, a video (looped),
+            ``"blur"``.
+        alpha: write the cut-out with its alpha channel instead of a composite.
+        audio: take sound, subtitles, chapters and tags along, as ``VideoWriter`` does with
+            ``audio_from``.
+        crf, preset: as in ``VideoWriter``.
+        hardware: where the matter runs on a GPU, decode by NVDEC and encode H.264 by NVENC, if the
+            files and the GPU allow it: see ``VideoReader`` and ``VideoWriter``. This has not run on
+            a GPU yet.
+        progress: called in the calling thread after each frame with (frames done, frames expected
+            or None).
 
     A frame without a matte (``NoMatteError``) shows the background only; the report's ``notes``
     say how many there were and why. If the source ends early, so does the output, and the report is
@@ -175,6 +172,7 @@ def matte_video(
             output, reader.size, rate=reader.rate, time_base=reader.time_base, alpha=alpha,
             crf=crf, preset=preset, pixel_aspect=reader.pixel_aspect, colours=reader.colours,
             tags=reader.tags, audio_from=reader if audio else None, gpu=gpu,
+            quick=matter.quality.quick,
         )  # fmt: skip
         pipeline = Pipeline(matter, measured(reader.timed(), meter, "decode"), meter)
         if behind is not None and graph is not None:

@@ -116,6 +116,10 @@ def test_good_input(
         (["import", "nowhere.onnx"], 2, "nowhere.onnx"),
         (["import", "bad.bin", "--size", "64x96"], 2, "bad.bin"),
         (["import", "cat.png", "--std", "red"], 2, "'red'"),
+        (["web"], 2, "OUT"),
+        (["web", "nowhere.engine", "page"], 1, "nowhere.engine"),
+        (["web", "bad.bin", "page"], 1, "bad.bin"),
+        (["web", "good.engine", "cat.png"], 2, "cat.png"),
         (["build"], 2, "--model"),
         (["build", "--model", "gmf"], 2, "gfm"),
         (["build", "--model", "gfm", "--weights", "nowhere.pth"], 2, "nowhere.pth"),
@@ -175,7 +179,7 @@ def test_the_own_engine(
         Matter(folder / "bad.bin")
     assert matter.main(["image", "cat.png", str(tmp_path / "x.png")]) == 0
     assert matter.main(["info", "--json"]) == 0
-    assert "gfm-mobilenetv3-tt" in capsys.readouterr().out
+    assert "gfm-efficientnet-lite0-tt" in capsys.readouterr().out
 
 
 def test_a_checkout_has_the_engine_of_its_wheel(

@@ -106,7 +106,8 @@ def run(chosen: Iterable[str], settings: Settings, output: Path, command: str) -
     paths = []
     for network in chosen:
         subjects = []
-        for without in VARIANTS[network]:
+        known = networks.parts(network, settings.backbone if network == "gfm" else None)
+        for without in (parts for parts in VARIANTS[network] if set(parts) <= set(known)):
             one = options(network, without, settings, output)
             print(f"{one.recipe.describe()}: {one.output}", file=sys.stderr)
             outcome = train(one)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from matter_sdk.training.networks.mobilenetv3 import MobileNetV3
+from benchmarks.baselines.mobilenetv3 import MobileNetV3
 
 RATIO = 0.4
 WIDTHS = (16, 20, 40, 64)  # of the states, at strides 2, 4, 8 and 16 of the reduced frame

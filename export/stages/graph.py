@@ -32,7 +32,7 @@ from matter_sdk.export.cost import count_macs, dims, weight_bytes
 from matter_sdk.export.errors import BuildError
 from matter_sdk.export.options import FULL
 from matter_sdk.export.plain_operators import take_place
-from matter_sdk.export.stages import Context, Graph, Size, Subject, precision
+from matter_sdk.export.stages import Context, Graph, Size, Subject, geometry, precision
 from matter_sdk.sdk.describe import count_text
 from matter_sdk.training import networks
 
@@ -48,8 +48,16 @@ if TYPE_CHECKING:
 IMAGE: Mapping[str, int] = MappingProxyType({"image": 3})
 
 
-def export(context: Context, subject: Subject, size: Size) -> tuple[ir.Model, Graph]:
-    """Export the network at one size.
+def export(
+    context: Context, subject: Subject, size: Size, like: ir.Model | None = None
+) -> tuple[ir.Model, Graph]:
+    """Export the network at one size, or take over its graph of another size.
+
+    Args:
+        context: of the build.
+        subject: the network.
+        size: height and width.
+        like: what this returned for another size; it is left as it was.
 
     Returns:
         The float32 model, which shares the network's weights, and the graph that is stored.
@@ -58,19 +66,19 @@ def export(context: Context, subject: Subject, size: Size) -> tuple[ir.Model, Gr
         BuildError: see :func:`export_onnx`.
     """
     options, report, network = context.options, context.report, subject.network
+    of: dict[str, Any] = {
+        "inputs": networks.inputs(network),
+        "strides": getattr(network, "head_strides", {}),
+        "batch": subject.batch,
+    }
     with report.stage(f"export ONNX{subject.label(size)}") as stage:
-        model = export_onnx(
-            network,
-            network.heads,
-            size,
-            inputs=networks.inputs(network),
-            strides=getattr(network, "head_strides", {}),
-            batch=subject.batch,
-            opset=options.opset,
-        )
+        model = resized(network, network.heads, like, size, **of) if like is not None else None
+        taken = ", taken over from another size" if model is not None else ""
+        if model is None:
+            model = export_onnx(network, network.heads, size, opset=options.opset, **of)
         stage.bytes = weight_bytes(model)
         macs = count_text(count_macs(model))
-        stage.note = f"opset {options.opset}, {len(model.graph)} operators, {macs} MACs"
+        stage.note = f"opset {options.opset}, {len(model.graph)} operators, {macs} MACs{taken}"
     path = context.folder / subject.prefix / subject.name("model", size)
     with report.stage(f"write {subject.prefix}{path.name}") as stage:
         half = options.precision not in FULL
@@ -124,10 +132,8 @@ def export_onnx(
         BuildError: the exporter failed, or the graph is not what the module docstring promises.
     """
     zeros = tuple(torch.zeros(batch, channels, *size) for channels in inputs.values())
-    wrapped = _Heads(network, tuple(heads))
-    modes = {module: module.training for module in wrapped.modules()}
     try:
-        with _quiet(), _plain(wrapped.eval()):
+        with _quiet(), _as_exported(network, heads) as wrapped:
             program = torch.onnx.export(
                 wrapped,
                 zeros,
@@ -140,9 +146,6 @@ def export_onnx(
             )
     except torch.onnx.errors.OnnxExporterError as error:
         raise BuildError(f"the ONNX export failed: {_innermost(error)}") from error
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
     if program is None:
         raise BuildError("the ONNX export returned nothing; expected a graph")
     model: ir.Model = program.model
@@ -151,6 +154,40 @@ def export_onnx(
     simplify(model)
     check(model, heads, size, inputs=inputs, strides=strides, batch=batch)
     return model
+
+
+def resized(
+    network: nn.Module,
+    heads: Mapping[str, int],
+    model: ir.Model,
+    size: tuple[int, int],
+    *,
+    inputs: Mapping[str, int] = IMAGE,
+    strides: Mapping[str, int] | None = None,
+    batch: int = 1,
+) -> ir.Model | None:
+    """Return an exported model at another size, or None where it takes an export.
+
+    The arguments are :func:`export_onnx`'s; ``model`` is what that returned.
+    """
+    with _as_exported(network, heads) as wrapped:
+        made = geometry.resized(wrapped, model, size, inputs=inputs, batch=batch)
+    if made is not None:
+        check(made, heads, size, inputs=inputs, strides=strides, batch=batch)
+    return made
+
+
+@contextlib.contextmanager
+def _as_exported(network: nn.Module, heads: Mapping[str, int]) -> Iterator[nn.Module]:
+    """Return the network's heads in eval mode and of plain parts; then it is as it was."""
+    wrapped = _Heads(network, tuple(heads))
+    modes = {module: module.training for module in wrapped.modules()}
+    try:
+        with _plain(wrapped.eval()):
+            yield wrapped
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 @contextlib.contextmanager

@@ -157,10 +157,7 @@ def open_backend(
         )
     reasons = "; ".join(f"{name}: {reason}" for name, reason in passed)
     where = f" on device {device!r}" if device else ""
-    raise BackendError(
-        f"no backend can run {engine.path}{where}; expected at least one ({reasons}). Install one: "
-        f"pip install onnxruntime"
-    )
+    raise BackendError(f"no backend can run {engine.path}{where}: {reasons}")
 
 
 def _choices(model: ModelEntry, arithmetic: str) -> list[tuple[str, ModelEntry]]:

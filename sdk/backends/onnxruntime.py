@@ -27,6 +27,9 @@ def unavailable(option: str, engine: EngineFile, model: ModelEntry, number: int)
     extra = "onnxruntime-gpu" if option == "cuda" else "onnxruntime"
     if importlib.util.find_spec("onnxruntime") is None:
         return f"not installed: pip install {extra}"
+    without = no_gpu("onnxruntime", number) if option == "cuda" else None
+    if without is not None:  # found before a library of 50 MB is loaded
+        return without
     import onnxruntime
 
     if model.data is not None and not hasattr(
@@ -36,13 +39,11 @@ def unavailable(option: str, engine: EngineFile, model: ModelEntry, number: int)
             f"onnxruntime {onnxruntime.__version__} cannot take the weights of {model.data!r} from "
             f"memory: pip install --upgrade {extra}"
         )
-    if option == "cuda":
-        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-            return (
-                "the installed onnxruntime has no CUDA: pip uninstall -y onnxruntime && "
-                "pip install onnxruntime-gpu"
-            )
-        return no_gpu("onnxruntime-gpu", number)
+    if option == "cuda" and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        return (
+            "the installed onnxruntime has no CUDA: pip uninstall -y onnxruntime && "
+            "pip install onnxruntime-gpu"
+        )
     return None
 
 

@@ -3,7 +3,8 @@
 It computes in float32, or in bfloat16 or INT8 where the export verified that for this network size;
 bfloat16 only where this CPU has instructions for it. A graph is read from memory. One with external
 weights is unpacked into a private temporary folder, since OpenVINO takes such weights from files
-only; the folder is deleted as soon as the network is compiled.
+only; the folder is deleted as soon as the network is compiled. What was compiled is kept for the
+next process (``runtime_cache``), under a key of all that it depends on.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.util
+import io
+import logging
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from matter_sdk.sdk.backends import Backend, Share, check_graph
+from matter_sdk.sdk import __version__, cpu
+from matter_sdk.sdk.backends import Backend, Share, check_graph, runtime_cache
 from matter_sdk.sdk.backends.graphs import Graph, read_graph
 from matter_sdk.sdk.errors import BackendError
 
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from matter_sdk.sdk.engine.file import EngineFile
     from matter_sdk.sdk.engine.manifest import ModelEntry
 
+log = logging.getLogger("matter")
 
 _lost = False  # by a fork
 
@@ -58,9 +64,6 @@ class OpenVino(Backend):
     device = "cpu"
 
     def __init__(self, engine: EngineFile, model: ModelEntry, share: Share) -> None:
-        import openvino
-
-        core = process_core()
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": share.threads,
@@ -71,14 +74,7 @@ class OpenVino(Backend):
             # Said even for float32: on CPUs with AMX, OpenVINO would choose bfloat16 by itself.
             "INFERENCE_PRECISION_HINT": "bf16" if "bfloat16" in model.cpu_precision else "f32",
         }
-        graph = read_graph(engine, model)
-        if model.data is None:
-            compiled = core.compile_model(core.read_model(graph.content), "CPU", settings)
-        else:
-            with tempfile.TemporaryDirectory(prefix="matter-") as folder:
-                network = core.read_model(_unpacked(graph, model, Path(folder)))
-                compiled = core.compile_model(network, "CPU", settings)
-                del network  # it maps the files, which some systems then refuse to delete
+        compiled = _compiled(engine, model, settings)
         check_graph(
             engine.manifest,
             model,
@@ -89,7 +85,7 @@ class OpenVino(Backend):
         self._requests: list[Any] = [compiled.create_infer_request() for _ in range(share.lanes)]
         self._inputs = [compiled.input(name) for name in engine.manifest.inputs]
         self._heads = {head.name: compiled.output(head.name) for head in engine.manifest.heads}
-        version = openvino.__version__.split("-")[0]
+        version = library().__version__.split("-")[0]
         self.detail = f"OpenVINO {version}, {model.cpu_precision}, {share}"
 
     def run(self, *inputs: Any, lane: int = 0) -> Mapping[str, Any]:
@@ -109,6 +105,37 @@ class OpenVino(Backend):
         self._requests = []
         self._inputs = []
         self._heads = {}
+
+
+def _compiled(engine: EngineFile, model: ModelEntry, settings: dict[str, Any]) -> Any:
+    """The compiled network: as an earlier process left it, or compiled now and left for the next.
+
+    What was left was checked then: as the same graph and weights, byte for byte, for the same size,
+    inputs and heads, by this version.
+    """
+    core, manifest = process_core(), engine.manifest
+    members = [engine.member(name).sha256 for name in (model.onnx, model.data) if name]
+    shapes = [model.size, manifest.batch, dict(manifest.inputs), manifest.heads]
+    here = [cpu.name(), *cpu.instructions(), core.get_property("CPU", "FULL_DEVICE_NAME")]
+    key = repr([__version__, library().__version__, here, settings, members, shapes])
+    kept = runtime_cache.read_network(key)
+    if kept is not None:
+        try:
+            return core.import_model(kept, "CPU", settings)
+        except RuntimeError as error:
+            log.info("compiling a network again: %s", error)
+    graph = read_graph(engine, model)
+    if model.data is None:
+        compiled = core.compile_model(core.read_model(graph.content), "CPU", settings)
+    else:
+        with tempfile.TemporaryDirectory(prefix="matter-") as folder:
+            network = core.read_model(_unpacked(graph, model, Path(folder)))
+            compiled = core.compile_model(network, "CPU", settings)
+            del network  # it maps the files, which some systems then refuse to delete
+    content = io.BytesIO()
+    compiled.export_model(content)
+    runtime_cache.write_network(key, content.getvalue())
+    return compiled
 
 
 def _unpacked(graph: Graph, model: ModelEntry, folder: Path) -> Path:
@@ -140,9 +167,31 @@ def process_core() -> Any:
     same thread and no younger core did likewise; else the next signal, say a Ctrl-C, writes to
     freed memory.
     """
-    import openvino
+    return library().Core()
 
-    return openvino.Core()
+
+@functools.cache
+def library() -> Any:
+    """Import the package ``openvino`` without its model converter.
+
+    The package would import that, too, and with it telemetry and HTTP: more than half of its time.
+    ``openvino.convert_model`` is found when somebody asks for it.
+    """
+    converter = "openvino.tools.ovc"
+    if "openvino" not in sys.modules:
+        sys.modules[converter] = None  # type: ignore[assignment] # as if it were not installed
+        try:
+            openvino = importlib.import_module("openvino")
+        finally:
+            del sys.modules[converter]
+
+        def later(name: str) -> Any:
+            if name == "convert_model":
+                return importlib.import_module(converter).convert_model
+            raise AttributeError(f"module 'openvino' has no attribute {name!r}")
+
+        openvino.__getattr__ = later  # type: ignore[method-assign]
+    return importlib.import_module("openvino")
 
 
 def forked() -> None:

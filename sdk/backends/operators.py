@@ -251,9 +251,9 @@ def _clip(inputs: list[Any], given: _Given) -> Tensor:
     del given
     for bound in inputs[1:]:
         if bound is not None and (bound.shape or not bound.constant):
-            raise Refused("bounds that are no constant numbers; expected such")
+            raise Refused("bounds that are computed, or several; expected constant numbers")
         if bound is not None and bound.values is not None and np.isnan(bound.values):
-            raise Refused("a bound that is no number; expected one")
+            raise Refused("a bound of NaN; expected a number")
     return Tensor(_floats(*inputs), inputs[0].shape)
 
 
@@ -437,7 +437,9 @@ def _pad(inputs: list[Any], given: _Given) -> Tensor:
     if value is not None:
         _typed(value, x.dtype)
         if value.elements != 1 or not value.constant:
-            raise Refused("a padding value that is no constant number; expected one")
+            raise Refused(
+                "padding that is computed, or of several values; expected a constant number"
+            )
     sides = zip(numbers[:rank], x.shape, numbers[rank:], strict=True)
     return Tensor(x.dtype, tuple(map(sum, sides)))
 
@@ -565,7 +567,7 @@ def _scaled(x: Tensor, scale: Tensor, zero: Tensor | None, given: _Given) -> Non
     if scale.values is not None and not (
         np.isfinite(scale.values).all() and (scale.values > 0).all()
     ):
-        raise Refused("a scale that is not finite and above 0; expected such")
+        raise Refused("a scale of 0, below it, NaN or infinite; expected finite numbers above 0")
     if zero is not None and (zero.shape != scale.shape or not zero.constant):
         raise Refused(f"zero points of shape {list(zero.shape)}; expected {list(scale.shape)}")
     given.integer("block_size", 0, 0, 0)

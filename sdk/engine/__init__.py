@@ -4,6 +4,7 @@ from matter_sdk.sdk.engine.file import EngineFile
 from matter_sdk.sdk.engine.manifest import (
     ExtraInput,
     Head,
+    Imported,
     InputInfo,
     Manifest,
     ModelEntry,
@@ -15,6 +16,7 @@ __all__ = [
     "EngineFile",
     "ExtraInput",
     "Head",
+    "Imported",
     "InputInfo",
     "Manifest",
     "ModelEntry",

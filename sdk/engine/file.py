@@ -281,7 +281,7 @@ def _stream(file: OpenedFile, span: Entry) -> Iterator[bytes]:
 def _check_digests(manifest: Manifest, spans: Mapping[str, Entry], file: OpenedFile) -> None:
     for name in manifest.files():
         if name not in manifest.members:
-            raise EngineError(f"member {name!r} has no checksum in the manifest; expected one")
+            raise EngineError(f"member {name!r} has no checksum in the manifest")
     for name in manifest.members:
         if name not in spans:
             raise EngineError(

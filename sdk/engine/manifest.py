@@ -23,7 +23,7 @@ from matter_sdk.sdk.installation import command
 if TYPE_CHECKING:
     from matter_sdk.kernels import InputSpec
 
-SCHEMA = 3
+SCHEMA = 4
 """The schema that this package writes; every schema from 1 up to it is read."""
 
 MAX_SIDE = 8192
@@ -50,6 +50,8 @@ FUSIONS: dict[str, dict[str, int]] = {
     "alpha": {"alpha": 1},
     "cam": {"cam": 20},  # a classifier's class activation maps: no matte of its own
 }
+ACTIVATIONS = ("none", "sigmoid", "softmax")
+"""What turns an output of an imported network to 0..1."""
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8")
 CPU_PRECISIONS = ("float32", "bfloat16")
 # What each CPU backend can compute in. "int8 bfloat16": INT8, and bfloat16 in place of float32.
@@ -315,6 +317,15 @@ class WeightsInfo:
 
 
 @dataclass(frozen=True)
+class Imported:
+    """How alpha comes of an imported network: ``channel`` of its output ``head``, activated."""
+
+    head: str
+    channel: Annotated[int, whole(0, 10**9)] = 0
+    activation: Annotated[str, one_of(*ACTIVATIONS)] = "none"
+
+
+@dataclass(frozen=True)
 class Member:
     """Checksum and length of one member of the archive."""
 
@@ -350,7 +361,8 @@ class Manifest:
 
     ``extra_inputs``: what the graph takes beside the image, in order. ``parts``: further networks
     that travel in the same file, each with a manifest of its own whose members stand in this one's
-    checksums (SIM's patch classifier is the part ``classifier``).
+    checksums (SIM's patch classifier is the part ``classifier``). ``imported``: of a network of
+    others alone; None in engines before schema 4.
     """
 
     network: NetworkInfo
@@ -367,6 +379,7 @@ class Manifest:
     verification: tuple[Verification, ...] = ()
     extra_inputs: tuple[ExtraInput, ...] = ()
     parts: Mapping[str, Manifest] = field(default_factory=dict)
+    imported: Imported | None = None
     matter: str = ""
     created: Time = "1980-01-01T00:00:00Z"
     schema: Annotated[int, whole(1, SCHEMA), REQUIRED] = SCHEMA
@@ -497,10 +510,14 @@ class Manifest:
         return command("export.build", words)
 
     def _import_words(self) -> list[str]:
-        """The words for ``export.import_onnx``; the output's activation is not known any more."""
+        """The words for ``export.import_onnx``; before schema 4 nothing told of the output."""
         words = [self.weights.source, "--range", "255", "--colour", self.input.colour]
         for name, numbers in (("mean", self.input.mean), ("std", self.input.std)):
             words += [f"--{name}", ",".join(f"{number:g}" for number in numbers)]
+        words += ["--trimap"] if self.extra_inputs else []
+        if self.imported is not None:
+            words += ["--head", self.imported.head, "--channel", str(self.imported.channel)]
+            words += ["--activation", self.imported.activation]
         for model in self.models:
             words += ["--size", f"{model.size[0]}x{model.size[1]}"]
         return words

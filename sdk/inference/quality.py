@@ -1,19 +1,22 @@
 """Named settings for how much work goes into a matte.
 
-==========  ==============  ==============  ==========  =============  =====================  =====
-name        network size    CPU arithmetic  two passes  enlarged       over time              halos
-==========  ==============  ==============  ==========  =============  =====================  =====
-live        fewest pixels   fastest, INT8   no          interpolated   filtered               stay
-balanced    the first       as measured     no          by the frame   filtered               stay
-studio      most pixels     float32         1/3, 1/2    by the frame   filtered, looks ahead  go
-==========  ==============  ==============  ==========  =============  =====================  =====
+==========  ==============  ==============  ==========  ============  =====================  =======
+name        network size    CPU arithmetic  two passes  enlarged      over time              old rim
+==========  ==============  ==============  ==========  ============  =====================  =======
+live        fewest pixels   fastest, INT8   no          interpolated  filtered               left
+balanced    the first       as measured     no          by the frame  filtered               left
+studio      most pixels     float32         1/3, 1/2    by the frame  filtered, looks ahead  removed
+==========  ==============  ==============  ==========  ============  =====================  =======
 
 The network size is one of the engine's, among those whose shape is nearest to the frame's. INT8 is
 taken where the engine holds a graph of it that the build measured to be the fastest, and two passes
 (the hybrid-resolution test) where it holds two sizes of the frame's shape. "By the frame": alpha
 follows the frame's colours where it is enlarged (a guided filter, ``kernels.composite``). "Over
 time": in streams and videos, see ``sdk.streaming.temporal_filter``; only files can look ahead.
-"Halos go": ``Matte.over`` blends the estimated colours of the subject and not the frame's.
+There ``live`` and ``balanced`` also skip the network for up to three frames in a row where nothing
+happens (``sdk.streaming.stillness``).
+"Old rim": the old background's colour around the subject. To remove it ``Matte.over`` blends the
+estimated colours of the subject and not the frame's.
 """
 
 from __future__ import annotations
@@ -44,6 +47,9 @@ class Quality:
         clean: whether ``Matte.over`` estimates the subject's own colours.
         temporal: whether streams and videos filter alpha over time.
         lookahead: frames that the filter looks ahead in files.
+        reuse: frames in a row of streams and videos that may take over the alpha of the last one
+            that the network saw, where nothing happens (``sdk.streaming.stillness``).
+        quick: whether videos are encoded for speed (``VideoWriter``).
     """
 
     name: str
@@ -54,18 +60,21 @@ class Quality:
     clean: bool
     temporal: bool
     lookahead: int
+    reuse: int = 0
+    quick: bool = False
 
 
 QUALITIES: Mapping[str, Quality] = MappingProxyType(
     {
         quality.name: quality
         for quality in (
-            Quality("live", "fewest", "fastest", None, False, False, True, 0),
-            Quality("balanced", "first", "measured", None, True, False, True, 0),
+            Quality("live", "fewest", "fastest", None, False, False, True, 0, 3, quick=True),
+            Quality("balanced", "first", "measured", None, True, False, True, 0, 3),
             Quality("studio", "most", "float32", (1 / 3, 1 / 2), True, True, True, 4),
         )
     }
 )
+"""The settings by name: "live", "balanced" (the default) and "studio"."""
 
 
 def resolve(name: str, **options: Any) -> Quality:
@@ -85,9 +94,10 @@ def resolve(name: str, **options: Any) -> Quality:
     for key in ("guided", "clean", "temporal"):
         if type(given.get(key, True)) is not bool:
             raise EngineError(f"{key} is {given[key]!r}; expected True or False")
-    ahead = given.get("lookahead", 0)
-    if type(ahead) is not int or not 0 <= ahead <= 30:
-        raise EngineError(f"lookahead is {ahead!r}; expected a whole number from 0 to 30")
+    for key in ("lookahead", "reuse"):
+        count = given.get(key, 0)
+        if type(count) is not int or not 0 <= count <= 30:
+            raise EngineError(f"{key} is {count!r}; expected a whole number from 0 to 30")
     named = QUALITIES[name]
     quality = replace(named, **given)
     return named if quality == named else replace(quality, name="custom")

@@ -47,7 +47,9 @@ def open_mode(
         return HybridMode(network, scales)
     if kind is TrimapMode:
         source = open_source(trimap_from) if open_source and trimap_from is not None else None
-        return TrimapMode(network, choose, network.part(CLASSIFIER), source)
+        parts = network.manifest.parts
+        classifier = network.part(CLASSIFIER) if CLASSIFIER in parts else None
+        return TrimapMode(network, choose, classifier, source)
     if scales is not None:
         choose = functools.partial(sizes.nearest_scale, network.models, scale=scales[0])
     return PlateMode(network, choose) if kind is PlateMode else SingleMode(network, choose)

@@ -1,4 +1,4 @@
-"""Trimap mode (SIM): check trimaps, make them where none is given, and run the network.
+"""Trimap mode (SIM, imported networks): check or make trimaps, and run the network.
 
 A trimap is uint8 H×W of the frame's size: 0 background, 128 unknown, 255 foreground. It is given
 with each frame, or taken from the glance head of another engine, so that such networks run on plain
@@ -7,6 +7,7 @@ video too.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -42,7 +43,9 @@ from matter_sdk.sdk.inference.sizes import Scales, held
 CLASSIFIER = "classifier"
 """The part of an engine whose class activation maps make the semantic trimap."""
 
-_INPUTS = {"trimap": 2, "clicks": 6, "semantic": 20}  # beside the image: name -> channels
+# What is made here beside the image: name -> channels. SIM's, and a plain trimap in 0..1.
+_SIM = {"trimap": 2, "clicks": 6, "semantic": 20}
+PLAIN = {"trimap": 1}
 _WANTED = "uint8 H×W of the frame's size: 0 background, 128 unknown, 255 foreground"
 _TRIMAP = Kind("trimap", _WANTED, "np.asarray(image.convert('L'))", "matter_sdk.read_trimap(path)")
 _SOURCES = (
@@ -55,19 +58,19 @@ class TrimapInput(NamedTuple):
     """``TrimapMode.prepare``'s result; every tensor at the size of the guided network."""
 
     image: Any  # float32 1×3×h×w on the network's scale
-    patches: NDArray[np.float32]  # the same frame on the classifier's scale
+    patches: NDArray[np.float32] | None  # the same frame on the classifier's scale, if there is one
     trimaps: list[Trimap] | None  # one uint8 h×w for each frame; None: they come from `source`
     source: Any  # what the trimap source's `prepare` gave, or None
 
 
 class TrimapMode(Mode):
-    """One pass of a network that reads a trimap beside the image (SIM, CVPR 2021).
+    """One pass of a network that reads a trimap beside the image.
 
     Args:
-        network: the guided network; its extra inputs are the trimap, its distance maps ("clicks")
-            and the semantic trimap.
+        network: the guided network. SIM's (CVPR 2021) extra inputs are the trimap, its distance
+            maps ("clicks") and the semantic trimap; an imported network's is the trimap in 0..1.
         choose: gives the size for a frame's shape.
-        classifier: the network that makes the semantic trimap.
+        classifier: the network that makes the semantic trimap, if it is read.
         source: where trimaps come from if none is given.
     """
 
@@ -75,7 +78,7 @@ class TrimapMode(Mode):
         self,
         network: Network,
         choose: Choice,
-        classifier: Network,
+        classifier: Network | None,
         source: GlanceMode | None = None,
     ) -> None:
         self.network = network
@@ -97,11 +100,13 @@ class TrimapMode(Mode):
     def describe(self) -> list[describe.Line]:
         """See ``Mode.describe``."""
         source = None if self.source is None else self.source.network
-        return [*describe.part(CLASSIFIER, self.classifier), describe.trimap(source)]
+        part = [] if self.classifier is None else describe.part(CLASSIFIER, self.classifier)
+        return [*part, describe.trimap(source)]
 
     def close(self) -> None:
         """See ``Mode.close``; the source stays open."""
-        self.classifier.close()
+        if self.classifier is not None:
+            self.classifier.close()
         super().close()
 
     def trimaps(self, given: Any, frames: Sequence[Any], *, batch: bool) -> Sequence[Trimap | None]:
@@ -138,9 +143,10 @@ class TrimapMode(Mode):
     def prepare(self, frame: Any, trimap: Trimap | None = None) -> TrimapInput:
         """See ``Mode.prepare``."""
         size = self._choose(frame.shape).size
+        seen = None if self.classifier is None else self.classifier.spec
         return TrimapInput(
             image=tensor_of(frame, size, self.network.spec),
-            patches=to_cpu(tensor_of(frame, size, self.classifier.spec)),
+            patches=None if seen is None else to_cpu(tensor_of(frame, size, seen)),
             trimaps=None if trimap is None else [resize_trimap(trimap, size)],
             source=self.source.prepare(frame) if trimap is None and self.source else None,
         )
@@ -155,19 +161,28 @@ class TrimapMode(Mode):
         if trimaps is None:
             size = tuple(prepared.image.shape[2:])
             trimaps = [resize_trimap(trimap, size) for trimap in self._from_glance(prepared.source)]
-        make: dict[str, Callable[[int], NDArray[np.float32]]] = {
-            "trimap": lambda at: two_channel(trimaps[at]),
-            "clicks": lambda at: distance_maps(trimaps[at]),
-            "semantic": lambda at: semantic_trimap(prepared.patches[at], trimaps[at], self._cam),
-        }
-        extras = [
-            np.stack([make[extra.name](at) for at in range(len(trimaps))])
-            for extra in self.network.manifest.extra_inputs
-        ]
+        extras = self._extras(prepared.patches, trimaps)
         alphas = to_cpu(self.network.run(prepared.image, *extras, read=alpha_head))
         for alpha, trimap in zip(alphas, trimaps, strict=True):
             impose(alpha, trimap)
         return alphas
+
+    def _extras(
+        self, patches: NDArray[np.float32] | None, trimaps: Sequence[Trimap]
+    ) -> list[NDArray[np.float32]]:
+        """The inputs beside the image in the manifest's order, float32 N×channels×h×w each."""
+        if patches is None or self.classifier is None:
+            return [np.stack([plain(trimap) for trimap in trimaps])]
+        cam = functools.partial(_cam, self.classifier)
+        make: dict[str, Callable[[int], NDArray[np.float32]]] = {
+            "trimap": lambda at: two_channel(trimaps[at]),
+            "clicks": lambda at: distance_maps(trimaps[at]),
+            "semantic": lambda at: semantic_trimap(patches[at], trimaps[at], cam),
+        }
+        return [
+            np.stack([make[extra.name](at) for at in range(len(trimaps))])
+            for extra in self.network.manifest.extra_inputs
+        ]
 
     def _from_glance(self, prepared: Any) -> list[Trimap]:
         """Trimaps at the source's size: its glance's likeliest class, of a tie the lowest."""
@@ -181,12 +196,20 @@ class TrimapMode(Mode):
         fused = collaborative_fusion(head, unsure, fusion, glance_size=glance.size)
         return list(np.rint(fused[:, 0] * 255).astype(np.uint8))
 
-    def _cam(self, image: NDArray[np.float32], trimap: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The classifier's activation maps of one window."""
-        maps: NDArray[np.float32] = self.classifier.run(
-            image, trimap, read=lambda heads: to_cpu(heads["cam"]).copy()
-        )
-        return maps
+
+def _cam(
+    classifier: Network, image: NDArray[np.float32], trimap: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The classifier's activation maps of one window."""
+    maps: NDArray[np.float32] = classifier.run(
+        image, trimap, read=lambda heads: to_cpu(heads["cam"]).copy()
+    )
+    return maps
+
+
+def plain(trimap: Trimap) -> NDArray[np.float32]:
+    """A trimap as networks of others read it: float32 1×H×W of 0, 128/255 and 1."""
+    return trimap[np.newaxis].astype(np.float32) / np.float32(255)
 
 
 def impose(alpha: Alphas, trimap: Trimap) -> None:
@@ -254,9 +277,11 @@ def _check_parts(path: Path, manifest: Manifest, sizes: Sequence[tuple[int, int]
             or lacks a size that the windows of the semantic trimap need.
     """
     extras = {extra.name: extra.channels for extra in manifest.extra_inputs}
-    if extras != _INPUTS:
+    if extras == PLAIN and not manifest.parts:
+        return
+    if extras != _SIM:
         raise EngineError(
-            f"{path}: the network reads {extras} beside the image; expected {_INPUTS}, or "
+            f"{path}: the network reads {extras} beside the image; expected {_SIM}, {PLAIN} or "
             f"{plates.INPUTS}, which is all that this package makes. Upgrade it: pip install "
             f"--upgrade matter-sdk"
         )

@@ -98,44 +98,36 @@ class VideoReader(Closing):
     planes are CuPy arrays (NV12); where it cannot, the CPU decodes as without. This has not run on
     a GPU yet.
 
-    path
-        A file, numbered pictures (``name%05d.png``, from the lowest number that is there) or an
-        address. A ``file:`` address counts as its path.
-    threads, timeout
-        Threads of the decoder; seconds that an address may take for an answer.
-    tracks
-        Asked for, the packets of sound and subtitles are kept for a ``VideoWriter``; then its
-        ``audio_from`` takes the reader. None otherwise.
-    start
-        Second at which to begin: the first frame is the one that is shown then.
-    planes
-        Whether frames come in planes: they were asked for, and the first frame is upright, 8-bit
-        4:2:0 and of the BT.601 or BT.709 matrix. A later frame of another kind still comes as BGR.
-    tags
-        Primaries and curve of the frames as numbers of ITU-T H.273; 2 where the file says nothing.
-    colours
-        Of frames in planes: matrix, and whether the range is full; else None.
-    size
-        (height, width) of the upright frames.
-    rate, time_base
-        Average frames per second; seconds per tick of ``TimedFrame.pts``. Both ``Fraction``.
-    duration, frames
-        Seconds, and an estimate of the number of frames; None where the file does not say.
-    rotation
-        Degrees clockwise by which the stored pixels were turned: 0, 90, 180 or 270.
-    pixel_aspect
-        Width of a pixel over its height, after turning.
-    on_gpu
-        Whether frames in planes lie in a GPU's memory.
-    has_audio
-        Whether there is an audio track.
-    truncated, damaged
-        After the last frame: the file ended before its time; number of packets that would not
-        decode. Neither raises: all frames that decode are delivered, and a warning is logged.
-    notes
-        What was changed or cannot be shown, in words; complete after the last frame. Frames of
-        another size than the first are scaled to fit into that, their shape kept, with black
-        beside them.
+    Args:
+        path: a file, numbered pictures (``name%05d.png``, from the lowest number that is there) or
+            an address. A ``file:`` address counts as its path.
+        threads, timeout: threads of the decoder; seconds that an address may take for an answer.
+        start: second at which to begin: the first frame is the one that is shown then.
+
+    Attributes:
+        tracks: asked for, the packets of sound and subtitles are kept for a ``VideoWriter``; then
+            its ``audio_from`` takes the reader. None otherwise.
+        planes: whether frames come in planes: they were asked for, and the first frame is upright,
+            8-bit 4:2:0 and of the BT.601 or BT.709 matrix. A later frame of another kind still
+            comes as BGR.
+        tags: primaries and curve of the frames as numbers of ITU-T H.273; 2 where the file says
+            nothing.
+        colours: of frames in planes: matrix, and whether the range is full; else None.
+        size: (height, width) of the upright frames.
+        rate, time_base: average frames per second; seconds per tick of ``TimedFrame.pts``. Both
+            ``Fraction``.
+        duration, frames: seconds, and an estimate of the number of frames; None where the file does
+            not say.
+        rotation: degrees clockwise by which the stored pixels were turned: 0, 90, 180 or 270.
+        pixel_aspect: width of a pixel over its height, after turning.
+        on_gpu: whether frames in planes lie in a GPU's memory.
+        has_audio: whether there is an audio track.
+        truncated, damaged: after the last frame: the file ended before its time; number of packets
+            that would not decode. Neither raises: all frames that decode are delivered, and a
+            warning is logged.
+        notes: what was changed or cannot be shown, in words; complete after the last frame. Frames
+            of another size than the first are scaled to fit into that, their shape kept, with black
+            beside them.
 
     Iterate it (images) or ``timed()`` (images with timestamps), once. Raises VideoError if the file
     is missing, is no video, has no video track or no frame, and for whatever fails later.

@@ -6,16 +6,17 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import numpy as np
 
-from matter_sdk.sdk.arrays import check_finite
+from matter_sdk.sdk.arrays import check_finite, picture
 from matter_sdk.sdk.errors import NoMatteError
 from matter_sdk.sdk.matte import Matte, nothing
 from matter_sdk.sdk.streaming.matting import Matting
 from matter_sdk.sdk.streaming.prefetch import Prefetcher
 from matter_sdk.sdk.streaming.statistics import Meter
+from matter_sdk.sdk.streaming.stillness import Stillness
 from matter_sdk.sdk.streaming.temporal_filter import TemporalFilter
 
 
@@ -34,6 +35,15 @@ R = TypeVar("R")
 WITHHELD = np.zeros((1, 1), np.float32)
 """Stands for the alpha of a frame that has no matte, and of which nothing may be shown."""
 WITHHELD.flags.writeable = False
+
+_SAME = np.zeros((1, 1), np.float32)  # stands for the alpha of the frame before
+
+
+class _Looked(NamedTuple, Generic[I]):
+    """An item, and its picture as the filter over time looks at it: whole, or small already."""
+
+    item: I
+    small: Any
 
 
 class Pipeline(Generic[I]):
@@ -97,36 +107,53 @@ class Pipeline(Generic[I]):
         """Whether any of its threads runs."""
         return any(stage.alive for stage in self._stages)
 
-    def _prepared(self, items: Iterable[I]) -> Iterator[tuple[I, Any]]:
+    def _prepared(self, items: Iterable[I]) -> Iterator[tuple[_Looked[I], Any]]:
+        # On a GPU the network is the least of a frame's costs.
+        stillness = Stillness(self._matter.quality.reuse if self._matter.device == "cpu" else 0)
         for item in items:
+            looked = _Looked(item, item.image)
             with self._meter("preprocess"):
+                if self.again.is_set():
+                    stillness.reset()
+                plate = self._matter.plate
                 try:
                     tensor = self._matter.prepare(item.image)
+                    if stillness.most and isinstance(tensor, np.ndarray):
+                        looked = _Looked(item, picture(item.image, tensor.shape[-2:]))
+                        if stillness.still(looked.small, plate):
+                            tensor = _SAME
                 except NoMatteError as error:
                     self._meter.withhold(error)
                     tensor = WITHHELD
-            yield item, tensor
+                    stillness.reset()
+            yield looked, tensor
 
-    def _inferred(self, tensors: Iterable[tuple[I, Any]]) -> Iterator[tuple[I, np.ndarray]]:
-        def infer(given: tuple[I, Any]) -> tuple[I, np.ndarray]:
-            item, tensor = given
-            if tensor is WITHHELD:
-                return item, WITHHELD
+    def _inferred(
+        self, tensors: Iterable[tuple[_Looked[I], Any]]
+    ) -> Iterator[tuple[_Looked[I], np.ndarray]]:
+        def infer(given: tuple[_Looked[I], Any]) -> tuple[_Looked[I], Any]:
+            looked, tensor = given
+            if tensor is WITHHELD or tensor is _SAME:
+                return given
             with self._meter("network"):
                 try:
                     alpha = self._matter.infer(tensor)
                     check_finite(alpha, "the network's alpha")  # not every matter is a Matter
                 except NoMatteError as error:
-                    self._meter.withhold(error)
-                    return item, WITHHELD
-            return item, alpha
+                    return looked, error
+            return looked, alpha
 
+        last: Any = WITHHELD
         # A live matte must not wait for those before it: one at a time.
-        return in_order(infer, tensors, 1 if self._live else self._matter.lanes)
+        for looked, alpha in in_order(infer, tensors, 1 if self._live else self._matter.lanes):
+            last = last if alpha is _SAME else alpha
+            if isinstance(last, NoMatteError):
+                self._meter.withhold(last)
+            yield looked, WITHHELD if isinstance(last, NoMatteError) else last
 
     def _filtered(
         self,
-        items: Iterable[tuple[I, np.ndarray]],
+        items: Iterable[tuple[_Looked[I], np.ndarray]],
         temporal: bool | None,
         lookahead: int | None,
     ) -> Iterator[tuple[I, np.ndarray]]:
@@ -137,13 +164,13 @@ class Pipeline(Generic[I]):
         """
         quality = self._matter.quality
         if not (quality.temporal if temporal is None else temporal):
-            yield from items
+            yield from ((looked.item, alpha) for looked, alpha in items)
             return
         if lookahead is None:
             lookahead = 0 if self._live else quality.lookahead
         steady: TemporalFilter[I] = TemporalFilter(lookahead)
         plate = self._matter.plate
-        for item, alpha in items:
+        for (item, small), alpha in items:
             newer = self._matter.plate
             if newer is not plate or self.again.is_set():
                 steady.reset()
@@ -154,7 +181,7 @@ class Pipeline(Generic[I]):
                 steady.reset()
                 yield item, alpha
                 continue
-            yield from steady.push(item, item.image, alpha)
+            yield from steady.push(item, small, alpha)
         yield from steady.flush()
 
 

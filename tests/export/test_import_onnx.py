@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 
 import cv2
@@ -19,8 +20,9 @@ from matter_sdk.export.options import BuildOptions
 from matter_sdk.export.plain_operators import rewrite
 from matter_sdk.export.progress import Report
 from matter_sdk.export.stages import Built, Context, verify
-from matter_sdk.sdk import EngineFile, Matter
-from matter_sdk.sdk.engine.manifest import FOREIGN
+from matter_sdk.sdk import EngineFile, FrameError, Matter
+from matter_sdk.sdk.describe import layout, text
+from matter_sdk.sdk.engine.manifest import FOREIGN, Imported
 from tests.sdk.conftest import Tiny
 
 # Red over 1/2, smoothly; an old operator set, and sides of any length.
@@ -68,6 +70,52 @@ strange (float[1, 3, h, w] input) => (float[1, h, w] out, float[1, 3] other)
     large = Resize <mode = "linear"> (half, , , sides)
     alpha = Sigmoid (large)
     out = Squeeze (alpha, one)
+}
+"""
+# A decoder as it is exported for symbolic sizes: each enlargement asks for its neighbour's sides.
+DECODER = """
+<ir_version: 8, opset_import: ["" : 15]>
+decoder (float16[1, 3, h, w] picture) => (float16[1, 1, h, w] mask)
+<int64[1] two = {2}, int64[1] zero = {0}, int64[1] four = {4}, float[0] none = {}>
+{
+    red = Conv (picture, weight)
+    half = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (red)
+    quarter = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (half)
+    half_shape = Shape (half)
+    half_sides = Slice (half_shape, two, four)
+    quarter_shape = Shape (quarter)
+    first = Slice (quarter_shape, zero, two)
+    half_sizes = Concat <axis = 0> (first, half_sides)
+    up_half = Resize <mode = "linear"> (quarter, , , half_sizes)
+    near = Add (half, up_half)
+    whole_shape = Shape (red)
+    whole_sides = Slice (whole_shape, two, four)
+    near_shape = Shape (near)
+    second = Slice (near_shape, zero, two)
+    whole_sizes = Concat <axis = 0> (second, whole_sides)
+    up_whole = Resize <mode = "linear"> (near, none, none, whole_sizes)
+    wide = Cast <to = 1> (up_whole)
+    small = Sigmoid (wide)
+    mask = Cast <to = 10> (small)
+}
+"""
+# Alpha is red, green and the trimap; the trimap is a fourth channel, or apart.
+JOINED = """
+<ir_version: 8, opset_import: ["" : 18]>
+guided (float[1, 4, h, w] all) => (float[1, 1, h, w] mask)
+<float[1, 4, 1, 1] weight = {0.25, 0.25, 0, 0.5}>
+{
+    mask = Conv (all, weight)
+}
+"""
+APART = """
+<ir_version: 8, opset_import: ["" : 18]>
+guided (float[n, 1, h, w] image, float[n, 3, h, w] trimap) => (float[n, 1, h, w] mask)
+<float[1, 3, 1, 1] weight = {0.25, 0.25, 0}, float half = {0.5}>
+{
+    colours = Conv (trimap, weight)
+    known = Mul (image, half)
+    mask = Add (colours, known)
 }
 """
 
@@ -118,6 +166,57 @@ def test_a_segmentation_at_a_stride(tmp_path: Path) -> None:
         assert np.abs(matter(frame).alpha - expected).max() < 1e-3
 
 
+@pytest.mark.parametrize("text", [JOINED, APART])
+def test_a_network_with_a_trimap(tmp_path: Path, text: str) -> None:
+    model, engine = write(tmp_path / "t.onnx", text), tmp_path / "t.engine"
+    assert run(model, "--trimap", "--output", engine, "--size", "64x96") == 0
+    frame = np.random.default_rng(2).integers(0, 256, (64, 96, 3), np.uint8)
+    trimap = np.full((64, 96), 128, np.uint8)
+    trimap[:16], trimap[48:] = 0, 255
+    inside = frame[..., 1:].sum(2) / 255 / 4 + 128 / 255 / 2
+    expected = np.select([trimap == 0, trimap == 255], [0, 1], inside)
+    with Matter(engine, backend="onnxruntime") as matter:
+        assert matter.manifest.inputs == {"image": 3, "trimap": 1}
+        assert np.abs(matter(frame, trimap=trimap).alpha - expected).max() < 1e-5
+        both = matter([frame, frame[::-1]], trimap=[trimap, trimap[::-1]])
+        assert np.abs(both[1].alpha - expected[::-1]).max() < 1e-5
+        assert "given with each frame" in matter.describe()
+        with pytest.raises(FrameError, match="trimap"):
+            matter(frame)
+
+
+def test_a_trimap_from_another_engine(tmp_path: Path) -> None:
+    model, engine = write(tmp_path / "t.onnx", JOINED), tmp_path / "t.engine"
+    assert run(model, "--trimap", "--output", engine, "--size", "64x96") == 0
+    frame = np.zeros((64, 96, 3), np.uint8)
+    for at, colour in enumerate(((0, 0, 255), (0, 255, 0), (255, 0, 0))):  # red, green, blue
+        frame[:, 32 * at : 32 * at + 32] = colour  # the classes of Tiny's glance
+    source = Tiny(tmp_path).build()
+    with Matter(engine, trimap_from=source, backend="onnxruntime") as matter:
+        alpha = matter(frame).alpha
+    unknown = 0.25 + 128 / 255 / 2
+    np.testing.assert_allclose(alpha[32, [8, 48, 88]], [0, unknown, 1], atol=1e-5)
+
+
+def test_how_it_was_imported_is_kept(tmp_path: Path) -> None:
+    """The engine names a command line that makes it again."""
+    model, engine = write(tmp_path / "a.onnx", SEGMENTATION), tmp_path / "a.engine"
+    options = ["--activation", "softmax", "--channel", 1, "--mean", "0.5", "--std", "0.25"]
+    assert run(model, "--output", engine, *options) == 0
+    with EngineFile.open(engine) as opened:
+        first = opened.manifest
+        assert first.imported == Imported("classes", 1, "softmax")
+        assert "channel 1 of 'classes', activation softmax" in text(layout(first))
+        words = shlex.split(first.build_command("again.engine"))
+    at = words.index("a.onnx")
+    again = tmp_path / "again.engine"
+    assert run(model, *words[at + 1 : -1], again) == 0
+    with EngineFile.open(again) as opened:
+        second = opened.manifest
+    assert (second.imported, second.heads) == (first.imported, first.heads)
+    np.testing.assert_allclose(second.input.mean, first.input.mean)
+
+
 def test_operators_that_no_engine_holds(tmp_path: Path) -> None:
     model, engine = write(tmp_path / "a.onnx", STRANGE), tmp_path / "a.engine"
     assert run(model, "--output", engine, "--size", "64x96") == 0
@@ -130,6 +229,21 @@ def test_operators_that_no_engine_holds(tmp_path: Path) -> None:
         assert 0 < matter(frame).alpha.std() < 0.5
 
 
+def test_a_decoder_of_float16_and_computed_sizes(tmp_path: Path) -> None:
+    model, engine = tmp_path / "d.onnx", tmp_path / "d.engine"
+    decoder = onnx.parser.parse_model(DECODER)
+    red = np.array([1, 0, 0], np.float16).reshape(1, 3, 1, 1)
+    decoder.graph.initializer.append(onnx.numpy_helper.from_array(red, "weight"))
+    nodes = list(decoder.graph.node)[::-1]  # some converters append their casts
+    del decoder.graph.node[:]
+    decoder.graph.node.extend(nodes)
+    onnx.save(decoder, model)
+    assert run(model, "--output", engine, "--size", "64x96") == 0
+    frame = np.full((64, 96, 3), (0, 0, 153), np.uint8)
+    with Matter(engine, backend="onnxruntime") as matter:
+        assert np.abs(matter(frame).alpha - 1 / (1 + np.exp(-1.2))).max() < 1e-5
+
+
 def test_what_cannot_be_imported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     matte, small = write(tmp_path / "m.onnx", MATTE), write(tmp_path / "s.onnx", SEGMENTATION)
     (tmp_path / "bad.onnx").write_bytes(b"no network")
@@ -138,7 +252,11 @@ def test_what_cannot_be_imported(tmp_path: Path, capsys: pytest.CaptureFixture[s
     logits = write(tmp_path / "l.onnx", MATTE.replace("Sigmoid", "Identity"))
     odd = MATTE.replace("Sigmoid (scores)", "Erf (scores)")
     erf = write(tmp_path / "e.onnx", odd.replace("-4", "4").replace("{8, 0, 0}", "{0, 0, 0}"))
+    own = write(tmp_path / "o.onnx", MATTE.replace("Sigmoid", "Own"))
+    circle = write(tmp_path / "c.onnx", MATTE.replace("(picture, weight", "(mask, weight"))
     for words, status, named in (
+        ([own, "--size", "64x96"], 1, "Own"),
+        ([circle, "--size", "64x96"], 2, "c.onnx"),
         ([tmp_path / "no.onnx"], 2, "no.onnx"),
         ([tmp_path / "bad.onnx"], 2, "bad.onnx"),
         ([matte], 2, "--size"),
@@ -146,6 +264,7 @@ def test_what_cannot_be_imported(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ([matte, "--size", "64x96", "--mean", "1,2"], 2, "'1,2'"),
         ([matte, "--size", "64x96", "--head", "msk"], 2, "'msk'"),
         ([trimap, "--size", "64x96"], 2, "picture[None, 4"),
+        ([matte, "--size", "64x96", "--trimap"], 2, "picture[None, 3"),
         ([small, "--size", "32x32"], 2, "32x32"),
         ([small, "--activation", "softmax"], 2, "--channel"),
         ([small, "--activation", "softmax", "--channel", 2], 2, "0 to 1"),

@@ -128,7 +128,7 @@ def test_the_light_glance_leaves_before_its_enlargement(
     model: str, rosta: str, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
-    network: Any = networks.create(model, backbone="mobilenetv3", rosta=rosta).eval()
+    network: Any = networks.create(model, backbone="efficientnet-lite0", rosta=rosta).eval()
     decoders = network.decoders[rosta]
     for last in (decoders.glance.predict, decoders.focus.predict):
         last.weight.data *= 50  # so that classes and alpha differ from place to place
@@ -140,7 +140,7 @@ def test_the_light_glance_leaves_before_its_enlargement(
     onnx_files.save(exported, tmp_path / "model.onnx")
     tensors = [np.random.default_rng(1).normal(size=(1, 3, 64, 96)).astype("f4") for _ in inputs]
     heads = verify.session(tmp_path / "model.onnx")(*tensors)
-    assert heads["glance"].shape == (1, network.heads["glance"], 16, 24)
+    assert heads["glance"].shape == (1, network.heads["glance"], 8, 12)
     with torch.inference_mode():
         expected = network(*map(torch.from_numpy, tensors))["alpha"].numpy()
     alpha = collaborative_fusion(heads["glance"], heads["focus"], rosta, glance_size=(64, 96))
@@ -152,5 +152,5 @@ def test_the_light_glance_leaves_before_its_enlargement(
 def test_the_mean_of_three_keeps_its_glances_whole() -> None:
     """``rim`` reads the mattes of all three: nothing may leave before they are made."""
     with torch.device("meta"):
-        network: Any = networks.create("gfm", backbone="mobilenetv3", rosta="rim")
+        network: Any = networks.create("gfm", backbone="efficientnet-lite0", rosta="rim")
     assert (network.heads, network.head_strides) == ({"alpha": 1}, {})

@@ -232,12 +232,16 @@ def test_names_with_a_dash(tmp_path: Path) -> None:
     """Of a network and of a RoSTa; and one network's checkpoint is never taken for another's."""
     folder = tmp_path / "weights"
     folder.mkdir()
-    plate = folder / "gfm-plate-mobilenetv3-ft.safetensors"
+    plate = folder / "gfm-plate-efficientnet-lite0-ft.safetensors"
     plate.write_bytes(b"x")
     with pytest.raises(UsageError, match="--model gfm "):
         BuildOptions("gfm").resolve()
     resolved = BuildOptions("gfm-plate").resolve()
-    assert (resolved.backbone, resolved.rosta, resolved.weights) == ("mobilenetv3", "ft", (plate,))
+    assert (resolved.backbone, resolved.rosta, resolved.weights) == (
+        "efficientnet-lite0",
+        "ft",
+        (plate,),
+    )
     assert resolved.output == Path("gfm-plate.engine")
     ensemble = folder / "gfm-resnet34-en-median.safetensors"
     ensemble.write_bytes(b"x")

@@ -21,7 +21,6 @@ from matter_sdk.training import checkpoints, networks
 
 SIZE = (64, 96)
 # What the network was made for, read here from the class's own words and not from its code.
-MEAN, STD = np.float32([123.675, 116.28, 103.53]), np.float32([58.395, 57.12, 57.375])
 
 
 def network() -> Any:
@@ -38,7 +37,7 @@ def network() -> Any:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "gfm-plate-mobilenetv3-tt.safetensors"
+    path = tmp_path_factory.mktemp("weights") / "gfm-plate-efficientnet-lite0-tt.safetensors"
     checkpoints.save(network(), path, {"licence": "MIT"})
     return path
 
@@ -70,7 +69,9 @@ def test_the_manifest(engine: Path, checkpoint: Path) -> None:
     assert (manifest.network.name, manifest.fusion) == ("gfm-plate", "tt")
     assert manifest.parts == {}
     assert manifest.weights.source == checkpoint.name == manifest.demo_weights()
-    command = f"--model gfm-plate --backbone mobilenetv3 --rosta tt --size 64x96 --output {engine}"
+    command = (
+        f"--model gfm-plate --backbone efficientnet-lite0 --rosta tt --size 64x96 --output {engine}"
+    )
     assert manifest.build_command(str(engine)) == f"python -m export.build {command}"
     judged = {(entry.artefact, entry.precision): entry.status for entry in manifest.verification}
     assert judged["onnxruntime", "float32"] == "passed"
@@ -88,9 +89,9 @@ def test_alpha_is_that_of_pytorch_on_frame_and_plate(engine: Path, checkpoint: P
     def tensor(picture: np.ndarray) -> torch.Tensor:
         exact = torch.from_numpy(picture.astype(np.float32)).permute(2, 0, 1)[None]
         small = torch.nn.functional.avg_pool2d(exact, picture.shape[0] // SIZE[0])
-        return (small - torch.from_numpy(MEAN)[:, None, None]) / torch.from_numpy(STD)[
-            :, None, None
-        ]
+        spec = loaded.input_spec
+        mean, std = (torch.tensor(values)[:, None, None] for values in (spec.mean, spec.std))
+        return (small - mean) / std
 
     with torch.inference_mode():
         expected = loaded(tensor(image), tensor(plate))["alpha"][0, 0].numpy()
@@ -107,7 +108,7 @@ def test_alpha_is_that_of_pytorch_on_frame_and_plate(engine: Path, checkpoint: P
 def test_info(engine: Path) -> None:
     with EngineFile.open(engine) as opened:
         text = "\n".join(info.describe(opened))
-    assert "network     gfm-plate mobilenetv3, RoSTa tt, 3.05 M parameters" in text
+    assert "network     gfm-plate efficientnet-lite0, RoSTa tt, 2.42 M parameters" in text
     assert "plate 3×H×W" in text
 
 

@@ -33,7 +33,7 @@ IMAGENET = InputSpec("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 class Tiny(nn.Module):
     """Stands in for GFM; BatchNorm statistics are random, since default ones hide mistakes."""
 
-    name, backbone, rosta, fusion = "gfm", "mobilenetv3", "tt", "tt"
+    name, backbone, rosta, fusion = "gfm", "efficientnet-lite0", "tt", "tt"
     size_multiple = 32
 
     def __init__(self) -> None:

@@ -105,7 +105,9 @@ class Tiny:
         return Manifest(
             matter="0.1.0",
             created="2026-01-31T12:00:00Z",
-            network=NetworkInfo("gfm", "mobilenetv3", "tt", 1_234_567, {"32x64": 1_500_000_000}),
+            network=NetworkInfo(
+                "gfm", "efficientnet-lite0", "tt", 1_234_567, {"32x64": 1_500_000_000}
+            ),
             input=InputInfo(),
             heads=HEADS[fusion],
             fusion=fusion,
@@ -116,7 +118,7 @@ class Tiny:
                 for i, size in enumerate(sizes)
             ),
             plans=(),
-            weights=WeightsInfo("gfm-mobilenetv3-tt.safetensors", "5" * 64, False, "MIT"),
+            weights=WeightsInfo("gfm-efficientnet-lite0-tt.safetensors", "5" * 64, False, "MIT"),
             versions={"onnx": onnx.__version__},
             verification=(
                 Verification(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,8 +19,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from matter_sdk.sdk import Matter, cpu
-from matter_sdk.sdk.backends import ORDER, Backend, gpu, open_backend, tensorrt
+from matter_sdk.sdk.backends import ORDER, Backend, gpu, open_backend, runtime_cache, tensorrt
 from matter_sdk.sdk.backends import onnxruntime as ort
+from matter_sdk.sdk.backends.graphs import read_graph
 from matter_sdk.sdk.backends.openvino import process_core
 from matter_sdk.sdk.engine import file as engine
 from matter_sdk.sdk.engine.file import EngineFile
@@ -602,3 +605,148 @@ def test_a_number_of_lanes_that_cannot_be(engine_path: Path) -> None:
     for lanes in (0, 1.5, 65):
         with pytest.raises(BackendError, match=rf"lanes.*\b{lanes}\b.*64"):
             Matter(engine_path, lanes=lanes)  # type: ignore[arg-type]
+
+
+# ----------------------------------------------------------------------- networks kept by OpenVINO
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[Path]]:
+    """Lists the networks in a cache folder of the test's own."""
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("sys.platform", "linux")
+    return lambda: sorted((tmp_path / "cache").rglob("*.network"))
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names the graph of each network that OpenVINO compiles."""
+    graphs: list[str] = []
+
+    def read(engine: EngineFile, model: ModelEntry) -> Any:
+        graphs.append(model.onnx)
+        return read_graph(engine, model)
+
+    monkeypatch.setattr("matter_sdk.sdk.backends.openvino.read_graph", read)
+    return graphs
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_a_network_is_compiled_once(
+    tiny: Any, kept: Callable[[], list[Path]], compiled: list[str], lanes: int
+) -> None:
+    path, image = tiny.build_external(), random_image()
+    first, _ = opened(path, backend="openvino", threads=2, lanes=lanes)
+    heads = {name: head.copy() for name, head in first.run(image).items()}
+    (place,) = kept()
+    assert place.stat().st_mode & 0o777 == 0o600
+    again, _ = opened(path, backend="openvino", threads=2, lanes=lanes)
+    assert compiled == ["model.onnx"]
+    for lane in range(lanes):
+        for name, head in again.run(image, lane=lane).items():
+            np.testing.assert_array_equal(head, heads[name])
+    assert again.lanes == lanes
+    assert kept() == [place]
+
+
+def test_what_a_network_depends_on_keeps_it_apart(
+    tiny: Any,
+    kept: Callable[[], list[Path]],
+    compiled: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tiny.build()
+    opened(path, backend="openvino")
+    opened(path, backend="openvino", threads=2)
+    opened(path, backend="openvino", threads=2, lanes=2)
+    marked = opened(
+        tiny.build("marked.engine", graph=tiny.marked(tiny.graph((32, 64)))), backend="openvino"
+    )[0]
+    assert np.all(marked.run(random_image())["focus"] == 1)  # not the first one's
+    monkeypatch.setattr(cpu, "name", lambda: "another CPU")
+    opened(path, backend="openvino")
+    monkeypatch.setattr("matter_sdk.sdk.backends.openvino.__version__", "0.0.0")
+    opened(path, backend="openvino")
+    assert len(compiled) == len(kept()) == 6
+
+
+@pytest.mark.parametrize("how", ["writable", "owner", "link", "damaged", "another's"])
+def test_a_kept_network_that_cannot_be_trusted_is_compiled_again(
+    tiny: Any, kept: Callable[[], list[Path]], compiled: list[str], how: str
+) -> None:
+    path, image = tiny.build(), random_image()
+    opened(path, backend="openvino")
+    (place,) = kept()
+    if how == "writable":
+        place.chmod(0o622)
+    elif how == "owner":
+        if os.geteuid():
+            pytest.skip("only root may give a file away")
+        os.chown(place, 65534, 65534)
+    elif how == "link":
+        place.symlink_to(place.rename(place.with_suffix(".other")))
+    elif how == "damaged":
+        content = bytearray(place.read_bytes())
+        content[-1] ^= 1
+        place.write_bytes(content)
+    else:  # a whole one of this user, under a name that is not its own
+        opened(path, backend="openvino", threads=2)
+        (other,) = set(kept()) - {place}
+        other.replace(place)
+    before = len(compiled)
+    backend, _ = opened(path, backend="openvino")
+    np.testing.assert_allclose(backend.run(image)["focus"], tiny.heads(image)[1], atol=1e-5)
+    assert len(compiled) == before + 1
+    opened(path, backend="openvino")
+    assert len(compiled) == before + 1  # replaced
+
+
+def test_a_kept_network_that_openvino_refuses_is_compiled_again(
+    tiny: Any, kept: Callable[[], list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, image = tiny.build(), random_image()
+    opened(path, backend="openvino")
+    good = kept()[0].read_bytes()
+    monkeypatch.setattr(runtime_cache, "read_network", lambda key: b"of another version")
+    backend, _ = opened(path, backend="openvino")
+    np.testing.assert_allclose(backend.run(image)["focus"], tiny.heads(image)[1], atol=1e-5)
+    assert kept()[0].read_bytes()[:10] == good[:10]
+
+
+def test_without_a_cache_folder_networks_are_compiled(
+    tiny: Any, compiled: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    path = tiny.build()
+    opened(path, backend="openvino")
+    opened(path, backend="openvino")
+    assert len(compiled) == 2
+
+
+def test_networks_not_used_for_longest_are_forgotten(
+    kept: Callable[[], list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime_cache, "MAX_NETWORKS", 3500)
+    for at, key in enumerate("abc"):
+        path = runtime_cache.write_network(key, bytes(1000))
+        assert path is not None
+        os.utime(path, (at, at))
+    assert runtime_cache.read_network("a") == bytes(1000)  # so that b is the oldest
+    assert runtime_cache.write_network("d", bytes(1000)) is not None
+    assert [key for key in "abcd" if runtime_cache.read_network(key) is None] == ["b"]
+    assert runtime_cache.write_network("e", bytes(4000)) is None
+    assert len(kept()) == 3
+
+
+def test_openvino_comes_without_its_converter() -> None:
+    pytest.importorskip("openvino")
+    code = (
+        "from matter_sdk.sdk.backends.openvino import process_core; process_core(); "
+        "import openvino, sys; assert 'openvino_telemetry' not in sys.modules; "
+        "assert callable(openvino.convert_model); "
+        "assert not hasattr(openvino, 'convert_modell')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(cpu.__file__).parents[1])

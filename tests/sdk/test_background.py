@@ -45,16 +45,16 @@ def test_a_background_is_taken_as_it_is() -> None:
     [
         (
             "gren",
-            r"'gren' is no colour that is known and no such file; did you mean 'green'\?; exp",
+            r"'gren' is neither a file nor a known colour; did you mean 'green'\?; exp",
         ),
         ("bluur", r"did you mean 'blur'\?"),
         (
             "no/such.jpg",
-            r"'no/such.jpg' is no colour that is known and no such file; expected a col",
+            r"'no/such.jpg' is neither a file nor a known colour; expected a col",
         ),
         ("", r"is an empty string; expected a colour"),
-        ("a\0b.jpg", r"cannot be looked for|no such file"),
-        ("a" * 300, r"cannot be looked for|no such file"),
+        ("a\0b.jpg", r"cannot be looked for|neither a file"),
+        ("a" * 300, r"cannot be looked for|neither a file"),
         ("#12345", r"'#12345'; expected a colour as '#rrggbb'"),
         ("#gggggg", r"expected a colour as '#rrggbb'"),
         ("blur:", r"'blur:'; expected 'blur' or 'blur:N'"),

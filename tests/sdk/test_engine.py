@@ -25,8 +25,8 @@ from matter_sdk.sdk.errors import ClosedError, EngineError
 from tests.sdk import tiny_sim
 
 COMMAND = (
-    "python -m export.build --model gfm --backbone mobilenetv3 --rosta tt --fp16 --size 32x64 "
-    "--output tiny.engine"
+    "python -m export.build --model gfm --backbone efficientnet-lite0 --rosta tt --fp16 "
+    "--size 32x64 --output tiny.engine"
 )
 GENERAL = "python -m export.build --model gfm --fp16 --output gfm.engine"
 
@@ -268,7 +268,7 @@ def test_bit_flip_names_the_member(engine_path: Path) -> None:
 
 def test_bit_flip_in_the_manifest(engine_path: Path) -> None:
     raw = bytearray(engine_path.read_bytes())
-    raw[raw.index(b'"mobilenetv3"') + 1] ^= 0x01
+    raw[raw.index(b'"efficientnet-lite0"') + 1] ^= 0x01
     engine_path.write_bytes(raw)
     message = refusal(engine_path)
     assert "manifest.json is damaged" in message
@@ -305,11 +305,11 @@ def test_any_bit_flip_is_refused_or_harmless(
 
 def test_future_schema(engine_path: Path, tmp_path: Path) -> None:
     def change(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
-        archive.writestr(name, content.replace(b'"schema": 3', b'"schema": 4'))
+        archive.writestr(name, content.replace(b'"schema": 4', b'"schema": 5'))
 
     message = refusal(rezip(engine_path, tmp_path / "future.engine", change))
     assert (
-        "has schema 4, this package reads schema 1 to 3; upgrade the package: pip install"
+        "has schema 5, this package reads schema 1 to 4; upgrade the package: pip install"
         in message
     )
     assert "export.build" not in message  # building it again would not help
@@ -331,7 +331,10 @@ def test_member_absent(engine_path: Path, tmp_path: Path) -> None:
 
     message = refusal(rezip(engine_path, tmp_path / "tiny.engine2", change))
     assert "member 'model.onnx' is absent; the archive holds nothing; expected all" in message
-    assert "Build it again: python -m export.build --model gfm --backbone mobilenetv3" in message
+    assert (
+        "Build it again: python -m export.build --model gfm --backbone efficientnet-lite0"
+        in message
+    )
 
 
 def test_member_of_other_length(engine_path: Path, tmp_path: Path) -> None:

@@ -367,7 +367,7 @@ FAULTS: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     ),
     "a bound that is no number": (
         lambda: one("Clip", "k", tensors={"k": np.float32("nan")}),
-        "a bound that is no number",
+        "a bound of NaN",
     ),
     "too few inputs": (lambda: one("Add"), "1 inputs; expected 2"),
     "too many inputs": (lambda: one("Relu", "mean"), "2 inputs; expected 1"),
@@ -468,7 +468,7 @@ FAULTS: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     ),
     "a scale of nothing": (
         lambda: one("QuantizeLinear", "s", "z", tensors={"s": np.float32(0), "z": np.uint8(0)}),
-        "a scale that is not finite and above 0",
+        "expected finite numbers above 0",
     ),
     # values
     "a note of another shape": (lambda: noted(1, 1, 31, 64), "expected float32[1, 1, 32, 64]"),

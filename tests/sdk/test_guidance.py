@@ -556,7 +556,7 @@ def test_describe(sim: Path, gfm: Path) -> None:
         matter(random_frame(), trimap=a_trimap())
         assert re.search(r"^backend +onnxruntime on cpu: ONNX R", matter.describe(), re.MULTILINE)
     with Matter(sim, trimap_from=gfm, **OPTIONS) as matter:
-        source = re.escape(f"from {gfm} if none is given: gfm mobilenetv3, RoSTa tt, 1.23 M")
+        source = re.escape(f"from {gfm} if none is given: gfm efficientnet-lite0, RoSTa tt, 1.23 M")
         assert re.search(rf"^trimap +{source}", matter.describe(), re.MULTILINE)
 
 

@@ -29,12 +29,12 @@ from matter_sdk.sdk.errors import EngineError
 
 # The schema's example, written out by hand: independent of to_json.
 EXAMPLE: dict[str, Any] = {
-    "schema": 3,
+    "schema": 4,
     "matter": "0.1.0",
     "created": "2026-11-21T04:00:00Z",
     "network": {
         "name": "gfm",
-        "backbone": "mobilenetv3",
+        "backbone": "efficientnet-lite0",
         "rosta": "tt",
         "parameters": 1,
         "macs": {"288x512": 1},
@@ -94,11 +94,11 @@ EXAMPLE: dict[str, Any] = {
         }
     ],
     "weights": {
-        "source": "gfm-mobilenetv3-tt.safetensors",
+        "source": "gfm-efficientnet-lite0-tt.safetensors",
         "sha256": "ab" * 32,
         "random": False,
         "licence": "MIT",
-        "more": [{"source": "gfm-mobilenetv3-ft.safetensors", "sha256": "ba" * 32}],
+        "more": [{"source": "gfm-efficientnet-lite0-ft.safetensors", "sha256": "ba" * 32}],
     },
     "versions": {"torch": "2.13.0", "onnx": "1.23.2"},
     "members": {"model.onnx": {"sha256": "cd" * 32, "bytes": 123}},
@@ -121,10 +121,11 @@ EXAMPLE: dict[str, Any] = {
     ],
     "extra_inputs": [{"name": "trimap", "channels": 2}, {"name": "clicks", "channels": 6}],
     "parts": {},
+    "imported": {"head": "mask", "channel": 1, "activation": "softmax"},
 }
 # A part is a manifest too, without members and parts of its own.
 PART: dict[str, Any] = {
-    "schema": 3,
+    "schema": 4,
     "network": {"name": "sim_classifier", "backbone": "resnet50", "rosta": "none"},
     "input": EXAMPLE["input"] | {"multiple": 8},
     "heads": [{"name": "cam", "channels": 20, "stride": 32}],
@@ -175,10 +176,12 @@ def test_example_is_read() -> None:
     assert manifest.network.without == ("se",)
     assert manifest.inputs == {"image": 3, "trimap": 2, "clicks": 6}
     assert list(manifest.inputs) == ["image", "trimap", "clicks"]
-    assert manifest.weights.more == (WeightsFile("gfm-mobilenetv3-ft.safetensors", "ba" * 32),)
+    assert manifest.weights.more == (
+        WeightsFile("gfm-efficientnet-lite0-ft.safetensors", "ba" * 32),
+    )
     assert manifest.weights.sources() == (
-        "gfm-mobilenetv3-tt.safetensors",
-        "gfm-mobilenetv3-ft.safetensors",
+        "gfm-efficientnet-lite0-tt.safetensors",
+        "gfm-efficientnet-lite0-ft.safetensors",
     )
 
 
@@ -225,7 +228,14 @@ def test_schema_1_is_read() -> None:
     assert [head.stride for head in manifest.heads] == [1, 1]
     assert (manifest.parts, manifest.network.without, manifest.weights.more) == ({}, (), ())
     assert (manifest.models[0].cpu_precision, manifest.models[0].float32) == ("float32", ())
-    assert json.loads(manifest.to_json())["schema"] == 3  # written anew, it is of today
+    assert json.loads(manifest.to_json())["schema"] == 4  # written anew, it is of today
+
+
+def test_schema_3_is_read() -> None:
+    old = json.loads(json.dumps(EXAMPLE))
+    old["schema"] = 3
+    del old["imported"]
+    assert Manifest.from_json(json.dumps(old)).imported is None
 
 
 def test_schema_2_is_read() -> None:
@@ -397,7 +407,7 @@ def test_size_twice() -> None:
 
 def test_future_schema_names_both_and_the_remedy() -> None:
     # Whatever else such a manifest holds cannot be judged.
-    with pytest.raises(EngineError, match=r"schema 7\b.*\b1 to 3\b.*--upgrade"):
+    with pytest.raises(EngineError, match=r"schema 7\b.*\b1 to 4\b.*--upgrade"):
         Manifest.from_json('{"schema": 7, "novelty": []}')
 
 
@@ -489,8 +499,8 @@ def test_a_plan_that_needs_a_plugin() -> None:
 def test_build_command() -> None:
     manifest = Manifest.from_json(json.dumps(EXAMPLE))
     assert manifest.build_command() == (
-        "python -m export.build --model gfm --backbone mobilenetv3 --rosta tt --without se --fp16 "
-        "--int8 --calibrate clip.mp4 --size 288x512 --output gfm.engine"
+        "python -m export.build --model gfm --backbone efficientnet-lite0 --rosta tt --without se "
+        "--fp16 --int8 --calibrate clip.mp4 --size 288x512 --output gfm.engine"
     )
     other = replace(
         manifest,
@@ -499,8 +509,8 @@ def test_build_command() -> None:
         weights=replace(manifest.weights, source="my weights.pth"),
     )
     assert (
-        "--weights 'my weights.pth' --weights gfm-mobilenetv3-ft.safetensors --classifier c.pth "
-        "--int8 --calibrate clip.mp4 --size 288x512 --batch 4"
+        "--weights 'my weights.pth' --weights gfm-efficientnet-lite0-ft.safetensors "
+        "--classifier c.pth --int8 --calibrate clip.mp4 --size 288x512 --batch 4"
     ) in other.build_command()
     random = replace(manifest, weights=replace(manifest.weights, random=True))
     assert "--random-weights --fp16" in random.build_command()

@@ -376,8 +376,8 @@ def test_describe(engine_path: Path) -> None:
     with Matter(engine_path, threads=1, device="cpu") as matter:
         text = matter.describe()
     for part in (
-        "gfm mobilenetv3, RoSTa tt, 1.23 M parameters",
-        "gfm-mobilenetv3-tt.safetensors (MIT, SHA-256 555555555555",
+        "gfm efficientnet-lite0, RoSTa tt, 1.23 M parameters",
+        "gfm-efficientnet-lite0-tt.safetensors (MIT, SHA-256 555555555555",
         "32×64, 1.50 G multiply-accumulates",
         f"{matter.backend} on cpu: ",
         "float32, 1 thread",

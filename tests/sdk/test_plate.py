@@ -192,7 +192,7 @@ def test_describe(engine: Path) -> None:
         matter.plate = plain(0, (48, 96))
         assert "plate       48×96" in matter.describe()
     with Matter(engine, plate=plain(0), **OPTIONS) as matter:
-        assert "network     gfm-plate mobilenetv3, RoSTa tt" in matter.describe()
+        assert "network     gfm-plate efficientnet-lite0, RoSTa tt" in matter.describe()
 
 
 def test_threads_see_one_plate_or_the_other_whole(engine: Path) -> None:

@@ -31,6 +31,7 @@ def test_a_name_with_other_values_is_custom() -> None:
         ("live", {"arithmetic": "int4"}, "'int4'"),
         ("live", {"guided": 1}, "guided is 1; expected True or False"),
         ("live", {"lookahead": -1}, "lookahead is -1; expected a whole number from 0 to 30"),
+        ("live", {"reuse": True}, "reuse is True; expected a whole number from 0 to 30"),
     ],
 )
 def test_what_is_refused(name: str, options: dict[str, Any], message: str, tiny: Any) -> None:

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,8 @@ def test_nothing_lingers_in_a_frame_without_a_matte(lookahead: int) -> None:
     """The filter over time keeps what stands still, but not beyond a frame that has no matte."""
 
     class Once(FakeMatter):
+        quality = replace(FakeMatter.quality, reuse=0)
+
         def infer(self, tensor: np.ndarray) -> np.ndarray:
             alpha = super().infer(tensor)
             return np.full_like(alpha, np.inf) if len(self.seen) == 3 else alpha

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 
 from matter_sdk.sdk.errors import BackgroundError, VideoError
+from matter_sdk.sdk.inference.quality import QUALITIES
 from matter_sdk.sdk.video import (
     VideoBackground,
     VideoInterrupted,
@@ -681,3 +683,18 @@ def test_ctrl_c_in_a_process_of_its_own_leaves_a_playable_file(tmp_path: Path) -
     length = audio_packets(out)[-1][0]
     assert abs(length - Fraction(frames * TICK) * TIME_BASE) < Fraction(1, 10)
     assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize(("quality", "found"), [("live", "bframes=0"), ("balanced", "bframes=3")])
+def test_live_quality_encodes_quickly(clip: Path, tmp_path: Path, quality: str, found: str) -> None:
+    """x264 notes its settings in the file."""
+    matter = FakeMatter()
+    matter.quality = replace(QUALITIES[quality], temporal=False)
+    content = matte_video(matter, clip, tmp_path / "out.mp4", crf=21).path.read_bytes()
+    assert found.encode() in content
+    assert b"cabac=1" in content
+    assert b"mbtree=1" in content
+    assert b"crf=21.0" in content
+    given = matte_video(matter, clip, tmp_path / "given.mp4", preset="ultrafast").path
+    assert b"cabac=0" in given.read_bytes()  # as x264 means it
+    assert [number_of(image) for image in decode(tmp_path / "out.mp4")[0]] == list(range(12))

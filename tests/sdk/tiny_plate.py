@@ -55,7 +55,7 @@ def graph(size: Size, batch: int) -> onnx.ModelProto:
 
 def manifest(sizes: tuple[Size, ...] = (SIZE,), batch: int = 1) -> Manifest:
     return Manifest(
-        network=NetworkInfo("gfm-plate", "mobilenetv3", "tt", 3_050_000),
+        network=NetworkInfo("gfm-plate", "efficientnet-lite0", "tt", 3_050_000),
         input=InputInfo(),
         extra_inputs=(ExtraInput("plate", 3),),
         heads=(Head("glance", 3), Head("focus", 1)),
@@ -64,7 +64,7 @@ def manifest(sizes: tuple[Size, ...] = (SIZE,), batch: int = 1) -> Manifest:
         precision="fp16",
         models=tuple(ModelEntry(s, f"model-{s[0]}x{s[1]}.onnx") for s in sizes),
         plans=(),
-        weights=WeightsInfo("gfm-plate-mobilenetv3-tt.safetensors", "8" * 64, False, "MIT"),
+        weights=WeightsInfo("gfm-plate-efficientnet-lite0-tt.safetensors", "8" * 64, False, "MIT"),
     )
 
 

@@ -16,14 +16,15 @@ from matter_sdk.training.evaluation.pictures import Scenes
 from matter_sdk.training.fit.run import Options, Outcome
 
 FLAGS = (
-    "--network gfm --backbone mobilenetv3 --steps 2 --batch 2 --size 64x64 --count 1 --workers 0"
+    "--network gfm --backbone efficientnet-lite0 --steps 2 --batch 2 --size 64x64 --count 1 "
+    "--workers 0"
 )
 
 
 @pytest.fixture
 def two(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two variants of one small network, measured on small scenes."""
-    monkeypatch.setattr(ablations, "VARIANTS", {"gfm": ((), ("bridge",))})
+    monkeypatch.setattr(ablations, "VARIANTS", {"gfm": ((), ("pyramid",))})
     monkeypatch.setattr(evaluate, "Scenes", lambda count: Scenes(count, (32, 64)))
     monkeypatch.setattr(pictures, "SIZE", (32, 64))
 
@@ -45,7 +46,7 @@ def test_the_variants_are_all_that_a_network_can_leave_out(name: str) -> None:
     counts = []
     for without in VARIANTS[name]:
         with torch.device("meta"):
-            backbone = "mobilenetv3" if name == "gfm" else None
+            backbone = ablations.Settings.backbone if name == "gfm" else None
             network: Any = networks.create(name, backbone=backbone, without=without)
         assert set(network.without) == set(without)
         assert ablations.MULTIPLE % network.size_multiple == 0
@@ -80,7 +81,7 @@ def test_what_was_done_is_kept_and_the_rest_is_the_same(
     assert [whole, without] == measures(tmp_path / "parts")  # every measure, to the last digit
     assert whole != without
     page = (tmp_path / "whole" / "gfm" / "results.md").read_text()
-    for text in ("gfm/whole/network.safetensors", "gfm/without-bridge/network.safetensors"):
+    for text in ("gfm/whole/network.safetensors", "gfm/without-pyramid/network.safetensors"):
         assert text in page
     assert f"{whole['sad']:.2f}" in printed
 
@@ -100,7 +101,7 @@ def test_what_was_done_is_kept_and_the_rest_is_the_same(
 def test_errors_are_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: str, message: str
 ) -> None:
-    settings = ablations.Settings(2, 2, (64, 64), count=1, backbone="mobilenetv3", workers=0)
+    settings = ablations.Settings(2, 2, (64, 64), count=1, backbone="efficientnet-lite0", workers=0)
     begun = ablations.options("gfm", (), settings, tmp_path)
     begun.output.mkdir(parents=True)
     torch.save({"run": {"settings": begun.settings()}}, begun.output / "last.ckpt")

@@ -546,7 +546,7 @@ def test_own_names_of_a_network_with_a_plate(tmp_path: Path) -> None:
     """All names are the light GFM's; without metadata the stem's channels tell."""
     with torch.device("meta"):
         plate, plain = (
-            networks.create(name, backbone="mobilenetv3") for name in ("gfm-plate", "gfm")
+            networks.create(name, backbone="efficientnet-lite0") for name in ("gfm-plate", "gfm")
         )
     for mine, other, flag in ((plain, plate, "gfm-plate"), (plate, plain, "gfm")):
         zeros = {
@@ -554,7 +554,7 @@ def test_own_names_of_a_network_with_a_plate(tmp_path: Path) -> None:
             for key, tensor in other.state_dict().items()
         }
         message = refusal(mine, written(zeros, tmp_path))
-        assert f"pass --model {flag} --backbone mobilenetv3 --rosta tt" in message
+        assert f"pass --model {flag} --backbone efficientnet-lite0 --rosta tt" in message
 
 
 def test_metadata_of_another_network(tmp_path: Path) -> None:

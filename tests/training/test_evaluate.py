@@ -232,7 +232,7 @@ def test_a_datasets_own_trimap_goes_before_a_made_one(tmp_path: Path) -> None:
 class Twin(nn.Module):
     """The network of ``tests.sdk.conftest`` in PyTorch."""
 
-    name, backbone, rosta, fusion = "gfm", "mobilenetv3", "tt", "tt"
+    name, backbone, rosta, fusion = "gfm", "efficientnet-lite0", "tt", "tt"
     size_multiple = 32
     input_spec = InputSpec()
 
@@ -319,7 +319,7 @@ def test_sim_in_pytorch_reads_what_the_engine_would() -> None:
 class Difference(nn.Module):
     """Reads a plate: alpha is how far the red of the two is apart."""
 
-    name, backbone, rosta, fusion = "gfm-plate", "mobilenetv3", "tt", "tt"
+    name, backbone, rosta, fusion = "gfm-plate", "efficientnet-lite0", "tt", "tt"
     size_multiple = 32
     inputs = {"image": 3, "plate": 3}  # noqa: RUF012
     input_spec = InputSpec(std=(255.0, 255.0, 255.0))
@@ -372,16 +372,18 @@ def test_subjects_are_composed_over_backgrounds_that_are_their_plates(tmp_path: 
 def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of a light GFM."""
     path = tmp_path_factory.mktemp("light") / "network.safetensors"
-    checkpoints.save(networks.create("gfm", backbone="mobilenetv3", rosta="bt"), path, half=True)
+    checkpoints.save(
+        networks.create("gfm", backbone="efficientnet-lite0", rosta="bt"), path, half=True
+    )
     return path
 
 
 def test_a_checkpoint_says_what_it_is_or_is_told(light: Path, tmp_path: Path) -> None:
     known = systems.Checkpoint.of(light, "aim")  # flags are for files that do not know
-    assert (known.model, known.backbone, known.rosta) == ("gfm", "mobilenetv3", "bt")
+    assert (known.model, known.backbone, known.rosta) == ("gfm", "efficientnet-lite0", "bt")
     released = tmp_path / "a.pth"
     torch.save(known.load().state_dict(), released)
-    told = systems.Checkpoint.of(released, "gfm", "mobilenetv3", "bt")
+    told = systems.Checkpoint.of(released, "gfm", "efficientnet-lite0", "bt")
     for one, other in zip(
         known.load().state_dict().values(), told.load().state_dict().values(), strict=True
     ):

@@ -35,7 +35,7 @@ def image(*shape: int) -> Tensor:
 def light() -> GFMEnsemble:
     """Three light GFM, whose mattes are spread so that each is the median somewhere."""
     torch.manual_seed(0)
-    network = GFMEnsemble("mobilenetv3").eval()
+    network = GFMEnsemble("efficientnet-lite0").eval()
     for rosta in ROSTAS:
         for decoder in network.get_submodule(rosta).decoders.values():
             for predict in (decoder.focus.predict, decoder.glance.predict):
@@ -60,7 +60,7 @@ def test_alpha_is_the_median_of_what_each_network_gives(light: GFMEnsemble) -> N
         outputs = light(x)
         alone = []
         for rosta in ROSTAS:
-            network = networks.create("gfm", backbone="mobilenetv3", rosta=rosta).eval()
+            network = networks.create("gfm", backbone="efficientnet-lite0", rosta=rosta).eval()
             network.load_state_dict(light.get_submodule(rosta).state_dict())
             alone.append(network(x)["alpha"])
             assert torch.equal(outputs[f"alpha_{rosta}"], alone[-1])
@@ -90,7 +90,7 @@ def test_contract(backbone: str) -> None:
 @pytest.mark.parametrize("shape", [(1, 3, 64, 48), (1, 4, 64, 64), (3, 64, 64)])
 def test_image_of_a_wrong_shape(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="multiples of 32: resize or pad"):
-        meta("mobilenetv3")(torch.empty(shape, device="meta"))
+        meta("efficientnet-lite0")(torch.empty(shape, device="meta"))
 
 
 # ── Three files ─────────────────────────────────────────────────────────────────────────────────
@@ -183,22 +183,24 @@ def test_own_files(light: GFMEnsemble, tmp_path: Path) -> None:
     paths = {rosta: tmp_path / f"{rosta}.safetensors" for rosta in ROSTAS}
     for rosta, path in paths.items():
         save(light.get_submodule(rosta), path)
-    network = GFMEnsemble("mobilenetv3")
+    network = GFMEnsemble("efficientnet-lite0")
     reports = load_ensemble(network, list(paths.values()))
     assert [report.metadata["rosta"] for report in reports] == list(ROSTAS)
     # Our own files tell ft from bt.
-    message = refusal(meta("mobilenetv3"), [paths["tt"], paths["bt"], paths["ft"]])
-    assert "looks like gfm mobilenetv3 bt where gfm mobilenetv3 ft belongs" in message
+    message = refusal(meta("efficientnet-lite0"), [paths["tt"], paths["bt"], paths["ft"]])
+    assert "looks like gfm efficientnet-lite0 bt where gfm efficientnet-lite0 ft belongs" in message
 
     whole = tmp_path / "ensemble.safetensors"
     save(network, whole)
     assert checkpoints.read_metadata(whole)["rosta"] == "en-median"
-    other = GFMEnsemble("mobilenetv3")
+    other = GFMEnsemble("efficientnet-lite0")
     load(other, whole)
     for key, tensor in light.state_dict().items():
         assert torch.equal(other.state_dict()[key], tensor)
-    with pytest.raises(CheckpointError, match="pass --backbone mobilenetv3 --rosta en-median"):
-        load(networks.create("gfm", backbone="mobilenetv3", rosta="tt"), whole)
+    with pytest.raises(
+        CheckpointError, match="pass --backbone efficientnet-lite0 --rosta en-median"
+    ):
+        load(networks.create("gfm", backbone="efficientnet-lite0", rosta="tt"), whole)
 
 
 # ── ONNX and TensorRT ───────────────────────────────────────────────────────────────────────────

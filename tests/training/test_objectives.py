@@ -338,7 +338,11 @@ def test_normalise_follows_the_networks_own_scale() -> None:
     with torch.device("meta"):
         light, raw, unit = (
             networks.create(name, backbone=backbone)
-            for name, backbone in (("gfm", "mobilenetv3"), ("gfm", "resnet34"), ("sim", None))
+            for name, backbone in (
+                ("gfm", "efficientnet-lite0"),
+                ("gfm", "resnet34"),
+                ("sim", None),
+            )
         )
     assert torch.equal(normalise(image, raw), image.float())
     torch.testing.assert_close(normalise(image, unit), image / 255)

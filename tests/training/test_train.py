@@ -280,7 +280,7 @@ def test_the_demo_s_network_loads_and_says_what_it_is(
     metadata = checkpoints.read_metadata(path)
     assert (metadata["recipe"], metadata["rosta"], metadata["steps"]) == ("demo", "bt", "2")
     assert metadata["batch"] == "2"
-    network = networks.create("gfm", backbone="mobilenetv3", rosta="bt")
+    network = networks.create("gfm", backbone="efficientnet-lite0", rosta="bt")
     checkpoints.load(network, path)
     assert path.stat().st_size < 2.2 * sum(p.numel() for p in network.parameters())
     assert any(file.name.startswith("events.out.tfevents") for file in tmp_path.iterdir())
@@ -370,7 +370,7 @@ def test_epochs_are_counted_in_what_the_source_draws(
 @pytest.mark.parametrize(
     ("recipe", "flags"),
     [
-        ("demo-plate", ["--weights", "none"]),
+        ("demo", ["--set", "network=gfm-plate"]),
         ("gfm-resnet34-rim", []),
         ("gfm-densenet121-tt", ["--without", "bridge"]),
         ("aim-duts", []),
@@ -397,7 +397,7 @@ def test_every_network_trains(
 
 
 def test_a_plate_network_goes_on_from_one_without(tmp_path: Path) -> None:
-    small = networks.create("gfm", backbone="mobilenetv3", rosta="tt")
+    small = networks.create("gfm", backbone="efficientnet-lite0", rosta="tt")
     checkpoints.save(small, tmp_path / "small.safetensors")
     grown = networks.create("gfm-plate", rosta="tt")
     before = {key: tensor.clone() for key, tensor in grown.state_dict().items()}
@@ -496,7 +496,7 @@ def test_the_picture_of_sample_mattes() -> None:
         (["--recipe", "gfm-resnet34-tt"], "needs --data PATH: AM-2k"),
         (["--recipe", "gfm-resnet34-tt", "--data", "/nowhere"], "/nowhere is not a folder"),
         (["--recipe", "aim", "--data", "x"], "needs --background"),
-        (["--recipe", "demo-plate", "--weights", "no.pth"], "--weights none"),
+        (["--recipe", "demo", "--set", "weights=no.pth"], "--weights none"),
         (["--recipe", "demo", "--backbone-weights", "no.pth"], "no.pth: No such file"),
         (["--recipe", "demo", "--set", "objective={kernl = 3}"], "did you mean 'kernel'?"),
         (["--recipe", "demo", "--classifier", "x"], "leave out --classifier"),

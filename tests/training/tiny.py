@@ -27,7 +27,7 @@ class Tiny(nn.Module):
     """Two convolutions around a batch norm."""
 
     name = "gfm"
-    backbone = "mobilenetv3"
+    backbone = "efficientnet-lite0"
     rosta = "tt"
     size_multiple = 8
     input_spec = InputSpec()

@@ -36,7 +36,6 @@ _NETWORKS = {
         32,
         (
             "efficientnet-lite0",
-            "mobilenetv3",
             "resnet34",
             "resnet34_2b",
             "resnet101",
@@ -45,7 +44,7 @@ _NETWORKS = {
         (*JOINED, "rim", "en-median"),
         ("pyramid", "bridge"),
     ),
-    "gfm-plate": _Options(32, ("mobilenetv3", "efficientnet-lite0"), JOINED),
+    "gfm-plate": _Options(32, ("efficientnet-lite0",), JOINED),
     "aim": _Options(32, ("resnet34",), ("unified",), ("se", "attention")),
     "msia": _Options(16, ("resnext101",), parts=("ini", "sed", "adaptive")),
     "sim": _Options(8, ("resnet50",)),
@@ -127,9 +126,8 @@ def create(
     left_out = tuple(part for part in parts(name) if part in without)
     if name == "gfm-plate":
         from matter_sdk.training.networks.gfm_light import GFMPlate
-        from matter_sdk.training.networks.gfm_lite import GFMPlateLite
 
-        return GFMPlate(rosta) if backbone == "mobilenetv3" else GFMPlateLite(rosta)
+        return GFMPlate(rosta)
     if name == "aim":
         from matter_sdk.training.networks.aim import AIM
 
@@ -154,14 +152,10 @@ def create(
         from matter_sdk.training.networks.gfm_ensemble import GFMEnsemble
 
         return GFMEnsemble(backbone, left_out)
-    if backbone == "mobilenetv3":
+    if backbone == "efficientnet-lite0":
         from matter_sdk.training.networks.gfm_light import GFMLight
 
         return GFMLight(rosta, left_out)
-    if backbone == "efficientnet-lite0":
-        from matter_sdk.training.networks.gfm_lite import GFMLite
-
-        return GFMLite(rosta, left_out)
     from matter_sdk.training.networks.gfm import GFM
 
     return GFM(backbone, rosta, left_out)

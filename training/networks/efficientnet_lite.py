@@ -81,7 +81,8 @@ class _Block(nn.Module):
 class EfficientNetLite0(nn.Module):
     """N×channels×H×W → five feature maps, at strides 2, 4, 8, 16, 32, of :data:`CHANNELS`.
 
-    Sides that a stride does not divide are rounded up.
+    Sides that a stride does not divide are rounded up. With other than 3 channels no ImageNet
+    weights fit the first convolution.
     """
 
     first: ClassVar[type[SameConv2d]] = SameConv2d
@@ -91,9 +92,13 @@ class EfficientNetLite0(nn.Module):
         "_bn1.",
         "_fc.",
     )
+    unmatched_in_backbone: tuple[str, ...] = ()
 
     def __init__(self, channels: int = 3) -> None:
         super().__init__()
+        if channels != 3:
+            self.unused_in_backbone = ("_conv_stem.", *self.unused_in_backbone)
+            self.unmatched_in_backbone = ("_conv_stem.",)
         self._conv_stem = self.first(channels, 32, 3, 2, bias=False)
         self._bn0 = _norm(32)
         self._blocks = nn.ModuleDict()

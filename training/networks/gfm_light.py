@@ -1,34 +1,29 @@
-"""A light GFM for video: MobileNetV3-Large encoder, depthwise-separable decoders.
+"""A light GFM for video: the glance at half the resolution, the focus at all of it.
 
-The plan is that of *Bridging Composite and Real* (IJCV 2022), section 3: one shared encoder, a
-glance decoder that tells what is foreground, background and transition, a focus decoder that finds
-the matte where it is fractional, and collaborative matting that joins them. What is ours is the
-choice of layers, made for a few milliseconds on a laptop's CPU:
+GFM's hybrid-resolution test (IJCV 2022) runs the network twice: coarse for what the subject is,
+fine for its edge. Here that is part of the network:
 
-* both decoders end below full resolution: the glance at stride 4 (its borders lie inside the
-  transition area, where the focus decides; an exported graph ends there too), the focus at stride
-  2 with a depth-to-space to 1;
-* the focus decoder's last block sees the input's own pixels, folded to stride 2, so that strands
-  thinner than a feature pixel survive;
-* the glance ends in a softmax instead of three sigmoids: trained from nothing it converges sooner,
-  and two classes can't saturate into a tie.
+* the encoder (EfficientNet-Lite0) and the glance decoder see the picture at half its size; the
+  glance ends at stride 8 of the picture, as logits in an exported graph;
+* the focus decoder has a shallow stem of its own at full size, and takes the glance's features for
+  context.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from matter_sdk.kernels.spec import ROSTAS
+from matter_sdk.kernels.spec import ROSTAS, InputSpec
 from matter_sdk.training.networks import JOINED, size_multiple
-from matter_sdk.training.networks.blocks import GFM_PARTS, IMAGENET, collaborative_fusion, left_out
-from matter_sdk.training.networks.mobilenetv3 import CHANNELS, MobileNetV3
+from matter_sdk.training.networks.blocks import collaborative_fusion, left_out, upsample
+from matter_sdk.training.networks.efficientnet_lite import CHANNELS, EfficientNetLite0, SameConv2d
 
-GLANCE_STRIDE = 4
+GLANCE_STRIDE = 8
 
 
 class Separable(nn.Sequential):
@@ -43,145 +38,70 @@ class Separable(nn.Sequential):
         )
 
 
-class _Joining(Separable):
-    """The same of several feature maps side by side, of so many channels each."""
-
-    def __init__(self, parts: tuple[int, ...], outside: int) -> None:
-        super().__init__(sum(parts), outside)
-        self.parts = parts
-
-    def forward(self, *features: Tensor) -> Tensor:
-        """N×parts×H×W each → N×outside×H×W."""
-        return super().forward(torch.cat(features, 1))
-
-    def plain(self) -> nn.Module:
-        """See ``export.stages.graph.export_onnx``."""
-        return _Joined(self)
+def _convolution(inside: int, outside: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    padding = kernel // 2
+    return nn.Sequential(
+        nn.Conv2d(inside, outside, kernel, stride, padding, bias=False),
+        nn.BatchNorm2d(outside),
+        nn.ReLU(inplace=True),
+    )
 
 
-class _Joined(nn.Module):
-    """What an exported graph has of ``_Joining``: a convolution of each map, and their sum.
+class _Up(nn.Module):
+    """One step up: the features at the larger size plus another map of that size.
 
-    The maps need not be copied side by side, which costs a CPU as much as a convolution.
+    A 1×1 convolution brings the other map to ``outside`` channels where it has another number.
     """
 
-    def __init__(self, whole: _Joining) -> None:
+    def __init__(self, inside: int, beside: int, outside: int) -> None:
         super().__init__()
-        layers: Any = whole
-        depthwise, pointwise, norm, self.activation = layers
-        scale = norm.weight.data / torch.sqrt(norm.running_var + norm.eps)
-        parts = zip(
-            depthwise.weight.data.split(whole.parts),
-            pointwise.weight.data.split(whole.parts, 1),
-            strict=True,
-        )
-        self.depthwise, self.pointwise = nn.ModuleList(), nn.ModuleList()
-        for each, mixed in parts:
-            count, outside = len(each), len(mixed)
-            alone = nn.Conv2d(count, count, 3, padding=1, groups=count, bias=False)
-            alone.weight.data = each
-            last = nn.Conv2d(count, outside, 1, bias=not self.pointwise)  # the first one's for all
-            last.weight.data = mixed * scale[:, None, None, None]
-            if last.bias is not None:
-                last.bias.data = norm.bias.data - norm.running_mean * scale
-            self.depthwise.append(alone)
-            self.pointwise.append(last)
+        self.narrow = nn.Conv2d(inside, outside, 1, bias=False)
+        self.beside = nn.Identity() if beside == outside else nn.Conv2d(beside, outside, 1)
+        self.mix = Separable(outside, outside)
 
-    def forward(self, *features: Tensor) -> Tensor:
-        layers = zip(self.depthwise, self.pointwise, features, strict=True)
-        total, *rest = (pointwise(depthwise(x)) for depthwise, pointwise, x in layers)
-        for one in rest:
-            total = total + one
-        return self.activation(total)
-
-
-class _PyramidPooling(nn.Module):
-    """Context at bins of 1, 3 and 5 (section 3.2), each squeezed by a 1×1 convolution.
-
-    Without bins, what is left is the 1×1 convolution that joins them.
-    """
-
-    def __init__(self, inside: int, outside: int, bins: tuple[int, ...]) -> None:
-        super().__init__()
-        self.bins = bins
-        self.squeeze = nn.ModuleList(nn.Conv2d(inside, 32, 1) for _ in bins)
-        self.join = nn.Sequential(
-            nn.Conv2d(inside + 32 * len(bins), outside, 1, bias=False),
-            nn.BatchNorm2d(outside),
-            nn.ReLU(inplace=True),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        context = [
-            resize_like(squeeze(functional.adaptive_avg_pool2d(x, bin_)), x)
-            for bin_, squeeze in zip(self.bins, self.squeeze, strict=True)
-        ]
-        return self.join(torch.cat([x, *context], 1))
-
-
-class _Bridge(nn.Module):
-    """The bridge block (section 3.3): three dilated convolutions with a wider view.
-
-    Without dilations, what is left is the convolution that leads to them.
-    """
-
-    def __init__(self, inside: int, outside: int, dilations: tuple[int, ...]) -> None:
-        super().__init__()
-        self.enter = Separable(inside, outside)
-        self.dilated = nn.ModuleList(Separable(outside, outside, d) for d in dilations)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.enter(x)
-        for layer in self.dilated:
-            x = x + layer(x)
-        return x
+    def forward(self, x: Tensor, other: Tensor) -> Tensor:
+        return self.mix(resize_like(self.narrow(x), other) + self.beside(other))
 
 
 class _GlanceDecoder(nn.Module):
-    def __init__(self, classes: int, *, pyramid: bool) -> None:
+    """Feature maps of the half-size picture → features and logits at stride 8 of the picture."""
+
+    channels = 32
+
+    def __init__(self, classes: int, *, context: bool) -> None:
         super().__init__()
         _, c4, c8, c16, c32 = CHANNELS
-        self.context = _PyramidPooling(c32, 128, (1, 3, 5) if pyramid else ())
-        self.stage16 = _Joining((128, c16), 96)
-        self.stage8 = _Joining((96, c8), 64)
-        self.stage4 = _Joining((64, c4), 48)
-        self.predict = nn.Conv2d(48, classes, 3, padding=1)
+        self.enter = _convolution(c32, 96, 1)
+        self.context = nn.Conv2d(c32, 96, 1) if context else None
+        self.up16 = _Up(96, c16, 64)
+        self.up8 = _Up(64, c8, 48)
+        self.up4 = _Up(48, c4, self.channels)
+        self.predict = nn.Conv2d(self.channels, classes, 3, padding=1)
 
-    def forward(self, e4: Tensor, e8: Tensor, e16: Tensor, e32: Tensor) -> tuple[Tensor, Tensor]:
-        psp = self.context(e32)  # N×128×H/32×W/32
-        x = self.stage16(resize_like(psp, e16), e16)  # N×96×H/16×W/16
-        x = self.stage8(resize_like(x, e8), e8)  # N×64×H/8×W/8
-        x = self.stage4(resize_like(x, e4), e4)  # N×48×H/4×W/4
-        return psp, self.predict(x)  # N×classes×H/4×W/4
+    def forward(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+        _, e4, e8, e16, e32 = features
+        x = self.enter(e32)
+        if self.context is not None:
+            x = x + self.context(e32.mean((2, 3), keepdim=True))
+        x = self.up4(self.up8(self.up16(x, e16), e8), e4)
+        return x, self.predict(x)
 
 
 class _FocusDecoder(nn.Module):
-    def __init__(self, channels: int, *, bridge: bool) -> None:
-        super().__init__()
-        c2, c4, c8, c16, c32 = CHANNELS
-        self.bridge = _Bridge(c32 + 128, 128, (1, 2, 4) if bridge else ())
-        self.stage16 = _Joining((128, c16), 96)
-        self.stage8 = _Joining((96, c8), 64)
-        self.stage4 = _Joining((64, c4), 48)
-        self.stage2 = _Joining((48, c2, 4 * channels), 32)
-        self.predict = nn.Conv2d(32, 4, 3, padding=1)
+    """The picture and the glance's features → the matte where it is fractional."""
 
-    def forward(
-        self,
-        image: Tensor,
-        e2: Tensor,
-        e4: Tensor,
-        e8: Tensor,
-        e16: Tensor,
-        e32: Tensor,
-        psp: Tensor,
-    ) -> Tensor:
-        x = self.bridge(torch.cat([e32, psp], 1))  # N×128×H/32×W/32
-        x = self.stage16(resize_like(x, e16), e16)  # N×96×H/16×W/16
-        x = self.stage8(resize_like(x, e8), e8)  # N×64×H/8×W/8
-        x = self.stage4(resize_like(x, e4), e4)  # N×48×H/4×W/4
-        pixels = functional.pixel_unshuffle(image, 2)  # N×12×H/2×W/2, or 24 with a plate
-        x = self.stage2(resize_like(x, e2), e2, pixels)  # N×32×H/2×W/2
+    def __init__(self, channels: int, context: int) -> None:
+        super().__init__()
+        self.stem2 = _convolution(channels, 16, 3, 2)
+        self.stem4 = Separable(16, 24, stride=2)
+        self.up4 = _Up(context, 24, 24)
+        self.up2 = _Up(24, 16, 16)
+        self.predict = nn.Conv2d(16, 4, 1)  # each of the 2×2 pixels; `up2` saw 3×3
+
+    def forward(self, image: Tensor, context: Tensor) -> Tensor:
+        x2 = self.stem2(image)  # N×16×H/2×W/2
+        x4 = self.stem4(x2)  # N×24×H/4×W/4
+        x = self.up2(self.up4(context, x4), x2)
         return torch.sigmoid(functional.pixel_shuffle(self.predict(x), 2))  # N×1×H×W
 
 
@@ -191,21 +111,44 @@ class _Collaborative(nn.Module):
     def __init__(self, rosta: str, channels: int = 3, without: Collection[str] = ()) -> None:
         super().__init__()
         self.rosta = rosta
-        self.glance = _GlanceDecoder(ROSTAS[rosta].classes, pyramid="pyramid" not in without)
-        self.focus = _FocusDecoder(channels, bridge="bridge" not in without)
-        self.ending = Ending()
+        self.glance = _GlanceDecoder(ROSTAS[rosta].classes, context="pyramid" not in without)
+        self.focus = _FocusDecoder(channels, _GlanceDecoder.channels)
+        self.ending = _Ending()
 
     def forward(self, image: Tensor, features: list[Tensor]) -> dict[str, Tensor]:
-        e2, e4, e8, e16, e32 = features
-        psp, logits = self.glance(e4, e8, e16, e32)
-        enlarged = functional.interpolate(logits, scale_factor=GLANCE_STRIDE, mode="bilinear")
-        glance = torch.softmax(enlarged, 1)
-        focus = self.focus(image, e2, e4, e8, e16, e32, psp)
+        context, logits = self.glance(features)
+        glance = torch.softmax(upsample(logits, GLANCE_STRIDE), 1)
+        focus = self.focus(image, context)
         alpha = collaborative_fusion(glance, focus, self.rosta)
         return {"glance": self.ending(logits, glance), "focus": focus, "alpha": alpha}
 
 
-class Ending(nn.Module):
+class _HalvingConv2d(SameConv2d):
+    """The encoder's first convolution over the mean of each 2×2 pixels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(functional.avg_pool2d(x, 2))
+
+    def plain(self) -> nn.Module:
+        """See ``export.stages.graph.export_onnx``: both at once, a 6×6 convolution of stride 4.
+
+        CPUs have no fast average pool for three channels; alone it took a fifth of the network.
+        """
+        layer = nn.Conv2d(self.in_channels, self.out_channels, 6, 4, bias=False)
+        layer.weight.data = self.weight.data.repeat_interleave(2, 2).repeat_interleave(2, 3) / 4
+        return nn.Sequential(nn.ZeroPad2d((0, 2, 0, 2)), layer)
+
+
+class _HalfResolution(EfficientNetLite0):
+    """The encoder over the picture at half its size: strides 4 to 64 of the picture.
+
+    Sides of the picture are multiples of 4.
+    """
+
+    first = _HalvingConv2d
+
+
+class _Ending(nn.Module):
     """The glance's output: probabilities in PyTorch, logits in an exported graph.
 
     The SDK upsamples the logits and takes the arg-max: that is cheaper, and softmax does not change
@@ -244,38 +187,36 @@ class _Integration(nn.Module):
 class GFMLight(nn.Module):
     """Light GFM; ``rosta`` is ``tt``, ``ft``, ``bt`` or ``rim``.
 
-    ``without`` names parts to leave out, as in the paper's ablation study: ``pyramid``, ``bridge``.
+    ``without`` may name ``pyramid``, the glance's pooled context, as in the paper's ablation study.
+    There is no bridge block.
 
-    ``forward(x)``: RGB, ImageNet-normalised, float32 N×3×H×W, H and W multiples of 32 → dict of
+    ``forward(x)``: RGB as ``input_spec`` says, float32 N×3×H×W, H and W multiples of 32 → dict of
     ``glance`` (N×3 or N×2, probabilities), ``focus`` (N×1) and ``alpha`` (N×1), all ×H×W in 0..1.
     With ``rim`` also ``glance_tt`` … ``alpha_bt``, and ``alpha`` is the integration module's: its
     raw output while training, clamped to 0..1 in eval mode.
     """
 
     name = "gfm"
-    backbone = "mobilenetv3"
-    parts: ClassVar[tuple[str, ...]] = GFM_PARTS
-    encoder_type: ClassVar[type[nn.Module]] = MobileNetV3
-    decoder_type: ClassVar[type[nn.Module]] = _Collaborative
-    glance_stride = GLANCE_STRIDE
+    backbone = "efficientnet-lite0"
+    parts = ("pyramid",)
     size_multiple = size_multiple("gfm")
-    input_spec = IMAGENET
+    input_spec = InputSpec("rgb", (127.0, 127.0, 127.0), (128.0, 128.0, 128.0))  # the encoder's
 
     def __init__(self, rosta: str, without: Collection[str] = ()) -> None:
         super().__init__()
         self.rosta = rosta
         self.without = left_out(without, self.parts)
-        self.encoder = self.encoder_type()
+        self.encoder = _HalfResolution()
         parts = JOINED if rosta == "rim" else (rosta,)
         self.decoders = nn.ModuleDict(
-            {part: self.decoder_type(part, without=without) for part in parts}
+            {part: _Collaborative(part, without=without) for part in parts}
         )
         self.integration = _Integration() if rosta == "rim" else None
         self.heads = (
             {"alpha": 1} if rosta == "rim" else {"glance": ROSTAS[rosta].classes, "focus": 1}
         )
         self.fusion = "alpha" if rosta == "rim" else rosta
-        self.head_strides = {} if rosta == "rim" else {"glance": self.glance_stride}
+        self.head_strides = {} if rosta == "rim" else {"glance": GLANCE_STRIDE}
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """See the class."""
@@ -294,28 +235,25 @@ class GFMLight(nn.Module):
 class GFMPlate(nn.Module):
     """Light GFM that also sees a *plate*: a photograph of the same place without the subject.
 
-    ``forward(x, plate)``: both RGB, ImageNet-normalised, float32 N×3×H×W, H and W multiples of 32 →
+    ``forward(x, plate)``: both RGB, normalised, float32 N×3×H×W, H and W multiples of 32 →
     as :class:`GFMLight`. What differs from the plate is the subject, so it need not know objects;
     the plate may be shifted by a few pixels, exposed otherwise, and lack the subject's shadow.
     """
 
     name = "gfm-plate"
-    backbone = "mobilenetv3"
+    backbone = GFMLight.backbone
     inputs: ClassVar = {"image": 3, "plate": 3}
-    encoder_type: ClassVar[Any] = MobileNetV3
-    decoder_type: ClassVar[Any] = _Collaborative
-    glance_stride = GLANCE_STRIDE
     size_multiple = size_multiple("gfm-plate")
     input_spec = GFMLight.input_spec
 
     def __init__(self, rosta: str) -> None:
         super().__init__()
         self.rosta = rosta
-        self.encoder = self.encoder_type(channels=6)
-        self.decoders = nn.ModuleDict({rosta: self.decoder_type(rosta, channels=6)})
+        self.encoder = _HalfResolution(channels=6)
+        self.decoders = nn.ModuleDict({rosta: _Collaborative(rosta, channels=6)})
         self.heads = {"glance": ROSTAS[rosta].classes, "focus": 1}
         self.fusion = rosta
-        self.head_strides = {"glance": self.glance_stride}
+        self.head_strides = {"glance": GLANCE_STRIDE}
 
     def forward(self, x: Tensor, plate: Tensor) -> dict[str, Tensor]:
         """See the class."""

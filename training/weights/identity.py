@@ -107,9 +107,8 @@ def _gfm_candidates(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str
     """The GFM networks that a released state dict, or one of ours without metadata, may be."""
     name = "gfm"
     if any(key.startswith("decoders.") for key in state):
+        backbone = "efficientnet-lite0"
         stem = state.get("encoder._conv_stem.weight")
-        backbone = "mobilenetv3" if stem is None else "efficientnet-lite0"
-        stem = state.get("encoder.features.0.0.weight", stem)
         if stem is not None and stem.shape[1] == 6:  # an image and a plate
             name = "gfm-plate"
     elif not any(key.startswith(("psp_module.", "glance.blocks.")) for key in state):
@@ -131,7 +130,7 @@ def _gfm_candidates(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str
         parts = set(JOINED)
         if last is not None:
             parts = {part for part in JOINED if ROSTAS[part].classes == last.shape[0]}
-    if backbone == "mobilenetv3" and len(parts) > 1:
+    if backbone == "efficientnet-lite0" and len(parts) > 1:
         parts = {"rim"}
     yield from ((name, backbone, part) for part in (*JOINED, "rim") if part in parts)
 

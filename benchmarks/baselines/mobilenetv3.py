@@ -92,21 +92,11 @@ class _InvertedResidual(nn.Module):
 
 
 class MobileNetV3(nn.Module):
-    """N×channels×H×W → five feature maps, at strides 2, 4, 8, 16, 32 with :data:`CHANNELS`
-    channels.
+    """``features``, the layers by torchvision's names, drawn as torchvision draws them."""
 
-    With other than 3 channels no ImageNet weights fit the first convolution.
-    """
-
-    unused_in_backbone: tuple[str, ...] = ("features.16.", "classifier.")
-    unmatched_in_backbone: tuple[str, ...] = ()
-
-    def __init__(self, channels: int = 3) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        if channels != 3:
-            self.unused_in_backbone = ("features.0.0.", *self.unused_in_backbone)
-            self.unmatched_in_backbone = ("features.0.0.",)
-        features: list[nn.Module] = [nn.Sequential(*_conv(channels, 16, 3, 2), nn.Hardswish())]
+        features: list[nn.Module] = [nn.Sequential(*_conv(3, 16, 3, 2), nn.Hardswish())]
         inside = 16
         for kernel, expanded, outside, gate, swish, stride in _BLOCKS:
             features.append(
@@ -119,12 +109,3 @@ class MobileNetV3(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """See the class."""
-        taps = []
-        for index, layer in enumerate(self.features):
-            x = layer(x)
-            if index in _TAPS:
-                taps.append(x)
-        return taps

@@ -1,0 +1,254 @@
+// The page: where pictures come from, what is shown, and what is saved.
+//
+// Nothing of the room is shown but by a matte of that very frame. Before the first one, when the
+// camera is lost, and after any error the stage is empty.
+
+const of = (id) => document.getElementById(id);
+const shown = of("shown");
+const stage = shown.getContext("2d");
+
+// ---- the worker
+
+// Begun from a blob, it is under this page's Content-Security-Policy too.
+const script = new Blob([`import ${JSON.stringify(new URL("worker.js", import.meta.url).href)};`], {
+  type: "text/javascript",
+});
+const worker = new Worker(URL.createObjectURL(script), { type: "module" });
+const waiting = new Map();
+let count = 0;
+
+function matteOf(picture) {
+  const id = ++count;
+  const blur = background() === "blur";
+  return new Promise((resolve, reject) => {
+    waiting.set(id, { resolve, reject });
+    worker.postMessage({ id, picture, blur }, [picture]);
+  });
+}
+
+worker.onmessage = ({ data }) => {
+  const asked = waiting.get(data.id);
+  waiting.delete(data.id);
+  if (data.ready) ready(data.ready);
+  else if (!asked) broken(data.error);
+  else if (data.error) asked.reject(new Error(data.error));
+  else asked.resolve(data);
+};
+worker.onerror = (event) => broken(event.message || "the worker did not start");
+
+let fast = false; // enough for a large camera
+
+function ready({ device, about }) {
+  fast = device === "WebGPU" || self.crossOriginIsolated;
+  for (const id of ["camera", "file"]) of(id).disabled = false;
+  of("about").textContent = `${about.network}, on ${device}. Matter SDK ${about.matter}, ONNX Runtime Web ${about.runtime}.`;
+  say("Ready.");
+}
+
+function broken(reason) {
+  for (const { reject } of waiting.values()) reject(new Error(reason));
+  waiting.clear();
+  for (const id of ["camera", "file"]) of(id).disabled = true;
+  fail(`The network did not start: ${reason}. Reload the page to try again.`);
+}
+
+// ---- what is said
+
+function say(text, wrong = false) {
+  of("status").textContent = text;
+  of("status").classList.toggle("wrong", wrong);
+}
+
+function fail(text) {
+  stop();
+  clear();
+  say(text, true);
+}
+
+// ---- the stage
+
+let last = null; // the matte that is shown: {cut, width, height, blurred}
+let behind = null; // the background picture
+
+const background = () => document.querySelector("input[name=background]:checked").value;
+
+function shape(width, height) {
+  if (shown.width === width && shown.height === height) return;
+  Object.assign(shown, { width, height });
+  of("stage").style.setProperty("--ratio", width / height);
+}
+
+function clear() {
+  last?.blurred?.close();
+  last = null;
+  stage.clearRect(0, 0, shown.width, shown.height);
+  shape(16, 9);
+  of("hint").hidden = false;
+  of("save").disabled = true;
+}
+
+function show({ width, height, pixels, blurred }) {
+  last?.blurred?.close();
+  const cut = last?.width === width && last?.height === height ? last.cut : new OffscreenCanvas(width, height);
+  cut.getContext("2d").putImageData(new ImageData(pixels, width, height), 0, 0);
+  last = { cut, width, height, blurred };
+  shape(width, height);
+  of("hint").hidden = true;
+  of("save").disabled = false;
+  draw();
+}
+
+function draw() {
+  if (!last) return;
+  const { cut, width, height, blurred } = last;
+  stage.clearRect(0, 0, width, height);
+  const kind = background();
+  stage.imageSmoothingQuality = "high";
+  if (kind === "colour") {
+    stage.fillStyle = of("colour").value;
+    stage.fillRect(0, 0, width, height);
+  } else if (kind === "blur" && blurred) {
+    stage.drawImage(blurred, 0, 0, width, height);
+  } else if (kind === "picture" && behind) {
+    const scale = Math.max(width / behind.width, height / behind.height); // covers, in the middle
+    const [wide, high] = [behind.width * scale, behind.height * scale];
+    stage.drawImage(behind, (width - wide) / 2, (height - high) / 2, wide, high);
+  }
+  stage.drawImage(cut, 0, 0);
+}
+
+// ---- pictures
+
+let picture = null; // the file that is shown, so that it can be matted anew
+let turn = 0; // of what is shown last: what comes late is dropped
+
+async function open(file) {
+  stop();
+  clear();
+  picture = file;
+  const mine = ++turn;
+  say("Working…");
+  try {
+    const bitmap = await createImageBitmap(file).catch(() => {
+      throw new Error(`${file.name} is no picture that this browser reads`);
+    });
+    const matte = await matteOf(bitmap);
+    if (mine !== turn) return matte.blurred?.close();
+    show(matte);
+    say(`${matte.width}×${matte.height}, ${Math.round(matte.ms)} ms.`);
+  } catch (error) {
+    if (mine === turn) fail(`No matte: ${error.message}.`);
+  }
+}
+
+// ---- the camera
+
+let camera = null;
+
+function stop() {
+  turn++;
+  picture = null;
+  camera?.getTracks().forEach((track) => track.stop());
+  camera = null;
+  shown.classList.remove("mirrored");
+  of("camera").textContent = "Start the camera";
+}
+
+async function start() {
+  stop();
+  clear();
+  const mine = turn;
+  say("Waiting for the camera…");
+  const [width, height] = fast ? [1280, 720] : [640, 360];
+  try {
+    const stream = await navigator.mediaDevices.getUserMedia({
+      video: { width: { ideal: width }, height: { ideal: height } },
+    });
+    if (mine !== turn) return stream.getTracks().forEach((track) => track.stop());
+    camera = stream;
+    const [track] = stream.getVideoTracks();
+    track.addEventListener("ended", () => camera === stream && fail("The camera is gone. Start it again."));
+    of("camera").textContent = "Stop the camera";
+    await film(stream);
+  } catch (error) {
+    if (mine === turn) fail(`The camera was stopped: ${error.message || error.name}.`);
+  }
+}
+
+// One frame after another, as fast as mattes come; frames between are skipped.
+async function film(stream) {
+  const video = document.createElement("video"); // never in the document: nobody sees it
+  Object.assign(video, { srcObject: stream, muted: true, playsInline: true });
+  await video.play();
+  const times = [];
+  while (camera === stream) {
+    const matte = await matteOf(await createImageBitmap(video));
+    if (camera !== stream) return matte.blurred?.close();
+    shown.classList.add("mirrored");
+    show(matte);
+    times.push(performance.now());
+    if (times.length > 30) times.shift();
+    const rate = (1000 * (times.length - 1)) / (times.at(-1) - times[0]);
+    if (times.length > 1) say(`${matte.width}×${matte.height}, ${rate.toFixed(1)} frames a second.`);
+    await nextFrame(video);
+  }
+}
+
+const nextFrame = (video) =>
+  new Promise((resolve) =>
+    "requestVideoFrameCallback" in video ? video.requestVideoFrameCallback(resolve) : requestAnimationFrame(resolve));
+
+// ---- the controls
+
+of("camera").onclick = () => {
+  if (!camera) return void start();
+  stop();
+  clear();
+  say("Ready.");
+};
+
+of("file").onchange = ({ target }) => {
+  if (target.files[0]) open(target.files[0]);
+  target.value = "";
+};
+
+of("backgrounds").onchange = async ({ target }) => {
+  const kind = background();
+  of("colour").hidden = kind !== "colour";
+  of("behind").hidden = kind !== "picture";
+  if (target.id === "behind-file" && target.files[0]) {
+    const file = target.files[0];
+    try {
+      behind = await createImageBitmap(file);
+    } catch {
+      say(`${file.name} is no picture that this browser reads.`, true);
+    }
+  }
+  if (kind === "blur" && picture && !last?.blurred) open(picture);
+  else draw();
+};
+of("colour").oninput = draw;
+
+of("save").onclick = () =>
+  shown.toBlob((blob) => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = background() === "none" ? "cut-out.png" : "composite.png";
+    link.click();
+    URL.revokeObjectURL(link.href);
+  }, "image/png");
+
+addEventListener("dragover", (event) => {
+  event.preventDefault();
+  of("stage").classList.add("over");
+});
+addEventListener("dragleave", () => of("stage").classList.remove("over"));
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  of("stage").classList.remove("over");
+  const [file] = event.dataTransfer.files;
+  if (file && !of("file").disabled) open(file);
+});
+for (const label of document.querySelectorAll("label.button")) {
+  label.onkeydown = (event) => ["Enter", " "].includes(event.key) && label.querySelector("input").click();
+}

@@ -1,0 +1,229 @@
+"""A network's graph, from the picture as a browser has it to alpha at the picture's size.
+
+Around the network stand, in ONNX operators, the formulas of ``kernels/include``: ``resample.h`` and
+``preprocess.h`` before it, ``fusion.h`` and the guided enlargement of ``composite.h`` behind it.
+What is a whole number there is one here, and roundings come in the same order. So alpha is that of
+``Matter(engine)(picture)`` in float32, but for the last digits of the network's own arithmetic.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from matter_sdk.export.browser import resampling
+from matter_sdk.export.browser.nodes import PREFIX, Nodes
+from matter_sdk.export.errors import BuildError
+from matter_sdk.sdk.engine.manifest import FUSIONS, Head, Manifest, ModelEntry
+
+PICTURE, ALPHA = f"{PREFIX}picture", f"{PREFIX}alpha"
+Size = tuple[int, int]
+_EPSILON = np.float32(3e-3)  # guide_epsilon in composite.h
+
+
+def check(manifest: Manifest) -> None:
+    """Raise BuildError for a network that wants more than a picture, or several at once."""
+    extra = ", ".join(one.name for one in manifest.extra_inputs)
+    if extra or not {"focus", "alpha"} & FUSIONS[manifest.fusion].keys():
+        found = f"takes {extra}" if extra else "gives no matte"
+        raise BuildError(
+            f"the engine's {manifest.network.name} {found}; "
+            f"expected a network that mattes a picture alone. Take an engine of gfm"
+        )
+    if manifest.batch != 1:
+        raise BuildError(
+            f"the engine's batch is {manifest.batch}; expected 1. Build it again without --batch"
+        )
+
+
+def picture_graph(graph: bytes, manifest: Manifest, model: ModelEntry) -> bytes:
+    """Return the graph of one network size with all that stands around it.
+
+    Its input is uint8 H×W×4: red, green, blue, and a channel that is not read. Neither side may be
+    below the network's. Its output is alpha, float32 H×W in 0..1. External weights stay external.
+
+    Raises:
+        BuildError: see ``check``.
+    """
+    check(manifest)
+    network = onnx.load_model_from_string(graph)
+    nodes = Nodes()
+    shape = nodes("Shape", PICTURE)
+    sides = [nodes("Gather", shape, nodes.whole(at), axis=0) for at in (0, 1)]
+    planes = nodes("Transpose", PICTURE, perm=[2, 0, 1])
+    planes = nodes("Gather", planes, nodes.whole([2, 1, 0]), axis=0)  # blue, green, red
+    small = _reduced(nodes, planes, sides, model.size)
+    _normalised(nodes, small, manifest)
+    nodes.extend(network.graph.node)
+    alpha, size = _fused(nodes, manifest, model.size)
+    if size != model.size:
+        small = _reduced(nodes, planes, sides, size)
+    _enlarged(nodes, alpha, planes, small, sides, size)
+    network.graph.ClearField("node")
+    network.graph.node.extend(nodes.nodes)
+    network.graph.initializer.extend(nodes.constants)
+    for field in ("input", "output", "value_info"):
+        network.graph.ClearField(field)
+    network.graph.input.append(
+        helper.make_tensor_value_info(PICTURE, TensorProto.UINT8, ["height", "width", 4])
+    )
+    network.graph.output.append(
+        helper.make_tensor_value_info(ALPHA, TensorProto.FLOAT, ["height", "width"])
+    )
+    return network.SerializeToString()
+
+
+def _reduced(nodes: Nodes, planes: str, sides: list[str], size: Size) -> str:
+    """The averages of uint8 3×H×W at a size, float32 3×h×w in 0..255."""
+    rows, columns = (resampling.axis(nodes, side, n) for side, n in zip(sides, size, strict=True))
+    # Sums over rows are below 2^24, exact in float32; those over both may pass 2^31.
+    sums = resampling.averaged(nodes, planes, rows, np.float32, batch=3)
+    turned = nodes("Unsqueeze", nodes("Transpose", sums, perm=[1, 0]), nodes.whole([0]))
+    sums = resampling.averaged(nodes, turned, columns, np.int64)
+    small = nodes("Transpose", nodes.cast(sums, np.float32), perm=[1, 0])
+    totals = (nodes.cast(axis.long, np.float32) for axis in (rows, columns))
+    return nodes("Mul", nodes.reshape(small, 3, *size), nodes.inverse(nodes("Mul", *totals)))
+
+
+def _normalised(nodes: Nodes, small: str, manifest: Manifest) -> None:
+    """The network's own input."""
+    given = manifest.input
+    if given.colour == "rgb":
+        small = nodes("Gather", small, nodes.whole([2, 1, 0]), axis=0)
+    mean = nodes.real(np.reshape(given.mean, (3, 1, 1)))
+    gain = nodes.real(np.reshape([1.0 / std for std in given.std], (3, 1, 1)))
+    tensor = nodes("Mul", nodes("Sub", small, mean), gain)
+    nodes("Unsqueeze", tensor, nodes.whole([0]), output=given.name)
+
+
+def _fused(nodes: Nodes, manifest: Manifest, size: Size) -> tuple[str, Size]:
+    """Alpha as the network gives it, float32 h×w, and that size: ``fusion.h``."""
+    heads = {head.name: head for head in manifest.heads}
+    zero, one = nodes.real(0), nodes.real(1)
+    if manifest.fusion == "alpha":
+        alpha = nodes("Clip", nodes.reshape("alpha", *_size_of(heads["alpha"], size)), zero, one)
+        return alpha, _size_of(heads["alpha"], size)
+    told, own = _size_of(heads["focus"], size), _size_of(heads["glance"], size)
+    focus = nodes.reshape("focus", *told)
+    count = FUSIONS[manifest.fusion]["glance"]
+    glance = nodes("Squeeze", "glance", nodes.whole([0]))
+    if own != told:
+        down, across = (resampling.known(nodes, *pair) for pair in zip(told, own, strict=True))
+        glance = resampling.across(nodes, glance, (count, own[0]), across)
+        glance = resampling.down(nodes, glance, down)
+    planes = (nodes.select(glance, at, at + 1) for at in range(count))
+    first, second, *third = (nodes.reshape(plane, *told) for plane in planes)
+    # Ties go to the lowest class.
+    rises = nodes("Greater", second, first)
+    if manifest.fusion == "ft":
+        total = nodes("Add", nodes.cast(rises, np.float32), focus)
+        return nodes("Min", total, one), told
+    if manifest.fusion == "bt":
+        return nodes("Max", nodes("Sub", nodes.cast(rises, np.float32), focus), zero), told
+    best = nodes("Where", rises, second, first)
+    unsure = nodes("Where", rises, focus, zero)
+    return nodes("Where", nodes("Greater", third[0], best), one, unsure), told
+
+
+def _enlarged(
+    nodes: Nodes, alpha: str, planes: str, small: str, sides: list[str], size: Size
+) -> None:
+    """Alpha at the picture's size, led by its colours: the guided enlargement of ``composite.h``.
+
+    A picture of the network's own size has the network's alpha as it is, as in a ``Matte``.
+    """
+    zero, one, half = nodes.real(0), nodes.real(1), nodes.real(0.5)
+    equal = (nodes("Equal", side, nodes.whole(n)) for side, n in zip(sides, size, strict=True))
+    same = nodes("And", *equal)
+    unit = nodes("Clip", alpha, zero, one)
+    level = nodes("Floor", nodes("Add", nodes("Mul", unit, nodes.real(255)), half))
+    settled = nodes("Where", nodes("Equal", level, zero), zero, unit)
+    settled = nodes("Where", nodes("Equal", level, nodes.real(255)), one, settled)
+    settled = nodes("Where", same, alpha, settled)
+    bgr = nodes("Floor", nodes("Add", small, half))
+    slopes = _windows(nodes, _slopes(nodes, level, bgr, size), whole=False)
+    slopes = nodes("Where", same, zero, slopes)
+    rest = nodes("Sub", settled, _product(nodes, slopes, bgr))
+    rest = nodes("Unsqueeze", rest, nodes.whole([0]))
+    rows, columns = (
+        resampling.between(nodes, resampling.axis(nodes, side, n))
+        for side, n in zip(sides, size, strict=True)
+    )
+    slopes, rest = (
+        resampling.down(nodes, resampling.across(nodes, one, (count, size[0]), columns), rows)
+        for one, count in ((slopes, 3), (rest, 1))
+    )
+    colours = nodes.cast(planes, np.float32)
+    rest = nodes("Squeeze", rest, nodes.whole([0]))
+    led = nodes("Add", _product(nodes, slopes, colours), rest)
+    nodes("Clip", led, zero, one, output=ALPHA)
+
+
+def _product(nodes: Nodes, slopes: str, colours: str) -> str:
+    return nodes("ReduceSum", nodes("Mul", slopes, colours), nodes.whole([0]), keepdims=0)
+
+
+def _counts(nodes: Nodes, size: Size) -> str:
+    """How many pixels the 3×3 window around each has."""
+    across, down = (np.minimum(3, np.full(side, 2.0) + 1) for side in size)
+    for sides in (across, down):
+        sides[0] -= 1
+        sides[-1] -= 1
+    return nodes("Mul", nodes.real(across[:, None]), nodes.real(down[None]))
+
+
+def _windows(nodes: Nodes, planes: str, *, whole: bool) -> str:
+    """Of 3×3 windows, N×h×w: the means, or the sums of whole numbers with 0 beyond the edges."""
+    planes = nodes("Unsqueeze", planes, nodes.whole([0]))
+    pads, count = [1, 1, 1, 1], int(whole)
+    means = nodes("AveragePool", planes, kernel_shape=[3, 3], pads=pads, count_include_pad=count)
+    means = nodes("Squeeze", means, nodes.whole([0]))
+    # A ninth of a sum below 2^20 is within a hundredth of it when it is made nine again.
+    return nodes("Round", nodes("Mul", means, nodes.real(9))) if whole else means
+
+
+def _slopes(nodes: Nodes, level: str, bgr: str, size: Size) -> str:
+    """The slopes of alpha for each window, 3×h×w: ``solve_slopes`` in its order of operations."""
+
+    def multiply(one: str, other: str) -> str:
+        return nodes("Mul", one, other)
+
+    def subtract(value: str, *others: str) -> str:
+        return nodes.swept("Sub", value, *others)
+
+    def of(planes: str, *indices: int) -> str:
+        return nodes("Gather", planes, nodes.whole(indices), axis=0)
+
+    first, second = (0, 0, 0, 1, 1, 2), (0, 1, 2, 1, 2, 2)
+    level = nodes("Unsqueeze", level, nodes.whole([0]))
+    moments = [level, bgr, multiply(of(bgr, *first), of(bgr, *second)), multiply(level, bgr)]
+    sums = _windows(nodes, nodes("Concat", *moments, axis=0), whole=True)
+    counts = _counts(nodes, size)
+    total, colours = nodes.select(sums, 0, 1), nodes.select(sums, 1, 4)
+    colour = subtract(
+        multiply(counts, nodes.select(sums, 4, 10)),
+        multiply(of(colours, *first), of(colours, *second)),
+    )
+    ridge = multiply(nodes.real(_EPSILON * np.float32(65025)), multiply(counts, counts))
+    diagonal = nodes.real(np.reshape([1, 0, 0, 1, 0, 1], (6, 1, 1)))
+    colour = nodes("Add", colour, multiply(ridge, diagonal))
+    matte = subtract(multiply(counts, nodes.select(sums, 10, 13)), multiply(total, colours))
+    bb, bg, br, gg, gr, rr = (nodes.select(colour, at, at + 1) for at in range(6))
+    lb, lg, lr = (nodes.select(matte, at, at + 1) for at in range(3))
+    inverse_b = nodes.inverse(bb)
+    g_b, r_b = multiply(bg, inverse_b), multiply(br, inverse_b)
+    inverse_g = nodes.inverse(subtract(gg, multiply(g_b, bg)))
+    rest = subtract(gr, multiply(g_b, br))
+    r_g = multiply(rest, inverse_g)
+    inverse_r = nodes.inverse(subtract(rr, multiply(r_b, br), multiply(r_g, rest)))
+    y = subtract(lg, multiply(g_b, lb))
+    z = subtract(lr, multiply(r_b, lb), multiply(r_g, y))
+    red = multiply(z, inverse_r)
+    green = subtract(multiply(y, inverse_g), multiply(r_g, red))
+    blue = subtract(multiply(lb, inverse_b), multiply(g_b, green), multiply(r_b, red))
+    return multiply(nodes("Concat", blue, green, red, axis=0), nodes.real(np.float32(1) / 255))
+
+
+def _size_of(head: Head, size: Size) -> Size:
+    return -(-size[0] // head.stride), -(-size[1] // head.stride)

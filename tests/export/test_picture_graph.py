@@ -1,0 +1,103 @@
+"""The page's graph in ONNX Runtime beside ``Matter`` on the same pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+from matter_sdk.export.browser.picture_graph import ALPHA, PICTURE, check, picture_graph
+from matter_sdk.export.errors import BuildError
+from matter_sdk.sdk import Matter
+from matter_sdk.sdk.backends.graphs import read_graph
+from matter_sdk.sdk.engine.file import EngineFile
+from matter_sdk.sdk.engine.manifest import ExtraInput, Head, InputInfo
+from tests.sdk.checks import smooth_frame
+from tests.sdk.conftest import Tiny
+from tests.sdk.test_glance_stride import Quarter
+
+EXACT = 1e-5
+# Ratios that are whole, of small numbers, of none; one side or both of the network's own length.
+SHAPES = [(64, 128), (90, 160), (97, 131), (32, 200), (33, 64), (32, 64)]
+
+
+def of_page(engine: Path, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Alpha of a BGR frame by the graph of the engine's first size."""
+    with EngineFile.open(engine) as file:
+        model = file.manifest.models[0]
+        graph, data = read_graph(file, model)
+        options: Any = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        if data is not None:
+            options.add_external_initializers_from_files_in_memory(
+                [model.data], [data], [len(data)]
+            )
+        made = picture_graph(graph, file.manifest, model)
+    session = onnxruntime.InferenceSession(made, options, providers=["CPUExecutionProvider"])
+    other = np.full(frame.shape[:2], 7, np.uint8)  # a channel that is not read
+    picture = np.dstack([frame[..., ::-1], other])
+    alpha: NDArray[np.float32] = session.run([ALPHA], {PICTURE: picture})[0]
+    return alpha
+
+
+def of_matter(engine: Path, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+    with Matter(engine, backend="onnxruntime", arithmetic="float32", threads=1) as matter:
+        return matter(frame).alpha
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_alpha_is_matters(tmp_path: Path, shape: tuple[int, int]) -> None:
+    engine = Tiny(tmp_path).build()
+    for seed in (1, 2):
+        frame = smooth_frame(shape, seed)
+        expected = of_matter(engine, frame)
+        assert 0.1 < ((expected > 0) & (expected < 1)).mean() < 1
+        np.testing.assert_allclose(of_page(engine, frame), expected, rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize("fusion", ["ft", "bt", "alpha"])
+def test_every_fusion(tmp_path: Path, fusion: str) -> None:
+    engine = Tiny(tmp_path).build(fusion=fusion)
+    frame = smooth_frame((90, 160), 3)
+    expected = of_matter(engine, frame)
+    assert np.ptp(expected) > 0.2
+    np.testing.assert_allclose(of_page(engine, frame), expected, rtol=0, atol=EXACT)
+
+
+def test_a_glance_before_its_last_enlargement(tmp_path: Path) -> None:
+    engine = Quarter(tmp_path, enlarged=False).engine((32, 64))
+    frame = smooth_frame((90, 160), 3)
+    expected = of_matter(engine, frame)
+    np.testing.assert_allclose(of_page(engine, frame), expected, rtol=0, atol=EXACT)
+
+
+def test_weights_outside_of_the_graph_and_an_input_of_its_own(tmp_path: Path) -> None:
+    """Colours in the other order, centred and scaled."""
+    given = InputInfo(colour="bgr", mean=(3.0, 5.0, 7.0), std=(1.1, 0.9, 1.3))
+    engine = Tiny(tmp_path).build_external(change=lambda manifest: replace(manifest, input=given))
+    frame = smooth_frame((97, 131), 3)
+    expected = of_matter(engine, frame)
+    np.testing.assert_allclose(of_page(engine, frame), expected, rtol=0, atol=EXACT)
+
+
+def test_a_large_picture_keeps_whole_sums(tmp_path: Path) -> None:
+    """Sides without a common divisor: the sums of a footprint pass 2^31."""
+    engine = Tiny(tmp_path).build()
+    frame = smooth_frame((1511, 5701), 5)
+    expected = of_matter(engine, frame)
+    np.testing.assert_allclose(of_page(engine, frame), expected, rtol=0, atol=EXACT)
+
+
+def test_what_mattes_no_picture_alone_is_refused(tmp_path: Path) -> None:
+    manifest = Tiny(tmp_path).manifest()
+    with pytest.raises(BuildError, match="trimap"):
+        check(replace(manifest, extra_inputs=(ExtraInput("trimap", 3),)))
+    with pytest.raises(BuildError, match="4"):
+        check(replace(manifest, batch=4))
+    with pytest.raises(BuildError, match="gfm"):
+        check(replace(manifest, fusion="cam", heads=(Head("cam", 20),)))
