@@ -69,6 +69,14 @@ def test_a_folder_of_others_is_left_alone(tmp_path: Path, runtime: Path) -> None
     assert (out / "letter.txt").read_text() == "dear"
 
 
+def test_without_onnx_the_error_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"matter-sdk\[web\]"):
+        web.write_page(tmp_path / "x.engine", tmp_path / "out")
+
+
 def test_without_npm_the_error_names_the_other_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
