@@ -20,6 +20,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from matter_sdk.export.cost import dims
+
 # Operators whose constants and attributes are the same at every size. An average pool's window, a
 # reshape's target or a pooling matrix is not.
 _FREE = frozenset(
@@ -116,10 +118,9 @@ def resized(
         inputs: as of ``export_onnx``.
         batch: images in one run.
     """
-    own = model.graph.inputs[0].shape
-    if own is None or any(node.op_type not in _FREE for node in model.graph):
+    if any(node.op_type not in _FREE for node in model.graph):
         return None
-    before = _geometry(network, inputs, batch, [int(side) for side in own[2:]])
+    before = _geometry(network, inputs, batch, dims(model.graph.inputs[0])[2:])
     after = _geometry(network, inputs, batch, size)
     made = model.clone()
     graph = made.graph
