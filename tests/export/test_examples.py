@@ -15,7 +15,6 @@ from matter_sdk.export.examples import Picture
 from matter_sdk.training import networks
 
 SIZE = (40, 72)
-IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +71,7 @@ def test_inputs_with_a_plate(shown: list[Picture]) -> None:
     with torch.device("meta"):
         network = networks.create("gfm-plate")
     ((image, plate),) = examples.inputs(network, shown, (32, 64))
-    mean, std = (np.float32(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, std = np.float32(127), np.float32(128)  # as EfficientNet-Lite's weights were trained
     for made, given in ((image, shown[0].image), (plate, shown[0].plate)):
         small = cv2.resize(given.astype(np.float32), (64, 32), interpolation=cv2.INTER_AREA)
         np.testing.assert_allclose(made, (small.transpose(2, 0, 1) - mean) / std, atol=1e-4)

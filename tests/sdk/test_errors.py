@@ -133,7 +133,7 @@ def test_a_manifest_nested_as_deep_as_json_can_be(
     source.close()
     for depth in range(900, 1000, 5):
         with zipfile.ZipFile(tmp_path / "deep.engine", "w") as archive:
-            nested = text.replace('"schema": 3', f'"schema": {"[" * depth}{"]" * depth}', 1)
+            nested = text.replace('"schema": 4', f'"schema": {"[" * depth}{"]" * depth}', 1)
             assert nested != text
             archive.writestr("manifest.json", nested)
         with pytest.raises(EngineError):

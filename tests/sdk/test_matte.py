@@ -69,7 +69,7 @@ def test_a_file_is_read_again_only_when_it_changed(matte: Matte, tmp_path: Path)
     cv2.imwrite(str(path), np.random.default_rng(0).integers(9, 10, (64, 64, 3), np.uint8))
     assert matte.over(str(path))[0, 0].tolist() == [9, 9, 9]
     path.unlink()
-    with pytest.raises(BackgroundError, match="no such file"):
+    with pytest.raises(BackgroundError, match="neither a file"):
         matte.over(path)
 
 
