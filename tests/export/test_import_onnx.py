@@ -141,7 +141,7 @@ def test_a_matting_network_of_any_size(
     assert capsys.readouterr().out == "mine.engine\n"
     frame = np.zeros((64, 96, 3), np.uint8)
     frame[..., 2] = np.linspace(0, 255, 96)
-    with Matter("mine.engine") as matter:
+    with Matter("mine.engine", backend="onnxruntime") as matter:
         assert matter.manifest.network.name == FOREIGN
         assert matter.manifest.input.mean == (0, 0, 0)
         assert [model.size for model in matter.manifest.models] == [(64, 96), (96, 64)]
@@ -158,7 +158,7 @@ def test_a_segmentation_at_a_stride(tmp_path: Path) -> None:
     options = ["--activation", "softmax", "--channel", 1, "--mean", "0.5", "--std", "0.25"]
     assert run(model, "--output", engine, *options) == 0
     frame = np.full((64, 96, 3), (255, 40, 40), np.uint8)
-    with Matter(engine) as matter:
+    with Matter(engine, backend="onnxruntime") as matter:
         np.testing.assert_allclose(matter.manifest.input.mean, [127.5] * 3)
         np.testing.assert_allclose(matter.manifest.input.std, [63.75] * 3)
         blue, other = (np.array((255, 40)) / 255 - 0.5) / 0.25
@@ -225,7 +225,7 @@ def test_operators_that_no_engine_holds(tmp_path: Path) -> None:
     assert passed
     assert max(one.largest for one in passed if one.precision == "float32") < 1e-3
     frame = cv2.resize(np.random.default_rng(1).integers(0, 256, (8, 12, 3), np.uint8), (96, 64))
-    with Matter(engine) as matter:
+    with Matter(engine, backend="onnxruntime") as matter:
         assert 0 < matter(frame).alpha.std() < 0.5
 
 

@@ -303,7 +303,8 @@ def test_bench(engine: str, clip: str, capsys: pytest.CaptureFixture[str]) -> No
     assert bench.main([clip, "--engine", engine, "--quality", "live", "--json"]) == 0
     (result,) = json.loads(capsys.readouterr().out)
     assert (result["quality"], result["frame"], result["frames"]) == ("live", [48, 96], 9)
-    assert result["fps"] == pytest.approx(9 / result["seconds"], rel=0.02)
+    seconds = result["seconds"]  # to the millisecond
+    assert 9 / (seconds + 6e-4) <= result["fps"] <= 9 / (seconds - 6e-4)
     assert {"preprocess", "network"} <= result["stages"].keys()
     assert bench.main(["--engine", engine, "--seconds", "1", "--size", "48x96"]) == 0
     lines = capsys.readouterr().out.splitlines()
