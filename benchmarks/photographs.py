@@ -26,6 +26,7 @@ from matter_sdk.training.data.datasets import Dataset, Sample
 from matter_sdk.training.data.layers import Mask
 from matter_sdk.training.evaluation.metrics import gradient_error
 
+WIDTH = 1200  # pixels of a sheet
 MEASURES = ("IoU", "SAD", "MAD", "Grad")
 
 Matting = Callable[[Dataset, Sample], Mask | None]
@@ -121,15 +122,15 @@ def sheet(sets: Sequence[Dataset], matting: Matting, count: int, height: int = 1
         sets: to take pictures from, as many from each.
         matting: of the subjects.
         count: pictures in all.
-        height: of each picture, in pixels.
+        height: of each picture at most, in pixels.
 
     Returns:
-        uint8 H×W×3 RGB, at most 1200 wide.
+        uint8 H×W×3 RGB, ``WIDTH`` wide.
     """
-    rows: list[list[NDArray[Any]]] = [[]]
-    width, each = 0, max(1, count // len(sets))
-    chosen = [(one, index) for one in sets for index in _spread(len(one), each)]
-    for dataset, index in chosen:
+    lines: list[NDArray[Any]] = []
+    row: list[NDArray[Any]] = []
+    each = max(1, count // len(sets))
+    for dataset, index in [(one, index) for one in sets for index in _spread(len(one), each)]:
         sample = dataset.read(index)
         alpha = matting(dataset, sample)
         if alpha is None:
@@ -137,15 +138,17 @@ def sheet(sets: Sequence[Dataset], matting: Matting, count: int, height: int = 1
         shown = np.array([60, 170, 110]) * (1 - alpha[..., None]) + sample.image * alpha[..., None]
         pair = np.hstack([sample.image, shown.astype(np.uint8)])
         size = round(pair.shape[1] * height / pair.shape[0]), height
-        tile = cv2.resize(pair, size, interpolation=cv2.INTER_AREA)
-        if width + tile.shape[1] > 1200:
-            rows.append([])
-            width = 0
-        rows[-1].append(tile)
-        width += tile.shape[1]
-    lines = [np.hstack(row) for row in rows if row]
-    broad = max(line.shape[1] for line in lines)
-    return np.vstack([np.pad(line, ((0, 0), (0, broad - line.shape[1]), (0, 0))) for line in lines])
+        row.append(cv2.resize(pair, size, interpolation=cv2.INTER_AREA))
+        line = np.hstack(row)
+        if line.shape[1] >= WIDTH:  # a full row: to the common width
+            size = WIDTH, round(height * WIDTH / line.shape[1])
+            lines.append(cv2.resize(line, size, interpolation=cv2.INTER_AREA))
+            row = []
+    if row:
+        line = np.hstack(row)
+        white = ((0, 0), (0, WIDTH - line.shape[1]), (0, 0))
+        lines.append(np.pad(line, white, constant_values=255))
+    return np.vstack(lines)
 
 
 def _spread(length: int, count: int) -> range:

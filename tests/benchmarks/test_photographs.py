@@ -75,5 +75,6 @@ def test_a_folder_that_is_no_set_is_one_line(
 def test_the_sheet_shows_pictures_beside_their_subjects(set_of_two: Path) -> None:
     dataset = datasets.open(set_of_two / "set", "masks", "test")
     drawn = photographs.sheet([dataset], photographs.of_folder(set_of_two / "mattes"), 2, height=40)
-    assert drawn.shape == (40, 160, 3)
+    assert drawn.shape == (40, photographs.WIDTH, 3)
     assert (drawn[10, 75] == (60, 170, 110)).all()
+    assert (drawn[:, 160:] == 255).all()  # the rest of a row that is not full
