@@ -129,7 +129,12 @@ def _parse(arguments: Sequence[str] | None) -> ImportOptions:
     )
     add = parser.add_argument
     add("model", type=path, metavar="MODEL.onnx")
-    add("--output", type=path, metavar="PATH", help="default: MODEL.engine in the current folder")
+    add(
+        "--output",
+        type=path,
+        metavar="PATH",
+        help="file to write (default: MODEL.engine)",
+    )
     add(
         "--size",
         dest="sizes",
@@ -138,23 +143,28 @@ def _parse(arguments: Sequence[str] | None) -> ImportOptions:
         action="append",
         help="height and width; repeatable (default: the model's own, if it is fixed)",
     )
-    add("--mean", type=three, metavar="R,G,B", help="is subtracted (default: 0)")
-    add("--std", type=three, metavar="R,G,B", help="divides what is left (default: 1)")
+    add("--mean", type=three, metavar="R,G,B", help="subtract it from each channel (default: 0)")
+    add("--std", type=three, metavar="R,G,B", help="then divide by it (default: 1)")
     add(
         "--range",
         type=float,
         choices=(1.0, 255.0),
-        help="what white is before --mean and --std (default: 1)",
+        help="value of white, before --mean and --std (default: 1)",
     )
     add("--colour", choices=("rgb", "bgr"), help="order of the channels (default: rgb)")
-    add("--head", type=word, metavar="NAME", help="output to use (default: the first)")
-    add("--channel", type=whole, metavar="N", help="which channel of the output is the subject")
+    add(
+        "--head",
+        type=word,
+        metavar="NAME",
+        help="output that holds the matte (default: the first)",
+    )
+    add("--channel", type=whole, metavar="N", help="the channel of that output that is the subject")
     add(
         "--activation",
         choices=ACTIVATIONS,
-        help="what turns the output to 0..1 (default: none)",
+        help="apply it to the output, to get 0..1 (default: none)",
     )
-    add("--trimap", action="store_true", help="the network takes a trimap in 0..1 too")
+    add("--trimap", action="store_true", help="the network also takes a trimap, in 0..1")
     given = vars(parser.parse_args(arguments))
     default = Path(f"{given['model'].stem}.engine")
     return ImportOptions(**{"output": default, **given, "sizes": tuple(given.get("sizes", ()))})

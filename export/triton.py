@@ -133,7 +133,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "Exit status: 0 written, 1 failed (nothing is written), 2 usage.",
     )
     parser.add_argument("engine", type=path, metavar="ENGINE", help="such as gfm.engine")
-    parser.add_argument("repository", type=path, metavar="FOLDER", help="is made if it is missing")
+    parser.add_argument(
+        "repository",
+        type=path,
+        metavar="FOLDER",
+        help="made if it is missing",
+    )
 
     def command() -> int:
         given = parser.parse_args(arguments)
