@@ -47,7 +47,7 @@ def write_page(engine: str | os.PathLike[str], folder: Path, runtime: Path | Non
         BuildError: another kind of network, no runtime, or a folder that cannot be written.
     """
     if importlib.util.find_spec("onnx") is None:
-        raise UsageError("onnx is not installed; expected it: pip install 'matter-sdk[web]'")
+        raise UsageError("onnx is not installed: pip install 'matter-sdk[web]'")
     folder = folder.absolute()
     if folder.exists() and not (
         folder.is_dir() and ((folder / ABOUT).is_file() or not any(folder.iterdir()))

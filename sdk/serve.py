@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from matter_sdk.sdk.service import app as service
     except ImportError as error:
         raise BackendError(
-            f"the service needs packages that are not installed ({error}); expected them: "
+            f"the service needs packages that are not installed ({error}): "
             f"pip install 'matter-sdk[serve]'"
         ) from error
     limits = service.Limits(

@@ -42,8 +42,8 @@ class VirtualCamera(Closing):
             import pyvirtualcam
         except ImportError as error:
             raise VideoError(
-                f"a virtual camera needs pyvirtualcam, which cannot be imported ({error}); "
-                f"expected it: pip install 'matter-sdk[virtual-camera]'"
+                f"a virtual camera needs pyvirtualcam, which cannot be imported ({error}): "
+                f"pip install 'matter-sdk[virtual-camera]'"
             ) from error
         height, width = size
         try:

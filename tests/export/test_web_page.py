@@ -30,7 +30,7 @@ STATUS = "document.getElementById('status')"
 # What the page's worker answers to a picture, with floats in base64.
 ASK = """(async name => {
   const worker = new Worker("worker.js", { type: "module" });
-  const picture = await createImageBitmap(await (await fetch(name)).blob());
+  const picture = await createImageBitmap(await (await fetch(name, { cache: "no-store" })).blob());
   const answer = await new Promise(done => {
     worker.onmessage = ({ data }) => (data.id || data.error) && done(data);
     worker.postMessage({ id: 1, picture, blur: false }, [picture]);
