@@ -10,8 +10,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from matter_sdk import QUALITIES, Matter
-from matter_sdk.sdk.command_line import engine_path
+from matter_sdk import Matter
+from matter_sdk.sdk.command_line import add_opening, engine_path
 
 
 def scales(text: str) -> tuple[float, float]:
@@ -33,22 +33,7 @@ def add_matter(parser: argparse.ArgumentParser, quality: str = "balanced") -> No
         help="engine (default: gfm.engine of this folder, else the one that came with the package; "
         "with --plate gfm-plate.engine)",
     )
-    parser.add_argument(
-        "--trust-plans",
-        action="store_true",
-        help="run TensorRT plans, which are native code, that this machine did not build",
-    )
-    parser.add_argument(
-        "--quality",
-        choices=tuple(QUALITIES),
-        default=quality,
-        help="how much work goes into a matte (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--trimap-from",
-        metavar="ENGINE",
-        help="engine that makes the trimaps, for networks that take one (sim)",
-    )
+    add_opening(parser, quality)
     parser.add_argument(
         "--hybrid",
         type=scales,

@@ -20,6 +20,7 @@ from matter_sdk.sdk.installation import engine_path
 __all__ = [
     "Parser",
     "UsageError",
+    "add_opening",
     "engine_path",
     "path",
     "positive",
@@ -117,6 +118,33 @@ def word(text: str) -> str:
 def path(text: str) -> Path:
     """A path; ``~`` is the home folder."""
     return Path(word(text)).expanduser()
+
+
+def add_opening(parser: argparse.ArgumentParser, quality: str = "balanced") -> None:
+    """Add the flags that say how an engine is opened: ``Matter``'s arguments of these names.
+
+    Args:
+        parser: of a command that mattes.
+        quality: its default.
+    """
+    from matter_sdk.sdk.inference.quality import QUALITIES  # not for commands that matte nothing
+
+    parser.add_argument(
+        "--trust-plans",
+        action="store_true",
+        help="run TensorRT plans, which are native code, that this machine did not build",
+    )
+    parser.add_argument(
+        "--quality",
+        choices=tuple(QUALITIES),
+        default=quality,
+        help="how much work goes into a matte (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--trimap-from",
+        metavar="ENGINE",
+        help="engine that makes the trimaps, for networks that take one (sim)",
+    )
 
 
 def run(

@@ -21,9 +21,17 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
-from matter_sdk.sdk.command_line import Parser, UsageError, engine_path, positive, run, start, whole
+from matter_sdk.sdk.command_line import (
+    Parser,
+    UsageError,
+    add_opening,
+    engine_path,
+    positive,
+    run,
+    start,
+    whole,
+)
 from matter_sdk.sdk.errors import BackendError, MatterError
-from matter_sdk.sdk.inference.quality import QUALITIES
 from matter_sdk.sdk.matter import Matter
 
 
@@ -105,18 +113,7 @@ def _parser() -> Parser:
         default=8000,
         help="listen at this port; 0: any free one (default: %(default)s)",
     )
-    add(
-        "--quality",
-        choices=tuple(QUALITIES),
-        default="balanced",
-        help="how much work goes into a matte (default: %(default)s)",
-    )
-    add("--trimap-from", metavar="ENGINE", help="make the trimaps with this engine (sim)")
-    add(
-        "--trust-plans",
-        action="store_true",
-        help="run TensorRT plans, which are native code, that this machine did not build",
-    )
+    add_opening(parser)
     add(
         "--threads",
         type=positive,
