@@ -106,7 +106,13 @@ def test_npm_that_fails_or_brings_something_else(
     [([], 2, "OUT"), (["nowhere.engine", "out"], 1, "nowhere.engine"), (["a", "b", "c"], 2, "'c'")],
 )
 def test_bad_input(
-    words: list[str], status: int, named: str, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    status: int,
+    named: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # `make demo` leaves a folder out in a checkout
     assert web.main(words) == status
     assert named in capsys.readouterr().err
