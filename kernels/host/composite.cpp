@@ -143,8 +143,24 @@ MATTER_CLONES void spread_soft(const u8* kinds, i64 step, u8* out, i64 n) {
     }
 }
 
-void join_kinds(const u8* kinds, u8* joined, i64 n) {
-    for (i64 i = 0; i < n; ++i) joined[i] = kinds[i] == joined[i] ? kinds[i] : u8(soft);
+MATTER_CLONES void join_kinds(const u8* upper, const u8* lower, u8* joined, i64 n) {
+    for (i64 i = 0; i < n; ++i) joined[i] = upper[i] == lower[i] ? upper[i] : u8(soft);
+}
+
+// The kind of n pixels.
+u8 kind_of(const u8* kinds, i64 n) {
+    if (n < 8) {
+        bool same = true;
+        for (i64 i = 1; i < n; ++i) same &= kinds[i] == kinds[0];
+        return same ? kinds[0] : u8(soft);
+    }
+    const std::uint64_t all = kinds[0] * 0x0101010101010101u;
+    std::uint64_t apart = 0, eight;
+    for (i64 i = 0; i < n; i += 8) {
+        std::memcpy(&eight, kinds + std::min(i, n - 8), sizeof eight);
+        apart |= eight ^ all;
+    }
+    return apart == 0 ? kinds[0] : u8(soft);
 }
 
 // ---- the picture
@@ -251,9 +267,41 @@ MATTER_PART void take_apart(const u8* pixels, int n, float (*channels)[strip]) {
     }
 }
 
+// Alpha of a strip, three times each: once for every byte.
+MATTER_PART void thrice(const float* alpha, float* out) {
+    constexpr Int8 places[3] = {{0, 0, 0, 1, 1, 1, 2, 2}, {2, 3, 3, 3, 4, 4, 4, 5}, {5, 5, 6, 6, 6, 7, 7, 7}};
+    for (int i = 0; i < strip; i += 8) {
+        Float8 eight;
+        std::memcpy(&eight, alpha + i, sizeof eight);
+        for (int part = 0; part < 3; ++part) {
+            const Float8 some = __builtin_shuffle(eight, places[part]);
+            std::memcpy(out + 3 * i + 8 * part, &some, sizeof some);
+        }
+    }
+}
+
+// Pixels begin .. end - 1 of row y by alpha alone, which lies within 0..1 as those it is mixed from do.
+MATTER_PART void blend_plain(const Interleaved& pictures, const Lanes& lanes, const Columns& columns, i64 y,
+                             i64 begin, i64 end, float* alphas) {
+    constexpr int most = 8 * strip;
+    float alpha[most], each[3 * most];
+    for (i64 x = begin; x < end; x += most) {
+        const int n = int(std::min<i64>(most, end - x));
+        for (int i = 0; i < n; i += strip) enlarge(lanes.values, columns, x + i, alpha + i);
+        for (int i = 0; i < n; i += strip) thrice(alpha + i, each + 3 * i);
+        const u8* front = pictures.frame + y * pictures.frame_row + 3 * x;
+        const u8* behind = pictures.background + y * pictures.background_row + 3 * x;
+        u8* out = pictures.out + 3 * (y * pictures.width + x);
+#pragma GCC ivdep  // out may be one of them
+        for (int i = 0; i < 3 * n; ++i)
+            out[i] = u8(nearest(over(float(front[i]), float(behind[i]), each[i])));
+        if (alphas != nullptr) std::memcpy(alphas + x, alpha, sizeof(float) * n);
+    }
+}
+
 // n pixels of a strip that begins at pixel x of row y; `alphas` is null, or where alpha of row y begins.
-MATTER_CLONES void blend_strip(const Interleaved& pictures, const Lanes& lanes, const Columns& columns,
-                               i64 y, i64 x, int n, float* alphas) {
+MATTER_PART void blend_strip(const Interleaved& pictures, const Lanes& lanes, const Columns& columns,
+                             i64 y, i64 x, int n, float* alphas) {
     // Everything is enlarged before anything is used: what is stored by eights and read at once by
     // sixteens would wait for the stores.
     float values[10][strip], pixel[3][strip], behind[3][strip];
@@ -277,6 +325,14 @@ MATTER_CLONES void blend_strip(const Interleaved& pictures, const Lanes& lanes, 
     }
     std::memcpy(pictures.out + 3 * (y * pictures.width + x), bytes, 3 * n);
     if (alphas != nullptr) std::memcpy(alphas + x, alpha, sizeof(float) * n);
+}
+
+MATTER_CLONES void blend_run(const Interleaved& pictures, const Lanes& lanes, const Columns& columns, i64 y,
+                             i64 begin, i64 end, float* alphas) {
+    if (!lanes.guided && !lanes.clean)
+        return blend_plain(pictures, lanes, columns, y, begin, end, alphas);
+    for (i64 x = begin; x < end; x += strip)
+        blend_strip(pictures, lanes, columns, y, x, int(std::min<i64>(strip, end - x)), alphas);
 }
 
 // The same in planes: luminance, then U and V with one sample each, or both in one plane with two.
@@ -421,12 +477,12 @@ MATTER_PART void blend_pair(const Planar& pictures, const Lanes& lanes, const Co
     store_colours(pictures, bytes, y, x, n);
 }
 
-MATTER_CLONES void blend_strip(const Planar& pictures, const Lanes& lanes, const Columns& columns, i64 y,
-                               i64 x, int n, float* alphas) {
-    if (n == strip)  // a number that the compiler knows
+MATTER_CLONES void blend_run(const Planar& pictures, const Lanes& lanes, const Columns& columns, i64 y,
+                             i64 begin, i64 end, float* alphas) {
+    i64 x = begin;
+    for (; x + strip <= end; x += strip)  // a number of pixels that the compiler knows
         blend_pair(pictures, lanes, columns, y, x, strip, alphas);
-    else
-        blend_pair(pictures, lanes, columns, y, x, n, alphas);
+    if (x < end) blend_pair(pictures, lanes, columns, y, x, int(end - x), alphas);
 }
 
 template <typename T>
@@ -559,14 +615,15 @@ private:
         });
     }
 
-    // What a strip of the frame comes to at a row of the matte.
-    u8 kind_of(i64 x, i64 row) const {
-        const i64 first = columns_.places[x].first;
-        const i64 n = columns_.places[std::min(x + strip, pictures_.width) - 1].next + 1 - first;
-        const u8 *kinds = &kinds_[row * width_ + first], kind = kinds[0];
-        int same = 1;
-        for (i64 i = 0; i < n; ++i) same &= kinds[i] == kind;
-        return same ? kind : u8(soft);
+    // What each strip of the frame comes to between two rows of the matte, and one kind that is like none.
+    void fill_strips(i64 upper, i64 lower, u8* row, u8* out) const {
+        join_kinds(&kinds_[upper * width_], &kinds_[lower * width_], row, width_);
+        for (i64 x = 0; x < pictures_.width; x += strip) {
+            const i64 first = columns_.places[x].first;
+            const i64 next = columns_.places[std::min(x + strip, pictures_.width) - 1].next;
+            *out++ = kind_of(row + first, next + 1 - first);
+        }
+        *out = 3;
     }
 
     // The rows that are blended together, between those of the matte.
@@ -575,45 +632,49 @@ private:
     void blend() {
         const Axis ys = make_axis(int(height_), int(pictures_.height));
         const i64 width = pictures_.width, strips = (width + strip - 1) / strip;
-        u8* const strip_kinds = scratch_.take<u8>(height_ * strips);
+        u8* const strip_kinds = scratch_.take<u8>(height_ * (strips + 1));
+        std::vector<u8> joined(width_);
         for (i64 row = 0; row < height_; ++row)
-            for (i64 s = 0; s < strips; ++s) strip_kinds[row * strips + s] = kind_of(s * strip, row);
+            fill_strips(row, std::min(row + 1, height_ - 1), joined.data(),
+                        &strip_kinds[row * (strips + 1)]);
 #pragma omp parallel num_threads(threads_) if (threads_ > 1)
         {
             std::vector<float> room(most_lanes * (width_ + 9));
-            std::vector<u8> kinds(strips + 1, 3);  // ends with one that is like none
+            const Lanes lanes = {room.data(), width_ + 9, guided_, job_.clean};
+            std::vector<u8> both(strips + 1);
 #pragma omp for schedule(static)
             for (i64 y = 0; y < pictures_.height; y += Pictures::rows) {
                 Places at;
                 for (int k = 0; k < Pictures::rows; ++k)
                     at[k] = between_pixels(ys, int(std::min(y + k, pictures_.height - 1)));
-                std::memcpy(kinds.data(), &strip_kinds[at[0].first * strips], strips);
-                for (const Between& row : at) {
-                    join_kinds(&strip_kinds[row.first * strips], kinds.data(), strips);
-                    join_kinds(&strip_kinds[row.next * strips], kinds.data(), strips);
+                const u8* kinds = &strip_kinds[at.front().first * (strips + 1)];
+                if (at.back().first != at.front().first) {
+                    join_kinds(kinds, &strip_kinds[at.back().first * (strips + 1)], both.data(), strips + 1);
+                    kinds = both.data();
                 }
                 for (i64 begin = 0, end; begin < strips; begin = end) {
                     for (end = begin + 1; kinds[end] == kinds[begin];) ++end;
-                    blend_run(y, at, begin * strip, std::min(end * strip, width), kinds[begin], room);
+                    const i64 x = begin * strip, stop = std::min(end * strip, width);
+                    if (kinds[begin] != soft) {
+                        copy_run(y, x, stop, kinds[begin] == whole);
+                        continue;
+                    }
+                    fill_lanes(at, x, stop, room.data(), lanes.stride);
+                    blend_run(pictures_, lanes, columns_, y, x, stop, alphas_of(y));
                 }
             }
         }
     }
 
-    void blend_run(i64 y, const Places& at, i64 begin, i64 end, u8 kind,
-                   std::vector<float>& room) const {
-        const i64 width = pictures_.width;
-        float* alphas = job_.alpha_out == nullptr ? nullptr : job_.alpha_out + y * width;
-        if (kind != soft) {
-            pictures_.copy(kind == whole, y, begin, end - begin);
-            for (int k = 0; alphas != nullptr && k < Pictures::rows && y + k < pictures_.height; ++k)
-                std::fill_n(alphas + k * width + begin, end - begin, kind == whole ? 1.0f : 0.0f);
-            return;
-        }
-        const Lanes lanes = {room.data(), width_ + 9, guided_, job_.clean};
-        fill_lanes(at, begin, end, room.data(), lanes.stride);
-        for (i64 x = begin; x < end; x += strip)
-            blend_strip(pictures_, lanes, columns_, y, x, int(std::min<i64>(strip, end - x)), alphas);
+    float* alphas_of(i64 y) const {
+        return job_.alpha_out == nullptr ? nullptr : job_.alpha_out + y * pictures_.width;
+    }
+
+    void copy_run(i64 y, i64 begin, i64 end, bool all) const {
+        pictures_.copy(all, y, begin, end - begin);
+        if (job_.alpha_out == nullptr) return;
+        for (i64 row = y; row < std::min(y + Pictures::rows, pictures_.height); ++row)
+            std::fill_n(alphas_of(row) + begin, end - begin, all ? 1.0f : 0.0f);
     }
 
     // The lanes of the matte's columns that pixels begin .. end - 1 lie between.
