@@ -143,6 +143,8 @@ struct FromSums {
         order = _mm256_load_si256((const __m256i*)bytes);
     }
 
+    MATTER_AVX2_PART void fetch(unsigned) const {}
+
     MATTER_AVX2_PART __m256i words(unsigned first, unsigned second) const {
         const __m256i words = both(_mm_loadu_si128((const __m128i*)(sums + first)),
                                    _mm_loadu_si128((const __m128i*)(sums + second)));
@@ -155,10 +157,11 @@ struct FromSums {
 template <int Channels>
 struct FromRows {
     const u8 *upper, *lower;
+    i64 ahead;  // to the rows that the next row of the output needs
     __m256i order, weights;
 
-    MATTER_AVX2_PART FromRows(const u8* top, const u8* bottom, const int* w)
-        : upper(top), lower(bottom), weights(_mm256_set1_epi16(short(w[0] | w[1] << 8))) {
+    MATTER_AVX2_PART FromRows(const u8* top, const u8* bottom, const int* w, i64 next)
+        : upper(top), lower(bottom), ahead(next), weights(_mm256_set1_epi16(short(w[0] | w[1] << 8))) {
         alignas(32) signed char bytes[32];
         for (int i = 0; i < 32; ++i) {
             const int c = i / 4 % 4, byte = i / 2 % 2 * Channels + c;
@@ -170,6 +173,11 @@ struct FromRows {
     MATTER_AVX2_PART __m128i bytes(unsigned at) const {
         const __m128i low = _mm_loadl_epi64((const __m128i*)(upper + at));
         return _mm_castps_si128(_mm_loadh_pi(_mm_castsi128_ps(low), (const __m64*)(lower + at)));
+    }
+
+    MATTER_AVX2_PART void fetch(unsigned at) const {
+        __builtin_prefetch(upper + ahead + at);
+        __builtin_prefetch(lower + ahead + at);
     }
 
     MATTER_AVX2_PART __m256i words(unsigned first, unsigned second) const {
@@ -199,6 +207,7 @@ MATTER_AVX2_PART void pairs(const Row& row, const Pairs& given, float* const* ou
 #pragma GCC unroll 4
         for (int k = 0; k < 4; ++k) {  // pixels d + k and d + 4 + k
             unsigned low = first[k], high = first[4 + k];
+            if (k % 2 == 0) row.fetch(low), row.fetch(high);
             sum[k] = _mm256_setzero_si256();
 #pragma GCC unroll 3
             for (int s = 0; s < steps; ++s, weights += 16) {
@@ -238,9 +247,9 @@ MATTER_AVX2 void pairs_of_sums(const u16* sums, const Pairs& given, float* const
 }
 
 template <int Channels>
-MATTER_AVX2 void pairs_of_rows(const u8* upper, const u8* lower, const int* w, const Pairs& given,
-                               float* const* out) {
-    pairs<Channels, 1>(FromRows<Channels>(upper, lower, w), given, out);
+MATTER_AVX2 void pairs_of_rows(const u8* upper, const u8* lower, const int* w, i64 next,
+                               const Pairs& given, float* const* out) {
+    pairs<Channels, 1>(FromRows<Channels>(upper, lower, w, next), given, out);
 }
 #else
 const bool has_pairs = false;
@@ -300,7 +309,9 @@ bool Resampler::row_of_pairs(const u8* pixels, i64 row_stride, int index, int bi
     if (sparse_ && inside) {
         const int two[2] = {w[0], y.count > 1 ? w[1] : 0};
         const u8* bottom = y.count > 1 ? top + row_stride : top;
-        (channels_ == 3 ? pairs_of_rows<3> : pairs_of_rows<4>)(top, bottom, two, given, out);
+        const int below = std::min(index + 1, int(ys_.taps.size()) - 1);
+        const i64 next = (ys_.taps[below].first - y.first) * row_stride;
+        (channels_ == 3 ? pairs_of_rows<3> : pairs_of_rows<4>)(top, bottom, two, next, given, out);
         return true;
     }
     sum_rows(sums, top, row_stride, w, y.count, values);
