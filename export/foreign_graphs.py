@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import graphlib
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,7 +14,16 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, NodeProto, TensorProto, TypeProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from matter_sdk.export.errors import BuildError
+
 _SMALL = 4096  # elements of a constant that sides may be computed from
+_LARGEST = 1 << 26  # elements of a constant that the optimizer may compute
+_FOLDED = frozenset(
+    "Abs Add And Cast Ceil Clip Concat Constant ConstantOfShape Div Equal Expand Flatten Floor Gather "
+    "GatherElements GatherND Greater GreaterOrEqual Identity Less LessOrEqual Max Min Mod Mul Neg Not "
+    "Or Pad Range Reciprocal ReduceMax ReduceMin ReduceProd ReduceSum Reshape Round ScatterElements "
+    "ScatterND Sign Size Slice Split Sqrt Squeeze Sub Sum Tile Transpose Unsqueeze Where".split()
+)  # operators that exporters compute sides with; none takes longer than its results are large
 
 
 def sort(model: onnx.ModelProto) -> None:
@@ -56,6 +66,9 @@ def fold_sides(model: onnx.ModelProto) -> None:
 
     The sides of the inputs must be known. One walk from the first node to the last: a resize by
     computed sides is known before the next one's are asked for.
+
+    Raises:
+        BuildError: a constant that is too large to compute.
     """
     graph = model.graph
     opsets = {one.domain: one.version for one in model.opset_import}
@@ -63,7 +76,7 @@ def fold_sides(model: onnx.ModelProto) -> None:
     known: dict[str, NDArray[Any]] = {}
     for tensor in graph.initializer:
         types[tensor.name] = helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
-        if np.prod(tensor.dims) <= _SMALL:
+        if math.prod(tensor.dims) <= _SMALL:
             known[tensor.name] = numpy_helper.to_array(tensor)
     results = {value.name for value in graph.output}
     kept = []
@@ -95,12 +108,20 @@ def _values(
             ends = {attribute.name: attribute.i for attribute in node.attribute}
             chosen = sides[ends.get("start", 0) : ends.get("end", len(sides))]
             yield node.output[0], np.array(chosen, np.int64)
-    elif (given and all(name in known for name in given)) or node.op_type == "Constant":
+    elif all(name in known for name in given):
+        found = _types(node, types, known, opsets)  # before anything is computed: how much it is
+        most = max((_elements(found.get(name)) for name in node.output if name), default=0)
+        if _LARGEST < most < math.inf:
+            raise BuildError(
+                f"{node.op_type} makes a constant of {most} elements; expected at most {_LARGEST}"
+            )
+        if most > _SMALL or node.op_type not in _FOLDED:
+            return
         with contextlib.suppress(Exception):  # an operator that the evaluator does not know
             evaluator = ReferenceEvaluator(node, opsets=dict(opsets))
             made = evaluator.run(None, {name: known[name] for name in given})
             for name, value in zip(node.output, made, strict=True):
-                if name and np.size(value) <= _SMALL:
+                if name:
                     yield name, np.asarray(value)
 
 
@@ -126,9 +147,17 @@ def _types(
     return {}
 
 
+def _elements(kind: TypeProto | None) -> float:
+    """How many elements a tensor has; infinitely many where it is not known."""
+    sides = _sides(kind)
+    return math.inf if sides is None else math.prod(sides)
+
+
 def _sides(kind: TypeProto | None) -> list[int] | None:
     """The sides of a tensor; None unless all are known."""
     if kind is None or not kind.tensor_type.HasField("shape"):
         return None
     dims = kind.tensor_type.shape.dim
-    return [dim.dim_value for dim in dims] if all(dim.dim_value for dim in dims) else None
+    return (
+        [dim.dim_value for dim in dims] if all(dim.HasField("dim_value") for dim in dims) else None
+    )

@@ -278,6 +278,30 @@ def test_what_cannot_be_imported(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert not list(tmp_path.glob("*x.engine*"))
 
 
+@pytest.mark.parametrize(
+    "maker",
+    [
+        "ConstantOfShape (sides)",
+        "Expand (one, sides)",
+        "Tile (one, sides)",
+        "Range (none, many, step)",
+        'Resize <mode = "nearest"> (one, , , sides)',
+    ],
+)
+def test_constants_too_large_to_compute(
+    maker: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = (
+        "<int64[2] sides = {300000, 300000}, float[1, 1] one = {1}, "
+        "int64 none = {0}, int64 many = {90000000000}, int64 step = {1}, "
+    )
+    nodes = f"{{ large = {maker} whole = ReduceMax <keepdims = 0> (large) "
+    text = MATTE.replace('"" : 11', '"" : 17').replace("\n<float", f"\n{held} float")
+    text = text.replace("{\n", nodes, 1)
+    assert run(write(tmp_path / "b.onnx", text), "--size", "64x96") == 1
+    assert "90000000000" in capsys.readouterr().err
+
+
 def test_rewriting_leaves_what_it_does_not_know() -> None:
     import onnx_ir as ir
 
