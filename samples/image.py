@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             try:
                 image = read_picture(path, transparency=True)
             except FrameError as error:
-                tqdm.write(f"error: {error}", file=sys.stderr)
+                tqdm.write(f"{parser.prog}: failed: {error}", file=sys.stderr)
                 failed += 1
                 if args.json:
                     tqdm.write(json.dumps({"picture": str(path), "error": str(error)}))
@@ -140,6 +141,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
+def _looks_like_a_file(place: str) -> bool:
+    suffix = Path(place).suffix[1:]
+    return (
+        suffix.isalpha()
+        and len(suffix) <= 6
+        and not place.endswith(("/", os.sep))
+        and not Path(place).is_dir()
+    )
+
+
 def find_targets(
     parser: argparse.ArgumentParser, args: argparse.Namespace, images: Sequence[Path]
 ) -> list[dict[str, Path]]:
@@ -163,6 +174,12 @@ def find_targets(
             )
         targets = [{only: output}]
     else:
+        if _looks_like_a_file(args.output):
+            parser.error(
+                f"{args.output} to write to ends in {suffix}; expected one of "
+                f"{' '.join(sorted(TRANSPARENT_SUFFIXES | OPAQUE_SUFFIXES))}, or a folder: "
+                f"{args.output}/"
+            )
         names = (args.only,) if args.only else RESULTS
         targets = [
             {name: output / f"{stem}-{name}.png" for name in names}

@@ -40,7 +40,8 @@ class UsageError(MatterError, ValueError):
 class Parser(argparse.ArgumentParser):
     """A parser that raises UsageError where ``argparse`` prints its usage and exits.
 
-    Flags are never abbreviated; for an unknown one the message names the flag closest to it.
+    Flags may stand between the arguments. They are never abbreviated; for an unknown one the
+    message names the flag closest to it.
 
     Args:
         module: the command, as in ``python -m module``.
@@ -58,6 +59,7 @@ class Parser(argparse.ArgumentParser):
         prog: str = "",
         **more: Any,
     ) -> None:
+        self._part = bool(prog)
         super().__init__(
             prog=prog or typed(module),
             description=description,
@@ -70,11 +72,24 @@ class Parser(argparse.ArgumentParser):
         """Raise UsageError."""
         raise UsageError(f"{message}; see {self.prog} --help")
 
-    def parse_known_args(self, *given: Any, **more: Any) -> tuple[Any, list[str]]:
+    def parse_args(self, *given: Any, **more: Any) -> Any:
         """Parse; raise UsageError for what is not known."""
+        words = any(action.nargs == argparse.PARSER for action in self._get_positional_actions())
+        parse = self.parse_known_args if words else self.parse_known_intermixed_args
+        namespace, unknown = parse(*given, **more)
+        self._refuse(unknown)
+        return namespace
+
+    def parse_known_args(self, *given: Any, **more: Any) -> tuple[Any, list[str]]:
+        """Parse; a subcommand's parser raises UsageError for what is not known."""
         namespace, unknown = super().parse_known_args(*given, **more)
+        if self._part:
+            self._refuse(unknown)
+        return namespace, unknown
+
+    def _refuse(self, unknown: list[str]) -> None:
         if not unknown:
-            return namespace, unknown
+            return
         if not unknown[0].startswith("-"):
             self.error(f"{unknown[0]!r} is one argument too many")
         flags = sorted(self._option_string_actions)

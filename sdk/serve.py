@@ -58,8 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         allow_urls=args.allow_urls,
     )
 
+    listening = _listen(args.host, args.port)
+    failures: list[BaseException] = []
+
     def opened() -> Matter:
-        return Matter(
+        matter = Matter(
             path,
             quality=args.quality,
             trimap_from=args.trimap_from,
@@ -67,9 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             threads=args.threads,
             lanes=args.lanes,
         )
-
-    listening = _listen(args.host, args.port)
-    failures: list[BaseException] = []
+        host, port = listening.getsockname()[:2]
+        print(f"http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+        return matter
 
     def failed(error: BaseException) -> None:
         failures.append(error)
@@ -88,8 +91,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     server: Any = uvicorn.Server(config)
     logging.basicConfig(format="%(message)s")
-    host, port = listening.getsockname()[:2]
-    print(f"http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     with listening, _stopping(server):
         server.capture_signals = contextlib.nullcontext
         server.run([listening])

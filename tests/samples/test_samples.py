@@ -79,6 +79,17 @@ def test_image(tmp_path: Path, engine: str, capsys: pytest.CaptureFixture[str]) 
     assert near(composite[:, 56:], GREEN)
 
 
+def test_image_writes_no_file_of_an_unknown_kind(tmp_path: Path, engine: str) -> None:
+    cv2.imwrite(str(tmp_path / "cat.png"), picture())
+    given = [str(tmp_path / "cat.png"), "--engine", engine, "--only", "matte"]
+    with pytest.raises(UsageError, match=r"ends in \.jpgg"):
+        image.main([*given, str(tmp_path / "cut.jpgg")])
+    assert image.main([*given, f"{tmp_path}/cut.jpgg/"]) == 0  # a folder, as it says
+    assert image.main([*given, str(tmp_path / "cut.jpgg")]) == 0  # there is one
+    assert image.main([*given, str(tmp_path / "v1.2")]) == 0
+    assert (tmp_path / "v1.2" / "cat-matte.png").exists()
+
+
 def test_image_goes_on_after_a_bad_picture(
     tmp_path: Path, engine: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -87,6 +87,15 @@ def test_what_a_parser_refuses(words: list[str], named: str) -> None:
         parser.parse_args(words)
 
 
+def test_flags_stand_anywhere() -> None:
+    parser = Parser("some.command")
+    parser.add_argument("places", nargs="+")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--steps", type=positive, default=1)
+    given = parser.parse_args(["a", "--json", "b", "--steps", "2", "-"])
+    assert (given.places, given.json, given.steps) == (["a", "b", "-"], True, 2)
+
+
 def test_subcommands_name_their_own_flags() -> None:
     parser = Parser("some.command")
     parser.add_subparsers(required=True).add_parser("build").add_argument("--output")
