@@ -1,5 +1,6 @@
 #include "resample.h"
 
+#include "processor.h"
 #include "rows.h"
 
 #if defined(__x86_64__)
@@ -121,7 +122,7 @@ constexpr int taps_of(int channels) { return 8 / lanes_of(channels); }
 #define MATTER_AVX2 __attribute__((target("avx2")))
 #define MATTER_AVX2_PART MATTER_AVX2 MATTER_PART
 
-const bool has_pairs = __builtin_cpu_supports("avx2");
+const bool has_pairs = instructions() & AVX2;
 
 MATTER_AVX2_PART __m256i both(__m128i low, __m128i high) {
     return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
