@@ -17,7 +17,7 @@ namespace {
 
 unsigned when(bool can, Instruction instruction) { return can ? instruction : 0u; }
 
-#ifdef __APPLE__
+#if defined(__APPLE__) && !defined(__x86_64__)
 bool says(const char* name) {
     int value = 0;
     unsigned long size = sizeof value;
