@@ -54,7 +54,8 @@ MATTER_PART void sum_all(Sum* sum, const u8* row, i64 stride, const int* w, int 
         sum_some<true>(sum, row + k * stride, stride, w + k, std::min(count - k, 5), n);
 }
 
-[[maybe_unused]] MATTER_CLONES void sum_rows(u16* sum, const u8* row, i64 stride, const int* w, int count, i64 n) {
+[[maybe_unused]] MATTER_CLONES void sum_rows(u16* sum, const u8* row, i64 stride, const int* w,
+                                             int count, i64 n) {
     sum_all(sum, row, stride, w, count, n);
 }
 
