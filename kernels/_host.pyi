@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 
 openmp: bool
 
+def instructions() -> tuple[str, ...]: ...
+def processor_name() -> str: ...
 def preprocess(
     planes: list[NDArray[uint8]],
     out: NDArray[Any],

@@ -6,6 +6,7 @@ Exit status: 0 done, 1 failed, 2 usage, 130 interrupted. An error is one line on
 from __future__ import annotations
 
 import argparse
+import io
 import re
 import signal
 import sys
@@ -193,8 +194,14 @@ def run(
 
 
 def start(main: Callable[[], int]) -> NoReturn:
-    """Run ``main`` as this process, and exit; SIGTERM ends it as gently as Ctrl-C."""
+    """Run ``main`` as this process, and exit; SIGTERM ends it as gently as Ctrl-C.
+
+    A letter that the output's encoding lacks is written as a Python escape.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")  # not every console has every letter
     sys.exit(main())
 
 

@@ -11,8 +11,6 @@ from pathlib import Path, PurePosixPath
 
 # What Linux calls instructions that add up 8-bit products in 32 bits: VNNI and AMX, Arm's SDOT.
 _DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
-_SPEED = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8",
-          "asimd", "asimddp", "bf16", "i8mm")  # fmt: skip
 
 
 def usable_cores() -> int:
@@ -87,32 +85,35 @@ def _quota(folder: Path, *, old: bool) -> float | None:
 @functools.cache
 def name() -> str:
     """Return the CPU's model, such as ``Intel(R) Xeon(R) Processor, family 6 model 143``."""
+    from matter_sdk.kernels import processor  # loads NumPy
+
     facts = _facts()
-    text = facts.get("model name") or platform.processor() or platform.machine() or "unknown"
+    text = (
+        facts.get("model name")
+        or processor.name()
+        or platform.processor()
+        or platform.machine()
+        or "unknown"
+    )
     # In a virtual machine several generations share a name.
     if "cpu family" in facts:
         text += f", family {facts['cpu family']} model {facts.get('model', '?')}"
     return text
 
 
-@functools.cache
 def has_dot_product() -> bool:
     """Whether it is known to add up 8-bit products in 32 bits.
 
     Without such instructions a runtime may add pairs of them in 16 bits, which overflow.
     """
-    return not _DOT_PRODUCTS.isdisjoint(_flags())
+    return not _DOT_PRODUCTS.isdisjoint(instructions())
 
 
 def instructions() -> tuple[str, ...]:
     """Those that a network's speed depends on most, as Linux calls them, such as ``avx2``."""
-    flags = _flags()
-    return tuple(name for name in _SPEED if name in flags)
+    from matter_sdk.kernels import processor  # loads NumPy
 
-
-def _flags() -> list[str]:
-    facts = _facts()
-    return facts.get("flags", facts.get("Features", "")).split()
+    return processor.instructions()
 
 
 @functools.cache

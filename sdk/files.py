@@ -110,7 +110,7 @@ def _sync_folder(folder: Path) -> None:
 def _umask() -> int:
     """The process's umask, read where that can be done without changing it for other threads."""
     with contextlib.suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines()
         return int(next(line.split()[1] for line in lines if line.startswith("Umask:")), 8)
     mask = os.umask(0o022)
     os.umask(mask)

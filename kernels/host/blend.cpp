@@ -60,12 +60,12 @@ MATTER_PART void repeat(const T* weights, T* each, i64 n) {
 }
 
 // blend() in three loops: the compiler finds the 16-bit multiplication only where it stands alone.
-// `out` may be one of the inputs, which ivdep lets be: a value depends on those in its own place.
+// `out` may be one of the inputs, which MATTER_IVDEP lets be: a value depends on those in its own place.
 MATTER_PART void mix(const u8* foreground, const u8* background, const short* weights, u8* out, i64 n) {
     short part[3 * strip];
     for (i64 i = 0; i < n; ++i) part[i] = short(background[i] - foreground[i]);
     for (i64 i = 0; i < n; ++i) part[i] = share(part[i], weights[i]);
-#pragma GCC ivdep
+    MATTER_IVDEP
     for (i64 i = 0; i < n; ++i) out[i] = u8(background[i] + part[i]);
 }
 
@@ -86,7 +86,7 @@ struct Straight {
         float one[strip], three[3 * strip];
         units_of(alpha, one, n);
         repeat<3>(one, three, n);
-#pragma GCC ivdep
+        MATTER_IVDEP
         for (i64 i = 0; i < 3 * n; ++i) out[i] = blend(foreground[i], background[i], three[i]);
     }
 };
@@ -110,7 +110,7 @@ struct Premultiplied {
         float one[strip], three[3 * strip];
         units_of(alpha, one, n);
         repeat<3>(one, three, n);
-#pragma GCC ivdep
+        MATTER_IVDEP
         for (i64 i = 0; i < 3 * n; ++i)
             out[i] = blend_premultiplied(foreground[i], background[i], three[i]);
     }

@@ -186,6 +186,16 @@ struct Columns {
     }
 };
 
+MATTER_PART Float8 picked(Float8 values, Int8 places) {
+#ifdef __clang__
+    Float8 result;
+    for (int i = 0; i < 8; ++i) result[i] = values[places[i]];
+    return result;
+#else
+    return __builtin_shuffle(values, places);
+#endif
+}
+
 // Values of the matte's columns at the frame's, for a strip that begins at pixel x: mix() of eight. The
 // last column is there twice, and nine more may be read.
 MATTER_PART void enlarge(const float* values, const Columns& columns, i64 x, float* out) {
@@ -197,8 +207,8 @@ MATTER_PART void enlarge(const float* values, const Columns& columns, i64 x, flo
         std::memcpy(&next, at + 1, sizeof next);
         std::memcpy(&parts, &columns.parts[x + i], sizeof parts);
         std::memcpy(&offsets, &columns.offsets[x + i], sizeof offsets);
-        first = __builtin_shuffle(first, offsets);
-        next = __builtin_shuffle(next, offsets);
+        first = picked(first, offsets);
+        next = picked(next, offsets);
         first += (next - first) * parts;
         std::memcpy(out + i, &first, sizeof first);
     }

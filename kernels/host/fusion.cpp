@@ -67,9 +67,9 @@ void fuse_half(ConstShorts glance, ConstShorts focus, Shorts alpha, int rosta) {
 template <typename T>
 MATTER_PART void classes_of(const T* glance, i64 plane, u8* map, i64 n, bool three) {
     if (three)
-        for (i64 i = 0; i < n; ++i) map[i] = u8(1 << ClassAt<T>{glance, plane, n, true}(0, i));
+        for (i64 i = 0; i < n; ++i) map[i] = u8(1 << ClassAt<T>{glance, plane, int(n), true}(0, i));
     else
-        for (i64 i = 0; i < n; ++i) map[i] = u8(ClassAt<T>{glance, plane, n, false}(0, i));
+        for (i64 i = 0; i < n; ++i) map[i] = u8(ClassAt<T>{glance, plane, int(n), false}(0, i));
 }
 
 MATTER_CLONES void classes_row(const float* glance, i64 plane, u8* map, i64 n, bool three) {

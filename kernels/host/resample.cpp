@@ -1,5 +1,6 @@
 #include "resample.h"
 
+#include "processor.h"
 #include "rows.h"
 
 #if defined(__x86_64__)
@@ -53,7 +54,8 @@ MATTER_PART void sum_all(Sum* sum, const u8* row, i64 stride, const int* w, int 
         sum_some<true>(sum, row + k * stride, stride, w + k, std::min(count - k, 5), n);
 }
 
-MATTER_CLONES void sum_rows(u16* sum, const u8* row, i64 stride, const int* w, int count, i64 n) {
+[[maybe_unused]] MATTER_CLONES void sum_rows(u16* sum, const u8* row, i64 stride, const int* w,
+                                             int count, i64 n) {
     sum_all(sum, row, stride, w, count, n);
 }
 
@@ -121,7 +123,7 @@ constexpr int taps_of(int channels) { return 8 / lanes_of(channels); }
 #define MATTER_AVX2 __attribute__((target("avx2")))
 #define MATTER_AVX2_PART MATTER_AVX2 MATTER_PART
 
-const bool has_pairs = __builtin_cpu_supports("avx2");
+const bool has_pairs = instructions() & AVX2;
 
 MATTER_AVX2_PART __m256i both(__m128i low, __m128i high) {
     return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);

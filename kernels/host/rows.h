@@ -11,6 +11,13 @@
 #define MATTER_CLONES
 #endif
 
+// Of the loop below: its turns may run at once, though arrays may be one and the same.
+#ifdef __clang__
+#define MATTER_IVDEP _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define MATTER_IVDEP _Pragma("GCC ivdep")
+#endif
+
 // Part of such a function: left to itself the compiler may keep it apart, for the oldest processor.
 #define MATTER_PART __attribute__((always_inline)) inline
 

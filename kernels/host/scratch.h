@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdlib>
 #include <memory>
 #include <new>
 #include <vector>
@@ -32,9 +31,7 @@ public:
         }
         if (r.block == r.blocks.size()) {
             const std::size_t size = bytes > least ? bytes : least;
-            void* memory = std::aligned_alloc(line, size);
-            if (memory == nullptr) throw std::bad_alloc();
-            r.blocks.push_back({{memory, &std::free}, size});
+            r.blocks.push_back({std::unique_ptr<void, Free>(::operator new(size, alignment)), size});
         }
         T* at = reinterpret_cast<T*>(static_cast<std::byte*>(r.blocks[r.block].memory.get()) + r.used);
         r.used += bytes;
@@ -43,9 +40,13 @@ public:
 
 private:
     static constexpr std::size_t line = 64, least = 1 << 20;
+    static constexpr std::align_val_t alignment{line};
 
+    struct Free {
+        void operator()(void* memory) const { ::operator delete(memory, alignment); }
+    };
     struct Block {
-        std::unique_ptr<void, void (*)(void*)> memory;
+        std::unique_ptr<void, Free> memory;
         std::size_t size;
     };
     struct Room {

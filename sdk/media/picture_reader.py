@@ -13,6 +13,7 @@ import functools
 import io
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
@@ -27,6 +28,7 @@ from matter_sdk.kernels._arrays import MAX_SIDE
 from matter_sdk.sdk.errors import FrameError
 from matter_sdk.sdk.limits import check_picture
 from matter_sdk.sdk.media import colour_profiles
+from matter_sdk.sdk.media.places import STANDARD_INPUT
 
 log = logging.getLogger("matter")
 
@@ -230,7 +232,9 @@ def on_black(image: Image) -> Image:
 
 def _content(path: str | os.PathLike[str] | BinaryIO, said: str) -> bytes:
     try:
-        if isinstance(path, (str, os.PathLike)):
+        if path == STANDARD_INPUT and not STANDARD_INPUT.exists():  # Windows has no such file
+            content = sys.stdin.buffer.read(_MOST_BYTES + 1)
+        elif isinstance(path, (str, os.PathLike)):
             with Path(path).open("rb") as file:
                 content = file.read(_MOST_BYTES + 1)
         else:

@@ -12,6 +12,7 @@ from pathlib import Path
 from matter_sdk.sdk.errors import FrameError
 from matter_sdk.sdk.files import PICTURE_SUFFIXES
 
+STANDARD_INPUT = Path("/dev/stdin")
 _NUMBER = re.compile(r"%(?:0\d+)?d")
 
 
@@ -79,7 +80,7 @@ def check_kept(read: Iterable[Path], written: Iterable[Path]) -> None:
 
 def _at(place: str) -> list[Path]:
     if place == "-":
-        return [Path("/dev/stdin")]
+        return [STANDARD_INPUT]
     if "\0" in place or not place:
         raise FrameError(f"the picture {place!r} is no path; expected a file, folder or pattern")
     path = Path(place)

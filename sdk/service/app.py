@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,6 +24,7 @@ from matter_sdk.sdk.service.answers import FORMATS, RESULTS, Wanted, read, wante
 from matter_sdk.sdk.service.bodies import KINDS, picture_of
 from matter_sdk.sdk.service.desk import Desk
 from matter_sdk.sdk.service.measures import Metrics
+from matter_sdk.sdk.service.page import POLICY, page
 from matter_sdk.sdk.service.refusals import Refused, answer_to
 from matter_sdk.sdk.stream import Stream
 
@@ -286,6 +287,7 @@ def create(
         title="Matter",
         description="Cut the subject out of pictures and frames.",
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's own pages load their scripts from elsewhere
         redoc_url=None,
     )
     app.state.service = service
@@ -334,6 +336,10 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     async def metrics() -> Response:
         """Answer what Prometheus reads."""
         return Response(service.metrics.text(), media_type=service.metrics.media_type)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(page(app.openapi()), headers={"Content-Security-Policy": POLICY})
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> Response:

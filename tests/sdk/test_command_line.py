@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import io
 import signal
+import sys
 
 import pytest
 
@@ -50,6 +52,24 @@ def test_other_errors_are_faults_and_keep_their_trace() -> None:
     with pytest.raises(ZeroDivisionError):
         run("some.command", fail, refused=lambda: (OSError,))
     assert run("some.command", lambda: 3) == 3
+
+
+def test_what_an_output_cannot_show_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output, encoding="cp1252"))
+
+    def show() -> int:
+        print("288×512 → file", flush=True)
+        return 0
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            start(show)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 0
+    assert output.getvalue().decode("cp1252").rstrip() == "288×512 \\u2192 file"
 
 
 def test_sigterm_ends_as_ctrl_c() -> None:

@@ -1,4 +1,4 @@
-"""What a CPU says of itself, read from text as Linux writes it."""
+"""What a CPU says of itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
+from matter_sdk.kernels import processor
 from matter_sdk.sdk import cpu
+
+SPEED = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8",
+         "asimd", "asimddp", "bf16", "i8mm")  # fmt: skip
 
 INTEL = """processor\t: 0
 cpu family\t: 6
@@ -18,10 +22,6 @@ flags\t\t: fpu sse2 avx512_vnni amx_int8
 processor\t: 1
 model name\t: another
 """
-OLD = INTEL.replace(" avx512_vnni amx_int8", " avx2")
-ARM = """processor\t: 0
-Features\t: fp asimd asimddp
-"""
 
 
 @pytest.fixture
@@ -29,8 +29,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes /proc/cpuinfo hold a text, or be absent."""
 
     def say(text: str | None) -> None:
-        for function in (cpu.name, cpu.has_dot_product, cpu._facts):
-            function.cache_clear()
+        forget()
 
         def read(path: Path, **_: Any) -> str:
             assert path == Path("/proc/cpuinfo")
@@ -42,27 +41,43 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     yield say
     monkeypatch.undo()
-    for function in (cpu.name, cpu.has_dot_product, cpu._facts):
+    forget()
+
+
+def forget() -> None:
+    for function in (cpu.name, cpu._facts):
         function.cache_clear()
 
 
-def test_model_and_dot_products(said: Any) -> None:
+def test_the_model(said: Any) -> None:
     said(INTEL)
     assert cpu.name() == "Intel(R) Xeon(R) Processor, family 6 model 143"
-    assert cpu.has_dot_product()
-    assert cpu.instructions() == ("avx512_vnni", "amx_int8")
-    said(OLD)
-    assert not cpu.has_dot_product()
-    assert cpu.instructions() == ("avx2",)
-    said(ARM)
-    assert cpu.has_dot_product()
-    assert cpu.instructions() == ("asimd", "asimddp")
 
 
-def test_where_nothing_is_said(said: Any) -> None:
+def test_the_model_where_linux_does_not_say(said: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     said(None)
+    monkeypatch.setattr(processor, "name", lambda: "Apple M1")
+    assert cpu.name() == "Apple M1"
+    forget()
+    monkeypatch.setattr(processor, "name", lambda: "")
     assert cpu.name()
-    assert not cpu.has_dot_product()
+
+
+@pytest.mark.parametrize(
+    ("has", "dot"), [("avx2", False), ("avx2 amx_int8", True), ("asimd asimddp", True)]
+)
+def test_dot_products(monkeypatch: pytest.MonkeyPatch, has: str, dot: bool) -> None:
+    monkeypatch.setattr(processor, "instructions", lambda: tuple(has.split()))
+    assert cpu.has_dot_product() is dot
+    assert cpu.instructions() == tuple(has.split())
+
+
+def test_the_processor_is_the_one_that_linux_tells_of() -> None:
+    if not (facts := cpu._facts()):
+        pytest.skip("no /proc/cpuinfo")
+    told = facts.get("flags", facts.get("Features", "")).split()
+    assert processor.instructions() == tuple(name for name in SPEED if name in told)
+    assert processor.name() in ("", facts.get("model name", ""))
 
 
 def grouped(root: Path, groups: str, mounts: str, files: dict[str, str]) -> float | None:

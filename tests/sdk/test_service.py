@@ -206,6 +206,22 @@ def test_other_paths_answer_in_the_same_form(client: TestClient) -> None:
     assert "/matte" in client.get("/openapi.json").json()["paths"]
 
 
+def test_the_page_of_the_api_loads_nothing_from_elsewhere(client: TestClient) -> None:
+    answer = client.get("/docs")
+    assert answer.status_code == 200
+    page = answer.text
+    assert not re.findall(r"""(?:\w+:)?//[^\s"'/]+""", page)  # names no host at all
+    assert re.findall(r"""(?:src|href|action)="?([^"\s>]+)""", page) == ["openapi.json"]
+    kept = dict(
+        rule.split(" ", 1) for rule in answer.headers["content-security-policy"].split("; ")
+    )
+    assert kept["default-src"] == "'none'"
+    assert not any("http" in sources or "*" in sources for sources in kept.values())
+    for path, methods in client.get("/openapi.json").json()["paths"].items():
+        assert all(f"{method.upper()} {path}</code>" in page for method in methods)
+    assert "/docs" not in client.get("/openapi.json").json()["paths"]
+
+
 def test_statuses_of_errors(caplog: pytest.LogCaptureFixture) -> None:
     """What nobody expected is logged, and told to nobody."""
     assert answer_to(ClosedError("x")).status == 503

@@ -141,7 +141,7 @@ class Records(Callback):
 def cut(log: Path, step: int) -> None:
     """Drop a log's lines beyond ``step``, and a last one that was cut short."""
     kept = []
-    for line in log.read_text().splitlines() if log.exists() else ():
+    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
         try:
             if json.loads(line)["step"] > step:
                 break
