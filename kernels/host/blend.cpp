@@ -51,14 +51,6 @@ MATTER_PART void weights_of(const float* alpha, short* weights, i64 n) {
     for (i64 i = 0; i < n; ++i) weights[i] = weight(units[i]);
 }
 
-// The samples of a pixel share its weight. It is written out for each, so that the blend itself is a
-// plain loop over samples, which vectorises.
-template <int Samples, class T>
-MATTER_PART void repeat(const T* weights, T* each, i64 n) {
-    for (i64 i = 0; i < n; ++i)
-        for (int c = 0; c < Samples; ++c) each[Samples * i + c] = weights[i];
-}
-
 // blend() in three loops: the compiler finds the 16-bit multiplication only where it stands alone.
 // `out` may be one of the inputs, which MATTER_IVDEP lets be: a value depends on those in its own place.
 MATTER_PART void mix(const u8* foreground, const u8* background, const short* weights, u8* out, i64 n) {

@@ -186,13 +186,12 @@ struct Columns {
     }
 };
 
-MATTER_PART Float8 picked(Float8 values, Int8 places) {
+MATTER_PART void pick(Float8& values, const Int8& places) {
 #ifdef __clang__
-    Float8 result;
-    for (int i = 0; i < 8; ++i) result[i] = values[places[i]];
-    return result;
+    const Float8 from = values;
+    for (int i = 0; i < 8; ++i) values[i] = from[places[i]];
 #else
-    return __builtin_shuffle(values, places);
+    values = __builtin_shuffle(values, places);
 #endif
 }
 
@@ -207,8 +206,8 @@ MATTER_PART void enlarge(const float* values, const Columns& columns, i64 x, flo
         std::memcpy(&next, at + 1, sizeof next);
         std::memcpy(&parts, &columns.parts[x + i], sizeof parts);
         std::memcpy(&offsets, &columns.offsets[x + i], sizeof offsets);
-        first = picked(first, offsets);
-        next = picked(next, offsets);
+        pick(first, offsets);
+        pick(next, offsets);
         first += (next - first) * parts;
         std::memcpy(out + i, &first, sizeof first);
     }
@@ -277,32 +276,19 @@ MATTER_PART void take_apart(const u8* pixels, int n, float (*channels)[strip]) {
     }
 }
 
-// Alpha of a strip, three times each: once for every byte.
-MATTER_PART void thrice(const float* alpha, float* out) {
-    constexpr Int8 places[3] = {{0, 0, 0, 1, 1, 1, 2, 2}, {2, 3, 3, 3, 4, 4, 4, 5}, {5, 5, 6, 6, 6, 7, 7, 7}};
-    for (int i = 0; i < strip; i += 8) {
-        Float8 eight;
-        std::memcpy(&eight, alpha + i, sizeof eight);
-        for (int part = 0; part < 3; ++part) {
-            const Float8 some = __builtin_shuffle(eight, places[part]);
-            std::memcpy(out + 3 * i + 8 * part, &some, sizeof some);
-        }
-    }
-}
-
 // Pixels begin .. end - 1 of row y by alpha alone, which lies within 0..1 as those it is mixed from do.
 MATTER_PART void blend_plain(const Interleaved& pictures, const Lanes& lanes, const Columns& columns, i64 y,
                              i64 begin, i64 end, float* alphas) {
     constexpr int most = 8 * strip;
-    float alpha[most], each[3 * most];
+    float alpha[most] = {}, each[3 * most];
     for (i64 x = begin; x < end; x += most) {
         const int n = int(std::min<i64>(most, end - x));
         for (int i = 0; i < n; i += strip) enlarge(lanes.values, columns, x + i, alpha + i);
-        for (int i = 0; i < n; i += strip) thrice(alpha + i, each + 3 * i);
+        repeat<3>(alpha, each, most);
         const u8* front = pictures.frame + y * pictures.frame_row + 3 * x;
         const u8* behind = pictures.background + y * pictures.background_row + 3 * x;
         u8* out = pictures.out + 3 * (y * pictures.width + x);
-#pragma GCC ivdep  // out may be one of them
+        MATTER_IVDEP  // out may be one of them
         for (int i = 0; i < 3 * n; ++i)
             out[i] = u8(nearest(over(float(front[i]), float(behind[i]), each[i])));
         if (alphas != nullptr) std::memcpy(alphas + x, alpha, sizeof(float) * n);

@@ -29,6 +29,14 @@
 
 namespace matter {
 
+// The samples of a pixel share its weight. It is written out for each, so that the blend itself is a
+// plain loop over samples, which vectorises.
+template <int Samples, class T>
+MATTER_PART void repeat(const T* weights, T* each, long long n) {
+    for (long long i = 0; i < n; ++i)
+        for (int c = 0; c < Samples; ++c) each[Samples * i + c] = weights[i];
+}
+
 // How many times the work of a blended pixel it is to estimate its colour.
 constexpr int colour_work = 3;
 
