@@ -245,7 +245,7 @@ def report(
     output: Path,
     given: Sequence[str],
 ) -> list[Path]:
-    """Run so many streams for so many seconds each, and the temporal filter; write the page.
+    """Run so many streams for so many seconds each, the temporal filter and reuse; write the page.
 
     Returns:
         The files.
@@ -254,9 +254,15 @@ def report(
     facts = hardware.begin(given) | {"engine": engine.name, "busy": busy}
     results = [one for count, seconds in runs for one in run(engine, count, seconds, busy)]
     rows = steadiness.measure(engine)
+    reused = steadiness.measure_reuse(engine)
     text = (
         f"{engine.name}.\n\n### Live, beside {busy} other processes that want a core each\n\n"
-        f"{markdown(results)}\n\n### Mattes over time\n\n{steadiness.markdown(rows)}"
+        f"{markdown(results)}\n\n### Mattes over time\n\n{steadiness.markdown(rows)}\n\n"
+        f"### Alphas taken over\n\n{steadiness.reuse_markdown(reused)}"
     )
-    data = {"results": [asdict(one) for one in results], "mattes": [asdict(row) for row in rows]}
+    data = {
+        "results": [asdict(one) for one in results],
+        "mattes": [asdict(row) for row in rows],
+        "reused": [asdict(row) for row in reused],
+    }
     return page.write(output, "streams", facts, text, data)
