@@ -185,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     option("--minutes", type=numbers(float, 0.01), default=[10.0], metavar="10,3,3")
     option("--busy", type=positive, default=usable_cores(), metavar="N", help="other processes")
     option("--scale", action="store_true", help="instead: how many streams one process carries")
-    option("--seconds", type=positive, default=5, metavar="N", help="of each try of --scale")
+    option("--seconds", type=positive, default=4, metavar="N", help="of each try of --scale")
 
     option = command(
         "service", service, "the web service: memory, and latency at twice its capacity"

@@ -2,8 +2,8 @@
 
 Cameras of 30 frames a second share one network (``MatterPool``), and each matte is blended over a
 colour. A number of streams is *carried* where fewer than one frame in a hundred is dropped and 95
-of 100 composites come within ``LATE`` of their frames. One stream, two, four and so on are tried
-until they are not carried, then the numbers between.
+of 100 composites come within ``LATE`` of their frames, in one of two tries. One stream, two, four
+and so on are tried until they are not carried, then the numbers between.
 """
 
 from __future__ import annotations
@@ -141,8 +141,11 @@ def report(
     for size in sizes:
 
         def carries(streams: int, size: str = size) -> bool:
-            rows.append(measure(engine, size, streams, seconds, **options))
-            return rows[-1].carried
+            for _ in range(2):  # something else may have happened on the machine
+                rows.append(measure(engine, size, streams, seconds, **options))
+                if rows[-1].carried:
+                    return True
+            return False
 
         most[size] = search(carries)
     rows.sort(key=lambda row: (list(sizes).index(row.size), row.streams))
