@@ -22,6 +22,7 @@ from benchmarks import (
     live,
     photographs,
     registers,
+    scale,
     serving,
 )
 from matter_sdk.sdk import QUALITIES, command_line
@@ -65,7 +66,10 @@ def on_gpu(args: argparse.Namespace) -> list[Path]:
 
 
 def live_streams(args: argparse.Namespace) -> list[Path]:
-    """Run live streams beside processes that take all cores, and the temporal filter alone."""
+    """Run live streams beside processes that take all cores, and the temporal filter alone; or
+    find how many are carried."""
+    if args.scale:
+        return scale.report(args.engine, list(scale.SIZES), args.seconds, args.output, args.given)
     times = args.minutes * len(args.streams) if len(args.minutes) == 1 else args.minutes
     if len(times) != len(args.streams):
         raise ValueError(
@@ -180,6 +184,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     option("--streams", type=counts, default=[1], metavar="1,2,4")
     option("--minutes", type=numbers(float, 0.01), default=[10.0], metavar="10,3,3")
     option("--busy", type=positive, default=usable_cores(), metavar="N", help="other processes")
+    option("--scale", action="store_true", help="instead: how many streams one process carries")
+    option("--seconds", type=positive, default=4, metavar="N", help="of each try of --scale")
 
     option = command(
         "service", service, "the web service: memory, and latency at twice its capacity"

@@ -32,12 +32,17 @@ class Clip:
 
 @functools.lru_cache(maxsize=4)  # two sizes of two lengths, wanted for every network
 def clip(
-    seed: int, size: Size = (288, 512), count: int = 48, sway: float = 20.0, noise: float = 2.0
+    seed: int,
+    size: Size = (288, 512),
+    count: int = 48,
+    sway: float = 20.0,
+    noise: float = 2.0,
+    rest: float = 1 / 3,
 ) -> Clip:
     """Draw the clip of a scene's seed (``training.scenes``).
 
     The subject sways once to the right and once to the left, resting in between: it stands still in
-    a third of the frames. ``noise``: standard deviation of the camera's, in levels.
+    a share of the frames, ``rest``. ``noise``: standard deviation of the camera's, in levels.
     """
     from matter_sdk.kernels import alpha_blend
     from matter_sdk.training.scenes import layers
@@ -47,7 +52,7 @@ def clip(
     height, width = size
     frames, alphas = [], []
     for at in range(count):
-        move = np.array([[1, 0, sway * _path(at / count)], [0, 1, 0]], np.float32)
+        move = np.array([[1, 0, sway * _path(at / count, rest)], [0, 1, 0]], np.float32)
         alpha = cv2.warpAffine(drawn.alpha, move, (width, height), flags=cv2.INTER_LINEAR)
         colours = cv2.warpAffine(
             drawn.foreground, move, (width, height), borderMode=cv2.BORDER_REPLICATE
@@ -59,11 +64,12 @@ def clip(
     return Clip(seed, sway, tuple(frames), tuple(alphas))
 
 
-def _path(time: float) -> float:
-    """Where a subject is in 0..1 of the clip: to 1, to -1, and back, with rests of a ninth."""
-    stops = ((0, 0), (1 / 9, 0), (3 / 9, 1), (4 / 9, 1), (6 / 9, -1), (7 / 9, -1), (1, 0))
-    for (begin, start), (end, goal) in itertools.pairwise(stops):
-        if time <= end:
+def _path(time: float, rest: float) -> float:
+    """Where a subject is in 0..1 of the clip: to 1, to -1, and back, with three rests before."""
+    places = (0, 0, 1, 1, -1, -1, 0)
+    times = [at // 2 / 3 + at % 2 * rest / 3 for at in range(len(places))]
+    for (begin, start), (end, goal) in itertools.pairwise(zip(times, places, strict=True)):
+        if time <= end and begin < end:
             eased = (1 - np.cos(np.pi * (time - begin) / (end - begin))) / 2
             return float(start + (goal - start) * eased)
     return 0.0

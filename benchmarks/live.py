@@ -12,10 +12,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -124,42 +124,54 @@ class Result:
 def run(engine: Path, streams: int, seconds: float, busy: int) -> list[Result]:
     """Run so many live streams of 60 frames a second at 720p for a time, beside ``busy`` processes
     that compute for nothing; each composes its mattes over a colour."""
-    seen: list[list[tuple[float, float]]] = [[] for _ in range(streams)]  # when, how late
-    stats: list[Any] = [None] * streams
-    memory: list[tuple[float, float]] = []
-    begin = time.monotonic()
-
-    def consume(at: int, stream: Any) -> None:
-        for matte in stream:
-            matte.over("green")
-            seen[at].append((time.monotonic() - begin, stream.latency))
-        stats[at] = stream.stats()
-
     with (
         _busy(busy),
         contextlib.closing(Numbered(engine, quality="live", device="cpu")) as matter,
+        MatterPool(matter) as pool,
     ):
-        pool = MatterPool(matter)
-        opened = [
-            pool.stream(paced(inputs.SIZES["720p"], 60, seconds), live=True) for _ in range(streams)
-        ]
-        threads = [
-            threading.Thread(target=consume, args=(at, stream)) for at, stream in enumerate(opened)
-        ]
-        for thread in threads:
-            thread.start()
-        while any(thread.is_alive() for thread in threads):
-            memory.append((time.monotonic() - begin, hardware.resident()))
-            time.sleep(seconds / 60)
-        pool.close()
+        sources = [paced(inputs.SIZES["720p"], 60, seconds) for _ in range(streams)]
+        watched = watch(pool, sources, seconds / 60)
         mismatches = matter.mismatches
-        if matter.compared != sum(map(len, seen)):
+        if matter.compared != sum(map(len, watched.seen)):
             raise RuntimeError(f"{matter.compared} mattes were compared, others were shown")
-    took = max(at for found in seen for at, _ in found)
+    took = max(at for found in watched.seen for at, _ in found)
     return [
-        _result(streams, at + 1, took, found, stats[at].dropped, memory, mismatches)
-        for at, found in enumerate(seen)
+        _result(streams, at + 1, took, found, dropped, watched.memory, mismatches)
+        for at, (found, dropped) in enumerate(zip(watched.seen, watched.dropped, strict=True))
     ]
+
+
+class Watched(NamedTuple):
+    """What streams did: of each when a composite was there and how old its frame was, in seconds,
+    and how many frames were dropped; and when the process took how many megabytes."""
+
+    seen: list[list[tuple[float, float]]]
+    dropped: list[int]
+    memory: list[tuple[float, float]]
+
+
+def watch(pool: MatterPool, sources: Sequence[Iterable[Any]], every: float) -> Watched:
+    """Show live streams over a colour, each in a thread, until all sources have ended; look at the
+    memory ``every`` so many seconds."""
+    seen: list[list[tuple[float, float]]] = [[] for _ in sources]
+    memory: list[tuple[float, float]] = []
+    begin = time.monotonic()
+    opened = [pool.stream(source, live=True) for source in sources]
+
+    def consume(stream: Any, found: list[tuple[float, float]]) -> None:
+        for matte in stream:
+            matte.over("green")
+            found.append((time.monotonic() - begin, stream.latency))
+
+    threads = [
+        threading.Thread(target=consume, args=pair) for pair in zip(opened, seen, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        memory.append((time.monotonic() - begin, hardware.resident()))
+        time.sleep(every)
+    return Watched(seen, [stream.dropped for stream in opened], memory)
 
 
 def _result(
@@ -233,7 +245,7 @@ def report(
     output: Path,
     given: Sequence[str],
 ) -> list[Path]:
-    """Run so many streams for so many seconds each, and the temporal filter; write the page.
+    """Run so many streams for so many seconds each, the temporal filter and reuse; write the page.
 
     Returns:
         The files.
@@ -242,9 +254,15 @@ def report(
     facts = hardware.begin(given) | {"engine": engine.name, "busy": busy}
     results = [one for count, seconds in runs for one in run(engine, count, seconds, busy)]
     rows = steadiness.measure(engine)
+    reused = steadiness.measure_reuse(engine)
     text = (
         f"{engine.name}.\n\n### Live, beside {busy} other processes that want a core each\n\n"
-        f"{markdown(results)}\n\n### Mattes over time\n\n{steadiness.markdown(rows)}"
+        f"{markdown(results)}\n\n### Mattes over time\n\n{steadiness.markdown(rows)}\n\n"
+        f"### Alphas taken over\n\n{steadiness.reuse_markdown(reused)}"
     )
-    data = {"results": [asdict(one) for one in results], "mattes": [asdict(row) for row in rows]}
+    data = {
+        "results": [asdict(one) for one in results],
+        "mattes": [asdict(row) for row in rows],
+        "reused": [asdict(row) for row in reused],
+    }
     return page.write(output, "streams", facts, text, data)

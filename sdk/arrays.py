@@ -144,12 +144,22 @@ def picture(frame: Any, size: tuple[int, int] | None = None) -> Any:
 
     With ``size`` (height, width) it is resized, by area averages where it shrinks.
     """
-    size = frame.shape[:2] if size is None else size
+    size = tuple(frame.shape[:2]) if size is None else size
+    if isinstance(frame, np.ndarray) and frame.shape == (*size, 3):
+        return frame.copy()
     channels = preprocess(frame, size, _BGR, order=_order(frame), dtype=np.uint8)[0]
     if isinstance(channels, np.ndarray):
         return cv2.merge(list(channels))
     with device_of(channels):
         return array_module(channels).ascontiguousarray(channels.transpose(1, 2, 0))
+
+
+def picture_in(tensor: NDArray[np.float32], spec: InputSpec) -> NDArray[np.uint8]:
+    """The picture, uint8 h×w×3 BGR, that a network's input shows: float32 1×3×h×w in the CPU's
+    memory. A frame need not be resized twice for it."""
+    planes = zip(tensor[0], spec.std, spec.mean, strict=True)
+    channels = [cv2.convertScaleAbs(plane, alpha=std, beta=mean) for plane, std, mean in planes]
+    return cast("NDArray[np.uint8]", cv2.merge(channels[:: -1 if spec.colour == "rgb" else 1]))
 
 
 def letterboxed(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -209,6 +209,10 @@ class Matter(Closing):
         image = self._frame(frame)
         return self._mode.prepare(image, self._trimap(trimap, image))
 
+    def look(self, frame: Any, prepared: Any) -> Any:
+        """See ``sdk.streaming.matting.Matting.look``."""
+        return self._mode.look(frame, prepared)
+
     def infer(self, prepared: Any) -> NDArray[np.float32]:
         """Run the second stage: return the alpha at the network's size, float32 h×w in 0..1.
 

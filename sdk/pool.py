@@ -7,7 +7,9 @@
 
 A stream asks for the network one frame at a time, and streams are served in turn, so that a fast
 source gets no more than a slow one while both wait. Frames that wait together run together where
-the engine was built with a batch; with ``lanes`` several run side by side.
+the engine was built with a batch. Two run side by side, each with half of the threads, unless
+``lanes`` says otherwise: threads that share one frame wait for one another, which costs a small
+network a fifth of its time.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matter_sdk.sdk.closing import Closing
+from matter_sdk.sdk.cpu import usable_cores
 from matter_sdk.sdk.errors import ClosedError, NoMatteError
 from matter_sdk.sdk.matter import Matter
 from matter_sdk.sdk.shielded import shielded
@@ -29,6 +32,7 @@ from matter_sdk.sdk.stream import Stream, stream
 from matter_sdk.sdk.streaming.matting import Wrapped
 
 Alpha = NDArray[np.float32]
+LANES = 2
 
 
 class MatterPool(Closing):
@@ -37,6 +41,7 @@ class MatterPool(Closing):
     Args:
         matter: an engine's path, or None as for ``Matter``, opened with ``options`` as ``Matter``
             takes them and closed with the pool; or an open ``Matter``, which stays open.
+        options: of ``Matter``. ``lanes`` is 2 by default where there is more than one thread.
 
     Raises:
         MatterError: as ``Matter``.
@@ -46,6 +51,8 @@ class MatterPool(Closing):
         self, matter: str | os.PathLike[str] | Matter | None = None, **options: Any
     ) -> None:
         self._owned = not isinstance(matter, Matter)
+        if options.get("threads") != 1 and usable_cores() > 1:
+            options.setdefault("lanes", LANES)
         self.matter = matter if isinstance(matter, Matter) else Matter(matter, **options)
         self._changed = threading.Condition()
         self._waiting: deque[tuple[Any, Future[Alpha]]] = deque()

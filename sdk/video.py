@@ -142,9 +142,10 @@ def matte_video(
         audio: take sound, subtitles, chapters and tags along, as ``VideoWriter`` does with
             ``audio_from``.
         crf, preset: as in ``VideoWriter``.
-        hardware: where the matter runs on a GPU, decode by NVDEC and encode H.264 by NVENC, if the
-            files and the GPU allow it: see ``VideoReader`` and ``VideoWriter``. This has not run on
-            a GPU yet.
+        hardware: encode H.264 by an encoder in hardware if one opens, else by x264. Where the
+            matter runs on a GPU, that is its NVENC, and its NVDEC decodes, if the files and the GPU
+            allow it: see ``VideoReader`` and ``VideoWriter``. This has not run on such hardware
+            yet.
         progress: called in the calling thread after each frame with (frames done, frames expected
             or None).
 
@@ -171,7 +172,7 @@ def matte_video(
         writer = VideoWriter(
             output, reader.size, rate=reader.rate, time_base=reader.time_base, alpha=alpha,
             crf=crf, preset=preset, pixel_aspect=reader.pixel_aspect, colours=reader.colours,
-            tags=reader.tags, audio_from=reader if audio else None, gpu=gpu,
+            tags=reader.tags, audio_from=reader if audio else None, gpu=gpu, hardware=hardware,
             quick=matter.quality.quick,
         )  # fmt: skip
         pipeline = Pipeline(matter, measured(reader.timed(), meter, "decode"), meter)

@@ -4,7 +4,8 @@ It computes in float32, or in bfloat16 or INT8 where the export verified that fo
 bfloat16 only where this CPU has instructions for it. A graph is read from memory. One with external
 weights is unpacked into a private temporary folder, since OpenVINO takes such weights from files
 only; the folder is deleted as soon as the network is compiled. What was compiled is kept for the
-next process (``runtime_cache``), under a key of all that it depends on.
+next process (``runtime_cache``), under a key of all that it depends on; it is mapped there, so that
+processes share its weights.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from matter_sdk.sdk import __version__, cpu
 from matter_sdk.sdk.backends import Backend, Share, check_graph, runtime_cache
@@ -74,7 +77,7 @@ class OpenVino(Backend):
             # Said even for float32: on CPUs with AMX, OpenVINO would choose bfloat16 by itself.
             "INFERENCE_PRECISION_HINT": "bf16" if "bfloat16" in model.cpu_precision else "f32",
         }
-        compiled = _compiled(engine, model, settings)
+        compiled, self._kept = _compiled(engine, model, settings)
         check_graph(
             engine.manifest,
             model,
@@ -105,10 +108,15 @@ class OpenVino(Backend):
         self._requests = []
         self._inputs = []
         self._heads = {}
+        self._kept = None  # last: the network read its weights there
 
 
-def _compiled(engine: EngineFile, model: ModelEntry, settings: dict[str, Any]) -> Any:
-    """The compiled network: as an earlier process left it, or compiled now and left for the next.
+def _compiled(
+    engine: EngineFile, model: ModelEntry, settings: dict[str, Any]
+) -> tuple[Any, memoryview | None]:
+    """The compiled network, and the memory that must live as long.
+
+    It is as an earlier process left it, or compiled now and left for the next.
 
     What was left was checked then: as the same graph and weights, byte for byte, for the same size,
     inputs and heads, by this version.
@@ -121,7 +129,7 @@ def _compiled(engine: EngineFile, model: ModelEntry, settings: dict[str, Any]) -
     kept = runtime_cache.read_network(key)
     if kept is not None:
         try:
-            return core.import_model(kept, "CPU", settings)
+            return _imported(kept, settings), kept
         except RuntimeError as error:
             log.info("compiling a network again: %s", error)
     graph = read_graph(engine, model)
@@ -135,7 +143,16 @@ def _compiled(engine: EngineFile, model: ModelEntry, settings: dict[str, Any]) -
     content = io.BytesIO()
     compiled.export_model(content)
     runtime_cache.write_network(key, content.getvalue())
-    return compiled
+    return compiled, None
+
+
+def _imported(kept: memoryview, settings: dict[str, Any]) -> Any:
+    """A kept network, which reads its weights from the memory given as long as it lives."""
+    tensor = library().Tensor(np.frombuffer(kept, np.uint8), shared_memory=True)
+    try:
+        return process_core().import_model(tensor, "CPU", settings)
+    except TypeError:  # an older OpenVINO, which takes a copy
+        return process_core().import_model(bytes(kept), "CPU", settings)
 
 
 def _unpacked(graph: Graph, model: ModelEntry, folder: Path) -> Path:

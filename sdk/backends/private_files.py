@@ -7,11 +7,13 @@ to others by the system.
 
 from __future__ import annotations
 
+import mmap
 import os
 import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from matter_sdk.sdk import files
 
@@ -29,16 +31,50 @@ def read(path: Path, limit: int) -> bytes | None:
     Raises:
         PermissionError: there is one that others own, may write, or that is no plain file.
     """
+    file = _opened(path)
+    if file is None:
+        return None
+    with file:
+        content = file.read(limit + 1)
+    return content if len(content) <= limit else None
+
+
+def mapped(path: Path) -> memoryview | None:
+    """Map a private file: all processes that do so share its memory. None if there is none.
+
+    The view may be written to, which the file and other processes do not see. A file that was
+    replaced or deleted meanwhile stays as it was; of one that was written into, nothing is
+    promised. So nobody but its user may be able to, and ``write`` does not. Windows would let
+    nobody replace a mapped file: there it is read.
+
+    Raises:
+        OSError: it cannot be mapped; PermissionError as for ``read``.
+    """
+    file = _opened(path)
+    if file is None:
+        return None
+    with file:
+        empty = os.fstat(file.fileno()).st_size == 0  # which cannot be mapped
+        if sys.platform == "win32" or empty:
+            return memoryview(bytearray(file.read()))
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+
+
+def _opened(path: Path) -> BinaryIO | None:
+    """A private file, open for reading; None if there is none."""
     try:
         handle = os.open(path, os.O_RDONLY | _FLAGS)
     except OSError:
         if path.is_symlink():
             raise PermissionError(f"{path} is a link; expected a file of this user alone") from None
         return None
-    with os.fdopen(handle, "rb") as file:
+    file = os.fdopen(handle, "rb")
+    try:
         _check(path, os.fstat(handle), stat.S_ISREG)
-        content = file.read(limit + 1)
-    return content if len(content) <= limit else None
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def write(path: Path, content: bytes) -> None:

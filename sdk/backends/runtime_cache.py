@@ -5,7 +5,8 @@
   where that place cannot be written. TensorRT for RTX itself refuses what another version or GPU
   left there.
 * Networks as OpenVINO compiled them, in the user's cache folder. Each is found by a key that names
-  all that it depends on: the graph, the weights, the CPU, the settings and the versions.
+  all that it depends on: the graph, the weights, the CPU, the settings and the versions. They are
+  mapped, so that processes share the weights in them.
 
 Either is trusted like native code: only a file that belongs to this user, and that nobody else may
 write or read, is taken. Damage is found by a checksum, counts as no file, and is replaced.
@@ -24,19 +25,17 @@ from matter_sdk.sdk.backends import private_files
 
 log = logging.getLogger("matter")
 
-MAX_BYTES = 1 << 30
-
 MAX_NETWORKS = 1 << 29
 """Bytes of all networks in the cache folder; beyond it those that were not used for longest go."""
 
-_MAGIC = b"MATTERRTX1"
-_DIGEST = hashlib.sha256().digest_size
+_MAGIC = b"MATTERRTX2"
+_SEAL = len(_MAGIC) + hashlib.sha256().digest_size
 
 
 def read(engine: Path) -> bytes | None:
     """What was kept for an engine; None where nothing was, it is damaged, or another user's."""
     kept = (_unsealed(path) for path in places(engine))
-    return next((content for content in kept if content is not None), None)
+    return next((bytes(content) for content in kept if content is not None), None)
 
 
 def write(engine: Path, kernels: bytes) -> Path | None:
@@ -62,8 +61,8 @@ def places(engine: Path) -> tuple[Path, Path]:
     )
 
 
-def read_network(key: str) -> bytes | None:
-    """The network that was kept under ``key``; None where none was, or it cannot be trusted."""
+def read_network(key: str) -> memoryview | None:
+    """Map the network that was kept under ``key``; None if none was, or it cannot be trusted."""
     path = _network(key)
     content = _unsealed(path, key)
     if content is not None:
@@ -103,25 +102,27 @@ def _forget_oldest(newest: Path) -> None:
 
 
 def _sealed(content: bytes, key: str = "") -> bytes:
+    # The seal comes last: mapped, the content begins where a page does.
+    return content + _seal(content, key)
+
+
+def _seal(content: bytes | memoryview, key: str) -> bytes:
     digest = hashlib.sha256(key.encode())
     digest.update(content)
-    return _MAGIC + digest.digest() + content
+    return _MAGIC + digest.digest()
 
 
-def _unsealed(path: Path, key: str = "") -> bytes | None:
+def _unsealed(path: Path, key: str = "") -> memoryview | None:
     """The content of a file that this user alone can have written; None if it is not whole."""
     try:
-        content = private_files.read(path, MAX_BYTES)
+        content = private_files.mapped(path)
     except OSError as error:
         log.info("compiling again: %s", error)
         return None
     if content is None:
         return None
-    start = len(_MAGIC) + _DIGEST
-    kept = content[start:]
-    digest = hashlib.sha256(key.encode())
-    digest.update(kept)
-    if content[:start] == _MAGIC + digest.digest():
+    kept = content[: max(0, len(content) - _SEAL)]
+    if content[len(kept) :] == _seal(kept, key):
         return kept
     log.info("%s is damaged; compiling again", path)
     return None

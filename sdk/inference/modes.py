@@ -18,6 +18,7 @@ from matter_sdk.kernels import collaborative_fusion
 from matter_sdk.kernels.trimap import Trimap
 from matter_sdk.sdk import describe
 from matter_sdk.sdk.arrays import (
+    picture_in,
     synchronize,
     tensor_of,
     to_device_of,
@@ -107,6 +108,11 @@ class Mode(ABC):
     def prepare(self, frame: Any, trimap: Trimap | None = None) -> Any:
         """Convert one checked frame to the networks' input. Safe in any thread."""
 
+    def look(self, frame: Any, prepared: Any) -> Any:
+        """See ``sdk.streaming.matting.Matting.look``."""
+        del prepared
+        return frame
+
     @abstractmethod
     def check(self, prepared: Any) -> None:
         """Raise FrameError unless this is what ``prepare`` gave for one frame."""
@@ -149,6 +155,12 @@ class SingleMode(GlanceMode):
         """Float32 1×3×h×w."""
         del trimap
         return tensor_of(frame, self.size_of(frame.shape), self.network.spec)
+
+    def look(self, frame: Any, prepared: Any) -> Any:
+        """See ``Mode.look``."""
+        if isinstance(prepared, np.ndarray):
+            return picture_in(prepared, self.network.spec)
+        return frame
 
     def size_of(self, shape: Sequence[int]) -> tuple[int, int]:
         """The network's size for frames of a shape."""

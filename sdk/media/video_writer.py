@@ -26,7 +26,7 @@ from matter_sdk.kernels import YUV
 from matter_sdk.sdk.cpu import usable_cores
 from matter_sdk.sdk.errors import MatterError, VideoError
 from matter_sdk.sdk.files import as_path
-from matter_sdk.sdk.media import nvenc
+from matter_sdk.sdk.media import hardware_encoder
 from matter_sdk.sdk.media.cutout import hide_removed
 from matter_sdk.sdk.media.video_colours import BT601, BT709, BT2020, Tags, png_with_tags
 from matter_sdk.sdk.media.video_files import Place, SequencePlace
@@ -199,6 +199,8 @@ class VideoWriter:
         gpu: the number of an NVIDIA GPU whose NVENC encodes H.264, unless crf is 0 or a preset of
             x264 is given; where it cannot, x264 does. Files are somewhat larger at the same
             quality. This has not run on a GPU yet.
+        hardware: likewise, without ``gpu``, for the first encoder in hardware that opens: NVENC,
+            VideoToolbox, Quick Sync or AMF. This has not run on any of them yet.
         quick: encode H.264 faster and into larger files, unless a preset is given: for ``live``
             quality.
 
@@ -226,6 +228,7 @@ class VideoWriter:
         colours: tuple[str, bool] | None = None,
         tags: tuple[int, int] = (2, 2),
         gpu: int | None = None,
+        hardware: bool = False,
         quick: bool = False,
     ) -> None:
         self.path = check_output(path, alpha=alpha, inputs=[audio_from], crf=crf, preset=preset)
@@ -260,7 +263,7 @@ class VideoWriter:
                     threads = 1 if usable_cores() <= 2 else 2
                 self._output = _Container(
                     self, crf, preset, Fraction(pixel_aspect), threads, colours, Tags(*tags), gpu,
-                    quick=quick,
+                    hardware=hardware, quick=quick,
                 )  # fmt: skip
                 if audio_from is not None:
                     self._output.add_tracks(audio_from, self.notes)
@@ -388,6 +391,7 @@ class _Container:
         tags: Tags,
         gpu: int | None,
         *,
+        hardware: bool,
         quick: bool,
     ) -> None:
         self._suffix = suffix = writer.path.suffix.lower()
@@ -410,14 +414,16 @@ class _Container:
         height, width = writer.size
         halved = "420" in self._format.pixels
         self._pad = (height % 2, width % 2) if halved else (0, 0)
-        if gpu is not None and self._format.codec == "libx264" and preset is None and crf != 0:
+        codec, taken = self._format.codec, self._format.pixels
+        if (hardware or gpu is not None) and codec == "libx264" and preset is None and crf != 0:
             size = height + self._pad[0], width + self._pad[1]
-            why = nvenc.refused(gpu, size, self._format.pixels)
-            if why:
-                log.info("encoding %s on the CPU: GPU %d cannot (%s)", writer.path, gpu, why)
-            else:
-                options = nvenc.options(gpu, int(options["crf"]))
-                self._format = _Format(nvenc.CODEC, self._format.pixels, options)
+            for encoder in hardware_encoder.encoders(int(options["crf"]), gpu):
+                why = hardware_encoder.refused(encoder, size)
+                if not why:
+                    codec, taken, options = encoder
+                    log.info("encoding %s by %s", writer.path, codec)
+                    break
+                log.info("%s does not encode %s: %s", encoder.codec, writer.path, why)
         self._colours = VideoReformatter()
         own = colours
         if colours is None or self._format.pixels != "yuv420p":
@@ -437,12 +443,10 @@ class _Container:
             # The index in front, so that a player can start before it has the whole file.
             faststart = {"movflags": "+faststart"} if suffix in (".mp4", ".m4v", ".mov") else {}
             self._file = av.open(str(self._place.file()), "w", container_options=faststart)
-            self._video = self._file.add_stream(
-                self._format.codec, rate=writer._rate, options=options
-            )
+            self._video = self._file.add_stream(codec, rate=writer._rate, options=options)
             context = self._video.codec_context
             context.width, context.height = width + self._pad[1], height + self._pad[0]
-            context.pix_fmt = self._format.pixels
+            context.pix_fmt = taken
             context.time_base = writer._time_base
             context.sample_aspect_ratio = pixel_aspect
             context.colorspace = self._matrix

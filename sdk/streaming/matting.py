@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from matter_sdk.sdk.arrays import picture
 from matter_sdk.sdk.inference.quality import Quality
 from matter_sdk.sdk.matte import Matte
 
@@ -52,6 +53,13 @@ class Matting(Protocol):
     def prepare(self, frame: Any) -> Any:
         """See ``Matter.prepare``; ``WITHHELD`` for a frame that has no matte."""
 
+    def look(self, frame: Any, prepared: Any) -> Any:
+        """A frame as the filter over time looks at it: uint8 h×w×3 BGR at the network's size.
+
+        Or the frame itself where ``prepare`` gave something else than 1×3×h×w in the CPU's memory.
+        """
+        return picture(frame, prepared.shape[-2:]) if isinstance(prepared, np.ndarray) else frame
+
     def infer(self, prepared: Any) -> NDArray[np.float32]:
         """See ``Matter.infer``."""
 
@@ -92,6 +100,10 @@ class Wrapped(Matting):
     def prepare(self, frame: Any) -> Any:
         """See ``Matting.prepare``."""
         return self.matter.prepare(frame)
+
+    def look(self, frame: Any, prepared: Any) -> Any:
+        """See ``Matting.look``."""
+        return self.matter.look(frame, prepared)
 
     def infer(self, prepared: Any) -> NDArray[np.float32]:
         """See ``Matting.infer``."""

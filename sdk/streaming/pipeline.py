@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import numpy as np
 
-from matter_sdk.sdk.arrays import check_finite, picture
+from matter_sdk.sdk.arrays import check_finite
 from matter_sdk.sdk.errors import NoMatteError
 from matter_sdk.sdk.matte import Matte, nothing
 from matter_sdk.sdk.streaming.matting import Matting
@@ -109,7 +109,8 @@ class Pipeline(Generic[I]):
 
     def _prepared(self, items: Iterable[I]) -> Iterator[tuple[_Looked[I], Any]]:
         # On a GPU the network is the least of a frame's costs.
-        stillness = Stillness(self._matter.quality.reuse if self._matter.device == "cpu" else 0)
+        quality = self._matter.quality
+        stillness = Stillness(quality.reuse if self._matter.device == "cpu" else 0)
         for item in items:
             looked = _Looked(item, item.image)
             with self._meter("preprocess"):
@@ -118,14 +119,16 @@ class Pipeline(Generic[I]):
                 plate = self._matter.plate
                 try:
                     tensor = self._matter.prepare(item.image)
-                    if stillness.most and isinstance(tensor, np.ndarray):
-                        looked = _Looked(item, picture(item.image, tensor.shape[-2:]))
-                        if stillness.still(looked.small, plate):
-                            tensor = _SAME
                 except NoMatteError as error:
                     self._meter.withhold(error)
                     tensor = WITHHELD
+                if tensor is WITHHELD:
                     stillness.reset()
+                elif stillness.most or quality.temporal:
+                    looked = _Looked(item, self._matter.look(item.image, tensor))
+                    still = stillness.most and isinstance(tensor, np.ndarray)
+                    if still and stillness.still(looked.small, plate):
+                        tensor = _SAME
             yield looked, tensor
 
     def _inferred(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from benchmarks import steadiness
 from benchmarks.clips import clip
+from tests.sdk.conftest import Tiny
 
 SIZE = (64, 96)
 
@@ -23,6 +27,26 @@ def test_a_clip_rests_and_sways() -> None:
     assert middles[0] - min(middles) > 2
     again = clip(3, SIZE, count=36, sway=12.0)
     assert all(np.array_equal(a, b) for a, b in zip(shown.frames, again.frames, strict=True))
+
+
+@pytest.mark.parametrize(("rest", "still"), [(0.0, 0), (1 / 3, 12), (2 / 3, 24), (1.0, 34)])
+def test_a_clip_rests_as_long_as_it_should(rest: float, still: int) -> None:
+    alphas = clip(3, SIZE, count=36, sway=20.0, rest=rest).alphas
+    changes = [np.abs(b - a).mean() for a, b in itertools.pairwise(alphas)]
+    assert abs(sum(change == 0 for change in changes) - still) <= 3
+
+
+def test_reuse_is_measured_beside_the_filter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steadiness, "REUSED_SIZE", SIZE)
+    engine = Tiny(tmp_path).build(sizes=((32, 64),))
+    talking, noisy, moving = steadiness.measure_reuse(engine, seeds=(3,), count=12)
+    assert talking.taken > max(moving.taken, 0.2)
+    assert 0 < talking.by_reuse < talking.by_filter
+    assert moving.by_reuse <= moving.by_filter
+    assert noisy.mae_with == pytest.approx(noisy.mae_without, rel=0.1)
+    assert "talking head | " in steadiness.reuse_markdown([talking])
 
 
 def test_where_alpha_is_plain_the_frame_is_subject_or_background() -> None:

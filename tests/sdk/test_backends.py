@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import subprocess
@@ -650,6 +651,27 @@ def test_a_network_is_compiled_once(
     assert kept() == [place]
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's /proc")
+def test_a_kept_network_is_mapped_as_long_as_it_is_open(
+    tiny: Any, kept: Callable[[], list[Path]]
+) -> None:
+    def is_mapped() -> bool:
+        return str(place) in Path("/proc/self/maps").read_text()
+
+    path, image = tiny.build_external(), random_image()
+    opened(path, backend="openvino")
+    (place,) = kept()
+    assert not is_mapped()
+    backend, _ = opened(path, backend="openvino")
+    assert is_mapped()
+    place.unlink()  # as when it was not used for longest
+    runtime_cache.write_network("another", bytes(1000))
+    gc.collect()
+    np.testing.assert_allclose(backend.run(image)["focus"], tiny.heads(image)[1], atol=1e-5)
+    backend.close()
+    assert not is_mapped()
+
+
 def test_what_a_network_depends_on_keeps_it_apart(
     tiny: Any,
     kept: Callable[[], list[Path]],
@@ -708,7 +730,9 @@ def test_a_kept_network_that_openvino_refuses_is_compiled_again(
     path, image = tiny.build(), random_image()
     opened(path, backend="openvino")
     good = kept()[0].read_bytes()
-    monkeypatch.setattr(runtime_cache, "read_network", lambda key: b"of another version")
+    monkeypatch.setattr(
+        runtime_cache, "read_network", lambda key: memoryview(bytearray(b"of another version"))
+    )
     backend, _ = opened(path, backend="openvino")
     np.testing.assert_allclose(backend.run(image)["focus"], tiny.heads(image)[1], atol=1e-5)
     assert kept()[0].read_bytes()[:10] == good[:10]

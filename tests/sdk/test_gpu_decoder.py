@@ -12,8 +12,8 @@ import pytest
 
 from matter_sdk.kernels import YUV
 from matter_sdk.sdk import Matter
+from matter_sdk.sdk.media import hardware_encoder, video_reader
 from matter_sdk.sdk.media import nvdec as gpu_decoder
-from matter_sdk.sdk.media import nvenc, video_reader
 from matter_sdk.sdk.video import VideoReader, VideoWriter, matte_video
 from tests.fakes.cuda import DeviceArray, device_now
 from tests.sdk.clips import numbered, write_clip
@@ -158,75 +158,99 @@ def test_a_file_is_decoded_where_the_matter_runs(
 
 
 @pytest.fixture
-def nvenc_asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """NVENC is x264; what it was asked for."""
+def asked_to_encode(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """(crf, gpu) of each time that encoders in hardware are looked for; x264 stands in for one, and
+    is handed pixels as some of them want them."""
     asked: list[Any] = []
 
-    def options(number: int, crf: int) -> dict[str, str]:
-        asked.append((number, crf))
-        return {"crf": str(crf)}
+    def encoders(crf: int, gpu: int | None = None) -> list[hardware_encoder.Encoder]:
+        asked.append((crf, gpu))
+        broken = hardware_encoder.Encoder("of no FFmpeg", "yuv420p", {})
+        return [broken, hardware_encoder.Encoder("libx264", "nv12", {"crf": str(crf)})]
 
-    monkeypatch.setattr(nvenc, "CODEC", "libx264")
-    monkeypatch.setattr(nvenc, "options", options)
+    monkeypatch.setattr(hardware_encoder, "encoders", encoders)
     return asked
 
 
-@pytest.mark.parametrize(("given", "cq"), [({}, 20), ({"crf": 31}, 31)])
-def test_nvenc_encodes(
-    nvenc_asked: list[Any], tmp_path: Path, given: dict[str, Any], cq: int
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({"gpu": 3}, (20, 3)),
+        ({"gpu": 3, "crf": 31}, (31, 3)),
+        ({"hardware": True}, (20, None)),
+        ({"hardware": True, "gpu": 1}, (20, 1)),
+        ({"hardware": True, "quick": True}, (20, None)),
+    ],
+)
+def test_the_first_encoder_that_opens_encodes(
+    asked_to_encode: list[Any], tmp_path: Path, given: dict[str, Any], wanted: tuple[int, int]
 ) -> None:
-    with VideoWriter(tmp_path / "a.mp4", (71, 129), gpu=3, **given) as writer:
-        for number in range(3):
-            writer.write(picture_of(number, (71, 129, 3)))
-    assert nvenc_asked[-1] == (3, cq)
+    pictures = [picture_of(number, (71, 129, 3)) for number in range(3)]
+    with VideoWriter(tmp_path / "a.mp4", (71, 129), **given) as writer:
+        for picture in pictures:
+            writer.write(picture)
+    assert asked_to_encode == [wanted]
     with VideoReader(tmp_path / "a.mp4") as reader:
-        assert len(list(reader)) == 3
+        for picture, found in zip(pictures, reader, strict=True):
+            assert np.abs(found[:71, :129].astype(int) - picture).mean() < 6
 
 
 @pytest.mark.parametrize(
     ("name", "given"),
     [
-        ("a.mp4", {"gpu": None}),
+        ("a.mp4", {"gpu": None, "hardware": False}),
         ("a.mp4", {"crf": 0}),  # lossless
         ("a.mp4", {"preset": "fast"}),  # x264's
         ("a.webm", {}),
         ("a.mov", {"alpha": True}),
     ],
 )
-def test_nvenc_is_not_asked(
-    nvenc_asked: list[Any], tmp_path: Path, name: str, given: dict[str, Any]
+def test_no_encoder_in_hardware_is_looked_for(
+    asked_to_encode: list[Any], tmp_path: Path, name: str, given: dict[str, Any]
 ) -> None:
-    with VideoWriter(tmp_path / name, (72, 128), **{"gpu": 0} | given) as writer:
+    options = {"gpu": 0, "hardware": True} | given
+    with VideoWriter(tmp_path / name, (72, 128), **options) as writer:
         writer.write(np.zeros((72, 128, 4 if "alpha" in given else 3), np.uint8))
-    assert nvenc_asked == []
+    assert asked_to_encode == []
 
 
-@pytest.mark.parametrize("codec", [nvenc.CODEC, "of no FFmpeg"])
-def test_x264_encodes_where_nvenc_cannot(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    codec: str,
+def test_x264_encodes_where_no_hardware_can(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """GPU 99, which nobody has, with the real encoder; and an FFmpeg without it."""
-    monkeypatch.setattr(nvenc, "CODEC", codec)
+    """GPU 99, which nobody has, and whatever encoders this FFmpeg has."""
+    if any(not hardware_encoder.refused(one, (72, 128)) for one in hardware_encoder.encoders(20)):
+        pytest.skip("an encoder in hardware opens here")
     contents = []
-    for gpu in (None, 99):
-        path = tmp_path / f"{gpu}.mp4"
-        with caplog.at_level(logging.INFO, "matter"), VideoWriter(path, (72, 128), gpu=gpu) as out:
+    for name, given in {"x264": {}, "gpu": {"gpu": 99}, "any": {"hardware": True}}.items():
+        path = tmp_path / f"{name}.mp4"
+        with (
+            caplog.at_level(logging.INFO, "matter"),
+            VideoWriter(path, (72, 128), **given) as out,  # type: ignore[arg-type]
+        ):
             for number in range(3):
                 out.write(picture_of(number, (72, 128, 3)))
         with VideoReader(path) as reader:
             contents.append(list(reader))
-    np.testing.assert_array_equal(*contents)
-    assert caplog.text.count("GPU 99") == 1
+    np.testing.assert_array_equal(contents[0], contents[1])
+    np.testing.assert_array_equal(contents[0], contents[2])
+    for codec in ("nvenc", "videotoolbox", "qsv", "amf"):
+        assert caplog.text.count(f"h264_{codec} does not encode") == 1 + (codec == "nvenc")
+
+
+@pytest.mark.parametrize("crf", [1, 20, 51])
+def test_encoders_are_asked_for_a_quality_that_they_know(crf: int) -> None:
+    options = {one.codec: one.options for one in hardware_encoder.encoders(crf)}
+    assert options["h264_nvenc"]["cq"] == options["h264_qsv"]["global_quality"] == str(crf)
+    assert 1 <= int(options["h264_videotoolbox"]["global_quality"]) / 118 <= 100
+    assert options["h264_amf"]["qp_i"] == str(crf)
+    assert int(options["h264_amf"]["qp_p"]) <= 51
 
 
 @pytest.mark.parametrize("hardware", [False, True])
 def test_a_file_is_encoded_where_the_matter_runs(
     tiny: Any,
     fake_tensorrt: Any,
-    nvenc_asked: list[Any],
+    asked_to_encode: list[Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     hardware: bool,
@@ -235,4 +259,4 @@ def test_a_file_is_encoded_where_the_matter_runs(
     source = write_clip(tmp_path / "in.mp4", [picture_of(1, (72, 128, 3))] * 2)
     with Matter(built(tiny, fake_tensorrt), backend="tensorrt-rtx") as matter:
         matte_video(matter, source, tmp_path / "out.mp4", hardware=hardware)
-    assert nvenc_asked[-1:] == ([(0, 20)] if hardware else [])
+    assert asked_to_encode[-1:] == ([(20, 0)] if hardware else [])

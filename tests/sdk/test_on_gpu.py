@@ -21,7 +21,7 @@ from matter_sdk.kernels import YUV
 from matter_sdk.sdk import Matter
 from matter_sdk.sdk.backends import runtime_cache
 from matter_sdk.sdk.engine.file import EngineFile
-from matter_sdk.sdk.media import nvenc
+from matter_sdk.sdk.media import hardware_encoder
 from matter_sdk.sdk.video import VideoReader, VideoWriter, matte_video
 from tests.sdk.checks import lanes_keep_apart, skip_where_refused
 from tests.sdk.clips import write_clip
@@ -210,7 +210,8 @@ def test_a_file_decoded_by_nvdec(
 def test_nvenc_writes_the_picture_with_all_its_times(tmp_path: Path) -> None:
     frames = frames_of(30)
     size = frames[0].shape[:2]
-    why = nvenc.refused(0, size, "yuv420p")
+    (encoder,) = hardware_encoder.encoders(20, 0)
+    why = hardware_encoder.refused(encoder, size)
     if why:
         pytest.skip(f"this GPU does not encode: {why}")
     for gpu in (None, 0):

@@ -98,6 +98,29 @@ def test_as_many_run_side_by_side_as_there_are_lanes(
         assert len(found) == 2
 
 
+@pytest.mark.parametrize(
+    ("cores", "options", "lanes"),
+    [
+        (1, {}, 1),
+        (4, {}, 2),
+        (4, {"threads": 1}, 1),
+        (4, {"threads": 2}, 2),
+        (4, {"lanes": 1}, 1),
+        (4, {"lanes": 3}, 3),
+    ],
+)
+def test_two_run_side_by_side_where_there_are_threads(
+    tiny: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int,
+    options: dict[str, Any],
+    lanes: int,
+) -> None:
+    monkeypatch.setattr("matter_sdk.sdk.pool.usable_cores", lambda: cores)
+    with MatterPool(tiny.build(), backend="onnxruntime", **options) as pool:
+        assert pool.matter.lanes == lanes
+
+
 def test_an_error_reaches_the_stream_that_caused_it(tiny: Any) -> None:
     good = frames(0, 6)
 

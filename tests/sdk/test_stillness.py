@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from matter_sdk.kernels import InputSpec
 from matter_sdk.sdk import Matter
-from matter_sdk.sdk.arrays import picture
+from matter_sdk.sdk.arrays import picture, picture_in, tensor_of
 from matter_sdk.sdk.inference.quality import QUALITIES
 from matter_sdk.sdk.stream import stream
 from matter_sdk.sdk.streaming.stillness import LEVELS, Stillness
@@ -48,6 +50,25 @@ def test_noise_of_a_camera_is_still() -> None:
         for _ in range(4)
     ]
     assert verdicts(noisy) == [False, True, True, True]
+
+
+@pytest.mark.parametrize("colour", ["rgb", "bgr"])
+@pytest.mark.parametrize("shape", [(180, 320, 3), (180, 320, 4), (180, 320)])
+def test_a_networks_input_shows_its_picture(colour: str, shape: tuple[int, ...]) -> None:
+    frame = np.random.default_rng(5).integers(0, 256, shape, np.uint8)
+    spec = InputSpec(colour, (123.7, 116.3, 103.5), (58.4, 57.1, 57.4))
+    shown = picture_in(tensor_of(frame, SIZE, spec), spec)
+    wanted = picture(frame, SIZE)
+    assert shown.shape == (*SIZE, 3)
+    assert cv2.norm(shown, wanted, cv2.NORM_INF) <= 1  # a half may be rounded either way
+    assert np.mean(shown != wanted) < 0.01
+
+
+def test_a_picture_is_a_copy_where_nothing_is_to_be_done() -> None:
+    frame = edge(0)
+    copied = picture(frame, SIZE)
+    np.testing.assert_array_equal(copied, frame)
+    assert not np.shares_memory(copied, frame)
 
 
 @pytest.mark.parametrize("shift", [0.1, 1, 8])

@@ -415,6 +415,22 @@ def test_a_file_beyond_its_limit_is_not_read(tmp_path: Path) -> None:
     assert private_files.read(tmp_path / "a", 4) is None
 
 
+def test_a_mapped_file_is_the_processes_own(tmp_path: Path) -> None:
+    private_files.write(tmp_path / "a", b"12345")
+    private_files.write(tmp_path / "empty", b"")
+    view = private_files.mapped(tmp_path / "a")
+    assert view is not None
+    view[0:1] = b"0"
+    private_files.write(tmp_path / "a", b"new")  # replaced, never written into
+    assert bytes(view) == b"02345"
+    assert private_files.mapped(tmp_path / "a") == b"new"
+    assert private_files.mapped(tmp_path / "empty") == b""
+    assert private_files.mapped(tmp_path / "none") is None
+    (tmp_path / "a").chmod(0o666)
+    with pytest.raises(PermissionError):
+        private_files.mapped(tmp_path / "a")
+
+
 def test_kernels_are_kept_beside_the_engine_and_used_again(tiny: Any, fake_tensorrt: Any) -> None:
     path = built(tiny, fake_tensorrt)
     kept = path.with_name("tiny.engine.rtxcache")
