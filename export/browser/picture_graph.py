@@ -1,7 +1,8 @@
 """A network's graph, from the picture as a browser has it to alpha at the picture's size.
 
 Around the network stand, in ONNX operators, the formulas of ``kernels/include``: ``resample.h`` and
-``preprocess.h`` before it, ``fusion.h`` and the guided enlargement of ``composite.h`` behind it.
+``preprocess.h`` before it, ``fusion.h``, the filter over time of ``temporal.h`` and the guided
+enlargement of ``composite.h`` behind it.
 What is a whole number there is one here, and roundings come in the same order. So alpha is that of
 ``Matter(engine)(picture)`` in float32, but for the last digits of the network's own arithmetic.
 """
@@ -18,7 +19,10 @@ from matter_sdk.export.errors import BuildError
 from matter_sdk.sdk.engine.manifest import FUSIONS, Head, Manifest, ModelEntry
 
 PICTURE, ALPHA = f"{PREFIX}picture", f"{PREFIX}alpha"
+SMALL, STEADY = f"{PREFIX}small", f"{PREFIX}steady"  # out, and of the frame before in
+BEFORE, KEPT = f"{PREFIX}before", f"{PREFIX}kept"
 Size = tuple[int, int]
+_STILL, _MOVED, _STRENGTH = 4, 8, np.float32(0.8)  # as in temporal.h
 _EPSILON = np.float32(3e-3)  # guide_epsilon in composite.h
 
 
@@ -40,8 +44,20 @@ def check(manifest: Manifest) -> None:
 def picture_graph(graph: bytes, manifest: Manifest, model: ModelEntry) -> bytes:
     """Return the graph of one network size with all that stands around it.
 
-    Its input is uint8 H×W×4: red, green, blue, and a channel that is not read. Neither side may be
-    below the network's. Its output is alpha, float32 H×W in 0..1. External weights stay external.
+    Its inputs:
+
+    * ``PICTURE``: uint8 H×W×4: red, green, blue, and a channel that is not read. Neither side may
+      be below the network's.
+    * ``BEFORE`` and ``KEPT``: what the frame before gave as ``SMALL`` and ``STEADY``. Where ``KEPT``
+      is below 0 there was none.
+
+    Its outputs:
+
+    * ``ALPHA``: float32 H×W in 0..1.
+    * ``SMALL``: the picture at the matte's size, blue, green, red, float32 3×h×w, whole levels.
+    * ``STEADY``: alpha at that size, filtered over time, float32 h×w; ``ALPHA`` is made of it.
+
+    External weights stay external.
 
     Raises:
         BuildError: see ``check``.
@@ -59,17 +75,27 @@ def picture_graph(graph: bytes, manifest: Manifest, model: ModelEntry) -> bytes:
     alpha, size = _fused(nodes, manifest, model.size)
     if size != model.size:
         small = _reduced(nodes, planes, sides, size)
-    _enlarged(nodes, alpha, planes, small, sides, size)
+    nodes("Floor", nodes("Add", small, nodes.real(0.5)), output=SMALL)
+    _steadied(nodes, alpha, size)
+    _enlarged(nodes, planes, sides, size)
     network.graph.ClearField("node")
     network.graph.node.extend(nodes.nodes)
     network.graph.initializer.extend(nodes.constants)
     for field in ("input", "output", "value_info"):
         network.graph.ClearField(field)
-    network.graph.input.append(
-        helper.make_tensor_value_info(PICTURE, TensorProto.UINT8, ["height", "width", 4])
+    network.graph.input.extend(
+        [
+            helper.make_tensor_value_info(PICTURE, TensorProto.UINT8, ["height", "width", 4]),
+            helper.make_tensor_value_info(BEFORE, TensorProto.FLOAT, [3, *size]),
+            helper.make_tensor_value_info(KEPT, TensorProto.FLOAT, size),
+        ]
     )
-    network.graph.output.append(
-        helper.make_tensor_value_info(ALPHA, TensorProto.FLOAT, ["height", "width"])
+    network.graph.output.extend(
+        [
+            helper.make_tensor_value_info(ALPHA, TensorProto.FLOAT, ["height", "width"]),
+            helper.make_tensor_value_info(SMALL, TensorProto.FLOAT, [3, *size]),
+            helper.make_tensor_value_info(STEADY, TensorProto.FLOAT, size),
+        ]
     )
     return network.SerializeToString()
 
@@ -126,9 +152,27 @@ def _fused(nodes: Nodes, manifest: Manifest, size: Size) -> tuple[str, Size]:
     return nodes("Where", nodes("Greater", third[0], best), one, unsure), told
 
 
-def _enlarged(
-    nodes: Nodes, alpha: str, planes: str, small: str, sides: list[str], size: Size
-) -> None:
+def _steadied(nodes: Nodes, alpha: str, size: Size) -> None:
+    """``STEADY``, of the alpha of this frame: ``temporal.h``."""
+    zero = nodes.real(0)
+    change = nodes("Abs", nodes("Sub", SMALL, BEFORE))
+    change = nodes("Max", *(nodes.select(change, at, at + 1) for at in range(3)))
+    moved = nodes.cast(nodes("Greater", change, nodes.real(_MOVED)), np.float32)
+    half = nodes.real(size[0] * size[1] / 2)
+    cut = nodes("Greater", nodes("ReduceSum", moved, keepdims=0), half)
+    around = nodes("Unsqueeze", change, nodes.whole([0]))
+    around = nodes("MaxPool", around, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    around = nodes("Squeeze", around, nodes.whole([0, 1]))
+    left = nodes("Max", nodes("Sub", nodes.real(_MOVED), around), zero)
+    left = nodes("Min", left, nodes.real(_MOVED - _STILL))
+    keep = nodes("Mul", left, nodes.real(_STRENGTH / np.float32(_MOVED - _STILL)))
+    anew = nodes("Or", cut, nodes("Less", KEPT, zero))
+    keep = nodes("Where", anew, zero, keep)
+    back = nodes("Mul", keep, nodes("Sub", KEPT, alpha))
+    nodes("Add", alpha, back, output=STEADY)
+
+
+def _enlarged(nodes: Nodes, planes: str, sides: list[str], size: Size) -> None:
     """Alpha at the picture's size, led by its colours: the guided enlargement of ``composite.h``.
 
     A picture of the network's own size has the network's alpha as it is, as in a ``Matte``.
@@ -136,15 +180,14 @@ def _enlarged(
     zero, one, half = nodes.real(0), nodes.real(1), nodes.real(0.5)
     equal = (nodes("Equal", side, nodes.whole(n)) for side, n in zip(sides, size, strict=True))
     same = nodes("And", *equal)
-    unit = nodes("Clip", alpha, zero, one)
+    unit = nodes("Clip", STEADY, zero, one)
     level = nodes("Floor", nodes("Add", nodes("Mul", unit, nodes.real(255)), half))
     settled = nodes("Where", nodes("Equal", level, zero), zero, unit)
     settled = nodes("Where", nodes("Equal", level, nodes.real(255)), one, settled)
-    settled = nodes("Where", same, alpha, settled)
-    bgr = nodes("Floor", nodes("Add", small, half))
-    slopes = _windows(nodes, _slopes(nodes, level, bgr, size), whole=False)
+    settled = nodes("Where", same, STEADY, settled)
+    slopes = _windows(nodes, _slopes(nodes, level, SMALL, size), whole=False)
     slopes = nodes("Where", same, zero, slopes)
-    rest = nodes("Sub", settled, _product(nodes, slopes, bgr))
+    rest = nodes("Sub", settled, _product(nodes, slopes, SMALL))
     rest = nodes("Unsqueeze", rest, nodes.whole([0]))
     rows, columns = (
         resampling.between(nodes, resampling.axis(nodes, side, n))

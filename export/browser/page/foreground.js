@@ -1,0 +1,162 @@
+// The subject's own colours, without the old background that shines through hair and soft edges:
+// blur fusion in two passes. kernels/include/foreground.h is the same and gives the reasons.
+
+const REACH = 2; // blocks on each side of a block: the wide window
+const LARGEST = 32; // pixels of a block's side
+const RIDGE = 0.01;
+
+const bytes = (value) => Math.min(Math.max(value, 0), 255);
+const nearest = (value) => Math.trunc(value + 0.5);
+
+// How much of what the estimates leave is the subject's, and what a pixel weighs, by alpha's level.
+const share = Float32Array.from({ length: 256 }, (_, level) => (255 * level) / (level ** 2 + (255 - level) ** 2));
+const weight = Uint8Array.from({ length: 256 }, (_, level) => (level ** 3 + 65535) >> 16);
+
+// Replaces red, green and blue where alpha, the fourth channel, is neither 0 nor 255.
+export function foreground(pixels, height, width) {
+  const block = Math.min(Math.max((height + width + 128) >> 8, 1), LARGEST);
+  const rows = axis(height, block);
+  const columns = axis(width, block);
+  const wide = estimates(blockSums(pixels, rows, columns), rows, columns);
+  narrowed(pixels, rows, columns, wide, Math.max(block >> 1, 1));
+}
+
+// A side in blocks, and where each of its pixels lies between the centres of two.
+function axis(length, block) {
+  const count = Math.ceil(length / block);
+  const first = new Int32Array(length);
+  const next = new Int32Array(length);
+  const part = new Float32Array(length);
+  for (let at = 0; at < length; at++) {
+    const position = Math.max(2 * at + 1 - block, 0); // in half pixels
+    first[at] = Math.min(Math.trunc(position / (2 * block)), count - 1);
+    next[at] = Math.min(first[at] + 1, count - 1);
+    part[at] = (position - first[at] * 2 * block) / (2 * block);
+  }
+  return { length, block, count, first, next, part };
+}
+
+// Eight sums a block: alpha times each channel and itself, and likewise 1 - alpha.
+function blockSums(pixels, rows, columns) {
+  const sums = new Int32Array(8 * rows.count * columns.count);
+  const { block } = rows;
+  for (let y = 0, at = 0; y < rows.length; y++) {
+    const row = Math.trunc(y / block) * columns.count;
+    for (let x = 0; x < columns.length; x++, at += 4) {
+      const level = pixels[at + 3];
+      const other = 255 - level;
+      const to = 8 * (row + Math.trunc(x / block));
+      for (let c = 0; c < 3; c++) {
+        sums[to + c] += level * pixels[at + c];
+        sums[to + 4 + c] += other * pixels[at + c];
+      }
+      sums[to + 3] += level * level;
+      sums[to + 7] += other * other;
+    }
+  }
+  return sums;
+}
+
+// What the window around a block holds: its first and last block, and how many pixels.
+function windowOf(index, { block, count, length }) {
+  const first = Math.max(index - REACH, 0);
+  const last = Math.min(index + REACH, count - 1);
+  return { first, last, pixels: Math.min((last + 1) * block, length) - first * block };
+}
+
+// Of each block's window the subject's colour (lanes 0 to 2) and the background's (4 to 6): the
+// least-squares solution, held to the weighted averages by a ridge.
+function estimates(sums, rows, columns) {
+  const wide = new Float32Array(sums.length);
+  const total = new Float64Array(8);
+  for (let row = 0; row < rows.count; row++) {
+    const down = windowOf(row, rows);
+    for (let column = 0; column < columns.count; column++) {
+      const across = windowOf(column, columns);
+      total.fill(0);
+      for (let y = down.first; y <= down.last; y++) {
+        const begin = 8 * (y * columns.count + across.first);
+        const end = 8 * (y * columns.count + across.last + 1);
+        for (let at = begin; at < end; at++) total[at & 7] += sums[at];
+      }
+      const pixels = down.pixels * across.pixels;
+      const unit = 1 / (65025 * pixels);
+      const [ff, bb] = [total[3] * unit, total[7] * unit];
+      const fb = Math.trunc((65025 * pixels - total[3] - total[7]) / 2) * unit;
+      const [a, b] = [ff + RIDGE * (ff + fb), bb + RIDGE * (bb + fb)];
+      const determinant = a * b - fb * fb;
+      const scale = (1 + RIDGE) * 255 * unit;
+      const both = determinant > 0;
+      const ownF = both ? (scale * b) / determinant : ff > 0 ? scale / a : 0;
+      const ownB = both ? (scale * a) / determinant : bb > 0 ? scale / b : 0;
+      const other = both ? (scale * fb) / determinant : 0;
+      const to = 8 * (row * columns.count + column);
+      for (let c = 0; c < 3; c++) {
+        wide[to + c] = bytes(total[c] * ownF - total[4 + c] * other);
+        wide[to + 4 + c] = bytes(total[4 + c] * ownB - total[c] * other);
+      }
+    }
+  }
+  return wide;
+}
+
+// Solves each soft pixel by the wide estimates, then anew with the mean of such solutions around it.
+function narrowed(pixels, rows, columns, wide, radius) {
+  const { length: height } = rows;
+  const { length: width } = columns;
+  const at = (y, x, lane) => {
+    const upper = columns.count * rows.first[y];
+    const lower = columns.count * rows.next[y];
+    const [left, right] = [columns.first[x], columns.next[x]];
+    const one = mixed(wide[8 * (upper + left) + lane], wide[8 * (lower + left) + lane], rows.part[y]);
+    const two = mixed(wide[8 * (upper + right) + lane], wide[8 * (lower + right) + lane], rows.part[y]);
+    return mixed(one, two, columns.part[x]);
+  };
+  const products = new Uint16Array(pixels.length);
+  for (let y = 0, to = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, to += 4) {
+      const level = pixels[to + 3];
+      if (level === 0) continue;
+      for (let c = 0; c < 3; c++) {
+        const value = pixels[to + c];
+        products[to + c] =
+          weight[level] * (level === 255 ? value : nearest(solved(at(y, x, c), at(y, x, 4 + c), level, value)));
+      }
+      products[to + 3] = weight[level];
+    }
+  }
+  // Running sums of columns over the window's rows; windows of soft pixels are summed from them.
+  const row = 4 * width;
+  const sums = new Int32Array(row);
+  const add = (y, sign) => {
+    for (let i = 0, from = row * y; i < row; i++, from++) sums[i] += sign * products[from];
+  };
+  for (let y = 0; y < Math.min(radius, height); y++) add(y, 1);
+  for (let y = 0, to = 0; y < height; y++) {
+    if (y + radius < height) add(y + radius, 1);
+    if (y > radius) add(y - radius - 1, -1);
+    for (let x = 0; x < width; x++, to += 4) {
+      const level = pixels[to + 3];
+      if (level === 0 || level === 255) continue;
+      let [red, green, blue, held] = [0, 0, 0, 0];
+      const end = 4 * Math.min(x + radius + 1, width);
+      for (let i = 4 * Math.max(x - radius, 0); i < end; i += 4) {
+        red += sums[i];
+        green += sums[i + 1];
+        blue += sums[i + 2];
+        held += sums[i + 3];
+      }
+      if (held === 0) continue;
+      pixels[to] = nearest(solved(red / held, at(y, x, 4), level, pixels[to]));
+      pixels[to + 1] = nearest(solved(green / held, at(y, x, 5), level, pixels[to + 1]));
+      pixels[to + 2] = nearest(solved(blue / held, at(y, x, 6), level, pixels[to + 2]));
+    }
+  }
+}
+
+const mixed = (first, next, part) => first + (next - first) * part;
+
+function solved(f, b, level, value) {
+  const alpha = level / 255;
+  return bytes(f + share[level] * (value - alpha * f - (1 - alpha) * b));
+}
