@@ -33,8 +33,10 @@ from tests.sdk.conftest import Tiny
 from tests.sdk.test_glance_stride import Quarter
 
 EXACT = 1e-5
-# Ratios that are whole, of small numbers, of none; one side or both of the network's own length.
+# Ratios that are whole, of small numbers, of none; one side or both of the network's own length, one
+# or both below it.
 SHAPES = [(64, 128), (90, 160), (97, 131), (32, 200), (33, 64), (32, 64)]
+SMALLER = [(20, 150), (45, 31), (7, 48), (16, 32), (1, 64), (90, 1), (1, 1), (5, 900)]
 
 
 class OfPage:
@@ -79,6 +81,15 @@ def of_page(engine: Path, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
 def of_matter(engine: Path, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
     with Matter(engine, backend="onnxruntime", arithmetic="float32", threads=1) as matter:
         return matter(frame).alpha
+
+
+@pytest.mark.parametrize("shape", SMALLER)
+def test_a_side_below_the_networks(tmp_path: Path, shape: tuple[int, int]) -> None:
+    engine = Tiny(tmp_path).build()
+    for seed in (1, 2):
+        frame = smooth_frame(shape, seed)
+        expected = of_matter(engine, frame)
+        np.testing.assert_allclose(of_page(engine, frame), expected, rtol=0, atol=EXACT)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -17,7 +17,8 @@ export function foreground(pixels, height, width) {
   const block = Math.min(Math.max((height + width + 128) >> 8, 1), LARGEST);
   const rows = axis(height, block);
   const columns = axis(width, block);
-  const wide = estimates(blockSums(pixels, rows, columns), rows, columns);
+  const { sums, asked } = blockSums(pixels, rows, columns);
+  const wide = estimates(sums, asked, rows, columns);
   narrowed(pixels, rows, columns, wide, Math.max(block >> 1, 1));
 }
 
@@ -36,15 +37,23 @@ function axis(length, block) {
   return { length, block, count, first, next, part };
 }
 
-// Eight sums a block: alpha times each channel and itself, and likewise 1 - alpha.
+// Eight sums a block: alpha times each channel and itself, and likewise 1 - alpha. `asked`: whether a
+// soft pixel reads the block's estimate.
 function blockSums(pixels, rows, columns) {
   const sums = new Int32Array(8 * rows.count * columns.count);
+  const asked = new Uint8Array(rows.count * columns.count);
   const { block } = rows;
   for (let y = 0, at = 0; y < rows.length; y++) {
     const row = Math.trunc(y / block) * columns.count;
+    const upper = rows.first[y] * columns.count;
+    const lower = rows.next[y] * columns.count;
     for (let x = 0; x < columns.length; x++, at += 4) {
       const level = pixels[at + 3];
       const other = 255 - level;
+      if (level !== 0 && other !== 0) {
+        asked[upper + columns.first[x]] = asked[upper + columns.next[x]] = 1;
+        asked[lower + columns.first[x]] = asked[lower + columns.next[x]] = 1;
+      }
       const to = 8 * (row + Math.trunc(x / block));
       for (let c = 0; c < 3; c++) {
         sums[to + c] += level * pixels[at + c];
@@ -54,7 +63,7 @@ function blockSums(pixels, rows, columns) {
       sums[to + 7] += other * other;
     }
   }
-  return sums;
+  return { sums, asked };
 }
 
 // What the window around a block holds: its first and last block, and how many pixels.
@@ -66,12 +75,13 @@ function windowOf(index, { block, count, length }) {
 
 // Of each block's window the subject's colour (lanes 0 to 2) and the background's (4 to 6): the
 // least-squares solution, held to the weighted averages by a ridge.
-function estimates(sums, rows, columns) {
+function estimates(sums, asked, rows, columns) {
   const wide = new Float32Array(sums.length);
   const total = new Float64Array(8);
   for (let row = 0; row < rows.count; row++) {
     const down = windowOf(row, rows);
     for (let column = 0; column < columns.count; column++) {
+      if (!asked[row * columns.count + column]) continue;
       const across = windowOf(column, columns);
       total.fill(0);
       for (let y = down.first; y <= down.last; y++) {

@@ -3,6 +3,8 @@
 // Nothing of the room is shown but by a matte of that very frame. Before the first one, when the
 // camera is lost, and after any error the stage is empty.
 
+import { png } from "./png.js";
+
 const of = (id) => document.getElementById(id);
 const shown = of("shown");
 const stage = shown.getContext("2d");
@@ -17,12 +19,13 @@ const worker = new Worker(URL.createObjectURL(script), { type: "module" });
 const waiting = new Map();
 let count = 0;
 
-function matteOf(picture) {
+// `film`: the camera's turn, so that its frames are filtered over time; 0: a picture alone.
+function matteOf(picture, film = 0) {
   const id = ++count;
   const blur = background() === "blur";
   return new Promise((resolve, reject) => {
     waiting.set(id, { resolve, reject });
-    worker.postMessage({ id, picture, blur }, [picture]);
+    worker.postMessage({ id, picture, film, blur }, [picture]);
   });
 }
 
@@ -67,7 +70,7 @@ function fail(text) {
 
 // ---- the stage
 
-let last = null; // the matte that is shown: {cut, width, height, blurred}
+let last = null; // the matte that is shown: {cut, pixels, width, height, blurred}
 let behind = null; // the background picture
 
 const background = () => document.querySelector("input[name=background]:checked").value;
@@ -91,7 +94,7 @@ function show({ width, height, pixels, blurred }) {
   last?.blurred?.close();
   const cut = last?.width === width && last?.height === height ? last.cut : new OffscreenCanvas(width, height);
   cut.getContext("2d").putImageData(new ImageData(pixels, width, height), 0, 0);
-  last = { cut, width, height, blurred };
+  last = { cut, pixels, width, height, blurred };
   shape(width, height);
   of("hint").hidden = true;
   of("save").disabled = false;
@@ -145,6 +148,12 @@ async function open(file) {
 
 let camera = null;
 
+const reasons = {
+  NotAllowedError: "the browser was told not to lend it. Allow it beside the address and start again",
+  NotFoundError: "this machine has none",
+  NotReadableError: "another program holds it",
+};
+
 function stop() {
   turn++;
   picture = null;
@@ -158,9 +167,10 @@ async function start() {
   stop();
   clear();
   const mine = turn;
-  say("Waiting for the camera…");
   const [width, height] = fast ? [1280, 720] : [640, 360];
   try {
+    if (!navigator.mediaDevices) throw new Error("browsers lend one only to https: and to localhost");
+    say("Waiting for the camera…");
     const stream = await navigator.mediaDevices.getUserMedia({
       video: { width: { ideal: width }, height: { ideal: height } },
     });
@@ -169,20 +179,20 @@ async function start() {
     const [track] = stream.getVideoTracks();
     track.addEventListener("ended", () => camera === stream && fail("The camera is gone. Start it again."));
     of("camera").textContent = "Stop the camera";
-    await film(stream);
+    await film(stream, mine);
   } catch (error) {
-    if (mine === turn) fail(`The camera was stopped: ${error.message || error.name}.`);
+    if (mine === turn) fail(`No camera: ${reasons[error.name] ?? error.message ?? error.name}.`);
   }
 }
 
 // One frame after another, as fast as mattes come; frames between are skipped.
-async function film(stream) {
+async function film(stream, mine) {
   const video = document.createElement("video"); // never in the document: nobody sees it
   Object.assign(video, { srcObject: stream, muted: true, playsInline: true });
   await video.play();
   const times = [];
   while (camera === stream) {
-    const matte = await matteOf(await createImageBitmap(video));
+    const matte = await matteOf(await createImageBitmap(video), mine);
     if (camera !== stream) return matte.blurred?.close();
     shown.classList.add("mirrored");
     show(matte);
@@ -229,14 +239,17 @@ of("backgrounds").onchange = async ({ target }) => {
 };
 of("colour").oninput = draw;
 
-of("save").onclick = () =>
-  shown.toBlob((blob) => {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(blob);
-    link.download = background() === "none" ? "cut-out.png" : "composite.png";
-    link.click();
-    URL.revokeObjectURL(link.href);
-  }, "image/png");
+of("save").onclick = async () => {
+  const cut = background() === "none";
+  const blob = cut
+    ? await png(last.pixels, last.height, last.width)
+    : await new Promise((done) => shown.toBlob(done, "image/png"));
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = cut ? "cut-out.png" : "composite.png";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+};
 
 addEventListener("dragover", (event) => {
   event.preventDefault();
