@@ -80,9 +80,7 @@ class Nodes:
         """Turn rows×columns: 1×columns×rows."""
         return self("Unsqueeze", self("Transpose", value, perm=[1, 0]), self.whole([0]))
 
-    def either(
-        self, condition: str, *branches: Callable[[Nodes], Sequence[str]]
-    ) -> Sequence[str]:
+    def either(self, condition: str, *branches: Callable[[Nodes], Sequence[str]]) -> Sequence[str]:
         """Values of float32 by one of two branches, the first where the condition is true.
 
         Each gets nodes of its own, which may read all values made so far.

@@ -50,8 +50,8 @@ def picture_graph(graph: bytes, manifest: Manifest, model: ModelEntry) -> bytes:
     Its inputs:
 
     * ``PICTURE``: uint8 H×W×4: red, green, blue, and a channel that is not read.
-    * ``BEFORE`` and ``KEPT``: what the frame before gave as ``SMALL`` and ``STEADY``. Where ``KEPT``
-      is below 0 there was none.
+    * ``BEFORE`` and ``KEPT``: what the frame before gave as ``SMALL`` and ``STEADY``. Where
+      ``KEPT`` is below 0 there was none.
 
     Its outputs:
 
@@ -184,7 +184,7 @@ def _steadied(nodes: Nodes, alpha: str, size: Size) -> None:
 
 
 def _led(nodes: Nodes, planes: str, axes: list[Axis]) -> Sequence[str]:
-    """Alpha and the picture where neither is longer than the other, the network's or the frame's."""
+    """Alpha and the picture, both of the shorter of each two sides: the network's, the frame's."""
     large = nodes("And", *(nodes("GreaterOrEqual", axis.source, axis.output) for axis in axes))
 
     def as_they_are(nodes: Nodes) -> list[str]:

@@ -33,9 +33,9 @@ from tests.sdk.conftest import Tiny
 from tests.sdk.test_glance_stride import Quarter
 
 EXACT = 1e-5
-# Ratios that are whole, of small numbers, of none; one side or both of the network's own length, one
-# or both below it.
+# Ratios that are whole, of small numbers, of none; one side or both of the network's own length.
 SHAPES = [(64, 128), (90, 160), (97, 131), (32, 200), (33, 64), (32, 64)]
+# One side or both below it.
 SMALLER = [(20, 150), (45, 31), (7, 48), (16, 32), (1, 64), (90, 1), (1, 1), (5, 900)]
 
 
