@@ -3,11 +3,14 @@
 const FAINT = 3; // of 255: up to here alpha shows nothing, and the pixel counts as removed
 const SHRINK = 4; // pixels of a block's side
 
-// Makes black what is removed. Red, green, blue and alpha, changed in place.
+// Makes black what is removed: red, green, blue and alpha, changed in place. Returns whether anything is left.
 export function hide(pixels) {
+  let left = false;
   for (let at = 0; at < pixels.length; at += 4) {
-    if (pixels[at + 3] <= FAINT) pixels.fill(0, at, at + 3);
+    if (pixels[at + 3] > FAINT) left = true;
+    else pixels[at] = pixels[at + 1] = pixels[at + 2] = 0;
   }
+  return left;
 }
 
 // A copy where the subject's colours go on outwards a little, and fade to black, for software that

@@ -44,6 +44,7 @@ let fast = false; // enough for a large camera
 function ready({ device, about }) {
   fast = device === "WebGPU" || self.crossOriginIsolated;
   for (const id of ["camera", "file"]) of(id).disabled = false;
+  clear();
   of("about").textContent = `${about.network}, on ${device}. Matter SDK ${about.matter}, ONNX Runtime Web ${about.runtime}.`;
   say("Ready.");
 }
@@ -52,7 +53,8 @@ function broken(reason) {
   for (const { reject } of waiting.values()) reject(new Error(reason));
   waiting.clear();
   for (const id of ["camera", "file"]) of(id).disabled = true;
-  fail(`The network did not start: ${reason}. Reload the page to try again.`);
+  fail(`The network did not start: ${reason}.`);
+  clear("Reload the page to try again.");
 }
 
 // ---- what is said
@@ -81,12 +83,13 @@ function shape(width, height) {
   of("stage").style.setProperty("--ratio", width / height);
 }
 
-function clear() {
+// Nothing is shown but a hint.
+function clear(hint = "Drop a picture here, or start the camera.") {
   last?.blurred?.close();
   last = null;
   stage.clearRect(0, 0, shown.width, shown.height);
   shape(16, 9);
-  of("hint").hidden = false;
+  Object.assign(of("hint"), { hidden: false, textContent: hint });
   of("save").disabled = true;
 }
 
@@ -127,10 +130,10 @@ let turn = 0; // of what is shown last: what comes late is dropped
 
 async function open(file) {
   stop();
-  clear();
+  clear("Working…");
   picture = file;
-  const mine = ++turn;
-  say("Working…");
+  const mine = turn;
+  say(`Working on ${file.name}…`);
   try {
     const bitmap = await createImageBitmap(file).catch(() => {
       throw new Error(`${file.name} is no picture that this browser reads`);
@@ -138,7 +141,8 @@ async function open(file) {
     const matte = await matteOf(bitmap);
     if (mine !== turn) return matte.blurred?.close();
     show(matte);
-    say(`${matte.width}×${matte.height}, ${Math.round(matte.ms)} ms.`);
+    if (matte.subject) say(`${matte.width}×${matte.height}, ${Math.round(matte.ms)} ms.`);
+    else say(`No subject was found in ${file.name}.`);
   } catch (error) {
     if (mine === turn) fail(`No matte: ${error.message}.`);
   }
@@ -165,7 +169,7 @@ function stop() {
 
 async function start() {
   stop();
-  clear();
+  clear("Waiting for the camera…");
   const mine = turn;
   const [width, height] = fast ? [1280, 720] : [640, 360];
   try {
@@ -199,7 +203,8 @@ async function film(stream, mine) {
     times.push(performance.now());
     if (times.length > 30) times.shift();
     const rate = (1000 * (times.length - 1)) / (times.at(-1) - times[0]);
-    if (times.length > 1) say(`${matte.width}×${matte.height}, ${rate.toFixed(1)} frames a second.`);
+    const nobody = matte.subject ? "" : " No subject was found.";
+    if (times.length > 1) say(`${matte.width}×${matte.height}, ${rate.toFixed(1)} frames a second.${nobody}`);
     await nextFrame(video);
   }
 }
@@ -229,7 +234,9 @@ of("backgrounds").onchange = async ({ target }) => {
   if (target.id === "behind-file" && target.files[0]) {
     const file = target.files[0];
     try {
-      behind = await createImageBitmap(file);
+      const opened = await createImageBitmap(file);
+      behind?.close();
+      behind = opened;
     } catch {
       say(`${file.name} is no picture that this browser reads.`, true);
     }
@@ -260,7 +267,8 @@ addEventListener("drop", (event) => {
   event.preventDefault();
   of("stage").classList.remove("over");
   const [file] = event.dataTransfer.files;
-  if (file && !of("file").disabled) open(file);
+  if (file && of("file").disabled) say("Still loading. Drop it again in a moment.");
+  else if (file) open(file);
 });
 for (const label of document.querySelectorAll("label.button")) {
   label.onkeydown = (event) => ["Enter", " "].includes(event.key) && label.querySelector("input").click();

@@ -3,7 +3,7 @@
 // In: {id, picture: ImageBitmap, film: a number for all frames of one camera and 0 for a picture, blur:
 // whether a blurred copy of the picture is wanted behind}.
 // Out: {ready: what it runs on}, then for each picture {id, width, height, pixels, alpha, steady, size,
-// ms, blurred} or {id, error}. `pixels` are red, green, blue, alpha: the subject's own colours, black where
+// ms, subject, blurred} or {id, error}. `subject`: whether there is one. `pixels` are red, green, blue, alpha: the subject's own colours, black where
 // alpha shows nothing. `alpha` is float32; `steady` is it as it comes from the network, of `size` (height,
 // width), filtered over time in a film.
 
@@ -21,6 +21,7 @@ async function fetched(name) {
 }
 
 async function opened() {
+  if (typeof WebAssembly === "undefined") throw new Error("this browser has no WebAssembly, or it is switched off");
   const about = await (await fetched("engine.json")).json();
   const [weights, adapter] = await Promise.all([
     about.weights && fetched(about.weights).then((answer) => answer.arrayBuffer()),
@@ -118,10 +119,11 @@ async function matte(engine, { picture, film, blur }) {
     pixels[4 * at + 3] = 255 * alpha[at];
   }
   foreground(pixels, height, width);
-  hide(pixels);
+  const subject = hide(pixels);
   const small = Math.max(1, Math.round((40 * height) / width));
   const blurred = blur ? drawn(picture, small, 40).canvas.transferToImageBitmap() : null;
-  return { width, height, pixels, alpha, steady, size: model.size, blurred, ms: performance.now() - began };
+  const { size } = model;
+  return { width, height, pixels, alpha, steady, size, subject, blurred, ms: performance.now() - began };
 }
 
 const engine = opened();
