@@ -164,6 +164,16 @@ class Page:
             f"failed(new Error(document.body.innerText)); else setTimeout(look, 20) }})() }})"
         )
 
+    def hidden(self, seconds: float) -> None:
+        """Lie behind another tab for a while."""
+        other = self._call("", "Target.createTarget", url="about:blank")["targetId"]
+        self._call("", "Target.activateTarget", targetId=other)
+        self.until("document.visibilityState === 'hidden'", 10)
+        time.sleep(seconds)
+        self._call("", "Target.closeTarget", targetId=other)
+        self.call("Page.bringToFront")
+        self.until("document.visibilityState === 'visible'", 10)
+
     def close(self) -> None:
         """End the browser."""
         with contextlib.suppress(Exception):

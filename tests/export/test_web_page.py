@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -278,24 +280,97 @@ def test_nobody_sees_the_room(address: str, camera: Path) -> None:
         assert not any(painted for painted, _, _, _ in seen(page))
 
 
-def test_a_lost_camera_leaves_an_empty_stage(folder: Path, camera: Path) -> None:
-    keep = """const media = navigator.mediaDevices, own = media.getUserMedia.bind(media);
-    media.getUserMedia = async wanted => (window.lent = await own(wanted));"""
+KEEP = """const media = navigator.mediaDevices, own = media.getUserMedia.bind(media);
+media.getUserMedia = async wanted => (window.lent = await own(wanted));"""
+
+# The session takes a while, so that things happen while it works.
+SLOW = """import('%sruntime/ort.wasm.min.mjs').then(ort => {
+  const own = ort.InferenceSession.prototype.run;
+  ort.InferenceSession.prototype.run = async function (...given) {
+    await new Promise(done => setTimeout(done, 200));
+    return own.apply(this, given);
+  };
+})"""
+DROP = """(async () => {
+  const file = await (await fetch("%s")).blob();
+  const carried = new DataTransfer();
+  carried.items.add(new File([file], "dropped.png"));
+  dispatchEvent(new DragEvent("drop", { dataTransfer: carried, cancelable: true }));
+})()"""
+# As when it is unplugged; stopping a track from a script tells nobody.
+UNPLUG = "lent.getTracks().forEach(one => { one.stop(); one.dispatchEvent(new Event('ended')) })"
+OTHER_SIZE = "lent.getVideoTracks()[0].applyConstraints({ width: { exact: 160 } })"
+
+
+@contextlib.contextmanager
+def filming(folder: Path, camera: Path) -> Iterator[chromium.Page]:
+    """The page while the camera runs and the network is slow."""
     with (
         chromium.served(folder) as address,
-        chromium.opened(address, camera=camera, before=WATCH + ";" + keep) as page,
+        chromium.opened(address, camera=camera, before=WATCH + ";" + KEEP) as page,
     ):
         page.until(READY)
+        page.run(SLOW % address, page.workers[0])
         page.run("document.getElementById('camera').click()")
         page.until("seen.some(([, , , width]) => width > 16)")
-        # As when it is unplugged; stopping a track from a script tells nobody.
-        page.run(
-            "lent.getTracks().forEach(one => { one.stop(); one.dispatchEvent(new Event('ended')) })"
-        )
-        page.until(f"{STATUS}.classList.contains('wrong')")
-        assert "camera" in page.run(f"{STATUS}.textContent")
-        seen(page)
-        page.until("seen.length > 20")
-        assert not any(painted for painted, _, _, _ in seen(page))
+        yield page
+
+
+def after(page: chromium.Page, seconds: float = 1.2) -> Any:
+    """What is painted from now on, for a while. No frame may show the room."""
+    seen(page)
+    time.sleep(seconds)
+    shots = seen(page)
+    assert len(shots) > 5
+    assert not any(videos for _, _, videos, _ in shots)
+    assert all(room <= 0.002 * max(painted, 1) for painted, room, _, _ in shots)
+    return shots
+
+
+@pytest.mark.parametrize(
+    ("happens", "said"),
+    [
+        (UNPLUG, "camera"),
+        ("document.getElementById('camera').click()", "Ready"),
+        (DROP % "page.js", "dropped.png"),
+    ],
+    ids=["unplugged", "stopped", "no picture dropped"],
+)
+def test_the_stage_is_empty_at_once(folder: Path, camera: Path, happens: str, said: str) -> None:
+    with filming(folder, camera) as page:
+        page.run(happens)
+        assert not any(painted for painted, _, _, _ in after(page))
+        assert said in page.run(f"{STATUS}.textContent")
+        assert page.run("lent.getTracks().every(one => one.readyState === 'ended')")
         page.run("document.getElementById('camera').click()")  # and it begins anew
         page.until("seen.some(([, , , width]) => width > 16)")
+        assert any(painted for painted, _, _, _ in after(page))
+
+
+def test_a_picture_dropped_into_a_film(folder: Path, camera: Path) -> None:
+    """It is of another network size, which is loaded then. No late frame of the camera is shown."""
+    picture = np.full((150, 75, 3), (0, 0, 120), np.uint8)
+    picture[40:110, 20:55] = (230, 40, 40)
+    cv2.imwrite(str(folder / "dropped.png"), picture)
+    with filming(folder, camera) as page:
+        page.run(DROP % "dropped.png")
+        shots = after(page, 3)
+        widths = {width for painted, _, _, width in shots if painted}
+        assert widths == {75}
+        assert page.run("lent.getTracks().every(one => one.readyState === 'ended')")
+
+
+def test_other_backgrounds_and_another_size_of_the_camera(folder: Path, camera: Path) -> None:
+    cv2.imwrite(str(folder / "behind.png"), np.full((20, 20, 3), 90, np.uint8))
+    with filming(folder, camera) as page:
+        for kind in ("picture", "colour", "none"):
+            page.run(f"document.querySelector('[value={kind}]').click()")
+            assert all(painted for painted, _, _, _ in after(page))
+        page.run(OTHER_SIZE)
+        assert {width for _, _, _, width in after(page, 3)} >= {160}
+
+
+def test_the_page_is_hidden_for_a_while(folder: Path, camera: Path) -> None:
+    with filming(folder, camera) as page:
+        page.hidden(1.0)
+        assert all(painted for painted, _, _, _ in after(page))
