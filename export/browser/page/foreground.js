@@ -17,9 +17,9 @@ export function foreground(pixels, height, width) {
   const block = Math.min(Math.max((height + width + 128) >> 8, 1), LARGEST);
   const rows = axis(height, block);
   const columns = axis(width, block);
-  const { sums, asked } = blockSums(pixels, rows, columns);
+  const { sums, asked, soft } = blockSums(pixels, rows, columns);
   const wide = estimates(sums, asked, rows, columns);
-  narrowed(pixels, rows, columns, wide, Math.max(block >> 1, 1));
+  narrowed(pixels, rows, columns, wide, soft, Math.max(block >> 1, 1));
 }
 
 // A side in blocks, and where each of its pixels lies between the centres of two.
@@ -38,10 +38,11 @@ function axis(length, block) {
 }
 
 // Eight sums a block: alpha times each channel and itself, and likewise 1 - alpha. `asked`: whether a
-// soft pixel reads the block's estimate.
+// soft pixel reads the block's estimate. `soft`: where they begin and end, down and across.
 function blockSums(pixels, rows, columns) {
   const sums = new Int32Array(8 * rows.count * columns.count);
   const asked = new Uint8Array(rows.count * columns.count);
+  const soft = { top: rows.length, bottom: 0, left: columns.length, right: 0 };
   const { block } = rows;
   for (let y = 0, at = 0; y < rows.length; y++) {
     const row = Math.trunc(y / block) * columns.count;
@@ -51,6 +52,10 @@ function blockSums(pixels, rows, columns) {
       const level = pixels[at + 3];
       const other = 255 - level;
       if (level !== 0 && other !== 0) {
+        if (y < soft.top) soft.top = y;
+        if (y >= soft.bottom) soft.bottom = y + 1;
+        if (x < soft.left) soft.left = x;
+        if (x >= soft.right) soft.right = x + 1;
         asked[upper + columns.first[x]] = asked[upper + columns.next[x]] = 1;
         asked[lower + columns.first[x]] = asked[lower + columns.next[x]] = 1;
       }
@@ -63,7 +68,7 @@ function blockSums(pixels, rows, columns) {
       sums[to + 7] += other * other;
     }
   }
-  return { sums, asked };
+  return { sums, asked, soft };
 }
 
 // What the window around a block holds: its first and last block, and how many pixels.
@@ -111,9 +116,7 @@ function estimates(sums, asked, rows, columns) {
 }
 
 // Solves each soft pixel by the wide estimates, then anew with the mean of such solutions around it.
-function narrowed(pixels, rows, columns, wide, radius) {
-  const { length: height } = rows;
-  const { length: width } = columns;
+function narrowed(pixels, rows, columns, wide, soft, radius) {
   const at = (y, x, lane) => {
     const upper = columns.count * rows.first[y];
     const lower = columns.count * rows.next[y];
@@ -122,13 +125,18 @@ function narrowed(pixels, rows, columns, wide, radius) {
     const two = mixed(wide[8 * (upper + right) + lane], wide[8 * (lower + right) + lane], rows.part[y]);
     return mixed(one, two, columns.part[x]);
   };
-  const products = new Uint16Array(pixels.length);
-  for (let y = 0, to = 0; y < height; y++) {
-    for (let x = 0; x < width; x++, to += 4) {
-      const level = pixels[to + 3];
+  // All that their windows hold.
+  const [top, bottom] = [Math.max(soft.top - radius, 0), Math.min(soft.bottom + radius, rows.length)];
+  const [left, right] = [Math.max(soft.left - radius, 0), Math.min(soft.right + radius, columns.length)];
+  if (soft.top > soft.bottom) return;
+  const row = 4 * (right - left);
+  const products = new Uint16Array(row * (bottom - top));
+  for (let y = top, to = 0; y < bottom; y++) {
+    for (let x = left, from = 4 * (y * columns.length + left); x < right; x++, from += 4, to += 4) {
+      const level = pixels[from + 3];
       if (level === 0) continue;
       for (let c = 0; c < 3; c++) {
-        const value = pixels[to + c];
+        const value = pixels[from + c];
         products[to + c] =
           weight[level] * (level === 255 ? value : nearest(solved(at(y, x, c), at(y, x, 4 + c), level, value)));
       }
@@ -136,21 +144,23 @@ function narrowed(pixels, rows, columns, wide, radius) {
     }
   }
   // Running sums of columns over the window's rows; windows of soft pixels are summed from them.
-  const row = 4 * width;
   const sums = new Int32Array(row);
-  const add = (y, sign) => {
-    for (let i = 0, from = row * y; i < row; i++, from++) sums[i] += sign * products[from];
+  const add = (y) => {
+    for (let i = 0, from = row * (y - top); i < row; i++, from++) sums[i] += products[from];
   };
-  for (let y = 0; y < Math.min(radius, height); y++) add(y, 1);
-  for (let y = 0, to = 0; y < height; y++) {
-    if (y + radius < height) add(y + radius, 1);
-    if (y > radius) add(y - radius - 1, -1);
-    for (let x = 0; x < width; x++, to += 4) {
+  const remove = (y) => {
+    for (let i = 0, from = row * (y - top); i < row; i++, from++) sums[i] -= products[from];
+  };
+  for (let y = top; y < Math.min(soft.top + radius, bottom); y++) add(y);
+  for (let y = soft.top; y < soft.bottom; y++) {
+    if (y + radius < bottom) add(y + radius);
+    if (y > soft.top && y - radius - 1 >= top) remove(y - radius - 1);
+    for (let x = soft.left, to = 4 * (y * columns.length + soft.left); x < soft.right; x++, to += 4) {
       const level = pixels[to + 3];
       if (level === 0 || level === 255) continue;
       let [red, green, blue, held] = [0, 0, 0, 0];
-      const end = 4 * Math.min(x + radius + 1, width);
-      for (let i = 4 * Math.max(x - radius, 0); i < end; i += 4) {
+      const end = 4 * (Math.min(x + radius + 1, right) - left);
+      for (let i = 4 * (Math.max(x - radius, left) - left); i < end; i += 4) {
         red += sums[i];
         green += sums[i + 1];
         blue += sums[i + 2];

@@ -196,6 +196,7 @@ async function film(stream, mine) {
   await video.play();
   const times = [];
   while (camera === stream) {
+    const next = nextFrame(video); // mostly it comes while this one is matted
     const matte = await matteOf(await createImageBitmap(video), mine);
     if (camera !== stream) return matte.blurred?.close();
     shown.classList.add("mirrored");
@@ -205,7 +206,7 @@ async function film(stream, mine) {
     const rate = (1000 * (times.length - 1)) / (times.at(-1) - times[0]);
     const nobody = matte.subject ? "" : " No subject was found.";
     if (times.length > 1) say(`${matte.width}×${matte.height}, ${rate.toFixed(1)} frames a second.${nobody}`);
-    await nextFrame(video);
+    await next;
   }
 }
 
