@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from matter_sdk.export import web
 from matter_sdk.export.errors import BuildError
 from matter_sdk.sdk import Matter, installation
+from matter_sdk.sdk.matte import Matte
 from matter_sdk.sdk.media.cutout import FAINT
 from matter_sdk.sdk.streaming.temporal_filter import TemporalFilter
 from tests.export import chromium
@@ -157,6 +158,7 @@ def compared(engine: Path, frame: NDArray[np.uint8], found: Answer) -> str:
     np.testing.assert_allclose(found.alpha, enlarged.alpha, rtol=0, atol=EXACT)
     off = np.abs(found.alpha - matte.alpha)
     assert off.max() < 4e-3
+    assert (off > EXACT).mean() < 1e-3
     cut = enlarged.cutout()
     levels = np.abs(found.cut.astype(int) - cut)
     shown = cut[..., 3] > FAINT
@@ -227,6 +229,35 @@ def test_a_pictures_own_transparency(folder: Path, engine: Path) -> None:
     with Matter(engine, backend="onnxruntime", arithmetic="float32", hybrid=False) as matter:
         np.testing.assert_allclose(found.alpha, matter(picture).alpha, rtol=0, atol=EXACT)
     assert not found.cut[:, :60, 3].any() and found.cut[..., 3].any()
+
+
+def test_what_is_saved(folder: Path, engine: Path, tmp_path: Path) -> None:
+    """The cut-out, and the composite without the old background's rim."""
+    frame = smooth_frame((90, 160), 4)
+    cv2.imwrite(str(folder / "dropped.png"), frame)
+    with Matter(engine, backend="onnxruntime", arithmetic="float32", hybrid=False) as matter:
+        matte = matter(frame)
+    save = "document.getElementById('save').click()"
+    pictures = []
+    with chromium.served(folder) as address, chromium.opened(address) as page:
+        page.until(READY)
+        page.run(DROP % "dropped.png")
+        page.until("!document.getElementById('save').disabled")
+        for kind, name in (("none", "cut-out.png"), ("colour", "composite.png")):
+            page.run(f"document.querySelector('[value={kind}]').click()")
+            place = tmp_path / kind
+            place.mkdir()
+            file = page.download(place, save)
+            assert file.name == name
+            pictures.append(cv2.imread(str(file), cv2.IMREAD_UNCHANGED).astype(int))
+    cut, composite = pictures
+    assert np.abs(cut - matte.cutout()).max() <= 2
+    whole = Matte(frame, matte.alpha)  # estimated at the frame's size, as for the cut-out
+    green = (64, 192, 32)  # as the page has it at first
+    left, clean = (whole.over(green, clean=clean).astype(int) for clean in (False, True))
+    assert np.abs(left - clean).max() > 20
+    assert np.abs(composite[..., :3] - clean).max() <= FAINT + 1
+    assert (composite[..., 3:] == 255).all()
 
 
 def test_nothing_is_loaded_from_elsewhere(folder: Path) -> None:
