@@ -49,29 +49,31 @@ def write_page(engine: str | os.PathLike[str], folder: Path, runtime: Path | Non
     if importlib.util.find_spec("onnx") is None:
         raise UsageError("onnx is not installed: pip install 'matter-sdk[web]'")
     folder = folder.absolute()
-    if folder.exists() and not (
-        folder.is_dir() and ((folder / ABOUT).is_file() or not any(folder.iterdir()))
-    ):
+    if folder.is_file():
+        raise UsageError(f"{folder} is a file; expected a folder: matter web [ENGINE] OUT")
+    if folder.exists() and any(folder.iterdir()) and not _is_page(folder):
         raise UsageError(
             f"{folder} is not an empty folder; expected that, a new one, or one of an earlier page"
         )
     with EngineFile.open(engine) as opened:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-            try:
+            with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as place:
+                made = Path(place, "page")
+                made.mkdir()
                 _fill(opened, made, runtime)
-                made.chmod(0o755)
                 if folder.exists():
-                    shutil.rmtree(folder)
+                    folder.rename(Path(place, "earlier"))
                 made.rename(folder)
-            finally:
-                shutil.rmtree(made, ignore_errors=True)
         except OSError as error:
             raise BuildError(
                 f"{folder} cannot be written ({error.strerror or error}); expected a folder on a "
                 f"disk with room"
             ) from error
+
+
+def _is_page(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in (ABOUT, "index.html", "worker.js"))
 
 
 def _fill(engine: EngineFile, folder: Path, runtime: Path | None) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
 from numpy.typing import ArrayLike
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 PREFIX = "matter/"  # no network's values are named so
+
+
+Constants: TypeAlias = dict[tuple[str, tuple[int, ...], bytes], onnx.TensorProto]
 
 
 class Nodes:
@@ -20,9 +23,10 @@ class Nodes:
         nodes: in the order of their making.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = PREFIX, constants: Constants | None = None) -> None:
         self.nodes: list[onnx.NodeProto] = []
-        self._constants: dict[tuple[str, tuple[int, ...], bytes], onnx.TensorProto] = {}
+        self._name = name
+        self._constants: Constants = {} if constants is None else constants
 
     @property
     def constants(self) -> list[onnx.TensorProto]:
@@ -31,7 +35,7 @@ class Nodes:
 
     def __call__(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         """Add a node with one output, which may be given a name."""
-        output = output or f"{PREFIX}{len(self.nodes)}"
+        output = output or f"{self._name}{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, inputs, [output], output, **attributes))
         return output
 
@@ -71,6 +75,30 @@ class Nodes:
     def select(self, value: str, first: int, end: int, axis: int = 0) -> str:
         """Take ``first`` .. ``end - 1`` on an axis."""
         return self("Slice", value, *map(self.whole, ([first], [end], [axis])))
+
+    def turned(self, value: str) -> str:
+        """Turn rows×columns: 1×columns×rows."""
+        return self("Unsqueeze", self("Transpose", value, perm=[1, 0]), self.whole([0]))
+
+    def either(self, condition: str, *branches: Callable[[Nodes], Sequence[str]]) -> Sequence[str]:
+        """Values of float32 by one of two branches, the first where the condition is true.
+
+        Each gets nodes of its own, which may read all values made so far.
+        """
+        graphs = []
+        for at, branch in enumerate(branches):
+            name = f"{self._name}{len(self.nodes)}/{at}/"
+            nodes = Nodes(name, self._constants)
+            values = [
+                helper.make_tensor_value_info(value, TensorProto.FLOAT, None)
+                for value in branch(nodes)
+            ]
+            graphs.append(helper.make_graph(nodes.nodes, name, [], values))
+        names = [f"{self._name}{len(self.nodes)}/{at}" for at in range(len(graphs[0].output))]
+        then, other = graphs
+        node = helper.make_node("If", [condition], names, then_branch=then, else_branch=other)
+        self.nodes.append(node)
+        return names
 
     def swept(self, operator: str, *values: str) -> str:
         """Join several values by an operator of two, from the left."""

@@ -164,6 +164,27 @@ class Page:
             f"failed(new Error(document.body.innerText)); else setTimeout(look, 20) }})() }})"
         )
 
+    def download(self, folder: Path, script: str) -> Path:
+        """The file that a script makes the page save into an empty folder."""
+        self._call("", "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+        self.run(script)
+        began = time.monotonic()
+        while not (files := [one for one in folder.iterdir() if one.suffix == ".png"]):
+            if time.monotonic() - began > 30:
+                raise RuntimeError("nothing was saved")
+            time.sleep(0.02)
+        return files[0]
+
+    def hidden(self, seconds: float) -> None:
+        """Lie behind another tab for a while."""
+        other = self._call("", "Target.createTarget", url="about:blank")["targetId"]
+        self._call("", "Target.activateTarget", targetId=other)
+        self.until("document.visibilityState === 'hidden'", 10)
+        time.sleep(seconds)
+        self._call("", "Target.closeTarget", targetId=other)
+        self.call("Page.bringToFront")
+        self.until("document.visibilityState === 'visible'", 10)
+
     def close(self) -> None:
         """End the browser."""
         with contextlib.suppress(Exception):

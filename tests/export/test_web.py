@@ -37,7 +37,16 @@ def test_a_page_is_written_and_an_earlier_one_replaced(
     said = capsys.readouterr()
     assert said.out == f"{out}\n"
     assert f"http.server --directory '{out}'" in said.err
-    assert {"index.html", "page.js", "worker.js", "page.css", "engine.json"} < files(out)
+    page = {
+        "index.html",
+        "page.js",
+        "worker.js",
+        "foreground.js",
+        "hidden.js",
+        "png.js",
+        "page.css",
+    }
+    assert page | {"engine.json"} < files(out)
     about = json.loads((out / "engine.json").read_text())
     assert about["runtime"] == "9.8.7"
     assert about["weights"] == "model.onnx.data"
@@ -63,6 +72,7 @@ def test_a_folder_of_others_is_left_alone(tmp_path: Path, runtime: Path) -> None
     engine, out = Tiny(tmp_path).build(), tmp_path / "out"
     out.mkdir()
     (out / "letter.txt").write_text("dear")
+    (out / "engine.json").write_text("{}")  # a page has one too
     for place in (out, out / "letter.txt"):
         with pytest.raises(UsageError, match=place.name):
             web.write_page(engine, place, runtime)

@@ -3,6 +3,8 @@
 // Nothing of the room is shown but by a matte of that very frame. Before the first one, when the
 // camera is lost, and after any error the stage is empty.
 
+import { png } from "./png.js";
+
 const of = (id) => document.getElementById(id);
 const shown = of("shown");
 const stage = shown.getContext("2d");
@@ -17,12 +19,13 @@ const worker = new Worker(URL.createObjectURL(script), { type: "module" });
 const waiting = new Map();
 let count = 0;
 
-function matteOf(picture) {
+// `film`: the camera's turn, so that its frames are filtered over time; 0: a picture alone.
+function matteOf(picture, film = 0) {
   const id = ++count;
   const blur = background() === "blur";
   return new Promise((resolve, reject) => {
     waiting.set(id, { resolve, reject });
-    worker.postMessage({ id, picture, blur }, [picture]);
+    worker.postMessage({ id, picture, film, blur }, [picture]);
   });
 }
 
@@ -41,6 +44,7 @@ let fast = false; // enough for a large camera
 function ready({ device, about }) {
   fast = device === "WebGPU" || self.crossOriginIsolated;
   for (const id of ["camera", "file"]) of(id).disabled = false;
+  clear();
   of("about").textContent = `${about.network}, on ${device}. Matter SDK ${about.matter}, ONNX Runtime Web ${about.runtime}.`;
   say("Ready.");
 }
@@ -49,7 +53,8 @@ function broken(reason) {
   for (const { reject } of waiting.values()) reject(new Error(reason));
   waiting.clear();
   for (const id of ["camera", "file"]) of(id).disabled = true;
-  fail(`The network did not start: ${reason}. Reload the page to try again.`);
+  fail(`The network did not start: ${reason}.`);
+  clear("Reload the page to try again.");
 }
 
 // ---- what is said
@@ -67,7 +72,7 @@ function fail(text) {
 
 // ---- the stage
 
-let last = null; // the matte that is shown: {cut, width, height, blurred}
+let last = null; // the matte that is shown: {cut, pixels, width, height, blurred}
 let behind = null; // the background picture
 
 const background = () => document.querySelector("input[name=background]:checked").value;
@@ -78,12 +83,13 @@ function shape(width, height) {
   of("stage").style.setProperty("--ratio", width / height);
 }
 
-function clear() {
+// Nothing is shown but a hint.
+function clear(hint = "Drop a picture here, or start the camera.") {
   last?.blurred?.close();
   last = null;
   stage.clearRect(0, 0, shown.width, shown.height);
   shape(16, 9);
-  of("hint").hidden = false;
+  Object.assign(of("hint"), { hidden: false, textContent: hint });
   of("save").disabled = true;
 }
 
@@ -91,7 +97,7 @@ function show({ width, height, pixels, blurred }) {
   last?.blurred?.close();
   const cut = last?.width === width && last?.height === height ? last.cut : new OffscreenCanvas(width, height);
   cut.getContext("2d").putImageData(new ImageData(pixels, width, height), 0, 0);
-  last = { cut, width, height, blurred };
+  last = { cut, pixels, width, height, blurred };
   shape(width, height);
   of("hint").hidden = true;
   of("save").disabled = false;
@@ -124,10 +130,10 @@ let turn = 0; // of what is shown last: what comes late is dropped
 
 async function open(file) {
   stop();
-  clear();
+  clear("Working…");
   picture = file;
-  const mine = ++turn;
-  say("Working…");
+  const mine = turn;
+  say(`Working on ${file.name}…`);
   try {
     const bitmap = await createImageBitmap(file).catch(() => {
       throw new Error(`${file.name} is no picture that this browser reads`);
@@ -135,7 +141,8 @@ async function open(file) {
     const matte = await matteOf(bitmap);
     if (mine !== turn) return matte.blurred?.close();
     show(matte);
-    say(`${matte.width}×${matte.height}, ${Math.round(matte.ms)} ms.`);
+    if (matte.subject) say(`${matte.width}×${matte.height}, ${Math.round(matte.ms)} ms.`);
+    else say(`No subject was found in ${file.name}.`);
   } catch (error) {
     if (mine === turn) fail(`No matte: ${error.message}.`);
   }
@@ -144,6 +151,12 @@ async function open(file) {
 // ---- the camera
 
 let camera = null;
+
+const reasons = {
+  NotAllowedError: "the browser was told not to lend it. Allow it beside the address and start again",
+  NotFoundError: "this machine has none",
+  NotReadableError: "another program holds it",
+};
 
 function stop() {
   turn++;
@@ -156,11 +169,12 @@ function stop() {
 
 async function start() {
   stop();
-  clear();
+  clear("Waiting for the camera…");
   const mine = turn;
-  say("Waiting for the camera…");
   const [width, height] = fast ? [1280, 720] : [640, 360];
   try {
+    if (!navigator.mediaDevices) throw new Error("browsers lend one only to https: and to localhost");
+    say("Waiting for the camera…");
     const stream = await navigator.mediaDevices.getUserMedia({
       video: { width: { ideal: width }, height: { ideal: height } },
     });
@@ -169,28 +183,30 @@ async function start() {
     const [track] = stream.getVideoTracks();
     track.addEventListener("ended", () => camera === stream && fail("The camera is gone. Start it again."));
     of("camera").textContent = "Stop the camera";
-    await film(stream);
+    await film(stream, mine);
   } catch (error) {
-    if (mine === turn) fail(`The camera was stopped: ${error.message || error.name}.`);
+    if (mine === turn) fail(`No camera: ${reasons[error.name] ?? error.message ?? error.name}.`);
   }
 }
 
 // One frame after another, as fast as mattes come; frames between are skipped.
-async function film(stream) {
+async function film(stream, mine) {
   const video = document.createElement("video"); // never in the document: nobody sees it
   Object.assign(video, { srcObject: stream, muted: true, playsInline: true });
   await video.play();
   const times = [];
   while (camera === stream) {
-    const matte = await matteOf(await createImageBitmap(video));
+    const next = nextFrame(video); // mostly it comes while this one is matted
+    const matte = await matteOf(await createImageBitmap(video), mine);
     if (camera !== stream) return matte.blurred?.close();
     shown.classList.add("mirrored");
     show(matte);
     times.push(performance.now());
     if (times.length > 30) times.shift();
     const rate = (1000 * (times.length - 1)) / (times.at(-1) - times[0]);
-    if (times.length > 1) say(`${matte.width}×${matte.height}, ${rate.toFixed(1)} frames a second.`);
-    await nextFrame(video);
+    const nobody = matte.subject ? "" : " No subject was found.";
+    if (times.length > 1) say(`${matte.width}×${matte.height}, ${rate.toFixed(1)} frames a second.${nobody}`);
+    await next;
   }
 }
 
@@ -219,7 +235,9 @@ of("backgrounds").onchange = async ({ target }) => {
   if (target.id === "behind-file" && target.files[0]) {
     const file = target.files[0];
     try {
-      behind = await createImageBitmap(file);
+      const opened = await createImageBitmap(file);
+      behind?.close();
+      behind = opened;
     } catch {
       say(`${file.name} is no picture that this browser reads.`, true);
     }
@@ -229,14 +247,17 @@ of("backgrounds").onchange = async ({ target }) => {
 };
 of("colour").oninput = draw;
 
-of("save").onclick = () =>
-  shown.toBlob((blob) => {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(blob);
-    link.download = background() === "none" ? "cut-out.png" : "composite.png";
-    link.click();
-    URL.revokeObjectURL(link.href);
-  }, "image/png");
+of("save").onclick = async () => {
+  const cut = background() === "none";
+  const blob = cut
+    ? await png(last.pixels, last.height, last.width)
+    : await new Promise((done) => shown.toBlob(done, "image/png"));
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = cut ? "cut-out.png" : "composite.png";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+};
 
 addEventListener("dragover", (event) => {
   event.preventDefault();
@@ -247,7 +268,8 @@ addEventListener("drop", (event) => {
   event.preventDefault();
   of("stage").classList.remove("over");
   const [file] = event.dataTransfer.files;
-  if (file && !of("file").disabled) open(file);
+  if (file && of("file").disabled) say("Still loading. Drop it again in a moment.");
+  else if (file) open(file);
 });
 for (const label of document.querySelectorAll("label.button")) {
   label.onkeydown = (event) => ["Enter", " "].includes(event.key) && label.querySelector("input").click();
