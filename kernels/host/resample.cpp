@@ -54,10 +54,11 @@ MATTER_PART void sum_all(Sum* sum, const u8* row, i64 stride, const int* w, int 
         sum_some<true>(sum, row + k * stride, stride, w + k, std::min(count - k, 5), n);
 }
 
-[[maybe_unused]] MATTER_CLONES void sum_rows(u16* sum, const u8* row, i64 stride, const int* w,
-                                             int count, i64 n) {
+#if defined(__x86_64__)  // for row_of_pairs
+MATTER_CLONES void sum_rows(u16* sum, const u8* row, i64 stride, const int* w, int count, i64 n) {
     sum_all(sum, row, stride, w, count, n);
 }
+#endif
 
 MATTER_CLONES void sum_rows(int* sum, const u8* row, i64 stride, const int* w, int count, i64 n) {
     sum_all(sum, row, stride, w, count, n);

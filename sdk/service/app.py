@@ -21,10 +21,10 @@ from matter_sdk.sdk.background import Image
 from matter_sdk.sdk.matter import Matter
 from matter_sdk.sdk.pool import MatterPool
 from matter_sdk.sdk.service.answers import FORMATS, RESULTS, Wanted, read, wanted, written
+from matter_sdk.sdk.service.api_page import POLICY, page
 from matter_sdk.sdk.service.bodies import KINDS, picture_of
 from matter_sdk.sdk.service.desk import Desk
 from matter_sdk.sdk.service.measures import Metrics
-from matter_sdk.sdk.service.page import POLICY, page
 from matter_sdk.sdk.service.refusals import Refused, answer_to
 from matter_sdk.sdk.stream import Stream
 
