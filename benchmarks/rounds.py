@@ -41,18 +41,31 @@ class Times:
     Attributes:
         first: of the first call: the caches and the memory are as the others left them.
         steady: of the last one: they are as the same function left them.
+        turns: those last calls in the order of the rounds.
+        work: seconds of processor time of a call, of all threads of the process: a turn's mean,
+            with the pause after it.
     """
 
     first: Statistics
     steady: Statistics
+    turns: tuple[float, ...]
+    work: Statistics
+
+    def over(self, other: Times) -> Statistics:
+        """Divide the time of each turn by the other's of the same round."""
+        pairs = zip(self.turns, other.turns, strict=False)  # a slow one has fewer
+        return statistics_of([mine / theirs for mine, theirs in pairs])
 
 
 def interleave(
     functions: Mapping[str, Callable[[], Any]],
     budget: float,
     clock: Callable[[], float] = time.perf_counter,
+    pause: float = 0,
 ) -> dict[str, Times]:
     """Time `functions` in turns until `budget` seconds have gone by.
+
+    After each turn come `pause` seconds, in which threads that wait by spinning can stop.
 
     In every round each of them has one turn of `TURN` calls, in an order of its own, so that none
     always comes after the same other. Two calls come first, as a warm-up. A function of which a
@@ -72,17 +85,30 @@ def interleave(
             slow.add(name)
     first: dict[str, list[float]] = {name: [] for name in names}
     steady: dict[str, list[float]] = {name: [] for name in names}
+    work: dict[str, list[float]] = {name: [] for name in names}
     finish = clock() + budget
     orders = random.Random(0)
     rounds = 0
     while rounds < FEWEST_ROUNDS or clock() < finish:
         for name in orders.sample(names, len(names)):
             if name not in slow or rounds < SLOW_ROUNDS:
+                begin = time.process_time()
                 turn = [timed(name) for _ in range(2 if name in slow else TURN)]
+                if pause:
+                    time.sleep(pause)
+                work[name].append((time.process_time() - begin) / len(turn))
                 first[name].append(turn[0])
                 steady[name].append(turn[-1])
         rounds += 1
-    return {name: Times(statistics_of(first[name]), statistics_of(steady[name])) for name in names}
+    return {
+        name: Times(
+            statistics_of(first[name]),
+            statistics_of(steady[name]),
+            tuple(steady[name]),
+            statistics_of(work[name]),
+        )
+        for name in names
+    }
 
 
 def ratios(
