@@ -43,8 +43,11 @@ if TYPE_CHECKING:
 QUALITIES = ("live", "balanced", "studio")
 LIVE = "Matter live"  # what ratios are to
 RECURRENT = "RVM's structure, drawn weights"
+DEMO = ", its demo"
 SIZE = "720p"
 FILES = ("720p", "1080p")
+BY_HAND = "by hand, "
+COLOURS, BLUE = {"Matter": "#c2410c", BY_HAND: "#6b7280"}, "#1d4ed8"  # of the plot, and of others
 PAUSE = 0.02  # seconds after a turn: longer than threads of the runtimes spin
 CLIP, TURNS = 96, 3  # frames of a video, and how often each makes it
 QUICK_CLIP, QUICK_TURNS = 24, 1
@@ -53,14 +56,14 @@ NOTES = f"""\
 * **CPU ms**: processor time of all threads, and in files of all processes. **× {LIVE}**: the
   median over turns of the same round. **MAD**: mean absolute difference of alpha from the mask.
   **IoU**: of alpha ½. Both are means over the pictures.
-* **OpenVINO, ONNX Runtime**: the same network at 288×512, float32 weights, as its PyTorch export
-  leaves it, between OpenCV and NumPy. They squeeze each picture to that shape.
+* **By hand**: Matter's network at 288×512 with float32 weights, as its PyTorch export leaves it,
+  in a runtime between OpenCV and NumPy. Each picture is squeezed to that shape.
 * **MediaPipe**: its selfie segmentation for people, in LiteRT; the demo in Python chooses pixels
   with NumPy, the other rows blend with OpenCV.
 * **ISNet**: the larger model of `@imgly/background-removal-data`, at 1024×1024 in ONNX Runtime,
   with what rembg puts around it.
-* **{RECURRENT}**: the recurrent network at its ratio of 0.4, in OpenVINO; its weights are random,
-  so its matte has no error to compare.
+* **{RECURRENT}**: the recurrent network at its ratio of 0.4, in OpenVINO.
+  Its weights are random, so its matte has no error to compare.
 * **ffmpeg pipes**: raw frames from one ffmpeg, and to another that encodes with x264.
   **OpenCV**: `VideoCapture` and `VideoWriter`, whose wheel encodes MPEG-4 Part 2 only. Encoders
   differ in size, and in quality.
@@ -144,7 +147,7 @@ def strangers(
         for size, file in mediapipe.MODELS.items():
             found[f"MediaPipe {size}"] = mediapipe.SelfieSegmentation(models[file], threads)
         large, file = next(iter(mediapipe.MODELS.items()))
-        found[f"MediaPipe {large}, its demo"] = mediapipe.SelfieSegmentation(
+        found[f"MediaPipe {large}{DEMO}"] = mediapipe.SelfieSegmentation(
             models[file], threads, demo=True
         )
     except (BuildError, ModuleNotFoundError) as error:
@@ -186,7 +189,7 @@ def network_contest(programs: Mapping[str, Program], budget: float) -> dict[str,
     calls = {
         name: functools.partial(one.run, one.prepare(frame))
         for name, one in programs.items()
-        if not name.endswith("its demo")
+        if not name.endswith(DEMO)
     }
     return lines(interleave(calls, budget, pause=PAUSE))
 
@@ -323,7 +326,7 @@ def run(
             for quality in QUALITIES
         }
         hand: dict[str, Program] = {
-            name: ByHand(built, call, inputs.NETWORK)
+            BY_HAND + name: ByHand(built, call, inputs.NETWORK)
             for name, call in runtimes(built, threads, compiled=False).items()
             if "PyTorch" not in name
         }
@@ -338,17 +341,24 @@ def run(
         streaming = opened.enter_context(
             Matter(built.engine, device="cpu", quality="live", lanes=usable_cores())
         )
-        name = "OpenVINO" if "OpenVINO" in hand else "ONNX Runtime"
+        runtime = "ONNX Runtime" if "OpenVINO" in done.absent else "OpenVINO"
         for size in FILES:
             _say(f"{size} files")
             clip, turns = (QUICK_CLIP, QUICK_TURNS) if quick else (CLIP, TURNS)
-            done.files[size] = file_contest(streaming, name, hand[name], size, clip, turns)
+            done.files[size] = file_contest(
+                streaming, runtime, hand[BY_HAND + runtime], size, clip, turns
+            )
         if not shutil.which("ffmpeg"):
             done.absent["ffmpeg pipes"] = "ffmpeg is not installed"
         if people or others:
             _say("photographs")
             done.errors, done.sets = errors(programs, people, others, every)
     return done
+
+
+def _by_itself(name: str) -> bool:
+    """Tell whether a contestant's mattes are not nearly those of another."""
+    return not name.startswith(BY_HAND) and not name.endswith(DEMO)
 
 
 def _errors_of(done: Run, kind: str, name: str) -> list[str]:
@@ -416,7 +426,8 @@ def markdown(done: Run) -> str:
             page.table((*head, "frames/s", "kB"), rows),
         ]
     if done.sets:
-        parts += ["### Photographs", photographs.markdown(done.sets)]
+        few = {name: {n: row[n] for n in row if _by_itself(n)} for name, row in done.sets.items()}
+        parts += ["### Photographs", photographs.markdown(few)]
     return "\n\n".join([*parts, NOTES])
 
 
@@ -428,7 +439,7 @@ def drawing(done: Run) -> str:
         points = [
             scatter.Point(
                 *(name, 1e3 * done.frame[name].times.median, 1e3 * row["MAD"]),
-                ours=name.startswith("Matter"),
+                colour=next((c for begin, c in COLOURS.items() if name.startswith(begin)), BLUE),
             )
             for name, row in found.items()
         ]

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import html
 import math
+import random
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-WIDTH, HEIGHT = 560, 400  # of a panel
+WIDTH, HEIGHT = 600, 420  # of a panel
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 40, 52  # margins around its axes
 LETTER, LINE = 6.4, 14  # pixels that a label takes: a letter's width, a line's height
-COLOURS = {True: "#c2410c", False: "#1d4ed8"}  # of ours, and of others
+ORDERS = 60  # in which labels are placed, of which the best counts
+
+
+Place = tuple[float, float]
 
 
 class Point(NamedTuple):
-    """``x`` above 0, ``y`` not below it. ``ours`` has a colour of its own."""
+    """``x`` above 0, ``y`` not below it, and the colour of both point and label."""
 
     name: str
     x: float
     y: float
-    ours: bool = False
+    colour: str = "#1d4ed8"
 
 
 class Box(NamedTuple):
@@ -39,6 +43,10 @@ class Box(NamedTuple):
             and other.top < self.bottom
         )
 
+    def nearest(self, x: float, y: float) -> tuple[float, float]:
+        """Return the place in it that is nearest to a point."""
+        return min(max(x, self.left), self.right), min(max(y, self.top), self.bottom)
+
 
 def draw(panels: Sequence[tuple[str, Sequence[Point]]], across: str, up: str) -> str:
     """Draw panels beside each other, with the same axes.
@@ -53,7 +61,7 @@ def draw(panels: Sequence[tuple[str, Sequence[Point]]], across: str, up: str) ->
     """
     points = [point for _, given in panels for point in given]
     least, most = min(p.x for p in points) / 1.3, max(p.x for p in points) * 1.3
-    highest = 1.1 * max(p.y for p in points) or 1.0
+    highest = 1.2 * max(p.y for p in points) or 1.0
     parts = [
         _panel(at * WIDTH, title, given, (least, most), highest, across, up)
         for at, (title, given) in enumerate(panels)
@@ -95,44 +103,87 @@ def _panel(
     lines.append(_text(middle[0], HEIGHT - 12, across, anchor="middle"))
     turned = f' transform="rotate(-90 {shift + 18:g} {middle[1]:g})"'
     lines.append(_text(shift + 18, middle[1], up, anchor="middle", more=turned))
-    placed = [(x(point.x), y(point.y), point) for point in points]
-    labels = place([(left, top, point.name) for left, top, point in placed], inner)
-    for (left, top, point), label in zip(placed, labels, strict=True):
-        colour = COLOURS[point.ours]
-        near = min(max(left, label.left), label.right), min(max(top, label.top), label.bottom)
-        if math.dist((left, top), near) > LINE:
-            lines.append(_line(left, top, *near, colour="#9ca3af"))
-        lines.append(f'<circle cx="{left:.1f}" cy="{top:.1f}" r="4.5" fill="{colour}"/>\n')
-        lines.append(_text(label.left, label.bottom - 3, point.name, colour=colour))
+    places = [(x(point.x), y(point.y)) for point in points]
+    labels = place(places, [point.name for point in points], inner)
+    for point, at, label in zip(points, places, labels, strict=True):
+        if not _plain(label, at, places):
+            lines.append(_line(*at, *label.nearest(*at), colour=point.colour))
+        circle = f'cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="4.5"'
+        lines.append(f'<circle {circle} fill="{point.colour}"/>\n')
+        lines.append(_text(label.left, label.bottom - 3, point.name, colour=point.colour))
     return "".join(lines)
 
 
-def place(points: Sequence[tuple[float, float, str]], inside: Box) -> list[Box]:
+def _plain(label: Box, at: Place, places: Sequence[Place]) -> bool:
+    """Tell whether a label stands so near to its point that nobody takes it for another's."""
+
+    def distance(place: Place) -> float:
+        return math.dist(place, label.nearest(*place))
+
+    return distance(at) <= LINE and all(
+        distance(other) > 1.6 * distance(at) for other in places if other != at
+    )
+
+
+def place(places: Sequence[Place], names: Sequence[str], inside: Box) -> list[Box]:
     """Find a place for each label, near its point, over no point and no other label.
 
+    Labels choose one after the other. Of many orders the one counts whose labels are nearest.
+
     Args:
-        points: x, y and label of each.
+        places: of the points.
+        names: their labels.
         inside: where the labels have to stay.
     """
-    taken = [Box(x - 6, y - 6, x + 6, y + 6) for x, y, _ in points]
-    found = []
-    for x, y, name in points:
+    orders = random.Random(0)
+    found = [
+        _in_order(places, names, inside, orders.sample(range(len(names)), len(names)))
+        for _ in range(ORDERS)
+    ]
+    return min(found, key=lambda labels: _cost(places, labels))
+
+
+def _in_order(
+    places: Sequence[Place], names: Sequence[str], inside: Box, order: Sequence[int]
+) -> list[Box]:
+    taken = [Box(x - 6, y - 6, x + 6, y + 6) for x, y in places]
+    found = {}
+    for index in order:
+        at = places[index]
         tried = [
             box
-            for box in _places(x, y, LETTER * len(name))
-            if box.left >= inside.left and box.right <= inside.right
-            if box.top >= inside.top and box.bottom <= inside.bottom
+            for box in _places(*at, LETTER * len(names[index]) + 6)
+            if (box.left >= inside.left and box.right <= inside.right)
+            and (box.top >= inside.top and box.bottom <= inside.bottom)
         ]
-        free = (box for box in tried if not any(box.covers(other) for other in taken))
-        chosen = next(free, tried[0] if tried else Box(x, y - LINE, x + LETTER * len(name), y))
-        taken.append(chosen)
-        found.append(chosen)
-    return found
+        free = [box for box in tried if not any(box.covers(other) for other in taken)]
+        plain = [box for box in free if _plain(box, at, places)]
+        found[index] = next(iter([*plain, *free, *tried, Box(*at, *at)]))
+        taken.append(found[index])
+    return [found[index] for index in range(len(places))]
+
+
+def _cost(places: Sequence[Place], labels: Sequence[Box]) -> float:
+    """How far labels are from their points, and much more for each thing that a line crosses."""
+    cost = 0.0
+    for index, (at, label) in enumerate(zip(places, labels, strict=True)):
+        near = label.nearest(*at)
+        cost += math.dist(at, near)
+        if _plain(label, at, places):
+            continue
+        others = [*labels[:index], *labels[index + 1 :]]
+        others += [Box(x - 5, y - 5, x + 5, y + 5) for x, y in places if (x, y) != at]
+        line = [
+            (at[0] + (near[0] - at[0]) * part / 20, at[1] + (near[1] - at[1]) * part / 20)
+            for part in range(1, 21)
+        ]
+        cost += 300 * sum(any(math.dist(p, o.nearest(*p)) < 1 for p in line) for o in others)
+    return cost
 
 
 def _places(x: float, y: float, width: float) -> Iterator[Box]:
     """Beside the point, above and below it, then farther and farther away."""
-    for away in range(9, 120, 7):
+    for away in range(9, 150, 7):
         for down in (0, -away, away):
             for left in (x + 9, x - 9 - width, x - width / 2):
                 top = y + down - LINE / 2
