@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ from benchmarks import clips, engines, hardware, inputs, page, photographs, scat
 from benchmarks.baselines import isnet, mediapipe, npm_models, pipes
 from benchmarks.baselines.by_hand import ByHand, runtimes
 from benchmarks.baselines.program import Frame, Program, Tensor
-from benchmarks.rounds import Statistics, Times, interleave, statistics_of
+from benchmarks.rounds import Statistics, Turns, statistics_of, take_turns
 from matter_sdk.export.errors import BuildError
 from matter_sdk.sdk.cpu import usable_cores
 
@@ -168,11 +168,15 @@ def strangers(
     return found, absent
 
 
-def lines(turns: Mapping[str, Times]) -> dict[str, Line]:
+def lines(found: Mapping[str, Turns]) -> dict[str, Line]:
     """Set what took turns beside ``LIVE``."""
     return {
-        name: Line(times.steady, times.work.median, times.over(turns[LIVE]).median)
-        for name, times in turns.items()
+        name: Line(
+            statistics_of(turns.steady),
+            statistics.median(turns.work),
+            turns.over(found[LIVE]).median,
+        )
+        for name, turns in found.items()
     }
 
 
@@ -180,7 +184,7 @@ def frame_contest(programs: Mapping[str, Program], budget: float) -> dict[str, L
     """Time a frame and a background to the composite."""
     frame, behind = inputs.subject(*inputs.SIZES[SIZE]), inputs.frame(*inputs.SIZES[SIZE])
     calls = {name: functools.partial(one, frame, behind) for name, one in programs.items()}
-    return lines(interleave(calls, budget, pause=PAUSE))
+    return lines(take_turns(calls, budget, pause=PAUSE))
 
 
 def network_contest(programs: Mapping[str, Program], budget: float) -> dict[str, Line]:
@@ -191,7 +195,7 @@ def network_contest(programs: Mapping[str, Program], budget: float) -> dict[str,
         for name, one in programs.items()
         if not name.endswith(DEMO)
     }
-    return lines(interleave(calls, budget, pause=PAUSE))
+    return lines(take_turns(calls, budget, pause=PAUSE))
 
 
 def file_contest(
@@ -223,31 +227,20 @@ def file_contest(
                 calls[f"ffmpeg pipes, {name}, x264 {preset}"] = functools.partial(
                     pipes.with_ffmpeg, source, output, shape, compose, "-preset", preset
                 )
-        taken: dict[str, list[tuple[float, float]]] = {one: [] for one in calls}
-        bytes_of = {}
+        found = {one: Turns() for one in calls}
+        size_of = {}
         orders = random.Random(0)
         for _ in range(turns):
             for one in orders.sample(list(calls), len(calls)):
-                begin = time.perf_counter(), _processor_time()
+                begin, worked = time.perf_counter(), _processor_time()
                 calls[one]()
-                end = time.perf_counter(), _processor_time()
-                taken[one].append(((end[0] - begin[0]) / frames, (end[1] - begin[1]) / frames))
-                bytes_of[one] = output.stat().st_size / frames
+                found[one].steady.append((time.perf_counter() - begin) / frames)
+                found[one].work.append((_processor_time() - worked) / frames)
+                size_of[one] = output.stat().st_size / frames
                 if (written := _frames_of(output)) != frames:
                     raise RuntimeError(f"{one} wrote {written} frames, expected {frames}")
                 output.unlink()
-                time.sleep(PAUSE)
-    return {
-        one: Line(
-            statistics_of([wall for wall, _ in found]),
-            statistics.median(work for _, work in found),
-            statistics.median(
-                wall / live for (wall, _), (live, _) in zip(found, taken[LIVE], strict=True)
-            ),
-            bytes_of[one],
-        )
-        for one, found in taken.items()
-    }
+    return {name: replace(line, size=size_of[name]) for name, line in lines(found).items()}
 
 
 def _processor_time() -> float:

@@ -6,7 +6,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 TURN = 5  # calls of a turn: after four, times no longer fall
@@ -41,35 +41,44 @@ class Times:
     Attributes:
         first: of the first call: the caches and the memory are as the others left them.
         steady: of the last one: they are as the same function left them.
-        turns: those last calls in the order of the rounds.
-        work: seconds of processor time of a call, of all threads of the process: a turn's mean,
-            with the pause after it.
     """
 
     first: Statistics
     steady: Statistics
-    turns: tuple[float, ...]
-    work: Statistics
 
-    def over(self, other: Times) -> Statistics:
-        """Divide the time of each turn by the other's of the same round."""
-        pairs = zip(self.turns, other.turns, strict=False)  # a slow one has fewer
+
+@dataclass(frozen=True)
+class Turns:
+    """Seconds of each of a function's turns, in the order of the rounds.
+
+    Attributes:
+        first: of its first call.
+        steady: of its last one.
+        work: of processor time, all threads of the process: a call's mean, with the pause after.
+    """
+
+    first: list[float] = field(default_factory=list)
+    steady: list[float] = field(default_factory=list)
+    work: list[float] = field(default_factory=list)
+
+    def over(self, other: Turns) -> Statistics:
+        """Divide the last call of each turn by the other's of the same round."""
+        pairs = zip(self.steady, other.steady, strict=False)  # a slow one has fewer
         return statistics_of([mine / theirs for mine, theirs in pairs])
 
 
-def interleave(
+def take_turns(
     functions: Mapping[str, Callable[[], Any]],
     budget: float,
     clock: Callable[[], float] = time.perf_counter,
     pause: float = 0,
-) -> dict[str, Times]:
-    """Time `functions` in turns until `budget` seconds have gone by.
-
-    After each turn come `pause` seconds, in which threads that wait by spinning can stop.
+) -> dict[str, Turns]:
+    """Call `functions` in turns until `budget` seconds have gone by.
 
     In every round each of them has one turn of `TURN` calls, in an order of its own, so that none
     always comes after the same other. Two calls come first, as a warm-up. A function of which a
-    turn takes more than a third of the budget stays for a few rounds, with two calls each.
+    turn takes more than a third of the budget stays for a few rounds, with two calls each. After
+    each turn come `pause` seconds, in which threads that wait by spinning can stop.
     """
 
     def timed(name: str) -> float:
@@ -83,9 +92,7 @@ def interleave(
         timed(name)  # compiles, fills pools and caches
         if TURN * timed(name) > budget / SLOW_ROUNDS:
             slow.add(name)
-    first: dict[str, list[float]] = {name: [] for name in names}
-    steady: dict[str, list[float]] = {name: [] for name in names}
-    work: dict[str, list[float]] = {name: [] for name in names}
+    found = {name: Turns() for name in names}
     finish = clock() + budget
     orders = random.Random(0)
     rounds = 0
@@ -96,18 +103,22 @@ def interleave(
                 turn = [timed(name) for _ in range(2 if name in slow else TURN)]
                 if pause:
                     time.sleep(pause)
-                work[name].append((time.process_time() - begin) / len(turn))
-                first[name].append(turn[0])
-                steady[name].append(turn[-1])
+                found[name].work.append((time.process_time() - begin) / len(turn))
+                found[name].first.append(turn[0])
+                found[name].steady.append(turn[-1])
         rounds += 1
+    return found
+
+
+def interleave(
+    functions: Mapping[str, Callable[[], Any]],
+    budget: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Times]:
+    """Time `functions` as ``take_turns`` calls them."""
     return {
-        name: Times(
-            statistics_of(first[name]),
-            statistics_of(steady[name]),
-            tuple(steady[name]),
-            statistics_of(work[name]),
-        )
-        for name in names
+        name: Times(statistics_of(turns.first), statistics_of(turns.steady))
+        for name, turns in take_turns(functions, budget, clock).items()
     }
 
 
