@@ -64,7 +64,7 @@ def with_opencv(source: Path, output: Path, size: tuple[int, int], compose: Comp
         OSError: OpenCV cannot read the one or write the other.
     """
     reader = cv2.VideoCapture(str(source))
-    writer = cv2.VideoWriter(str(output), cv2.VideoWriter_fourcc(*"mp4v"), 30, size[::-1])
+    writer = cv2.VideoWriter(str(output), cv2.VideoWriter.fourcc(*"mp4v"), 30, size[::-1])
     try:
         if not reader.isOpened() or not writer.isOpened():
             raise OSError(5, "OpenCV cannot read or write it", str(output))
