@@ -21,7 +21,7 @@ from benchmarks import (
     kernel_times,
     live,
     photographs,
-    programs,
+    programs_page,
     registers,
     serving,
 )
@@ -52,7 +52,7 @@ def whole_frames(args: argparse.Namespace) -> list[Path]:
         if getattr(args, beside) and not args.baselines:
             raise ValueError(f"--{beside} is given, expected it with --baselines alone")
     if args.baselines:
-        return programs.report(
+        return programs_page.report(
             *(args.engine, max(args.threads), 3.0 if args.quick else 15.0),
             *(args.mediapipe, args.isnet, args.people, args.sets),
             every=args.every,

@@ -22,52 +22,34 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
-from benchmarks import clips, engines, hardware, inputs, page, photographs, scatter
+from benchmarks import clips, engines, inputs, photographs
 from benchmarks.baselines import isnet, mediapipe, npm_models, pipes
 from benchmarks.baselines.by_hand import ByHand, runtimes
 from benchmarks.baselines.program import Frame, Program, Tensor
 from benchmarks.rounds import Statistics, Turns, statistics_of, take_turns
 from matter_sdk.export.errors import BuildError
+from matter_sdk.sdk import QUALITIES
 from matter_sdk.sdk.cpu import usable_cores
 
 if TYPE_CHECKING:
     from matter_sdk.sdk import Matter
 
-QUALITIES = ("live", "balanced", "studio")
 LIVE = "Matter live"  # what ratios are to
 RECURRENT = "RVM's structure, drawn weights"
 DEMO = ", its demo"
 SIZE = "720p"
 FILES = ("720p", "1080p")
 BY_HAND = "by hand, "
-COLOURS, BLUE = {"Matter": "#c2410c", BY_HAND: "#6b7280"}, "#1d4ed8"  # of the plot, and of others
 PAUSE = 0.02  # seconds after a turn: longer than threads of the runtimes spin
 CLIP, TURNS = 96, 3  # frames of a video, and how often each makes it
 QUICK_CLIP, QUICK_TURNS = 24, 1
-
-NOTES = f"""\
-* **CPU ms**: processor time of all threads, and in files of all processes. **× {LIVE}**: the
-  median over turns of the same round. **MAD**: mean absolute difference of alpha from the mask.
-  **IoU**: of alpha ½. Both are means over the pictures.
-* **By hand**: Matter's network at 288×512 with float32 weights, as its PyTorch export leaves it,
-  in a runtime between OpenCV and NumPy. Each picture is squeezed to that shape.
-* **MediaPipe**: its selfie segmentation for people, in LiteRT; the demo in Python chooses pixels
-  with NumPy, the other rows blend with OpenCV.
-* **ISNet**: the larger model of `@imgly/background-removal-data`, at 1024×1024 in ONNX Runtime,
-  with what rembg puts around it.
-* **{RECURRENT}**: the recurrent network at its ratio of 0.4, in OpenVINO.
-  Its weights are random, so its matte has no error to compare.
-* **ffmpeg pipes**: raw frames from one ffmpeg, and to another that encodes with x264.
-  **OpenCV**: `VideoCapture` and `VideoWriter`, whose wheel encodes MPEG-4 Part 2 only. Encoders
-  differ in size, and in quality.
-"""
 
 
 @dataclass(frozen=True)
@@ -158,7 +140,7 @@ def strangers(
     except BuildError as error:
         absent["ISNet"] = str(error)
     if importlib.util.find_spec("openvino") is None:
-        absent["OpenVINO"] = absent[RECURRENT] = (
+        absent[BY_HAND + "OpenVINO"] = absent[RECURRENT] = (
             "openvino is not installed: pip install 'matter-sdk[openvino]'"
         )
     else:
@@ -301,7 +283,10 @@ def run(
     every: int,
     quick: bool,
 ) -> Run:
-    """Measure everything, with progress on stderr. The arguments are those of ``report``."""
+    """Measure everything, with progress on stderr.
+
+    The arguments are those of ``programs_page.report``; ``given`` is of ``strangers``.
+    """
     from matter_sdk.sdk import Matter
 
     done = Run(threads)
@@ -334,7 +319,7 @@ def run(
         streaming = opened.enter_context(
             Matter(built.engine, device="cpu", quality="live", lanes=usable_cores())
         )
-        runtime = "ONNX Runtime" if "OpenVINO" in done.absent else "OpenVINO"
+        runtime = "OpenVINO" if BY_HAND + "OpenVINO" in hand else "ONNX Runtime"
         for size in FILES:
             _say(f"{size} files")
             clip, turns = (QUICK_CLIP, QUICK_TURNS) if quick else (CLIP, TURNS)
@@ -347,141 +332,6 @@ def run(
             _say("photographs")
             done.errors, done.sets = errors(programs, people, others, every)
     return done
-
-
-def _by_itself(name: str) -> bool:
-    """Tell whether a contestant's mattes are not nearly those of another."""
-    return not name.startswith(BY_HAND) and not name.endswith(DEMO)
-
-
-def _errors_of(done: Run, kind: str, name: str) -> list[str]:
-    row = done.errors.get(kind, {}).get(name)
-    return ["", ""] if row is None else [f"{1e3 * row['MAD']:.0f}", f"{row['IoU']:.3f}"]
-
-
-def _times_of(line: Line) -> list[str]:
-    times = line.times
-    return [
-        f"{1e3 * times.median:.1f}",
-        f"{1e3 * times.p10:.1f}–{1e3 * times.p90:.1f}",
-        f"{1e3 * line.work:.1f}",
-        f"{line.ratio:.2f}",
-    ]
-
-
-def _ranked(found: Mapping[str, Line]) -> list[tuple[str, Line]]:
-    return sorted(found.items(), key=lambda item: item[1].times.median)
-
-
-def markdown(done: Run) -> str:
-    """Write the page's section."""
-    head = ("", "ms", "p10–p90", "CPU ms", f"× {LIVE}")
-    kinds = {
-        kind: max(row["pictures"] for row in found.values()) for kind, found in done.errors.items()
-    }
-    wide = [text for kind in ("people", "all") for text in (f"MAD × 1000, {kind}", f"IoU, {kind}")]
-    frame = [
-        [name, *_times_of(line), *_errors_of(done, "people", name), *_errors_of(done, "all", name)]
-        for name, line in _ranked(done.frame)
-    ]
-    frame += [
-        [f"{name}: not measured ({reason.partition(';')[0]})", *[""] * (len(head) + 3)]
-        for name, reason in done.absent.items()
-    ]
-    pictures = (
-        "Errors: means over "
-        + " and ".join(f"{count:g} pictures ({kind})" for kind, count in kinds.items())
-        + "."
-        if kinds
-        else "No errors: no photographs with masks were given (`--people SET… --sets SET…`)."
-    )
-    network = [[name, *_times_of(line)] for name, line in _ranked(done.network)]
-    parts = [
-        f"### A {SIZE} frame to its composite, {page.plural(done.threads, 'thread')}",
-        page.table((*head, *wide), frame),
-        pictures,
-        "\n".join(f"* {name}: {runtime}." for name, runtime in done.opened.items()),
-        f"### Of that, the network alone, {page.plural(done.threads, 'thread')}",
-        page.table(head, network),
-    ]
-    for size, found in done.files.items():
-        rows = [
-            [
-                name,
-                *_times_of(line),
-                f"{1 / line.times.median:.1f}",
-                f"{line.size / 1e3:.1f}" if line.size else "",
-            ]
-            for name, line in _ranked(found)
-        ]
-        parts += [
-            f"### A {size} file to a file, a frame's share",
-            page.table((*head, "frames/s", "kB"), rows),
-        ]
-    if done.sets:
-        few = {name: {n: row[n] for n in row if _by_itself(n)} for name, row in done.sets.items()}
-        parts += ["### Photographs", photographs.markdown(few)]
-    return "\n\n".join([*parts, NOTES])
-
-
-def drawing(done: Run) -> str:
-    """Draw the error over the milliseconds of a frame; nothing without errors."""
-    titles = {"people": "People", "all": "All photographs"}
-    panels = []
-    for kind, found in done.errors.items():
-        points = [
-            scatter.Point(
-                *(name, 1e3 * done.frame[name].times.median, 1e3 * row["MAD"]),
-                colour=next((c for begin, c in COLOURS.items() if name.startswith(begin)), BLUE),
-            )
-            for name, row in found.items()
-        ]
-        panels.append((titles[kind], points))
-    if not panels:
-        return ""
-    return scatter.draw(
-        panels, f"milliseconds from a {SIZE} frame to its composite", "error of alpha (MAD × 1000)"
-    )
-
-
-def report(
-    engine: Path | None,
-    threads: int,
-    budget: float,
-    mediapipe_folder: Path | None,
-    isnet_folder: Path | None,
-    people: Sequence[Path],
-    others: Sequence[Path],
-    *,
-    every: int,
-    quick: bool,
-    output: Path,
-    given: Sequence[str],
-) -> list[Path]:
-    """Measure and write the page; returns the files.
-
-    Args:
-        engine: of the light network; None: it is built.
-        threads: of each network.
-        budget: seconds of turns with the networks alone; whole frames get twice of it.
-        mediapipe_folder: the unpacked npm package; None: npm brings it.
-        isnet_folder: the same.
-        people: sets of photographs with masks.
-        others: sets that do not show people alone.
-        every: only every n-th photograph.
-        quick: shorter files.
-        output: folder of the page.
-        given: the command line.
-
-    Raises:
-        DatasetError, OSError, ValueError: what was given is not what it should be.
-    """
-    facts = hardware.begin(given)
-    for folder in (*people, *others):  # refused before anything takes minutes
-        photographs.open_set(folder)
-    folders = {npm_models.MEDIAPIPE: mediapipe_folder, npm_models.ISNET: isnet_folder}
-    done = run(engine, threads, budget, folders, people, others, every=every, quick=quick)
-    return page.write(output, "baselines", facts, markdown(done), asdict(done), drawing(done))
 
 
 def _say(text: str) -> None:
