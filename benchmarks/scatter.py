@@ -11,7 +11,8 @@ from typing import NamedTuple
 WIDTH, HEIGHT = 600, 420  # of a panel
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 40, 52  # margins around its axes
 LETTER, LINE = 6.4, 14  # pixels that a label takes: a letter's width, a line's height
-ORDERS = 60  # in which labels are placed, of which the best counts
+ORDERS = 100  # in which labels are placed, of which the best counts
+ANGLES = (0, 180, -90, 90, -30, 30, -150, 150, -60, 60, -120, 120, -75, 75, -105, 105)
 
 
 Place = tuple[float, float]
@@ -61,7 +62,7 @@ def draw(panels: Sequence[tuple[str, Sequence[Point]]], across: str, up: str) ->
     """
     points = [point for _, given in panels for point in given]
     least, most = min(p.x for p in points) / 1.3, max(p.x for p in points) * 1.3
-    highest = 1.2 * max(p.y for p in points) or 1.0
+    highest = 1.3 * max(p.y for p in points) or 1.0
     parts = [
         _panel(at * WIDTH, title, given, (least, most), highest, across, up)
         for at, (title, given) in enumerate(panels)
@@ -136,58 +137,69 @@ def place(places: Sequence[Place], names: Sequence[str], inside: Box) -> list[Bo
         inside: where the labels have to stay.
     """
     orders = random.Random(0)
-    found = [
+    tried = [
         _in_order(places, names, inside, orders.sample(range(len(names)), len(names)))
         for _ in range(ORDERS)
     ]
-    return min(found, key=lambda labels: _cost(places, labels))
+    return min(tried, key=lambda found: found[0])[1]
 
 
 def _in_order(
     places: Sequence[Place], names: Sequence[str], inside: Box, order: Sequence[int]
-) -> list[Box]:
-    taken = [Box(x - 6, y - 6, x + 6, y + 6) for x, y in places]
-    found = {}
+) -> tuple[float, list[Box]]:
+    """Place labels in an order; return a cost, and them.
+
+    The cost is how far they are from their points, and much more for what a line crosses.
+    """
+    points = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in places]
+    found: dict[int, Box] = {}
+    drawn: list[Box] = []
+    cost = 0.0
     for index in order:
         at = places[index]
-        tried = [
-            box
-            for box in _places(*at, LETTER * len(names[index]) + 6)
-            if (box.left >= inside.left and box.right <= inside.right)
-            and (box.top >= inside.top and box.bottom <= inside.bottom)
-        ]
-        free = [box for box in tried if not any(box.covers(other) for other in taken)]
-        plain = [box for box in free if _plain(box, at, places)]
-        found[index] = next(iter([*plain, *free, *tried, Box(*at, *at)]))
-        taken.append(found[index])
-    return [found[index] for index in range(len(places))]
+        solid = [*found.values(), *points[:index], *points[index + 1 :]]
+        chosen, penalty = Box(*at, *at), 1e5  # where there is no room at all
+        for box in _places(*at, LETTER * len(names[index]) + 6):
+            within = inside.left <= box.left and box.right <= inside.right
+            if not within or box.top < inside.top or box.bottom > inside.bottom:
+                continue
+            line = [] if _plain(box, at, places) else _along(at, box.nearest(*at))
+            if any(box.covers(other) for other in solid):
+                continue
+            crossed = any(one.covers(other) for one in line for other in (*solid, *drawn))
+            if not crossed and not any(box.covers(other) for other in drawn):
+                chosen, penalty = box, 10.0 * bool(line)
+                break
+            if penalty > 1e3:
+                chosen, penalty = box, 1e3
+        found[index] = chosen
+        if not _plain(chosen, at, places):
+            drawn += _along(at, chosen.nearest(*at))
+        cost += penalty + math.dist(at, chosen.nearest(*at))
+    return cost, [found[index] for index in range(len(places))]
 
 
-def _cost(places: Sequence[Place], labels: Sequence[Box]) -> float:
-    """How far labels are from their points, and much more for each thing that a line crosses."""
-    cost = 0.0
-    for index, (at, label) in enumerate(zip(places, labels, strict=True)):
-        near = label.nearest(*at)
-        cost += math.dist(at, near)
-        if _plain(label, at, places):
-            continue
-        others = [*labels[:index], *labels[index + 1 :]]
-        others += [Box(x - 5, y - 5, x + 5, y + 5) for x, y in places if (x, y) != at]
-        line = [
-            (at[0] + (near[0] - at[0]) * part / 20, at[1] + (near[1] - at[1]) * part / 20)
-            for part in range(1, 21)
-        ]
-        cost += 300 * sum(any(math.dist(p, o.nearest(*p)) < 1 for p in line) for o in others)
-    return cost
+def _along(begin: Place, end: Place) -> list[Box]:
+    """Cover a line with small boxes."""
+    steps = max(2, int(math.dist(begin, end) / 3))
+    at = [
+        (
+            begin[0] + (end[0] - begin[0]) * step / steps,
+            begin[1] + (end[1] - begin[1]) * step / steps,
+        )
+        for step in range(steps)
+    ]
+    return [Box(x - 1, y - 1, x + 1, y + 1) for x, y in at]
 
 
 def _places(x: float, y: float, width: float) -> Iterator[Box]:
-    """Beside the point, above and below it, then farther and farther away."""
-    for away in range(9, 150, 7):
-        for down in (0, -away, away):
-            for left in (x + 9, x - 9 - width, x - width / 2):
-                top = y + down - LINE / 2
-                yield Box(left, top, left + width, top + LINE)
+    """Beside the point, above and below it, then all around, farther and farther away."""
+    for away in range(9, 170, 8):
+        for angle in ANGLES if away > 9 else ANGLES[:4]:
+            across = away * math.cos(math.radians(angle))
+            top = y + away * math.sin(math.radians(angle)) - LINE / 2
+            left = x + across - width * (0.5 if abs(across) < 1 else across < 0)
+            yield Box(left, top, left + width, top + LINE)
 
 
 def _steps_of_ten(least: float, most: float) -> list[float]:
