@@ -21,6 +21,7 @@ from benchmarks import (
     kernel_times,
     live,
     photographs,
+    programs_page,
     registers,
     scale,
     serving,
@@ -47,7 +48,19 @@ def kernels(args: argparse.Namespace) -> list[Path]:
 
 
 def whole_frames(args: argparse.Namespace) -> list[Path]:
-    """Time networks, frames, streams and files."""
+    """Time networks, frames, streams and files, or Matter beside other programs."""
+    for beside in ("engine", "mediapipe", "isnet", "people", "sets"):
+        if getattr(args, beside) and not args.baselines:
+            raise ValueError(f"--{beside} is given, expected it with --baselines alone")
+    if args.baselines:
+        return programs_page.report(
+            *(args.engine, max(args.threads), 3.0 if args.quick else 15.0),
+            *(args.mediapipe, args.isnet, args.people, args.sets),
+            every=args.every,
+            quick=args.quick,
+            output=args.output,
+            given=args.given,
+        )
     old = None
     if args.compare is not None:
         old = json.loads(args.compare.read_text(encoding="utf-8"))
@@ -175,6 +188,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     option("--compiled", action="store_true", help="torch.compile too: takes minutes")
     option("--quick", action="store_true", help="a fifth of the time")
     option("--compare", type=Path, metavar="OLD.json", help="say what moved since then")
+    option("--baselines", action="store_true", help="instead: Matter beside other programs")
+    option("--engine", type=Path, help="of the light network, with --baselines (default: built)")
+    option("--mediapipe", type=Path, metavar="FOLDER", help="its npm package (default: from npm)")
+    option("--isnet", type=Path, metavar="FOLDER", help="its npm package (default: from npm)")
+    option("--people", type=Path, nargs="+", default=[], metavar="SET", help="photographs, masks")
+    option("--sets", type=Path, nargs="+", default=[], metavar="SET", help="not people alone")
+    option("--every", type=positive, default=1, metavar="N", help="only every n-th photograph")
 
     option = command("gpu", on_gpu, "kernels, networks and frames on a GPU")
     option("--quick", action="store_true", help="a fifth of the time")

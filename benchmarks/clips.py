@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 Alpha = NDArray[np.float32]
 Frame = NDArray[np.uint8]
 Size = tuple[int, int]
+LOOP = 24  # frames after which a file's clip begins again
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,22 @@ def clip(
         frames.append(np.rint(np.clip(image, 0, 255)).astype(np.uint8)[..., ::-1].copy())
         alphas.append(np.clip(alpha, 0, 1))
     return Clip(seed, sway, tuple(frames), tuple(alphas))
+
+
+def moving_subject(size: Size) -> tuple[Frame, ...]:
+    """Return the ``LOOP`` frames of which a file's clip is made: the subject sways by a
+    sixteenth of their width."""
+    return clip(3, size, LOOP, sway=size[1] / 16).frames
+
+
+def write_clip(path: Path, size: Size, frames: int) -> None:
+    """Write so many frames of the moving subject to a video file."""
+    from matter_sdk.sdk.video import VideoWriter
+
+    moving = moving_subject(size)
+    with VideoWriter(path, size) as writer:
+        for number in range(frames):
+            writer.write(moving[number % LOOP])
 
 
 def _path(time: float, rest: float) -> float:

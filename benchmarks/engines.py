@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import inputs
+
+if TYPE_CHECKING:
+    from matter_sdk.sdk.engine.manifest import Manifest
+
+Sizes = tuple[tuple[int, int], ...]
 
 SMALL = (192, 320)  # of the light network too: what quality "live" takes
 LIGHT = "light GFM"
@@ -31,12 +37,28 @@ class Built:
     random: bool
 
 
-def build(name: str, folder: Path) -> Built:
+def manifest_of(engine: Path) -> Manifest:
+    """Read an engine's manifest."""
+    from matter_sdk.sdk.engine.file import EngineFile
+
+    with contextlib.closing(EngineFile.open(engine)) as opened:
+        return opened.manifest
+
+
+def build(
+    name: str, folder: Path, *, engine: Path | None = None, sizes: Sizes | None = None
+) -> Built:
     """Build an engine in a folder as ``export.build`` does, and a plain float32 ONNX file as
     ``torch.onnx.export`` leaves it, of ``inputs.NETWORK``'s size.
 
+    Args:
+        name: one of ``NETWORKS``.
+        folder: for both files.
+        engine: one of the same weights that is there, instead of building it.
+        sizes: of the engine (height, width); ``()`` for those of a default build.
+
     Raises:
-        ValueError: `name` is not in ``NETWORKS``.
+        ValueError: `name` is not in ``NETWORKS``, or the engine's weights are others.
     """
     if name not in NETWORKS:
         raise ValueError(f"{name!r} is no network; expected one of {', '.join(NETWORKS)}")
@@ -50,17 +72,24 @@ def build(name: str, folder: Path) -> Built:
     chosen = NETWORKS[name]
     demo = demo_checkpoint(**chosen)
     stem = name.replace(" ", "-").lower()
+    if engine is not None:
+        expected = "" if demo is None else hashlib.sha256(demo.path.read_bytes()).hexdigest()
+        if (found := manifest_of(engine).weights.sha256) != expected:
+            raise ValueError(f"{engine} is of weights {found[:12]}, expected {expected[:12]}")
+    if sizes is None:
+        sizes = (inputs.NETWORK, SMALL) if name == LIGHT else (inputs.NETWORK,)
     options = BuildOptions(
         **chosen,  # type: ignore[arg-type]
         random_weights=demo is None,
-        sizes=(inputs.NETWORK, SMALL) if name == LIGHT else (inputs.NETWORK,),
+        sizes=sizes,
         precision="fp16",
         int8=name != LIGHT,  # at its small size INT8 misses the bound
         targets=("onnx",),
         output=folder / f"{stem}.engine",
     )
     resolved = options.resolve()
-    engine = run(resolved, report=Report(io.StringIO()))
+    if engine is None:
+        engine = run(resolved, report=Report(io.StringIO()))
     network: Any = networks.create(
         resolved.model, backbone=resolved.backbone, rosta=resolved.rosta
     ).eval()

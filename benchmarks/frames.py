@@ -28,26 +28,22 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks import engines, hardware, inputs, page
 from benchmarks.baselines import recurrent
 from benchmarks.baselines.by_hand import ByHand, runtimes
-from benchmarks.clips import clip
+from benchmarks.clips import clip, moving_subject, write_clip
 from benchmarks.engines import LIGHT, Built
 from benchmarks.rounds import Statistics, interleave, ratios, statistics_of
 from matter_sdk.sdk.cpu import usable_cores
 from matter_sdk.sdk.inference.quality import ARITHMETIC
-
-if TYPE_CHECKING:
-    from matter_sdk.sdk.engine.manifest import Manifest
 
 QUESTIONS = ("network", "frame", "stream", "file", "memory")
 QUALITIES = ("live", "balanced", "studio")
 RECURRENT = "recurrent network alone, OpenVINO"
 RUN, SHORTEST_RUN = 48, 12  # frames of a stream; the least of slow networks
 TURNS = 3
-LOOP = 24  # frames after which a file's clip begins again
 
 
 @dataclass
@@ -198,8 +194,9 @@ def stream_contest(
             )
             calls[f"Matter {quality}"] = functools.partial(_streamed, matter, behind)
         if built.name == LIGHT and size == "720p":
-            alone = recurrent.by_openvino(inputs.SIZES[size], threads)
-            calls[RECURRENT] = lambda given: alone(len(given))
+            program = recurrent.Recurrent(inputs.SIZES[size], threads)
+            tensor = program.prepare(frames[0])
+            calls[RECURRENT] = lambda given: [program.run(tensor) for _ in given]
         seconds: dict[str, list[float]] = {name: [] for name in calls}
         for call in calls.values():  # a warm-up
             call(frames)
@@ -234,9 +231,9 @@ def file_run(built: Built, size: str, quality: str, slots: int, seconds: float) 
     Each time takes about so many seconds, or ten frames of a slot where that is longer.
     """
     from matter_sdk.sdk import Matter
-    from matter_sdk.sdk.video import VideoWriter, matte_video
+    from matter_sdk.sdk.video import matte_video
 
-    moving = clip(3, inputs.SIZES[size], LOOP, sway=inputs.SIZES[size][1] / 16).frames
+    moving = moving_subject(inputs.SIZES[size])
     with (
         tempfile.TemporaryDirectory() as name,
         Matter(built.engine, device="cpu", quality=quality, lanes=slots) as matter,
@@ -247,9 +244,7 @@ def file_run(built: Built, size: str, quality: str, slots: int, seconds: float) 
         matter(moving[0])
         frames = max(10 * slots, int(seconds / (time.perf_counter() - begin)))
         source, output = Path(name, "in.mp4"), Path(name, "out.mp4")
-        with VideoWriter(source, inputs.SIZES[size]) as writer:
-            for number in range(frames):
-                writer.write(moving[number % LOOP])
+        write_clip(source, inputs.SIZES[size], frames)
         reports = []
         for _ in range(TURNS):
             reports.append(matte_video(matter, source, output, background="green"))
@@ -284,17 +279,9 @@ def _soaked(engine: Path, frames: int) -> tuple[float, float]:
     return sizes[0], sizes[1]
 
 
-def manifest_of(built: Built) -> Manifest:
-    """Read the engine's manifest."""
-    from matter_sdk.sdk.engine.file import EngineFile
-
-    with contextlib.closing(EngineFile.open(built.engine)) as engine:
-        return engine.manifest
-
-
 def verified(built: Built) -> list[dict[str, Any]]:
     """Return how far the build found each artefact from PyTorch; nothing of random weights."""
-    checks = () if built.random else manifest_of(built).verification
+    checks = () if built.random else engines.manifest_of(built.engine).verification
     return [
         {"artefact": c.artefact, "precision": c.precision, "sad": c.sad, "share": c.share}
         for c in checks

@@ -24,6 +24,8 @@ PACKAGES = (
     "onnxruntime",
     "onnxruntime-gpu",
     "openvino",
+    "ai-edge-litert",
+    "pillow",
     "av",
     "pymatting",
     "cupy-cuda13x",

@@ -28,7 +28,12 @@ def plural(count: int, word: str) -> str:
 
 
 def write(
-    folder: Path, section: str, facts: dict[str, Any], text: str, data: Mapping[str, Any]
+    folder: Path,
+    section: str,
+    facts: dict[str, Any],
+    text: str,
+    data: Mapping[str, Any],
+    drawing: str = "",
 ) -> list[Path]:
     """Print a section, put it on the machine's page, and write its data beside.
 
@@ -38,22 +43,25 @@ def write(
         facts: of ``hardware.begin``, before anything was measured.
         text: Markdown, its headings of level 3 and below.
         data: every figure.
+        drawing: SVG that the section begins with, ``<machine>-<section>.svg``.
 
     Returns:
-        Both paths.
+        All paths.
     """
     facts = facts | {"load_after": hardware.load_average()}
     before, after = (" ".join(map(str, facts[f"load_{when}"])) for when in ("before", "after"))
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     commit = f", commit {facts['commit']}" if facts["commit"] else ""
+    kind = hardware.kind(facts["cpu"], facts["cores"], facts.get("gpu", ""))
+    page = folder / f"{kind}.md"
+    figures, picture = (folder / f"{kind}-{section}{end}" for end in (".json", ".svg"))
+    shown = f"![{section}]({picture.name})\n\n" if drawing else ""
     block = (
         f"## {section}\n\n`{facts['command']}`, {facts['date']}{commit}; load average {before} "
-        f"before, {after} after. {facts['system']}, {versions}.\n\n{text.strip()}\n"
+        f"before, {after} after. {facts['system']}, {versions}.\n\n{shown}{text.strip()}\n"
     )
     print(block)
     folder.mkdir(parents=True, exist_ok=True)
-    kind = hardware.kind(facts["cpu"], facts["cores"], facts.get("gpu", ""))
-    page, figures = folder / f"{kind}.md", folder / f"{kind}-{section}.json"
     title = f"# {facts['cpu']}, {plural(facts['cores'], 'core')}"
     title += f", {facts['gpu']}" if "gpu" in facts else ""
     old = page.read_text(encoding="utf-8") if page.exists() else f"{title}\n"
@@ -67,4 +75,8 @@ def write(
     figures.write_text(
         json.dumps(everything, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
+    if drawing:
+        picture.write_text(drawing, encoding="utf-8")
+        return [page, figures, picture]
+    picture.unlink(missing_ok=True)  # an older section's
     return [page, figures]

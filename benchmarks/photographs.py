@@ -3,8 +3,9 @@
     python -m benchmarks photographs --engine gfm.engine --mattes mediapipe=mattes/mediapipe SET...
 
 A SET is a folder of ``images`` and ``masks`` (layout ``masks`` of ``training.data.datasets``). Of a
-set that ``training/data/held_out.txt`` lists only the held-out pictures count. Other programs'
-mattes come from ``benchmarks/baselines/on_photographs.py``.
+set that ``training/data/held_out.txt`` lists only the held-out pictures count. ``--mattes`` takes
+what another program wrote, ``FOLDER/SET/NAME.png``; MediaPipe and ISNet run beside Matter in
+``python -m benchmarks frames --baselines``.
 
 IoU is that of alpha ≥ 0.5. SAD, MAD and Grad are ``training.evaluation.metrics``'s, means over the
 pictures; where a mask says nothing (128), the truth is taken for the matte.
@@ -38,7 +39,12 @@ def of_engine(path: Path, threads: int) -> Matting:
     from matter_sdk.sdk import Matter
 
     matter = Matter(path, threads=threads)
-    return lambda _, sample: matter(np.ascontiguousarray(sample.image[..., ::-1])).alpha
+    return of_function(lambda frame: matter(frame).alpha)
+
+
+def of_function(matte: Callable[[NDArray[np.uint8]], Mask]) -> Matting:
+    """Return the mattes of what takes uint8 H×W×3 BGR and gives alpha, H×W."""
+    return lambda _, sample: matte(np.ascontiguousarray(sample.image[..., ::-1]))
 
 
 def of_folder(folder: Path) -> Matting:
@@ -69,6 +75,17 @@ def measured(alpha: Mask, mask: Mask) -> dict[str, float]:
     }
 
 
+def open_set(folder: Path) -> Dataset:
+    """Open a set.
+
+    Raises:
+        DatasetError: the folder is no set of photographs with masks.
+    """
+    dataset = datasets.open(folder, "masks", "test")
+    dataset.require("image", "alpha")
+    return dataset
+
+
 def table(
     sets: Sequence[Path], contestants: dict[str, Matting], every: int = 1
 ) -> dict[str, dict[str, dict[str, float]]]:
@@ -79,8 +96,7 @@ def table(
     """
     result: dict[str, dict[str, dict[str, float]]] = {}
     for folder in sets:
-        dataset = datasets.open(folder, "masks", "test")
-        dataset.require("image", "alpha")
+        dataset = open_set(folder)
         rows: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
         for index in range(0, len(dataset), every):
             sample = dataset.read(index)
@@ -178,7 +194,7 @@ def report(
     result = table(sets, contestants, every)
     paths = page.write(output, "photographs", facts, markdown(result), {"sets": result})
     if picture is not None:
-        opened = [datasets.open(folder, "masks", "test") for folder in sets]
+        opened = [open_set(folder) for folder in sets]
         drawn = sheet(opened, next(iter(contestants.values())), 24)
         quality = [cv2.IMWRITE_JPEG_QUALITY, 82]
         picture.write_bytes(cv2.imencode(".jpg", drawn[..., ::-1], quality)[1].tobytes())

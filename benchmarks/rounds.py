@@ -6,7 +6,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 TURN = 5  # calls of a turn: after four, times no longer fall
@@ -47,16 +47,38 @@ class Times:
     steady: Statistics
 
 
-def interleave(
+@dataclass(frozen=True)
+class Turns:
+    """Seconds of each of a function's turns, in the order of the rounds.
+
+    Attributes:
+        first: of its first call.
+        steady: of its last one.
+        work: of processor time, all threads of the process: a call's mean, with the pause after.
+    """
+
+    first: list[float] = field(default_factory=list)
+    steady: list[float] = field(default_factory=list)
+    work: list[float] = field(default_factory=list)
+
+    def over(self, other: Turns) -> Statistics:
+        """Divide the last call of each turn by the other's of the same round."""
+        pairs = zip(self.steady, other.steady, strict=False)  # a slow one has fewer
+        return statistics_of([mine / theirs for mine, theirs in pairs])
+
+
+def take_turns(
     functions: Mapping[str, Callable[[], Any]],
     budget: float,
     clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, Times]:
-    """Time `functions` in turns until `budget` seconds have gone by.
+    pause: float = 0,
+) -> dict[str, Turns]:
+    """Call `functions` in turns until `budget` seconds have gone by.
 
     In every round each of them has one turn of `TURN` calls, in an order of its own, so that none
     always comes after the same other. Two calls come first, as a warm-up. A function of which a
-    turn takes more than a third of the budget stays for a few rounds, with two calls each.
+    turn takes more than a third of the budget stays for a few rounds, with two calls each. After
+    each turn come `pause` seconds, in which threads that wait by spinning can stop.
     """
 
     def timed(name: str) -> float:
@@ -70,19 +92,34 @@ def interleave(
         timed(name)  # compiles, fills pools and caches
         if TURN * timed(name) > budget / SLOW_ROUNDS:
             slow.add(name)
-    first: dict[str, list[float]] = {name: [] for name in names}
-    steady: dict[str, list[float]] = {name: [] for name in names}
+    found = {name: Turns() for name in names}
     finish = clock() + budget
     orders = random.Random(0)
     rounds = 0
     while rounds < FEWEST_ROUNDS or clock() < finish:
         for name in orders.sample(names, len(names)):
             if name not in slow or rounds < SLOW_ROUNDS:
+                begin = time.process_time()
                 turn = [timed(name) for _ in range(2 if name in slow else TURN)]
-                first[name].append(turn[0])
-                steady[name].append(turn[-1])
+                if pause:
+                    time.sleep(pause)
+                found[name].work.append((time.process_time() - begin) / len(turn))
+                found[name].first.append(turn[0])
+                found[name].steady.append(turn[-1])
         rounds += 1
-    return {name: Times(statistics_of(first[name]), statistics_of(steady[name])) for name in names}
+    return found
+
+
+def interleave(
+    functions: Mapping[str, Callable[[], Any]],
+    budget: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Times]:
+    """Time `functions` as ``take_turns`` calls them."""
+    return {
+        name: Times(statistics_of(turns.first), statistics_of(turns.steady))
+        for name, turns in take_turns(functions, budget, clock).items()
+    }
 
 
 def ratios(

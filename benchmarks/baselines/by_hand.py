@@ -7,31 +7,31 @@ and blending, in float32 colours where that is the usual way.
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from benchmarks.baselines.program import Frame, Program, Tensor
 from benchmarks.engines import Built
 
-Frame = NDArray[np.uint8]
-Tensor = NDArray[np.float32]
 Heads = dict[str, Tensor]
 Size = tuple[int, int]
 
 
 def runtimes(built: Built, threads: int, *, compiled: bool) -> dict[str, Callable[[Tensor], Heads]]:
-    """Return the network alone, by each runtime: image → heads."""
-    return {
-        "PyTorch eager": _torch(built.network, threads),
-        **({"PyTorch compiled": _compiled(built.network, threads)} if compiled else {}),
-        "ONNX Runtime": _onnxruntime(built.onnx, threads),
-        "OpenVINO": _openvino(built.onnx, threads),
-        "OpenVINO float32": _openvino(built.onnx, threads, INFERENCE_PRECISION_HINT="f32"),
-    }
+    """Return the network alone, by each runtime that is installed: image → heads."""
+    found = {"PyTorch eager": _torch(built.network, threads)}
+    if compiled:
+        found["PyTorch compiled"] = _compiled(built.network, threads)
+    found["ONNX Runtime"] = _onnxruntime(built.onnx, threads)
+    if importlib.util.find_spec("openvino") is not None:
+        found["OpenVINO"] = _openvino(built.onnx, threads)
+        found["OpenVINO float32"] = _openvino(built.onnx, threads, INFERENCE_PRECISION_HINT="f32")
+    return found
 
 
 def _torch(network: Any, threads: int) -> Callable[[Tensor], Heads]:
@@ -65,13 +65,18 @@ def _compiled(network: Any, threads: int) -> Callable[[Tensor], Heads]:
     return run
 
 
-def _onnxruntime(path: Path, threads: int) -> Callable[[Tensor], Heads]:
+def onnx_session(model: Path | bytes, threads: int) -> Any:
+    """Open a model in ONNX Runtime on the CPU, with its own defaults."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _onnxruntime(path: Path, threads: int) -> Callable[[Tensor], Heads]:
+    session = onnx_session(path, threads)
     names = [output.name for output in session.get_outputs()]
     return lambda image: dict(zip(names, session.run(None, {"image": image}), strict=True))
 
@@ -94,11 +99,11 @@ def _openvino(path: Path, threads: int, **settings: str) -> Callable[[Tensor], H
     return run
 
 
-class ByHand:
+class ByHand(Program):
     """A runtime between OpenCV and NumPy: frame and background → composite."""
 
     def __init__(self, built: Built, run: Callable[[Tensor], Heads], size: Size) -> None:
-        self._run = run
+        self._heads = run
         self._size = size
         spec = built.network.input_spec
         self._fusion = built.network.fusion
@@ -117,12 +122,6 @@ class ByHand:
         chosen = heads["glance"][0].argmax(0)
         return np.select([chosen == 0, chosen == 2], [0.0, 1.0], heads["focus"][0, 0])
 
-    def blend(self, frame: Frame, background: Frame, alpha: Tensor) -> Frame:
-        """Enlarge and composite."""
-        height, width = frame.shape[:2]
-        alpha = cv2.resize(alpha.astype(np.float32), (width, height))
-        return np.asarray(cv2.blendLinear(frame, background, alpha, 1 - alpha))
-
-    def __call__(self, frame: Frame, background: Frame) -> Frame:
-        """Return the composite of a frame over a background."""
-        return self.blend(frame, background, self.fuse(self._run(self.prepare(frame))))
+    def run(self, prepared: Tensor) -> Tensor:
+        """See ``Program``."""
+        return self.fuse(self._heads(prepared))

@@ -10,18 +10,21 @@ guided filter brings alpha back to 720p.
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.baselines.mobilenetv3 import MobileNetV3
+from benchmarks.baselines.program import Frame, Program
 
 RATIO = 0.4
 WIDTHS = (16, 20, 40, 64)  # of the states, at strides 2, 4, 8 and 16 of the reduced frame
@@ -160,44 +163,69 @@ def states_of(frame: Tensor) -> list[Tensor]:
     ]
 
 
-@functools.cache
-def by_openvino(size: tuple[int, int], threads: int) -> Callable[[int], None]:
-    """The network alone over so many frames of a size in OpenVINO, in the precision that it
-    chooses; each frame's states are those of the last."""
-    from matter_sdk.sdk.backends.openvino import process_core
+class Recurrent(Program):
+    """The network in OpenVINO, in the precision that it chooses, over frames of one size.
 
-    torch.manual_seed(0)
-    frame = torch.rand(1, 3, *size)
-    given = (frame, *states_of(frame))
-    names = ("frame", *(f"before{at}" for at in range(len(WIDTHS))))
-    after = [f"after{at}" for at in range(len(WIDTHS))]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "recurrent.onnx")
-        with contextlib.redirect_stdout(io.StringIO()):
-            torch.onnx.export(
-                RecurrentMatting().eval(),
-                given,
-                path,
-                input_names=names,
-                output_names=["foreground", "alpha", *after],
-                dynamo=True,
-                external_data=False,
+    Each frame's states are those of the last. The composite takes the network's foreground, as its
+    authors write it, in NumPy.
+    """
+
+    trained = False
+
+    def __init__(self, size: tuple[int, int], threads: int) -> None:
+        from matter_sdk.sdk.backends.openvino import process_core
+
+        torch.manual_seed(0)
+        frame = torch.rand(1, 3, *size)
+        given = (frame, *states_of(frame))
+        self._before = [f"before{at}" for at in range(len(WIDTHS))]
+        self._after = [f"after{at}" for at in range(len(WIDTHS))]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "recurrent.onnx")
+            with contextlib.redirect_stdout(io.StringIO()):
+                torch.onnx.export(
+                    RecurrentMatting().eval(),
+                    given,
+                    path,
+                    input_names=["frame", *self._before],
+                    output_names=["foreground", "alpha", *self._after],
+                    dynamo=True,
+                    external_data=False,
+                )
+            compiled: Any = process_core().compile_model(
+                path, "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
             )
-        compiled: Any = process_core().compile_model(
-            path, "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
-        )
-    # Two that take turns: what one gives is the other's input, and nothing is copied.
-    requests = [compiled.create_infer_request() for _ in range(2)]
-    first = [tensor.numpy() for tensor in given]
+        # Two that take turns: what one gives is the other's input, and nothing is copied.
+        self._requests = [compiled.create_infer_request() for _ in range(2)]
+        self._background: Frame | None = None
+        self._states: Sequence[Any] = [state.numpy() for state in given[1:]]
 
-    def run(frames: int) -> None:
-        values: Sequence[Any] = first
-        for at in range(frames):
-            request = requests[at % 2]
-            request.infer(dict(zip(names, values, strict=True)), share_inputs=True)
-            values = [first[0], *(request.get_tensor(name).data for name in after)]
+    def prepare(self, frame: Frame) -> NDArray[np.float32]:
+        """See ``Program``: 1×3×H×W RGB in 0..1."""
+        colours = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB).astype(np.float32) / 255
+        return np.ascontiguousarray(colours.transpose(2, 0, 1)[None])
 
-    return run
+    def _step(self, prepared: NDArray[np.float32]) -> Any:
+        request = self._requests[0]
+        self._requests.reverse()
+        states = dict(zip(self._before, self._states, strict=True))
+        request.infer({"frame": prepared, **states}, share_inputs=True)
+        self._states = [request.get_tensor(name).data for name in self._after]
+        return request
+
+    def run(self, prepared: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See ``Program``."""
+        return self._step(prepared).get_tensor("alpha").data[0, 0]
+
+    def __call__(self, frame: Frame, background: Frame) -> Frame:
+        """Return the composite of a frame over a background."""
+        request = self._step(self.prepare(frame))
+        foreground = request.get_tensor("foreground").data[0]
+        alpha = request.get_tensor("alpha").data[0]
+        if self._background is not background:  # one for the whole video, as in their example
+            self._background, self._behind = background, self.prepare(background)[0]
+        shown = (foreground * alpha + self._behind * (1 - alpha)).transpose(1, 2, 0) * 255
+        return cv2.cvtColor(shown.astype(np.uint8), cv2.COLOR_RGB2BGR)
 
 
 def _layer(inside: int, outside: int, kernel: int) -> nn.Sequential:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import statistics
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +14,7 @@ from benchmarks.rounds import (
     interleave,
     ratios,
     statistics_of,
+    take_turns,
 )
 
 
@@ -100,3 +104,34 @@ def test_a_ratio_is_of_neighbours() -> None:
     assert found.count >= FEWEST_ROUNDS
     assert clock.calls[:4] == ["short", "long", "long", "short"]
     assert sum(1.5 * value + value for value in slower[: found.count - 1]) < 100
+
+
+def test_turns_are_compared_with_the_other_s_of_the_same_round() -> None:
+    clock = Clock()
+    slower = [1.0 + at // TURN for at in range(-2, 50 * TURN)]  # each round; two are a warm-up
+    functions = {
+        "long": clock.function("long", *(1.5 * value for value in slower)),
+        "short": clock.function("short", *slower),
+    }
+    found = take_turns(functions, budget=200, clock=clock)
+    ratio = found["long"].over(found["short"])
+    assert ratio.minimum == ratio.median == ratio.p90 == 1.5
+    assert ratio.count == len(found["short"].steady) >= FEWEST_ROUNDS
+
+
+def test_processor_time_is_of_all_threads_and_of_a_call() -> None:
+    def work() -> None:
+        begin = time.thread_time()
+        while time.thread_time() - begin < 0.02:
+            pass
+
+    def both() -> None:
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    found = take_turns({"one": work, "two": both}, budget=0.01)
+    assert statistics.median(found["one"].work) == pytest.approx(0.02, rel=0.3)
+    assert statistics.median(found["two"].work) == pytest.approx(0.04, rel=0.3)
