@@ -7,21 +7,52 @@
 Sound, subtitles, timestamps and orientation are kept. Ctrl-C leaves a playable video of what was
 done. With --plate, a picture of the empty place or the second at which the video itself shows it,
 the subject is what differs from that (plate mode).
+
+    matter video --ray a.mp4 b.mp4 out/
+
+shares several videos, and parts of long ones, among the machines of a Ray cluster
+(samples/cluster.py). Parts begin at key frames and are joined without a second encoding.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import math
 import sys
+import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from matter_sdk import VideoError, VideoInterrupted, check_output, frame_at, matte_video
-from matter_sdk.samples import add_matter, open_matter
+from matter_sdk import (
+    Background,
+    Matter,
+    VideoBackground,
+    VideoError,
+    VideoInterrupted,
+    VideoReport,
+    check_output,
+    distinct_names,
+    frame_at,
+    matte_video,
+)
+from matter_sdk.samples import add_matter, matter_options, open_matter
+from matter_sdk.samples.cluster import (
+    add_ray,
+    hidden_folder,
+    joined,
+    seen_everywhere,
+    shared,
+    with_address,
+)
 from matter_sdk.sdk.command_line import Parser, UsageError, run, start, whole
+from matter_sdk.sdk.video import UnlikeParts, VideoPart, cut_video, join_video
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,11 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         "samples.video", "Put a video's subject over another background, or cut it out."
     )
-    parser.add_argument("source", metavar="IN", help="video to read")
     parser.add_argument(
-        "output",
-        metavar="OUT",
-        help=".mp4 .mov .mkv .webm; with --alpha .mov .webm, a folder or name%%05d.png",
+        "places",
+        nargs="+",
+        metavar="IN OUT",
+        help="video to read, and where to write: .mp4 .mov .mkv .webm; with --alpha .mov .webm, a "
+        "folder or name%%05d.png. With --ray several IN and a folder",
     )
     add_matter(parser)
     parser.add_argument(
@@ -54,7 +86,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--json", action="store_true", help="print the report as JSON instead of the path"
     )
-    args = parser.parse_args(argv)
+    add_ray(parser)
+    args = parser.parse_args(with_address(sys.argv[1:] if argv is None else argv))
+    *sources, args.output = args.places
+    if not sources:
+        parser.error(f"{args.output!r} is one place alone; expected a video to read and an output")
+    if args.ray is not None:
+        return on_ray(args, sources)
+    if len(sources) > 1:
+        parser.error(f"{len(sources)} videos to read; expected one, or --ray and a folder to write")
+    args.source = sources[0]
 
     try:  # before the engine loads
         check_output(args.output, alpha=args.alpha, inputs=[args.source], crf=args.crf)
@@ -84,19 +125,188 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         except VideoInterrupted as interrupted:
             report = interrupted.report
+    show(args, report)
+    return 130 if report.interrupted else 0
+
+
+def show(args: argparse.Namespace, report: VideoReport) -> None:
+    """Say what was done."""
     # The stages run at the same time: together they take more than the clock shows.
     print(report, *report.notes, sep="\n", file=sys.stderr)
     print(json.dumps(asdict(report), default=str) if args.json else report.path)
-    return 130 if report.interrupted else 0
 
 
 def find_plate(text: str, source: str) -> Any:
     """``--plate``: the picture's path as it is, or the frame of ``source`` at that second."""
+    return frame_at(source, float(text)) if is_second(text) else text
+
+
+def is_second(text: str | None) -> bool:
+    """Whether ``--plate`` says when the video shows its plate."""
     try:
-        second = float(text)
+        return text is not None and math.isfinite(float(text))
     except ValueError:
-        return text
-    return frame_at(source, second)
+        return False
+
+
+@dataclass
+class Shared:
+    """A video whose parts are matted on several machines; one part of None: as a whole."""
+
+    source: str
+    output: Path
+    folder: Path
+    parts: Sequence[VideoPart | None]
+    reports: dict[int, dict[str, Any]] = field(default_factory=dict)
+    begin: float = field(default_factory=time.perf_counter)
+
+    def file(self, number: int) -> Path:
+        """Where a part grows."""
+        return self.folder / f"part-{number:05d}{self.output.suffix.lower()}"
+
+    def jobs(self, options: dict[str, Any]) -> list[dict[str, Any]]:
+        """What ``matte_part`` is to do."""
+        return [
+            {
+                "source": seen_everywhere(self.source),
+                "output": str(self.file(number)),
+                "part": part and [part.begin, part.end, part.start, str(part.time_base)],
+                "options": options if part is None else {**options, "audio": False},
+            }
+            for number, part in enumerate(self.parts)
+        ]
+
+    def finish(self, *, audio: bool) -> VideoReport:
+        """Give the output its name, once all parts are there.
+
+        Raises:
+            UnlikeParts: they cannot be joined.
+            VideoError: as ``join_video``, or of the first part that failed.
+        """
+        reports = [self.reports[number] for number in range(len(self.parts))]
+        wrong = next((report["error"] for report in reports if "error" in report), None)
+        if wrong is not None:
+            raise VideoError(wrong)
+        notes = [note for report in reports for note in report["notes"]]
+        parts = [part for part in self.parts if part is not None]
+        if parts:
+            pieces = [(part, self.file(number)) for number, part in enumerate(parts)]
+            notes += join_video(pieces, self.output, self.source if audio else None)
+        else:
+            self.file(0).replace(self.output)
+        return VideoReport(
+            self.output,
+            sum(report["frames"] for report in reports),
+            time.perf_counter() - self.begin,
+            tuple(reports[0]["size"]),
+            {stage: sum(r["stages"][stage] for r in reports) for stage in reports[0]["stages"]},
+            truncated=any(report["truncated"] for report in reports),
+            notes=tuple(dict.fromkeys(notes)),
+        )
+
+
+def on_ray(args: argparse.Namespace, sources: Sequence[str]) -> int:
+    """Matte videos, and parts of long ones, on the machines of a cluster."""
+    outputs = find_outputs(args, sources)
+    background = Background.open(args.background)
+    background.close()
+    # A looped background counts its turns from the video's begin on: not in parts.
+    whole = isinstance(background, VideoBackground)
+    plate = None if args.plate is None else find_plate(args.plate, sources[0])
+    settings = {"alpha": args.alpha, "audio": not args.no_audio, "crf": args.crf}
+    failed = 0
+    with ExitStack() as stack:
+        stack.enter_context(joined(args.ray))
+        bar = stack.enter_context(tqdm(unit=" parts", dynamic_ncols=True, disable=None))
+        videos: list[Shared] = []
+        for source, output in zip(sources, outputs, strict=True):
+            try:
+                parts = [] if whole else cut_video(source)
+            except VideoError as error:
+                failed += refuse(args, source, error)
+                continue
+            folder = stack.enter_context(hidden_folder(output))
+            videos.append(Shared(source, output, folder, parts if len(parts) > 1 else [None]))
+        waiting = videos
+        while waiting:
+            jobs = [(v, n, job) for v in waiting for n, job in enumerate(v.jobs(settings))]
+            waiting = []
+            bar.total = bar.n + len(jobs)
+            options = {**matter_options(args), "plate": plate, "lanes": 2}
+            done = shared(matte_part, options, args.background, [job for _, _, job in jobs])
+            for at, result in done:
+                video, number, _ = jobs[at]
+                video.reports[number] = result
+                bar.update()
+                if len(video.reports) < len(video.parts):
+                    continue
+                try:
+                    report = video.finish(audio=not args.no_audio)
+                except UnlikeParts:
+                    video.parts, video.reports = [None], {}
+                    waiting.append(video)
+                except VideoError as error:
+                    failed += refuse(args, video.source, error)
+                else:
+                    show(args, report)
+    return 1 if failed else 0
+
+
+def matte_part(matter: Matter, background: Background, job: dict[str, Any]) -> dict[str, Any]:
+    """``matte_video`` of a job of ``Shared``; return its report."""
+    part = None
+    if job["part"] is not None:
+        begin, end, start, base = job["part"]
+        part = VideoPart(begin, end, start, Fraction(base))
+    report = matte_video(
+        matter, job["source"], job["output"], background=background, part=part, **job["options"]
+    )
+    return {**asdict(report), "path": job["output"]}
+
+
+def find_outputs(args: argparse.Namespace, sources: Sequence[str]) -> list[Path]:
+    """The file to write for each video of ``--ray``."""
+    output = Path(args.output)
+    gone = [source for source in sources if "://" in source or Path(source).is_fifo()]
+    if gone:
+        raise UsageError(f"--ray shares files, and {gone[0]!r} is none; expected a video file")
+    if output.suffix and not output.is_dir():
+        if len(sources) > 1:
+            raise UsageError(
+                f"{output} to write to is one file, and {len(sources)} videos are read; expected a "
+                "folder"
+            )
+        outputs = [output]
+    else:
+        outputs = []
+        for source, name in zip(sources, distinct_names([*map(Path, sources)]), strict=True):
+            suffix = Path(source).suffix.lower()
+            kept = suffix in ((".mov", ".webm") if args.alpha else (".mp4", ".mkv", ".webm"))
+            outputs.append(output / f"{name}{suffix if kept else '.mov' if args.alpha else '.mp4'}")
+        output.mkdir(exist_ok=True)
+    if is_second(args.plate) and len(sources) > 1:
+        raise UsageError(
+            f"--plate {args.plate} is a second of one video, and {len(sources)} are read; expected "
+            "a picture"
+        )
+    try:
+        for file in outputs:
+            if file.suffix.lower() == ".png":
+                raise VideoError(
+                    f"output {file} is a sequence of pictures, expected with --ray a video file"
+                )
+            check_output(file, alpha=args.alpha, inputs=sources, crf=args.crf)
+    except VideoError as error:
+        raise UsageError(str(error)) from error
+    return outputs
+
+
+def refuse(args: argparse.Namespace, source: str, error: VideoError) -> int:
+    """Say of a video why it has no output."""
+    tqdm.write(f"error: {error}", file=sys.stderr)
+    if args.json:
+        tqdm.write(json.dumps({"video": source, "error": str(error)}))
+    return 1
 
 
 if __name__ == "__main__":
