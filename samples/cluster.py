@@ -16,8 +16,9 @@ import logging
 import os
 import platform
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -87,6 +88,8 @@ def hidden_folder(output: Path) -> Iterator[Path]:
 def joined(address: str) -> Iterator[None]:
     """Be part of a cluster: that of an address, of RAY_ADDRESS, or one of this machine alone.
 
+    The standard output is for who asked for it before: meanwhile it is the standard error.
+
     Raises:
         UsageError: Ray is not installed.
         MatterError: no cluster answers, or what Ray says when it fails.
@@ -115,7 +118,8 @@ def joined(address: str) -> Iterator[None]:
             "`ray start --head` printed, and this machine's Python and Ray on every machine"
         ) from error
     try:
-        yield
+        with redirect_stdout(sys.stderr):  # where Ray says what goes on
+            yield
     except ray.exceptions.RayError as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise MatterError(

@@ -188,15 +188,18 @@ def on_ray(
 def show(args: argparse.Namespace, done: Iterable[dict[str, Any]], count: int) -> int:
     """Say what was written as it is done; return the exit status."""
     failed = 0
+    out = sys.stdout  # Ray says things there of its own, which go elsewhere meanwhile
     hidden = True if count < 2 else None  # None: also where nobody looks at it
     for result in tqdm(done, total=count, unit=" pictures", dynamic_ncols=True, disable=hidden):
         if "error" in result:
             tqdm.write(f"error: {result['error']}", file=sys.stderr)
             failed += 1
         if args.json:
-            tqdm.write(json.dumps(result))
+            tqdm.write(json.dumps(result), file=out)
         elif "error" not in result and args.output != STANDARD:
-            tqdm.write("\n".join(file for name, file in result.items() if name in RESULTS))
+            tqdm.write(
+                "\n".join(file for name, file in result.items() if name in RESULTS), file=out
+            )
     return 1 if failed else 0
 
 

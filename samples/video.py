@@ -11,29 +11,23 @@ the subject is what differs from that (plate mode).
     matter video --ray a.mp4 b.mp4 out/
 
 shares several videos, and parts of long ones, among the machines of a Ray cluster
-(samples/cluster.py). Parts begin at key frames and are joined without a second encoding.
+(samples/cluster_video.py). Parts begin at key frames and are joined without a second encoding.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
-import time
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
-from fractions import Fraction
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
 from matter_sdk import (
-    Background,
-    Matter,
-    VideoBackground,
     VideoError,
     VideoInterrupted,
     VideoReport,
@@ -43,16 +37,9 @@ from matter_sdk import (
     matte_video,
 )
 from matter_sdk.samples import add_matter, matter_options, open_matter
-from matter_sdk.samples.cluster import (
-    add_ray,
-    hidden_folder,
-    joined,
-    seen_everywhere,
-    shared,
-    with_address,
-)
+from matter_sdk.samples.cluster import add_ray, with_address
+from matter_sdk.samples.cluster_video import matte_videos
 from matter_sdk.sdk.command_line import Parser, UsageError, run, start, whole
-from matter_sdk.sdk.video import UnlikeParts, VideoPart, cut_video, join_video
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -129,11 +116,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 130 if report.interrupted else 0
 
 
-def show(args: argparse.Namespace, report: VideoReport) -> None:
+def show(args: argparse.Namespace, report: VideoReport, out: TextIO | None = None) -> None:
     """Say what was done."""
     # The stages run at the same time: together they take more than the clock shows.
     print(report, *report.notes, sep="\n", file=sys.stderr)
-    print(json.dumps(asdict(report), default=str) if args.json else report.path)
+    said = json.dumps(asdict(report), default=str) if args.json else report.path
+    print(said, file=out, flush=True)
 
 
 def find_plate(text: str, source: str) -> Any:
@@ -144,124 +132,35 @@ def find_plate(text: str, source: str) -> Any:
 def is_second(text: str | None) -> bool:
     """Whether ``--plate`` says when the video shows its plate."""
     try:
-        return text is not None and math.isfinite(float(text))
+        float(text or "")
     except ValueError:
         return False
-
-
-@dataclass
-class Shared:
-    """A video whose parts are matted on several machines; one part of None: as a whole."""
-
-    source: str
-    output: Path
-    folder: Path
-    parts: Sequence[VideoPart | None]
-    reports: dict[int, dict[str, Any]] = field(default_factory=dict)
-    begin: float = field(default_factory=time.perf_counter)
-
-    def file(self, number: int) -> Path:
-        """Where a part grows."""
-        return self.folder / f"part-{number:05d}{self.output.suffix.lower()}"
-
-    def jobs(self, options: dict[str, Any]) -> list[dict[str, Any]]:
-        """What ``matte_part`` is to do."""
-        return [
-            {
-                "source": seen_everywhere(self.source),
-                "output": str(self.file(number)),
-                "part": part and [part.begin, part.end, part.start, str(part.time_base)],
-                "options": options if part is None else {**options, "audio": False},
-            }
-            for number, part in enumerate(self.parts)
-        ]
-
-    def finish(self, *, audio: bool) -> VideoReport:
-        """Give the output its name, once all parts are there.
-
-        Raises:
-            UnlikeParts: they cannot be joined.
-            VideoError: as ``join_video``, or of the first part that failed.
-        """
-        reports = [self.reports[number] for number in range(len(self.parts))]
-        wrong = next((report["error"] for report in reports if "error" in report), None)
-        if wrong is not None:
-            raise VideoError(wrong)
-        notes = [note for report in reports for note in report["notes"]]
-        parts = [part for part in self.parts if part is not None]
-        if parts:
-            pieces = [(part, self.file(number)) for number, part in enumerate(parts)]
-            notes += join_video(pieces, self.output, self.source if audio else None)
-        else:
-            self.file(0).replace(self.output)
-        return VideoReport(
-            self.output,
-            sum(report["frames"] for report in reports),
-            time.perf_counter() - self.begin,
-            tuple(reports[0]["size"]),
-            {stage: sum(r["stages"][stage] for r in reports) for stage in reports[0]["stages"]},
-            truncated=any(report["truncated"] for report in reports),
-            notes=tuple(dict.fromkeys(notes)),
-        )
+    return True
 
 
 def on_ray(args: argparse.Namespace, sources: Sequence[str]) -> int:
     """Matte videos, and parts of long ones, on the machines of a cluster."""
     outputs = find_outputs(args, sources)
-    background = Background.open(args.background)
-    background.close()
-    # A looped background counts its turns from the video's begin on: not in parts.
-    whole = isinstance(background, VideoBackground)
     plate = None if args.plate is None else find_plate(args.plate, sources[0])
-    settings = {"alpha": args.alpha, "audio": not args.no_audio, "crf": args.crf}
-    failed = 0
-    with ExitStack() as stack:
-        stack.enter_context(joined(args.ray))
-        bar = stack.enter_context(tqdm(unit=" parts", dynamic_ncols=True, disable=None))
-        videos: list[Shared] = []
-        for source, output in zip(sources, outputs, strict=True):
-            try:
-                parts = [] if whole else cut_video(source)
-            except VideoError as error:
-                failed += refuse(args, source, error)
-                continue
-            folder = stack.enter_context(hidden_folder(output))
-            videos.append(Shared(source, output, folder, parts if len(parts) > 1 else [None]))
-        waiting = videos
-        while waiting:
-            jobs = [(v, n, job) for v in waiting for n, job in enumerate(v.jobs(settings))]
-            waiting = []
-            bar.total = bar.n + len(jobs)
-            options = {**matter_options(args), "plate": plate, "lanes": 2}
-            done = shared(matte_part, options, args.background, [job for _, _, job in jobs])
-            for at, result in done:
-                video, number, _ = jobs[at]
-                video.reports[number] = result
-                bar.update()
-                if len(video.reports) < len(video.parts):
-                    continue
-                try:
-                    report = video.finish(audio=not args.no_audio)
-                except UnlikeParts:
-                    video.parts, video.reports = [None], {}
-                    waiting.append(video)
-                except VideoError as error:
-                    failed += refuse(args, video.source, error)
-                else:
-                    show(args, report)
-    return 1 if failed else 0
-
-
-def matte_part(matter: Matter, background: Background, job: dict[str, Any]) -> dict[str, Any]:
-    """``matte_video`` of a job of ``Shared``; return its report."""
-    part = None
-    if job["part"] is not None:
-        begin, end, start, base = job["part"]
-        part = VideoPart(begin, end, start, Fraction(base))
-    report = matte_video(
-        matter, job["source"], job["output"], background=background, part=part, **job["options"]
+    done = matte_videos(
+        args.ray,
+        [*zip(sources, outputs, strict=True)],
+        {**matter_options(args), "plate": plate, "lanes": 2},
+        args.background,
+        {"alpha": args.alpha, "audio": not args.no_audio, "crf": args.crf},
     )
-    return {**asdict(report), "path": job["output"]}
+    failed = 0
+    out = sys.stdout  # Ray says things there of its own, which go elsewhere meanwhile
+    with closing(done):
+        for source, result in done:
+            if isinstance(result, VideoReport):
+                show(args, result, out)
+                continue
+            failed += 1
+            print(f"error: {result}", file=sys.stderr)
+            if args.json:
+                print(json.dumps({"video": source, "error": str(result)}), file=out)
+    return 1 if failed else 0
 
 
 def find_outputs(args: argparse.Namespace, sources: Sequence[str]) -> list[Path]:
@@ -299,14 +198,6 @@ def find_outputs(args: argparse.Namespace, sources: Sequence[str]) -> list[Path]
     except VideoError as error:
         raise UsageError(str(error)) from error
     return outputs
-
-
-def refuse(args: argparse.Namespace, source: str, error: VideoError) -> int:
-    """Say of a video why it has no output."""
-    tqdm.write(f"error: {error}", file=sys.stderr)
-    if args.json:
-        tqdm.write(json.dumps({"video": source, "error": str(error)}))
-    return 1
 
 
 if __name__ == "__main__":
