@@ -145,7 +145,7 @@ def on_ray(args: argparse.Namespace, sources: Sequence[str]) -> int:
     done = matte_videos(
         args.ray,
         [*zip(sources, outputs, strict=True)],
-        {**matter_options(args), "plate": plate, "lanes": 2},
+        {**matter_options(args), "plate": plate},
         args.background,
         {"alpha": args.alpha, "audio": not args.no_audio, "crf": args.crf},
     )

@@ -30,9 +30,9 @@ from matter_sdk.sdk.media.video_tracks import TrackWriter
 
 SECONDS = 20.0
 """Least length of a part. Its run-in takes one to two seconds more of the network."""
-RUN_IN = 32
-"""Least number of frames before a part: the filter over time keeps 0.8 of its last result, and
-0.8³² is a fifth of a level of 255."""
+RUN_IN = 48
+"""Least number of frames before a part. The filter over time keeps 0.8 of its last result where
+nothing moves: another beginning is less than a level of 255 after 25 frames, and 0.006 after 48."""
 
 
 class UnlikeParts(VideoError):
