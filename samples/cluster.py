@@ -16,6 +16,7 @@ import logging
 import os
 import platform
 import re
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -104,6 +105,7 @@ def joined(address: str) -> Iterator[None]:
             f"--ray needs Ray, which is not installed ({error}): pip install 'matter-sdk[ray]'"
         ) from error
     address = address or os.environ.get("RAY_ADDRESS", "") or "local"
+    _knock(address)
     alone = {"num_cpus": usable_cores(), "object_store_memory": 100 << 20}  # names of files only
     try:
         ray.init(
@@ -113,10 +115,7 @@ def joined(address: str) -> Iterator[None]:
             **({**alone, "include_dashboard": False} if address == "local" else {}),
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise MatterError(
-            f"no Ray cluster answers at {address!r} ({error}); expected the address that "
-            "`ray start --head` printed, and this machine's Python and Ray on every machine"
-        ) from error
+        raise _unanswered(address, error) from error
     try:
         with redirect_stdout(sys.stderr):  # where Ray says what goes on
             yield
@@ -127,6 +126,26 @@ def joined(address: str) -> Iterator[None]:
         ) from error
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise MatterError at once where nobody listens: Ray would try for ten minutes."""
+    if _ADDRESS.fullmatch(address) is None:
+        raise _unanswered(address, "it is no address")
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if not separator:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise _unanswered(address, error) from error
+
+
+def _unanswered(address: str, reason: object) -> MatterError:
+    return MatterError(
+        f"no Ray cluster answers at {address!r} ({reason}); expected the address that `ray start "
+        "--head` printed, and one version of Python and Ray on all of its machines"
+    )
 
 
 def shared(

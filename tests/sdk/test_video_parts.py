@@ -48,13 +48,13 @@ def uneven(count: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Noise that moves, then stands still but for a level, then moves: all that has a memory."""
+    """Noise that moves, then stands still but for its light, then moves: all that has a memory."""
     random = np.random.default_rng(1)
     scene = random.integers(60, 190, (48, 64, 3))
     images = []
     for number in range(COUNT):
-        still = 40 <= number < 150
-        image = np.roll(scene, 0 if still else number, 1) + random.integers(0, 2)
+        still = 20 <= number < 190
+        image = np.roll(scene, 0 if still else number, 1) + random.integers(0, 3)
         images.append(cv2.GaussianBlur(image.astype(np.uint8), (0, 0), 2))
     path = tmp_path_factory.mktemp("parts") / "clip.mp4"
     return write_clip(path, images, pts=uneven(COUNT), audio="aac", keys=KEYS)
