@@ -106,13 +106,16 @@ def joined(address: str) -> Iterator[None]:
         ) from error
     address = address or os.environ.get("RAY_ADDRESS", "") or "local"
     _knock(address)
-    alone = {"num_cpus": usable_cores(), "object_store_memory": 100 << 20}  # names of files only
+    alone: dict[str, Any] = {}
+    if address == "local":  # the store, in bytes, holds names of files alone
+        alone = {"num_cpus": usable_cores(), "object_store_memory": 100 << 20}
     try:
         ray.init(
             address,
+            include_dashboard=False if alone else None,
             logging_level=logging.ERROR,
             log_to_driver=False,
-            **({**alone, "include_dashboard": False} if address == "local" else {}),
+            **alone,
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise _unanswered(address, error) from error
@@ -192,7 +195,7 @@ def shared(
         yield number, result
 
 
-def _workers(nodes: Sequence[Mapping[str, Any]]) -> tuple[int, int | None, dict[str, float]]:
+def _workers(nodes: Sequence[Mapping[str, Any]]) -> tuple[int, int | None, dict[str, Any]]:
     """How many workers, the threads of each (None: not to be limited), and what each claims."""
     gpus = sum(int(node["Resources"].get("GPU", 0)) for node in nodes)
     if gpus:  # this has not run on a GPU yet
