@@ -75,7 +75,10 @@ def hidden_folder(output: Path) -> Iterator[Path]:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         made = TemporaryDirectory(
-            prefix=".matter-", suffix=".partial", dir=output.parent.absolute()
+            prefix=".matter-",
+            suffix=".partial",
+            dir=output.parent.absolute(),
+            ignore_cleanup_errors=True,  # a worker that was given up may still write
         )
     except OSError as error:
         raise MatterError(
@@ -189,10 +192,15 @@ def shared(
         **claim,
     )
     for row in done.iter_rows():
-        number, result = json.loads(row["result"])
-        if "worker" in result:
-            raise MatterError(f"{result['error']} (on {result['worker']})")
-        yield number, result
+        yield _read(row["result"])
+
+
+def _read(text: str) -> tuple[int, dict[str, Any]]:
+    """A job's number and result; MatterError where its worker can do none."""
+    number, result = json.loads(text)
+    if "worker" in result:
+        raise MatterError(f"{result['error']} (on {result['worker']})")
+    return number, result
 
 
 def _workers(nodes: Sequence[Mapping[str, Any]]) -> tuple[int, int | None, dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import signal
@@ -9,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,10 @@ import numpy as np
 import pytest
 
 from matter_sdk import MatterError
-from matter_sdk.samples import image, video
-from matter_sdk.samples.cluster import _workers, with_address
+from matter_sdk.samples import cluster_video, image, video
+from matter_sdk.samples.cluster import Do, _read, _Worker, _workers, with_address
 from matter_sdk.sdk.command_line import UsageError
+from matter_sdk.sdk.video import UnlikeParts, cut_video
 from tests.sdk.clips import audio_packets, decode, write_clip
 from tests.sdk.conftest import Tiny
 
@@ -117,6 +120,114 @@ def test_workers_fill_the_machines_and_leave_room_for_those_that_are_lost() -> N
     assert _workers(machines({"CPU": 8, "GPU": 2}))[0] == 2
     with pytest.raises(MatterError):
         _workers(machines({}))
+
+
+# Its jobs, done here
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Workers in this process and no Ray; lists the jobs they did."""
+    done: list[dict[str, Any]] = []
+
+    def shared(
+        do: Do, options: Any, background: str, jobs: Sequence[dict[str, Any]]
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        worker = _Worker(do, options, background)
+        for number, job in reversed([*enumerate(jobs)]):
+            done.append(job)
+            (text,) = worker({"job": [json.dumps([number, job])]})["result"]
+            yield _read(text)
+
+    for module in (image, cluster_video):
+        monkeypatch.setattr(module, "shared", shared)
+        monkeypatch.setattr(module, "joined", lambda address: contextlib.nullcontext())
+    return done
+
+
+def test_pictures_of_several_workers(
+    photos: Path, tmp_path: Path, engine: str, here: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "bad.png").write_bytes(b"no picture")
+    out, alone = tmp_path / "out", tmp_path / "alone"
+    options = [str(photos), "--engine", engine, "--json", "--output"]
+    assert image.main(["--ray", *options, str(out)]) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert image.main([*options, str(alone)]) == 1
+    others = capsys.readouterr().out.replace(str(alone), str(out)).splitlines()
+    assert sorted(told) == sorted(others)
+    assert len(here) == 3
+    assert files(out) == files(alone)
+
+
+def long_clip(path: Path) -> str:
+    images = [np.full((48, 64, 3), (200, 0, number), np.uint8) for number in range(120)]
+    return str(write_clip(path, images, audio="aac", keys=30))
+
+
+def test_parts_and_videos_of_several_workers(
+    tmp_path: Path,
+    engine: str,
+    here: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(cluster_video, "cut_video", functools.partial(cut_video, seconds=1))
+    clips = [long_clip(tmp_path / "a.mp4"), long_clip(tmp_path / "b.mkv")]
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    out = tmp_path / "out"
+    options = ["--engine", engine, "--crf", "0", "--json"]
+    assert video.main(["--ray", *clips, str(tmp_path / "bad.mp4"), str(out), *options]) == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert sum("error" in line for line in lines) == 1
+    assert {line["frames"] for line in lines if "error" not in line} == {120}
+    assert len(here) == 8
+    for clip, name in zip(clips, ("a.mp4", "b.mkv"), strict=True):
+        alone = tmp_path / f"alone-{name}"
+        assert video.main([clip, str(alone), *options]) == 0
+        assert (decode(out / name)[1], len(audio_packets(out / name))) == (
+            decode(alone)[1],
+            len(audio_packets(alone)),
+        )
+        assert all(
+            (one == other).all()
+            for one, other in zip(decode(out / name)[0], decode(alone)[0], strict=True)
+        )
+    assert sorted(files(out)) == ["a.mp4", "b.mkv"]
+
+
+def test_a_video_whose_parts_cannot_be_joined_is_matted_in_one_go(
+    tmp_path: Path, engine: str, here: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_video, "cut_video", functools.partial(cut_video, seconds=1))
+
+    def unlike(*given: Any) -> None:
+        raise UnlikeParts
+
+    monkeypatch.setattr(cluster_video, "join_video", unlike)
+    clip, out = long_clip(tmp_path / "a.mp4"), tmp_path / "out.mp4"
+    assert video.main(["--ray", clip, str(out), "--engine", engine]) == 0
+    assert [job["part"] is None for job in here] == [False] * 4 + [True]
+    assert len(decode(out)[0]) == 120
+    assert audio_packets(out) == audio_packets(Path(clip))
+
+
+def test_a_video_over_a_video_is_not_cut(
+    tmp_path: Path, engine: str, here: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_video, "cut_video", functools.partial(cut_video, seconds=1))
+    clip, out = long_clip(tmp_path / "a.mp4"), tmp_path / "out.mp4"
+    options = ["--engine", engine, "--background", clip]
+    assert video.main(["--ray", clip, str(out), *options]) == 0
+    assert [job["part"] for job in here] == [None]
+
+
+def test_an_engine_that_a_worker_cannot_open_ends_all(
+    photos: Path, tmp_path: Path, here: list[Any]
+) -> None:
+    with pytest.raises(MatterError, match=r"gone\.engine"):
+        image.main(["--ray", str(photos), str(tmp_path / "o"), "--engine", "gone.engine"])
+    assert list((tmp_path / "o").iterdir()) == []
 
 
 # On a cluster
