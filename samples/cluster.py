@@ -112,26 +112,26 @@ def joined(address: str) -> Iterator[None]:
     alone: dict[str, Any] = {}
     if address == "local":  # the store, in bytes, holds names of files alone
         alone = {"num_cpus": usable_cores(), "object_store_memory": 100 << 20}
-    try:
-        ray.init(
-            address,
-            include_dashboard=False if alone else None,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            **alone,
-        )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise _unanswered(address, error) from error
-    try:
-        with redirect_stdout(sys.stderr):  # where Ray says what goes on
+    with redirect_stdout(sys.stderr):  # where Ray says what goes on, until its very end
+        try:
+            ray.init(
+                address,
+                include_dashboard=False if alone else None,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                **alone,
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise _unanswered(address, error) from error
+        try:
             yield
-    except ray.exceptions.RayError as error:
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        raise MatterError(
-            f"Ray gave up: {said[-1]}. Every machine needs this version of matter-sdk"
-        ) from error
-    finally:
-        ray.shutdown()
+        except ray.exceptions.RayError as error:
+            said = str(error).strip().splitlines() or [type(error).__name__]
+            raise MatterError(
+                f"Ray gave up: {said[-1]}. Every machine needs this version of matter-sdk"
+            ) from error
+        finally:
+            ray.shutdown()
 
 
 def _knock(address: str) -> None:
