@@ -45,10 +45,15 @@ def add_matter(parser: argparse.ArgumentParser, quality: str = "balanced") -> No
 
 def open_matter(args: argparse.Namespace, **options: Any) -> Matter:
     """Open the engine that was asked for, or the one that fits the flags."""
+    return Matter(**matter_options(args), **options)
+
+
+def matter_options(args: argparse.Namespace) -> dict[str, Any]:
+    """``Matter``'s arguments for the flags: the engine's ``path`` and how to open it."""
     name = "gfm" if args.plate in (None, False) else "gfm-plate"
     here = Path(f"{name}.engine")
     given = {
         name: getattr(args, name) for name in ("quality", "trimap_from", "hybrid", "trust_plans")
     }
     path = args.engine or (here if here.is_file() else engine_path(None, name))
-    return Matter(path, **given, **options)
+    return {"path": path, **given}

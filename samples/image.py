@@ -20,15 +20,20 @@ foreground, one grey between for unknown. Or another engine makes it: --trimap-f
     matter image cat.jpg cut.png --plate empty.jpg
 
 In plate mode the subject is what differs from a picture of the same place without it.
+
+    matter image --ray photos/ out/
+
+shares the pictures among the machines of a Ray cluster: samples/cluster.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +45,7 @@ from matter_sdk import (
     TRANSPARENT_SUFFIXES,
     Background,
     FrameError,
+    Matter,
     check_kept,
     distinct_names,
     encode_picture,
@@ -48,8 +54,16 @@ from matter_sdk import (
     read_trimap,
     write_picture,
 )
-from matter_sdk.samples import add_matter, open_matter
-from matter_sdk.sdk.command_line import Parser, run, start
+from matter_sdk.samples import add_matter, matter_options, open_matter
+from matter_sdk.samples.cluster import (
+    add_ray,
+    hidden_folder,
+    joined,
+    seen_everywhere,
+    shared,
+    with_address,
+)
+from matter_sdk.sdk.command_line import Parser, run, start, typed
 
 RESULTS = ("matte", "cutout", "composite")
 STANDARD = "-"
@@ -95,7 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--json", action="store_true", help="print a line of JSON per picture instead of its path"
     )
-    args = parser.parse_args(argv)
+    add_ray(parser)
+    args = parser.parse_args(with_address(sys.argv[1:] if argv is None else argv))
     if args.output is None:
         args.output = args.images.pop() if len(args.images) > 1 else "out"
     images = find_pictures(args.images)
@@ -104,41 +119,94 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(trimaps) != len(images):
         parser.error(f"{len(trimaps)} trimaps for {len(images)} pictures: give one for each")
 
+    options = {"plate": args.plate, "transparency": not args.ignore_transparency}
+    work = [
+        {
+            "picture": str(image),
+            "trimap": trimap and str(trimap),
+            "files": {name: str(file) for name, file in files.items()},
+        }
+        for image, trimap, files in zip(images, trimaps, targets, strict=True)
+    ]
     background = Background.open(args.background)
-    failed = 0
-    work = list(zip(images, trimaps, targets, strict=True))
-    with open_matter(args, plate=args.plate, transparency=not args.ignore_transparency) as matter:
-        hidden = True if len(work) < 2 else None  # None: also where nobody looks at it
-        for path, trimap, wanted in tqdm(
-            work, unit=" pictures", dynamic_ncols=True, disable=hidden
-        ):
-            try:
-                image = read_picture(path, transparency=True)
-            except FrameError as error:
-                tqdm.write(f"{parser.prog}: failed: {error}", file=sys.stderr)
-                failed += 1
-                if args.json:
-                    tqdm.write(json.dumps({"picture": str(path), "error": str(error)}))
+    with contextlib.ExitStack() as stack:
+        if args.ray is None:
+            matter = stack.enter_context(open_matter(args, **options))
+            done = (matte_picture(matter, background, job) for job in work)
+        else:
+            if args.output == STANDARD or any(map(is_pipe, [*images, *filter(None, trimaps)])):
+                parser.error("--ray shares files among machines; expected no pipe and no -")
+            given = {**matter_options(args), **options}
+            done = stack.enter_context(contextlib.closing(on_ray(args, given, work)))
+        return show(args, done, len(work))
+
+
+def matte_picture(matter: Matter, background: Background, job: dict[str, Any]) -> dict[str, Any]:
+    """Matte ``job["picture"]`` and write ``job["files"]``; return what ``--json`` prints."""
+    try:
+        image = read_picture(job["picture"], transparency=True)
+    except FrameError as error:
+        return {"picture": job["picture"], "error": str(error)}
+    matte = matter(image, trimap=job["trimap"] and read_trimap(job["trimap"]))
+    for name, target in job["files"].items():
+        if name == "matte":
+            picture = np.rint(matte.alpha * 255).astype(np.uint8)
+        elif name == "cutout":
+            picture = matte.cutout()
+        else:  # a still has the time to clean the subject's rim of its old background
+            picture = matte.over(background, clean=True)
+        if target == STANDARD:
+            sys.stdout.buffer.write(encode_picture(picture))
+        else:
+            write_picture(target, picture)
+    return {"picture": job["picture"], **job["files"]}
+
+
+def on_ray(
+    args: argparse.Namespace, options: dict[str, Any], work: Sequence[dict[str, Any]]
+) -> Generator[dict[str, Any], None, None]:
+    """``matte_picture`` of each job, on the machines of a cluster, as they are done."""
+    first = next(Path(file) for job in work for file in job["files"].values())
+    with joined(args.ray), hidden_folder(first) as folder:
+        jobs = [
+            {
+                "picture": seen_everywhere(job["picture"]),
+                "trimap": job["trimap"] and seen_everywhere(job["trimap"]),
+                "files": {name: str(folder / Path(f).name) for name, f in job["files"].items()},
+            }
+            for job in work
+        ]
+        for number, result in shared(matte_picture, options, args.background, jobs):
+            picture, files = work[number]["picture"], work[number]["files"]
+            if "error" in result:
+                yield {"picture": picture, "error": result["error"]}
                 continue
-            matte = matter(image, trimap=trimap and read_trimap(trimap))
-            for name, target in wanted.items():
-                if name == "matte":
-                    picture = np.rint(matte.alpha * 255).astype(np.uint8)
-                elif name == "cutout":
-                    picture = matte.cutout()
-                else:  # a still has the time to clean the subject's rim of its old background
-                    picture = matte.over(background, clean=True)
-                if str(target) == STANDARD:
-                    sys.stdout.buffer.write(encode_picture(picture))
-                    continue
-                write_picture(target, picture)
-                if not args.json:
-                    tqdm.write(str(target))
-            if args.json:
-                tqdm.write(
-                    json.dumps({"picture": str(path)} | {n: str(t) for n, t in wanted.items()})
-                )
+            for name, file in files.items():
+                Path(result[name]).replace(file)
+            yield {"picture": picture, **files}
+
+
+def show(args: argparse.Namespace, done: Iterable[dict[str, Any]], count: int) -> int:
+    """Say what was written as it is done; return the exit status."""
+    failed = 0
+    out = sys.stdout  # Ray says things there of its own, which go elsewhere meanwhile
+    hidden = True if count < 2 else None  # None: also where nobody looks at it
+    for result in tqdm(done, total=count, unit=" pictures", dynamic_ncols=True, disable=hidden):
+        if "error" in result:
+            tqdm.write(f"{typed('samples.image')}: failed: {result['error']}", file=sys.stderr)
+            failed += 1
+        if args.json:
+            tqdm.write(json.dumps(result), file=out)
+        elif "error" not in result and args.output != STANDARD:
+            tqdm.write(
+                "\n".join(file for name, file in result.items() if name in RESULTS), file=out
+            )
     return 1 if failed else 0
+
+
+def is_pipe(path: Path) -> bool:
+    """Whether a place to read is no file, and gone once it is read."""
+    return path == Path("/dev/stdin") or (path.exists() and not path.is_file())
 
 
 def _looks_like_a_file(place: str) -> bool:

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from matter_sdk.kernels import YUV
 from matter_sdk.sdk.background import Background, VideoBackground
 from matter_sdk.sdk.errors import NoMatteError, VideoError
 from matter_sdk.sdk.matte import Matte, nothing
+from matter_sdk.sdk.media.video_parts import UnlikeParts, VideoPart, cut_video, join_video
 from matter_sdk.sdk.media.video_reader import TimedFrame, VideoReader
 from matter_sdk.sdk.media.video_source import local_path
 from matter_sdk.sdk.media.video_writer import VideoWriter, check_output, is_sequence
@@ -36,15 +37,21 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TimedFrame",
+    "UnlikeParts",
     "VideoBackground",
     "VideoInterrupted",
+    "VideoPart",
     "VideoReader",
     "VideoReport",
     "VideoWriter",
     "check_output",
+    "cut_video",
     "frame_at",
+    "join_video",
     "matte_video",
 ]
+
+T = TypeVar("T", bound=tuple[Any, ...])
 
 STAGES = ("decode", "preprocess", "network", "composite", "encode")
 
@@ -129,6 +136,7 @@ def matte_video(
     crf: int | None = None,
     preset: str | None = None,
     hardware: bool = False,
+    part: VideoPart | None = None,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> VideoReport:
     """Matte every frame of ``source`` and write ``output``; keep timestamps, rotation and audio.
@@ -146,6 +154,8 @@ def matte_video(
             matter runs on a GPU, that is its NVENC, and its NVDEC decodes, if the files and the GPU
             allow it: see ``VideoReader`` and ``VideoWriter``. This has not run on such hardware
             yet.
+        part: write the frames of this part alone (``cut_video``), for ``join_video``. Its audio is
+            that of the whole: leave it out.
         progress: called in the calling thread after each frame with (frames done, frames expected
             or None).
 
@@ -166,7 +176,8 @@ def matte_video(
     planes = not alpha and matter.takes_planes and not is_sequence(output)
     gpu = _gpu_number(matter.device) if hardware else None
     sound = audio and not is_sequence(output)
-    with VideoReader(source, planes=planes, gpu=gpu, tracks=sound) as reader:
+    begin_at = 0.0 if part is None else part.second
+    with VideoReader(source, planes=planes, gpu=gpu, tracks=sound, start=begin_at) as reader:
         behind = None if alpha else Background.open(background)
         graph = None if behind is None else matter.frame_graph(reader.peek(), behind)
         writer = VideoWriter(
@@ -175,11 +186,18 @@ def matte_video(
             tags=reader.tags, audio_from=reader if audio else None, gpu=gpu, hardware=hardware,
             quick=matter.quality.quick,
         )  # fmt: skip
-        pipeline = Pipeline(matter, measured(reader.timed(), meter, "decode"), meter)
+        frames = reader.timed()
+        if part is not None:
+            frames = part.read(frames, matter.quality.lookahead if matter.quality.temporal else 0)
+        pipeline = Pipeline(
+            matter, measured(frames, meter, "decode"), meter, stretch=lambda timed: int(timed.time)
+        )
+        pictures: Iterable[_Composite]
         if behind is not None and graph is not None:
-            pictures = _launched(matter, graph, pipeline.frames, behind, meter)
+            pictures = _of(part, _launched(matter, graph, pipeline.frames, behind, meter))
         else:
-            pictures = _composited(pipeline, pipeline.alphas(), behind, meter)
+            alphas = _of(part, pipeline.alphas())
+            pictures = _composited(pipeline, alphas, behind, meter)
         # Encoding has its thread too: an interrupt hits the calling thread alone, and never
         # between a frame's encoding and its way into the file.
         stopped = threading.Event()
@@ -217,6 +235,11 @@ def matte_video(
             writer.abort()
             if behind is not None and behind is not background:
                 behind.close()
+
+
+def _of(part: VideoPart | None, items: Iterable[T]) -> Iterable[T]:
+    """Those of a part; items begin with their frame."""
+    return items if part is None else (item for item in items if part.holds(item[0].pts))
 
 
 def _gpu_number(device: str) -> int | None:

@@ -10,6 +10,9 @@ import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+import av
 
 from matter_sdk.sdk.errors import VideoError
 from matter_sdk.sdk.media.video_source import NUMBER
@@ -30,6 +33,13 @@ class Place:
     def file(self) -> Path:
         """The file that becomes the output."""
         return self.folder / f"output{self._final.suffix.lower()}"
+
+    def open(self) -> Any:
+        """Open that file as a container to write to."""
+        # The index in front, so that a player can start before it has the whole file.
+        fast = self.file().suffix in (".mp4", ".m4v", ".mov")
+        options = {"movflags": "+faststart"} if fast else {}
+        return av.open(str(self.file()), "w", container_options=options)
 
     def publish(self) -> None:
         """Give the finished file its name; what stood there before is replaced in one step."""

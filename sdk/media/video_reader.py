@@ -246,6 +246,7 @@ class VideoReader(Closing):
 
     def _first_frame(self, threads: int) -> _Shown:
         """The frame to begin with; where ``start`` is far ahead, by seeking."""
+        self._sought = False
         self._decode_anew()
         shown = next(self._shown, None)
         if shown is None:
@@ -262,7 +263,7 @@ class VideoReader(Closing):
                     self._decode_anew()
                     found = next(self._shown, None)
                 if found is not None and found.pts <= begin:
-                    shown = found
+                    shown, self._sought = found, True
                     break
             else:
                 self._source.close()
@@ -456,7 +457,8 @@ class VideoReader(Closing):
         if self.is_address:
             return
         # AVI counts fields and empty chunks too.
-        expected = 0 if self._source.container.format.name == "avi" else self._stream.frames
+        partial = self._sought or self._source.container.format.name == "avi"
+        expected = 0 if partial else self._stream.frames
         if expected and self._packets < expected:
             self.truncated = True
         elif (

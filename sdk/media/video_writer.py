@@ -440,9 +440,7 @@ class _Container:
         self._file: Any = None
         self._place = Place(writer.path)
         try:
-            # The index in front, so that a player can start before it has the whole file.
-            faststart = {"movflags": "+faststart"} if suffix in (".mp4", ".m4v", ".mov") else {}
-            self._file = av.open(str(self._place.file()), "w", container_options=faststart)
+            self._file = self._place.open()
             self._video = self._file.add_stream(codec, rate=writer._rate, options=options)
             context = self._video.codec_context
             context.width, context.height = width + self._pad[1], height + self._pad[0]

@@ -59,6 +59,8 @@ class Pipeline(Generic[I]):
         items: the source's frames.
         meter: takes the times of the stages.
         live: drop frames that come faster than mattes.
+        stretch: tells of which stretch of the video an item is. With another one the network looks
+            anew, even where nothing happens, so that a video may be matted from any of them on.
 
     Attributes:
         frames: the first stage, the source in a thread of its own.
@@ -66,12 +68,19 @@ class Pipeline(Generic[I]):
     """
 
     def __init__(
-        self, matter: Matting, items: Iterable[I], meter: Meter, *, live: bool = False
+        self,
+        matter: Matting,
+        items: Iterable[I],
+        meter: Meter,
+        *,
+        live: bool = False,
+        stretch: Callable[[I], object] | None = None,
     ) -> None:
         self.again = threading.Event()
         self._matter = matter
         self._meter = meter
         self._live = live
+        self._stretch = stretch
         self._stages: list[Prefetcher[Any]] = []
         self.frames: Prefetcher[I] = self.stage(items, depth=1 if live else 4, newest=live)
 
@@ -111,11 +120,14 @@ class Pipeline(Generic[I]):
         # On a GPU the network is the least of a frame's costs.
         quality = self._matter.quality
         stillness = Stillness(quality.reuse if self._matter.device == "cpu" else 0)
+        last: object = None
         for item in items:
             looked = _Looked(item, item.image)
             with self._meter("preprocess"):
-                if self.again.is_set():
+                stretch = self._stretch(item) if self._stretch is not None else None
+                if self.again.is_set() or stretch != last:
                     stillness.reset()
+                    last = stretch
                 plate = self._matter.plate
                 try:
                     tensor = self._matter.prepare(item.image)

@@ -52,11 +52,17 @@ def write_clip(
     codec: str = "libx264",
     options: dict[str, str] | None = None,
     pixel_aspect: Fraction | None = None,
+    keys: int = 250,
 ) -> Path:
-    """Write ``images`` by PyAV's own means. ``rotation`` clockwise, ``colours`` (matrix, range)."""
+    """Write ``images`` by PyAV's own means. ``rotation`` clockwise, ``colours`` (matrix, range).
+
+    ``keys``: frames from one key frame to the next at most.
+    """
     height, width = images[0].shape[:2]
     with av.open(str(path), "w", options=options or {}) as out:
-        video = out.add_stream(codec, rate=30, options={"crf": "8", "preset": "ultrafast"})
+        video = out.add_stream(
+            codec, rate=30, options={"crf": "8", "preset": "ultrafast", "g": str(keys)}
+        )
         context = video.codec_context
         context.width, context.height, context.pix_fmt = width, height, "yuv420p"
         context.time_base = TIME_BASE
