@@ -60,7 +60,9 @@ void by_rows(const Job& job, Out* out) {
     for (const Plane& plane : job.planes) {
         planes.emplace_back(int(plane.height), int(plane.width), int(plane.channels), int(job.height),
                             int(job.width), job.linear);
-        pixels = std::max(pixels, job.count * plane.height * plane.width);
+        // Bilinear reads four pixels for each of the output at most, however large the frame.
+        const i64 read = plane.height * plane.width, most = 4 * job.height * job.width;
+        pixels = std::max(pixels, job.count * (job.linear ? std::min(read, most) : read));
     }
     const float scale = job.matrix ? 1.0f : planes[0].scale();
     const i64 padded = Resampler::padded(int(job.width)), rows = job.count * job.height;
