@@ -30,6 +30,9 @@ pytestmark = [
     pytest.mark.skipif(chromium.PROGRAM is None, reason="there is no Chromium"),
 ]
 EXACT = 1e-5
+RUNTIMES = 4e-5
+"""The network's alpha of a photograph in two runtimes, whose sums have other orders: on one picture
+that is squeezed, OpenVINO is off ONNX Runtime's by 1.1e-5 and WebAssembly by 1.9e-5."""
 READY = "!document.getElementById('camera').disabled"
 STATUS = "document.getElementById('status')"
 
@@ -154,7 +157,7 @@ def compared(engine: Path, frame: NDArray[np.uint8], found: Answer) -> str:
         small, enlarged = matter.infer(matter.prepare(frame)), matter.finish(frame, found.steady)
     assert found.alpha.shape == frame.shape[:2]
     assert ((found.alpha > 0) & (found.alpha < 1)).mean() > 0.005
-    np.testing.assert_allclose(found.steady, small, rtol=0, atol=EXACT)
+    np.testing.assert_allclose(found.steady, small, rtol=0, atol=RUNTIMES)
     np.testing.assert_allclose(found.alpha, enlarged.alpha, rtol=0, atol=EXACT)
     off = np.abs(found.alpha - matte.alpha)
     assert off.max() < 4e-3
