@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -58,12 +57,12 @@ def camera(
         yield frames[at % len(frames)]
 
 
-def measure(engine: Path, size: str, streams: int, seconds: float, **options: Any) -> Carried:
-    """Run so many streams of frames that move; ``options`` are of ``MatterPool``."""
+def measure(engine: Path, size: str, streams: int, seconds: float) -> Carried:
+    """Run so many streams of frames that move."""
     subject = inputs.subject(*SIZES[size])
     frames = [np.roll(subject, 16 * at, axis=1) for at in range(8)]
     given: list[list[float]] = [[] for _ in range(streams)]
-    with MatterPool(engine, quality="live", device="cpu", **options) as pool:
+    with MatterPool(engine, quality="live", device="cpu") as pool:
         pool.matter(frames[0])  # loads what frames of this shape need
         sources = [
             camera(frames, seconds, at / RATE / streams, times) for at, times in enumerate(given)
@@ -126,7 +125,6 @@ def report(
     seconds: float,
     output: Path,
     given: Sequence[str],
-    **options: Any,
 ) -> list[Path]:
     """Find how many streams are carried at each size, ``seconds`` for each try; write the page.
 
@@ -142,7 +140,7 @@ def report(
 
         def carries(streams: int, size: str = size) -> bool:
             for _ in range(2):  # something else may have happened on the machine
-                rows.append(measure(engine, size, streams, seconds, **options))
+                rows.append(measure(engine, size, streams, seconds))
                 if rows[-1].carried:
                     return True
             return False

@@ -18,62 +18,15 @@ from matter_sdk.export.errors import BuildError
 
 _SMALL = 4096  # elements of a constant that sides may be computed from
 _LARGEST = 1 << 26  # elements of a constant that the optimizer may compute
-_FOLDED = frozenset(
-    [
-        "Abs",
-        "Add",
-        "And",
-        "Cast",
-        "Ceil",
-        "Clip",
-        "Concat",
-        "Constant",
-        "ConstantOfShape",
-        "Div",
-        "Equal",
-        "Expand",
-        "Flatten",
-        "Floor",
-        "Gather",
-        "GatherElements",
-        "GatherND",
-        "Greater",
-        "GreaterOrEqual",
-        "Identity",
-        "Less",
-        "LessOrEqual",
-        "Max",
-        "Min",
-        "Mod",
-        "Mul",
-        "Neg",
-        "Not",
-        "Or",
-        "Pad",
-        "Range",
-        "Reciprocal",
-        "ReduceMax",
-        "ReduceMin",
-        "ReduceProd",
-        "ReduceSum",
-        "Reshape",
-        "Round",
-        "ScatterElements",
-        "ScatterND",
-        "Sign",
-        "Size",
-        "Slice",
-        "Split",
-        "Sqrt",
-        "Squeeze",
-        "Sub",
-        "Sum",
-        "Tile",
-        "Transpose",
-        "Unsqueeze",
-        "Where",
-    ]
-)  # operators that exporters compute sides with; none takes longer than its results are large
+# Operators that exporters compute sides with; none takes longer than its results are large.
+_FOLDED = frozenset({
+    "Abs", "Add", "And", "Cast", "Ceil", "Clip", "Concat", "Constant", "ConstantOfShape", "Div",
+    "Equal", "Expand", "Flatten", "Floor", "Gather", "GatherElements", "GatherND", "Greater",
+    "GreaterOrEqual", "Identity", "Less", "LessOrEqual", "Max", "Min", "Mod", "Mul", "Neg", "Not",
+    "Or", "Pad", "Range", "Reciprocal", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceSum",
+    "Reshape", "Round", "ScatterElements", "ScatterND", "Sign", "Size", "Slice", "Split", "Sqrt",
+    "Squeeze", "Sub", "Sum", "Tile", "Transpose", "Unsqueeze", "Where",
+})  # fmt: skip
 
 
 def sort(model: onnx.ModelProto) -> None:

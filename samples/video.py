@@ -39,7 +39,7 @@ from matter_sdk import (
 from matter_sdk.samples import add_matter, matter_options, open_matter
 from matter_sdk.samples.cluster import add_ray, with_address
 from matter_sdk.samples.cluster_video import matte_videos
-from matter_sdk.sdk.command_line import Parser, UsageError, run, start, whole
+from matter_sdk.sdk.command_line import Parser, UsageError, run, start, typed, whole
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -157,7 +157,7 @@ def on_ray(args: argparse.Namespace, sources: Sequence[str]) -> int:
                 show(args, result, out)
                 continue
             failed += 1
-            print(f"error: {result}", file=sys.stderr)
+            print(f"{typed('samples.video')}: failed: {result}", file=sys.stderr)
             if args.json:
                 print(json.dumps({"video": source, "error": str(result)}), file=out)
     return 1 if failed else 0
